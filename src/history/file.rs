@@ -1,0 +1,131 @@
+//! A history file: JSON lines, a versioned header first, then one op a line.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use super::{FORMAT, Header, History, Op};
+
+/// Why a history file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// It cannot be read.
+    #[error("cannot read the history {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is not what it should be.
+    #[error("{path}:{line}: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+}
+
+/// Reads a history file.
+///
+/// A torn last line (no line end: the writer was killed in the middle of it) is left out.
+///
+/// # Errors
+/// A file that cannot be read, a missing or foreign header, an op that cannot be parsed; with the line.
+pub fn read(path: &Path) -> Result<History, HistoryError> {
+    let io = |source| HistoryError::Io { path: path.to_owned(), source };
+    let malformed = |line, reason: String| HistoryError::Malformed { path: path.to_owned(), line, reason };
+    let mut reader = BufReader::new(File::open(path).map_err(io)?);
+    let mut header: Option<Header> = None;
+    let mut ops = Vec::new();
+    let mut text = String::new();
+    for line in 1.. {
+        text.clear();
+        if reader.read_line(&mut text).map_err(io)? == 0 {
+            break;
+        }
+        let torn = !text.ends_with('\n');
+        if header.is_none() {
+            let parsed: Header = serde_json::from_str(&text)
+                .map_err(|error| malformed(line, format!("not the header of a fencepost history: {error}")))?;
+            if parsed.fencepost != FORMAT {
+                return Err(malformed(
+                    line,
+                    format!(
+                        "history format {} (this build reads format {FORMAT}); use the fencepost that wrote it",
+                        parsed.fencepost
+                    ),
+                ));
+            }
+            header = Some(parsed);
+            continue;
+        }
+        match serde_json::from_str::<Op>(&text) {
+            Ok(op) => ops.push(op),
+            Err(_) if torn => break,
+            Err(error) => return Err(malformed(line, format!("not an op: {error}"))),
+        }
+    }
+    let header =
+        header.ok_or_else(|| malformed(1, "the file is empty; a history starts with a header line".to_owned()))?;
+    Ok(History::new(header, ops))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::recorder::tests::{header, op};
+    use std::io::Write;
+
+    fn file(lines: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+        file
+    }
+
+    fn lines(ops: &[Op]) -> String {
+        let mut text = serde_json::to_string(&header()).unwrap() + "\n";
+        for op in ops {
+            text += &(serde_json::to_string(op).unwrap() + "\n");
+        }
+        text
+    }
+
+    #[test]
+    fn reads_what_was_written() {
+        let ops = [op(5), op(9)];
+        let history = read(file(&lines(&ops)).path()).unwrap();
+        assert_eq!(history.header, header());
+        assert_eq!(history.ops.iter().map(|op| op.time.0).collect::<Vec<_>>(), [5, 9]);
+    }
+
+    #[test]
+    fn tolerates_a_torn_last_line() {
+        let whole = lines(&[op(5), op(9)]);
+        let torn = &whole[..whole.len() - 9];
+        assert_eq!(read(file(torn).path()).unwrap().ops.len(), 1);
+    }
+
+    #[test]
+    fn names_the_line_of_a_mistake() {
+        let text = lines(&[op(5)]) + "{\"index\": 1}\n" + "more\n";
+        let error = read(file(&text).path()).unwrap_err().to_string();
+        assert!(error.contains(":3: not an op: missing field"), "{error}");
+        for (text, reason) in
+            [("", ":1: the file is empty"), ("{}\n", ":1: not the header"), ("[1]\n", ":1: not the header")]
+        {
+            let error = read(file(text).path()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn refuses_another_format() {
+        let text = lines(&[]).replace("\"fencepost\":1", "\"fencepost\":7");
+        let error = read(file(&text).path()).unwrap_err().to_string();
+        assert!(error.contains("format 7"), "{error}");
+    }
+}

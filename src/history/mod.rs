@@ -1,0 +1,79 @@
+//! The record of a run: a totally ordered list of what concurrent parties did.
+//!
+//! [`op`] is one element, [`recorder`] the single writer, [`file`] reads a stored history, [`hold`] gathers the ops
+//! of one hold. Deliberately absent: any judgement; that is `check`'s.
+
+pub mod file;
+pub mod hold;
+pub mod op;
+pub mod recorder;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::seed::Seed;
+pub use hold::{Ending, Hold};
+pub use op::{F, FaultEvent, ItemValue, Op, OpType, Probe, Process};
+pub use recorder::Recorder;
+
+/// The version of the file format that this build reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// What a history file says of itself in its first line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Header {
+    /// The version of the file format.
+    pub fencepost: u32,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The lock on trial, by its table name.
+    pub lock: String,
+    /// The algorithm of the lock on trial.
+    pub algorithm: String,
+    /// `sim` or `docker`.
+    pub environment: String,
+    /// The run's seed. In docker it fixes the plan, not the outcome.
+    pub seed: Seed,
+    /// How many clients took part.
+    pub clients: u32,
+    /// How many lock servers took part.
+    pub nodes: u32,
+    /// What the resource refuses, as `[resource] fencing` says it.
+    pub fencing: String,
+    /// How many faults the scenario plans (entries, not strikes).
+    pub planned_faults: u32,
+    /// By how much two parties' clocks may disagree, in nanoseconds.
+    pub clock_error: u64,
+    /// The versions of what took part: `fencepost`, `redis`, `zookeeper`, `kernel`.
+    pub versions: BTreeMap<String, String>,
+}
+
+/// A whole history: ops in the order of time, indexed densely from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// What the file says of itself.
+    pub header: Header,
+    /// The ops; `ops[i].index == i`.
+    pub ops: Vec<Op>,
+}
+
+impl History {
+    /// Puts ops into the order of time and numbers them.
+    ///
+    /// Parties report over channels of their own, so arrival order is not time order: a client that is frozen between
+    /// an event and its report reports late. At equal times invocations come first: intervals are closed.
+    pub fn new(header: Header, mut ops: Vec<Op>) -> Self {
+        ops.sort_by_key(|op| (op.time, op.kind != OpType::Invoke));
+        for (index, op) in ops.iter_mut().enumerate() {
+            op.index = index as u64;
+        }
+        Self { header, ops }
+    }
+
+    /// The holds, in the order of their grants.
+    pub fn holds(&self) -> Vec<Hold> {
+        hold::holds(&self.ops)
+    }
+}

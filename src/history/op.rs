@@ -1,0 +1,268 @@
+//! One element of a history.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::fault::{Grudge, Member};
+use crate::ids::{ClientId, FencingToken, HoldId, LockName};
+use crate::phase::Phase;
+use crate::time::Nanos;
+
+/// What is known of an operation at this point (Jepsen's meanings).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OpType {
+    /// It starts.
+    Invoke,
+    /// It certainly took effect.
+    Ok,
+    /// It certainly had no effect.
+    Fail,
+    /// It may have taken effect, or may yet; the process that issued it never acts again.
+    Info,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum F {
+    /// A client asks for the lock.
+    Acquire,
+    /// A client gives the lock back.
+    Release,
+    /// A signal (always `ok`, without invocation): the lock told its holder that the hold is over.
+    Lost,
+    /// The item is read: by a client, or, as process `resource`, as the resource served (`ok`) or refused (`fail`) it.
+    Read,
+    /// The item is written: by a client, or, as process `resource`, as the resource accepted or refused it.
+    Write,
+    /// The nemesis applies a fault.
+    Fault,
+    /// The nemesis undoes a fault.
+    Heal,
+    /// A signal (always `ok`, without invocation): a client's own monitor saw that it had not run since `since`.
+    Stall,
+}
+
+impl fmt::Display for F {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Acquire => "acquire",
+            Self::Release => "release",
+            Self::Lost => "lost",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Fault => "fault",
+            Self::Heal => "heal",
+            Self::Stall => "stall",
+        })
+    }
+}
+
+/// Who acts. A logical process does one thing at a time.
+///
+/// In files a client process is a number, the others are names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Process {
+    /// A client's logical process. Starts as the client's own number; retires at `info`, and the client goes on as
+    /// `number + clients`.
+    Client(u32),
+    /// Injects faults.
+    Nemesis,
+    /// The protected resource; its ops stand in the order in which it served them.
+    Resource,
+    /// The watch that each client keeps on its own progress.
+    Monitor,
+}
+
+const NAMED_PROCESSES: [(Process, &str); 3] =
+    [(Process::Nemesis, "nemesis"), (Process::Resource, "resource"), (Process::Monitor, "monitor")];
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(number) => write!(f, "{number}"),
+            named => f.pad(NAMED_PROCESSES.iter().find(|(process, _)| process == named).map_or("", |(_, name)| name)),
+        }
+    }
+}
+
+impl Serialize for Process {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Client(number) => serializer.serialize_u32(*number),
+            named => serializer.collect_str(named),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Process {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Process;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a process number, \"nemesis\", \"resource\" or \"monitor\"")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Process, E> {
+                u32::try_from(number)
+                    .map(Process::Client)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Process, E> {
+                NAMED_PROCESSES
+                    .iter()
+                    .find(|(_, name)| *name == text)
+                    .map(|(process, _)| *process)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// The item as one access saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ItemValue {
+    /// Which item. Lock number N guards item N.
+    pub item: u32,
+    /// Units in stock: as read, or as written.
+    pub stock: i64,
+    /// Counts the accepted writes of the item: what a read saw, or what a write became. Absent where a write was not
+    /// (or not known to be) accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// For a write: the version that its own hold read, and so carries forward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub based_on: Option<u64>,
+}
+
+/// One look at the world to see whether a fault has the effect it should have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Probe {
+    /// What was looked at: `c3 container state`, `c3 to n1`.
+    pub what: String,
+    /// What should be seen.
+    pub expected: String,
+    /// What was seen.
+    pub observed: String,
+}
+
+impl Probe {
+    /// Whether what was seen is what should be seen.
+    pub fn passed(&self) -> bool {
+        self.expected == self.observed
+    }
+}
+
+/// What the nemesis did: the payload of `fault` and `heal` ops.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FaultEvent {
+    /// Numbers the strikes of a run from 1; a strike's `fault` and `heal` ops share it.
+    pub id: u32,
+    /// The fault's name: `pause`, `partition`.
+    pub kind: String,
+    /// The plan's entry as a sentence: `pause holder at before-write, every 4s, for 2.5s`.
+    pub plan: String,
+    /// The members it struck.
+    pub targets: Vec<Member>,
+    /// The phase it struck at, if it was timed by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// How long it was to last, in nanoseconds.
+    pub requested: u64,
+    /// For a partition: who drops whose packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grudge: Option<Grudge>,
+    /// What was seen of it on completion (`ok`: every probe passed).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
+}
+
+/// One element of a history: an operation starts or completes, or a signal arrives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Op {
+    /// Its place in the history: dense, from 0.
+    pub index: u64,
+    /// When, since the start of the run. All parties of a run share one monotonic clock.
+    pub time: Nanos,
+    /// Who acts.
+    pub process: Process,
+    /// What is known of it.
+    #[serde(rename = "type")]
+    pub kind: OpType,
+    /// What it does.
+    pub f: F,
+    /// The client behind a client process or monitor; for the resource, the client it served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientId>,
+    /// The lock's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockName>,
+    /// The attempt or hold that the op belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldId>,
+    /// The item read or written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<ItemValue>,
+    /// The fencing token of the hold, where the lock gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<FencingToken>,
+    /// Until when the lock's API says that the hold is valid, as known at this op; on the timeline of `time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Nanos>,
+    /// For a stall: when the client had last run; on the timeline of `time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Nanos>,
+    /// For `fault` and `heal`: what the nemesis did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultEvent>,
+    /// Why it failed or is in doubt, why the lock was lost, why an access was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Op {
+    /// An op with nothing but the four fields that every op has; the recorder gives it its index.
+    pub fn new(time: Nanos, process: Process, kind: OpType, f: F) -> Self {
+        Self {
+            index: 0,
+            time,
+            process,
+            kind,
+            f,
+            client: None,
+            lock: None,
+            hold: None,
+            value: None,
+            token: None,
+            valid_until: None,
+            since: None,
+            fault: None,
+            error: None,
+        }
+    }
+
+    /// Whether it is an event of its own, without invocation.
+    pub fn is_signal(&self) -> bool {
+        matches!(self.f, F::Lost | F::Stall) || self.process == Process::Resource
+    }
+
+    /// Moves all instants from a clock's own origin to `start`, the start of the run.
+    pub fn rebase(&mut self, start: Nanos) {
+        let rebased = |instant: Nanos| Nanos(instant.0.saturating_sub(start.0));
+        self.time = rebased(self.time);
+        self.valid_until = self.valid_until.map(rebased);
+        self.since = self.since.map(rebased);
+    }
+}

@@ -1,0 +1,143 @@
+//! The single writer of a history: gives each op its index, writes it as it happens.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::{Header, History, Op};
+use crate::time::Nanos;
+
+/// Where parties of a run put their ops. Instants are on the clock's own timeline; the recorder moves them.
+pub trait Record: Send + Sync {
+    /// Takes one op. Never blocks for long and never fails: a writer that cannot write says so when it is finished.
+    fn record(&self, op: Op);
+}
+
+/// Writes a history to its file, op by op, and keeps it for the checks.
+///
+/// While the run goes on, the file stands in the order of arrival; [`Recorder::finish`] puts it into the order of time.
+pub struct Recorder {
+    path: PathBuf,
+    start: Nanos,
+    state: Mutex<State>,
+}
+
+struct State {
+    file: File,
+    header: Header,
+    ops: Vec<Op>,
+    failure: Option<io::Error>,
+}
+
+impl Recorder {
+    /// Creates the file and writes the header. Instants of recorded ops are taken relative to `start`.
+    ///
+    /// # Errors
+    /// The file cannot be created or written.
+    pub fn create(path: &Path, header: Header, start: Nanos) -> io::Result<Self> {
+        let mut file = File::create(path)?;
+        write_line(&mut file, &header)?;
+        let state = State { file, header, ops: Vec::new(), failure: None };
+        Ok(Self { path: path.to_owned(), start, state: Mutex::new(state) })
+    }
+
+    /// Why the file could not be written, if so: the run should stop, its evidence is not kept.
+    pub fn failure(&self) -> Option<String> {
+        self.lock().failure.as_ref().map(ToString::to_string)
+    }
+
+    /// Puts the history into the order of time, replaces the file by it in one step, and returns it.
+    ///
+    /// # Errors
+    /// A write failed, now or earlier.
+    pub fn finish(self) -> io::Result<History> {
+        let state = self.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(failure) = state.failure {
+            return Err(failure);
+        }
+        let history = History::new(state.header, state.ops);
+        let sorted = self.path.with_extension("jsonl.sorted");
+        let mut writer = BufWriter::new(File::create(&sorted)?);
+        write_line(&mut writer, &history.header)?;
+        for op in &history.ops {
+            write_line(&mut writer, op)?;
+        }
+        writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&sorted, &self.path)?;
+        Ok(history)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Record for Recorder {
+    fn record(&self, mut op: Op) {
+        op.rebase(self.start);
+        let mut state = self.lock();
+        op.index = state.ops.len() as u64;
+        if state.failure.is_none() {
+            state.failure = write_line(&mut state.file, &op).err();
+        }
+        state.ops.push(op);
+    }
+}
+
+fn write_line(writer: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
+    // One write per line, so that a kill tears at most the last one.
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    writer.write_all(&line)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::history::{F, OpType, Process, file};
+    use crate::seed::Seed;
+
+    pub fn header() -> Header {
+        Header {
+            fencepost: crate::history::FORMAT,
+            scenario: "calm".to_owned(),
+            lock: "redlock".to_owned(),
+            algorithm: "redlock".to_owned(),
+            environment: "docker".to_owned(),
+            seed: Seed(7),
+            clients: 2,
+            nodes: 5,
+            fencing: "none".to_owned(),
+            planned_faults: 0,
+            clock_error: 0,
+            versions: Default::default(),
+        }
+    }
+
+    pub fn op(time: u64) -> Op {
+        Op::new(Nanos(time), Process::Client(1), OpType::Invoke, F::Acquire)
+    }
+
+    #[test]
+    fn late_reports_end_up_in_the_order_of_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.jsonl");
+        let recorder = Recorder::create(&path, header(), Nanos(100)).unwrap();
+        for time in [130, 110, 120] {
+            recorder.record(op(time));
+        }
+        let streamed = file::read(&path).unwrap();
+        assert_eq!(streamed.ops.len(), 3, "ops are on disk before the run is over");
+        let history = recorder.finish().unwrap();
+        assert_eq!(history.ops.iter().map(|op| (op.index, op.time.0)).collect::<Vec<_>>(), [(0, 10), (1, 20), (2, 30)]);
+        assert_eq!(file::read(&path).unwrap(), history);
+    }
+
+    #[test]
+    fn a_full_disk_is_not_swallowed() {
+        // Linux's /dev/full accepts an open and refuses every write.
+        let refused = Recorder::create(Path::new("/dev/full"), header(), Nanos::ZERO);
+        assert_eq!(refused.err().map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
+    }
+}

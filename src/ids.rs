@@ -1,0 +1,85 @@
+//! The names that cross rooms: who acted, on which lock, under which hold, with which token.
+//!
+//! Newtypes only, no behaviour beyond parsing and printing. Deliberately absent: anything that knows a
+//! backend, a clock or a file.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! string_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Wraps a name as it is.
+            pub fn new(name: impl Into<String>) -> Self {
+                Self(name.into())
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+string_id! {
+    /// The name of a lock: what clients compete for.
+    LockName
+}
+
+string_id! {
+    /// One acquire *attempt* and, if it succeeds, the hold that follows: `c3-17` is the 17th attempt of client 3.
+    ///
+    /// Unique in a run, so that an attempt whose outcome is unknown can never be confused with a later one.
+    HoldId
+}
+
+string_id! {
+    /// The random value that proves ownership of a grant at the lock servers; unique per attempt.
+    OwnerToken
+}
+
+/// A number that rises with every grant of one lock name; a fencing resource refuses lower ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FencingToken(pub u64);
+
+impl fmt::Display for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A client of the trial: one program that competes for the lock. Counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientId(pub u32);
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+/// A lock server (a Redis master or a ZooKeeper server). Counted from 1, as in `node:1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(pub u32);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}

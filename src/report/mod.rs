@@ -1,0 +1,98 @@
+//! What people and programs read of a run: console table, JSON, one self-contained HTML page.
+//!
+//! Everything here is made from a [`Report`]: recorded histories and the checks' results. Nothing is judged here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::{CheckName, Judgement, Verdict};
+use crate::history::History;
+use crate::seed::Seed;
+
+/// One line of `[expect]`, or of what is demanded where it says nothing, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Expectation {
+    /// The check.
+    pub check: CheckName,
+    /// The verdict that it must reach.
+    pub expected: Verdict,
+    /// The verdict that it reached; absent where the check did not run.
+    pub reached: Option<Verdict>,
+    /// Whether the scenario's author wrote it down (false: demanded of every run).
+    pub stated: bool,
+}
+
+impl Expectation {
+    /// Whether the check reached what was expected of it.
+    pub fn held(&self) -> bool {
+        self.reached == Some(self.expected)
+    }
+}
+
+/// One lock's part of a report.
+#[derive(Clone, Debug)]
+pub struct LockReport {
+    /// The lock's table name.
+    pub name: String,
+    /// `redlock` or `zookeeper`.
+    pub algorithm: String,
+    /// The lock's settings, in the order to show them: `("ttl", "1s")`.
+    pub settings: Vec<(String, String)>,
+    /// What was recorded.
+    pub history: History,
+    /// What the checks say of it.
+    pub judgement: Judgement,
+    /// What was expected.
+    pub expectations: Vec<Expectation>,
+    /// Why the trial of this lock ended early, if it did.
+    pub error: Option<String>,
+}
+
+/// One run of one scenario: everything that the console, the files and the page show.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The scenario's name.
+    pub scenario: String,
+    /// Its title.
+    pub title: String,
+    /// The claim that it tests.
+    pub why: String,
+    /// The scenario file's text.
+    pub source: String,
+    /// `sim` or `docker`.
+    pub environment: String,
+    /// The run's seed.
+    pub seed: Seed,
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// When it started, in UTC: `2026-11-23 09:29:35`.
+    pub started: String,
+    /// The settings that all locks share, in the order to show them: `("clients", "5")`.
+    pub settings: Vec<(String, String)>,
+    /// The fault plan, one sentence each.
+    pub plan: Vec<String>,
+    /// The command that runs it again with the same seed.
+    pub replay: String,
+    /// The versions of what took part.
+    pub versions: BTreeMap<String, String>,
+    /// Each lock's part, in name order.
+    pub locks: Vec<LockReport>,
+    /// Why the run ended early, if it did (`interrupted`).
+    pub interrupted: Option<String>,
+}
+
+impl Report {
+    /// Whether every expectation of every lock held and nothing went wrong.
+    pub fn expected(&self) -> bool {
+        self.interrupted.is_none()
+            && self.locks.iter().all(|lock| lock.error.is_none() && lock.expectations.iter().all(Expectation::held))
+    }
+
+    /// The worst verdict of all locks.
+    pub fn verdict(&self) -> Verdict {
+        self.locks.iter().map(|lock| lock.judgement.verdict).fold(Verdict::NotApplicable, Verdict::merge)
+    }
+}

@@ -1,0 +1,197 @@
+//! A scenario as plain data: the workload, the resource, the locks on trial, the fault plan and what is expected.
+//!
+//! `load` reads it from a TOML file and refuses every mistake with its place. Deliberately absent: any
+//! knowledge of how an environment runs it; an environment is asked through [`load::Capabilities`] what it can do.
+
+pub mod load;
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+use crate::verdict::{CheckName, Verdict};
+
+/// One scenario: everything that a trial needs to know, validated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// The file's name without `.toml`.
+    pub name: String,
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// The file's text, kept for the report.
+    pub source: String,
+    /// One line for people.
+    pub title: String,
+    /// Why the scenario exists: the claim that it tests, with its source.
+    pub why: String,
+    /// What clients do.
+    pub workload: Workload,
+    /// The protected resource.
+    pub resource: Resource,
+    /// The locks on trial, by table name, in name order.
+    pub locks: BTreeMap<String, LockConfig>,
+    /// The fault plan, in file order.
+    pub faults: Vec<Fault>,
+    /// Per lock: the verdict that each named check must reach.
+    pub expect: BTreeMap<String, BTreeMap<CheckName, Verdict>>,
+}
+
+/// What clients do, again and again: acquire, read, hold, write, release, think.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// What the critical section is about.
+    pub kind: WorkloadKind,
+    /// How many clients compete.
+    pub clients: u32,
+    /// How many lock names they compete for; each guards one item of the resource.
+    pub locks: u32,
+    /// Time inside the critical section, between the read and the write.
+    pub hold: DurationRange,
+    /// Time between a release and the next attempt.
+    pub think: DurationRange,
+    /// How long an attempt waits for the lock before it gives up.
+    pub wait: Duration,
+    /// How long clients start new attempts.
+    pub duration: Duration,
+    /// Whether clients heed the lock's warnings.
+    pub client: ClientStyle,
+}
+
+/// What the critical section is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkloadKind {
+    /// Sell one unit of an item: read its stock, write it back one lower.
+    Inventory,
+}
+
+/// Whether clients heed the lock's warnings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientStyle {
+    /// Checks the guard's validity before each access and stops when the lock is lost.
+    #[default]
+    Careful,
+    /// Does neither, as most programs.
+    Naive,
+}
+
+/// The protected resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// What it refuses.
+    pub fencing: Fencing,
+}
+
+/// What the resource refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fencing {
+    /// Nothing.
+    #[default]
+    None,
+    /// A write whose token is below the highest token *written*.
+    Write,
+    /// Any access whose token is below the highest token *seen*; a read raises it too.
+    Access,
+    /// A write that does not follow from the value that its own hold read last.
+    Cas,
+}
+
+impl Fencing {
+    /// The name used in scenario files and pages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Write => "write",
+            Self::Access => "access",
+            Self::Cas => "cas",
+        }
+    }
+}
+
+/// A lock on trial: which algorithm, with which settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockConfig {
+    /// Redlock over independent Redis masters.
+    Redlock(RedlockConfig),
+    /// The ZooKeeper ephemeral-sequential lock.
+    Zookeeper(ZookeeperConfig),
+}
+
+impl LockConfig {
+    /// The algorithm's name, as in `algorithm = "redlock"`.
+    pub fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Redlock(_) => "redlock",
+            Self::Zookeeper(_) => "zookeeper",
+        }
+    }
+
+    /// How many lock servers it uses.
+    pub fn nodes(&self) -> u32 {
+        match self {
+            Self::Redlock(config) => config.nodes,
+            Self::Zookeeper(config) => config.servers,
+        }
+    }
+}
+
+/// Redlock's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedlockConfig {
+    /// How many Redis masters.
+    pub nodes: u32,
+    /// The lease's length.
+    pub ttl: Duration,
+    /// Whether a held lease is renewed every third of its length. Off by default, as published.
+    pub renewal: bool,
+    /// How long one node may take to answer before it counts as not having voted.
+    pub node_timeout: Duration,
+    /// The random delay between attempts.
+    pub retry_delay: DurationRange,
+}
+
+/// The ZooKeeper lock's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZookeeperConfig {
+    /// How many servers the ensemble has.
+    pub servers: u32,
+    /// How long the ensemble waits for a silent client before it ends the session.
+    pub session_timeout: Duration,
+}
+
+/// A range of durations, both ends included; one value is a range of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DurationRange {
+    /// The shortest.
+    pub min: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl DurationRange {
+    /// A range from `min` to `max`.
+    pub fn new(min: Duration, max: Duration) -> Self {
+        Self { min, max }
+    }
+
+    /// A duration drawn uniformly, in whole microseconds.
+    pub fn draw(&self, rng: &mut impl rand::Rng) -> Duration {
+        use rand::RngExt;
+        let micros: RangeInclusive<u64> = self.min.as_micros() as u64..=self.max.as_micros() as u64;
+        Duration::from_micros(rng.random_range(micros))
+    }
+}
+
+impl std::fmt::Display for DurationRange {
+    /// `20ms..80ms`, or one duration.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.min == self.max { write!(f, "{:?}", self.min) } else { write!(f, "{:?}..{:?}", self.min, self.max) }
+    }
+}
