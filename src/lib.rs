@@ -6,6 +6,7 @@ pub mod fault;
 #[cfg(feature = "harness")]
 pub mod history;
 pub mod ids;
+pub mod lock;
 pub mod phase;
 #[cfg(feature = "harness")]
 pub mod report;
@@ -15,3 +16,5 @@ pub mod seed;
 pub mod time;
 #[cfg(feature = "harness")]
 pub mod verdict;
+#[cfg(feature = "harness")]
+pub mod workload;

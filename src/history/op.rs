@@ -260,9 +260,9 @@ impl Op {
 
     /// Moves all instants from a clock's own origin to `start`, the start of the run.
     pub fn rebase(&mut self, start: Nanos) {
-        let rebased = |instant: Nanos| Nanos(instant.0.saturating_sub(start.0));
-        self.time = rebased(self.time);
-        self.valid_until = self.valid_until.map(rebased);
-        self.since = self.since.map(rebased);
+        let rebase = |instant: &mut Nanos| *instant = Nanos(instant.0.saturating_sub(start.0));
+        rebase(&mut self.time);
+        self.valid_until.as_mut().map(rebase);
+        self.since.as_mut().map(rebase);
     }
 }

@@ -1,0 +1,118 @@
+//! The seam between the algorithms and the servers: the fewest verbs that the algorithms need.
+//!
+//! `client` implements it over the `redis` and `zookeeper-client` crates; a simulation implements it over models.
+//!
+//! **Contract of all futures here.** A request is sent when its future is first polled; requests of one connection or
+//! session reach the server in the order in which they were sent. Dropping a future abandons the *reply*: a request
+//! that was sent is not taken back. No verb times out by itself: how long to wait is the algorithm's decision.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::error::{NodeError, ZkError};
+use crate::ids::OwnerToken;
+
+/// The answer to a request, when it comes.
+pub type Reply<T, E> = BoxFuture<'static, Result<T, E>>;
+
+/// What a compare-and-delete or compare-and-extend found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// The key held our owner token; the command was carried out.
+    Ours,
+    /// The key did not exist.
+    Absent,
+    /// The key held another owner token; nothing was changed.
+    Theirs,
+}
+
+/// One Redis master.
+pub trait RedisNode: Send + Sync {
+    /// What to call it in messages.
+    fn name(&self) -> &str;
+
+    /// `SET key owner NX PX ttl`: whether the key was set.
+    fn set_if_absent(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<bool, NodeError>;
+
+    /// Sets the key's time to live if it holds `owner`.
+    fn extend_if_owner(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<Ownership, NodeError>;
+
+    /// Deletes the key if it holds `owner`.
+    fn delete_if_owner(&self, key: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError>;
+}
+
+/// The life of a ZooKeeper session, as its client sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// Connected to a server.
+    Connected,
+    /// Without connection; the session may live on at the servers.
+    Disconnected,
+    /// Over, and why. Its ephemeral znodes are gone or going.
+    Ended(String),
+}
+
+/// What is known of a znode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Znode {
+    /// The transaction that created it: rises with every creation in the whole ensemble.
+    pub czxid: u64,
+    /// The session that it lives with, or 0.
+    pub ephemeral_owner: i64,
+}
+
+/// What ended a watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// The znode was deleted.
+    Deleted,
+    /// Something else happened to it.
+    Changed,
+    /// The session ended.
+    SessionEnded,
+}
+
+/// A one-shot watch: completes at the first event after the request that set it.
+pub type Watch = BoxFuture<'static, WatchEvent>;
+
+/// One session with a ZooKeeper ensemble. It is closed when the last handle is dropped.
+pub trait ZkSession: Send + Sync {
+    /// The session's id, as `ephemeral_owner` shows it.
+    fn id(&self) -> i64;
+
+    /// The session timeout that the ensemble granted.
+    fn timeout(&self) -> Duration;
+
+    /// Follows the session's state.
+    fn state(&self) -> watch::Receiver<SessionState>;
+
+    /// Creates a persistent znode and its missing ancestors; one that exists already is as good.
+    fn create_parents(&self, path: &str) -> Reply<(), ZkError>;
+
+    /// Creates an ephemeral sequential znode: its full path, and what is known of it.
+    fn create_contender(&self, prefix: &str) -> Reply<(String, Znode), ZkError>;
+
+    /// The names (not paths) of a znode's children, in no order.
+    fn children(&self, path: &str) -> Reply<Vec<String>, ZkError>;
+
+    /// What is known of a znode, or `None` if it does not exist.
+    fn stat(&self, path: &str) -> Reply<Option<Znode>, ZkError>;
+
+    /// Sets a one-shot watch on a znode that exists; `None`, and no watch, if it does not.
+    fn watch(&self, path: &str) -> Reply<Option<Watch>, ZkError>;
+
+    /// Deletes a znode.
+    fn delete(&self, path: &str) -> Reply<(), ZkError>;
+
+    /// A round trip through the leader.
+    fn sync(&self, path: &str) -> Reply<(), ZkError>;
+}
+
+/// Opens sessions with one ensemble.
+pub trait ZkConnector: Send + Sync {
+    /// Opens a new session.
+    fn connect(&self) -> Reply<Arc<dyn ZkSession>, ZkError>;
+}

@@ -1,0 +1,178 @@
+//! One Redis master over the `redis` crate: a plain multiplexed connection, opened when needed.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::FutureExt;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisConnectionInfo};
+use tokio::net::TcpStream;
+
+use crate::ids::OwnerToken;
+use crate::lock::backend::{Ownership, RedisNode, Reply};
+use crate::lock::error::NodeError;
+
+/// How long a connection may owe an answer before it is given up for a new one. A cut-off connection comes back only
+/// with the next retransmission, which TCP puts off further and further; a new one is there at once.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
+
+/// `EXTEND`: set the time to live if the key is ours. Returns 1 ours, 0 absent, -1 theirs.
+const EXTEND_IF_OWNER: &str = "local owner = redis.call('GET', KEYS[1])
+if not owner then return 0 end
+if owner ~= ARGV[1] then return -1 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1";
+
+/// Delete if the key is ours. Returns 1 ours, 0 absent, -1 theirs.
+const DELETE_IF_OWNER: &str = "local owner = redis.call('GET', KEYS[1])
+if not owner then return 0 end
+if owner ~= ARGV[1] then return -1 end
+redis.call('DEL', KEYS[1])
+return 1";
+
+/// A Redis master at an address. Connects when it is first asked, and again when the connection has failed.
+pub struct RedisServer {
+    name: String,
+    link: Arc<Link>,
+}
+
+struct Link {
+    address: SocketAddr,
+    info: RedisConnectionInfo,
+    connection: Mutex<Option<Connection>>,
+    started: Instant,
+}
+
+#[derive(Clone)]
+struct Connection {
+    handle: MultiplexedConnection,
+    alive: Arc<AtomicBool>,
+    /// Milliseconds since [`Link::started`], plus one, of the oldest request that no answer has followed; 0 for none.
+    owed_since: Arc<AtomicU64>,
+    driver: tokio::task::AbortHandle,
+}
+
+impl RedisServer {
+    /// The master at `address`, without password, database 0.
+    pub fn new(address: SocketAddr) -> Self {
+        let info = RedisConnectionInfo::default();
+        let link = Link { address, info, connection: Mutex::new(None), started: Instant::now() };
+        Self { name: address.to_string(), link: Arc::new(link) }
+    }
+
+    fn ask<T: FromRedisValue + 'static, R: Send + 'static>(
+        &self,
+        command: Cmd,
+        read: impl FnOnce(T) -> R + Send + 'static,
+    ) -> Reply<R, NodeError> {
+        let link = Arc::clone(&self.link);
+        async move {
+            let mut connection = link.connection().await?;
+            let now = link.millis();
+            // Keeps the oldest: only an answer clears it.
+            let _ = connection.owed_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+            let reply = connection.handle.send_packed_command(&command).await;
+            connection.owed_since.store(0, Ordering::Relaxed);
+            let value = reply.map_err(|error| classify(&error))?;
+            redis::from_redis_value::<T>(value).map(read).map_err(|error| NodeError::Unanswered(error.to_string()))
+        }
+        .boxed()
+    }
+}
+
+impl Link {
+    fn millis(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64 + 1
+    }
+
+    /// The connection in use, or a new one. Callers that find none each open one; the last stays.
+    async fn connection(&self) -> Result<Connection, NodeError> {
+        let current = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(connection) = current {
+            let owed_since = connection.owed_since.load(Ordering::Relaxed);
+            let given_up =
+                owed_since > 0 && self.millis().saturating_sub(owed_since) > GIVE_UP_AFTER.as_millis() as u64;
+            if connection.alive.load(Ordering::Relaxed) && !given_up {
+                return Ok(connection);
+            }
+            connection.driver.abort();
+        }
+        let opened = self.open().await.map_err(NodeError::Unreachable)?;
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened.clone());
+        Ok(opened)
+    }
+
+    async fn open(&self) -> Result<Connection, String> {
+        let stream = TcpStream::connect(self.address).await.map_err(|error| error.to_string())?;
+        // Requests are single small packets: waiting to fill them up would only delay them.
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let (handle, driver) = MultiplexedConnection::new_with_config(&self.info, stream, config)
+            .await
+            .map_err(|error| error.to_string())?;
+        let alive = Arc::new(AtomicBool::new(true));
+        let ended = Arc::clone(&alive);
+        let driver = tokio::spawn(driver.map(move |()| ended.store(false, Ordering::Relaxed))).abort_handle();
+        Ok(Connection { handle, alive, owed_since: Arc::default(), driver })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            connection.driver.abort();
+        }
+    }
+}
+
+/// A server's own refusal means that nothing happened; everything else leaves it open.
+fn classify(error: &redis::RedisError) -> NodeError {
+    match error.kind() {
+        redis::ErrorKind::Server(_) | redis::ErrorKind::Extension => NodeError::Refused(error.to_string()),
+        _ => NodeError::Unanswered(error.to_string()),
+    }
+}
+
+fn ownership(code: i64) -> Ownership {
+    match code {
+        1 => Ownership::Ours,
+        0 => Ownership::Absent,
+        _ => Ownership::Theirs,
+    }
+}
+
+fn millis(ttl: Duration) -> u64 {
+    // A TTL of 0 is an error to Redis.
+    (ttl.as_millis() as u64).max(1)
+}
+
+/// One script call. `EVAL`, not `EVALSHA`: always one round trip, also after a restart of the server.
+fn eval(script: &str, key: &str, owner: &OwnerToken) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(script).arg(1).arg(key).arg(owner.as_str());
+    command
+}
+
+impl RedisNode for RedisServer {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn set_if_absent(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<bool, NodeError> {
+        let mut command = redis::cmd("SET");
+        command.arg(key).arg(owner.as_str()).arg("NX").arg("PX").arg(millis(ttl));
+        self.ask(command, |reply: Option<String>| reply.is_some())
+    }
+
+    fn extend_if_owner(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<Ownership, NodeError> {
+        let mut command = eval(EXTEND_IF_OWNER, key, owner);
+        command.arg(millis(ttl));
+        self.ask(command, ownership)
+    }
+
+    fn delete_if_owner(&self, key: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError> {
+        self.ask(eval(DELETE_IF_OWNER, key, owner), ownership)
+    }
+}

@@ -1,0 +1,155 @@
+//! A ZooKeeper ensemble over the `zookeeper-client` crate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::FutureExt;
+use tokio::sync::watch;
+use zookeeper_client::{Acls, Client, CreateMode, Error, EventType, SessionState as ClientState};
+
+use crate::lock::backend::{Reply, SessionState, Watch, WatchEvent, ZkConnector, ZkSession, Znode};
+use crate::lock::error::ZkError;
+
+/// A ZooKeeper ensemble by its connect string.
+#[derive(Clone, Debug)]
+pub struct ZookeeperEnsemble {
+    servers: String,
+    session_timeout: Duration,
+}
+
+struct Session {
+    client: Arc<Client>,
+    state: watch::Receiver<SessionState>,
+}
+
+impl ZookeeperEnsemble {
+    /// The ensemble with these servers (`host:port,host:port`). Sessions ask for `session_timeout`; the ensemble may
+    /// grant another one.
+    pub fn new(servers: impl Into<String>, session_timeout: Duration) -> Self {
+        Self { servers: servers.into(), session_timeout }
+    }
+}
+
+impl ZkConnector for ZookeeperEnsemble {
+    fn connect(&self) -> Reply<Arc<dyn ZkSession>, ZkError> {
+        let Self { servers, session_timeout } = self.clone();
+        async move {
+            let connector = Client::connector().with_session_timeout(session_timeout);
+            let client = connector.connect(&servers).await.map_err(classify)?;
+            let (sender, state) = watch::channel(SessionState::Connected);
+            let mut watcher = client.state_watcher();
+            tokio::spawn(async move {
+                loop {
+                    let state = match watcher.changed().await {
+                        ClientState::SyncConnected | ClientState::ConnectedReadOnly => SessionState::Connected,
+                        ClientState::Disconnected => SessionState::Disconnected,
+                        ended => SessionState::Ended(ended.to_string()),
+                    };
+                    let ended = matches!(state, SessionState::Ended(_));
+                    if sender.send(state).is_err() || ended {
+                        break;
+                    }
+                }
+            });
+            Ok(Arc::new(Session { client: Arc::new(client), state }) as Arc<dyn ZkSession>)
+        }
+        .boxed()
+    }
+}
+
+/// Only the ensemble's own refusals mean that nothing happened. In particular `ConnectionLoss` is not the only error
+/// of a lost connection: resets and silence come as other ones.
+fn classify(error: Error) -> ZkError {
+    match error {
+        Error::NoNode => ZkError::NoNode,
+        Error::NodeExists => ZkError::NodeExists,
+        Error::SessionExpired | Error::ClientClosed | Error::NoHosts => ZkError::SessionEnded(error.to_string()),
+        Error::BadArguments(_)
+        | Error::NoAuth
+        | Error::AuthFailed
+        | Error::BadVersion
+        | Error::NoChildrenForEphemerals
+        | Error::NotEmpty
+        | Error::InvalidAcl
+        | Error::NotReadOnly
+        | Error::QuotaExceeded
+        | Error::Throttled
+        | Error::MarshallingError
+        | Error::Unimplemented => ZkError::Refused(error.to_string()),
+        _ => ZkError::Unanswered(error.to_string()),
+    }
+}
+
+fn znode(stat: &zookeeper_client::Stat) -> Znode {
+    // Transaction ids are never negative on servers that report them (3.5 and later).
+    Znode { czxid: stat.czxid.max(0) as u64, ephemeral_owner: stat.ephemeral_owner }
+}
+
+impl Session {
+    /// Runs `request` with a client and a path of its own. The crate sends a request when its method is called, which
+    /// is when the future is first polled.
+    fn ask<T: Send + 'static, F>(&self, path: &str, request: impl FnOnce(Arc<Client>, String) -> F) -> Reply<T, ZkError>
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        request(Arc::clone(&self.client), path.to_owned()).map(|answer| answer.map_err(classify)).boxed()
+    }
+}
+
+impl ZkSession for Session {
+    fn id(&self) -> i64 {
+        self.client.session_id().0
+    }
+
+    fn timeout(&self) -> Duration {
+        self.client.session_timeout()
+    }
+
+    fn state(&self) -> watch::Receiver<SessionState> {
+        self.state.clone()
+    }
+
+    fn create_parents(&self, path: &str) -> Reply<(), ZkError> {
+        self.ask(path, |client, path| async move {
+            client.mkdir(&path, &CreateMode::Persistent.with_acls(Acls::anyone_all())).await
+        })
+    }
+
+    fn create_contender(&self, prefix: &str) -> Reply<(String, Znode), ZkError> {
+        self.ask(prefix, |client, prefix| async move {
+            let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
+            let (stat, sequence) = client.create(&prefix, &[], &options).await?;
+            Ok((format!("{prefix}{sequence}"), znode(&stat)))
+        })
+    }
+
+    fn children(&self, path: &str) -> Reply<Vec<String>, ZkError> {
+        self.ask(path, |client, path| async move { client.list_children(&path).await })
+    }
+
+    fn stat(&self, path: &str) -> Reply<Option<Znode>, ZkError> {
+        self.ask(path, |client, path| async move { Ok(client.check_stat(&path).await?.as_ref().map(znode)) })
+    }
+
+    fn watch(&self, path: &str) -> Reply<Option<Watch>, ZkError> {
+        self.ask(path, |client, path| async move {
+            let (stat, watcher) = client.check_and_watch_stat(&path).await?;
+            let event = async move {
+                match watcher.changed().await.event_type {
+                    EventType::NodeDeleted => WatchEvent::Deleted,
+                    EventType::Session => WatchEvent::SessionEnded,
+                    _ => WatchEvent::Changed,
+                }
+            };
+            Ok(stat.map(|_| event.boxed()))
+        })
+    }
+
+    fn delete(&self, path: &str) -> Reply<(), ZkError> {
+        self.ask(path, |client, path| async move { client.delete(&path, None).await })
+    }
+
+    fn sync(&self, path: &str) -> Reply<(), ZkError> {
+        self.ask(path, |client, path| async move { client.sync(&path).await })
+    }
+}

@@ -1,0 +1,319 @@
+//! Redlock over N independent Redis masters.
+//!
+//! After antirez, "Distributed Locks with Redis" (redis.io), with what its users learned since: all nodes are asked at
+//! once and the first majority decides, so a dead minority costs nothing; validity counts from the moment of sending,
+//! less drift, and is checked as the last act before a guard is handed out; every attempt has an owner token of its
+//! own, so that a release which arrives late can only ever undo its own attempt.
+//!
+//! Deliberately absent: a fencing token. The algorithm as published has none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::backend::{Ownership, RedisNode, Reply};
+use super::error::{AcquireError, AttemptError, LostReason, NodeError, ReleaseOutcome};
+use super::guard::{Guard, Hold};
+use super::runtime::{SharedRuntime, before, jitter, random_text};
+use super::{AcquireOptions, DistributedLock};
+use crate::ids::{LockName, OwnerToken};
+use crate::phase::Phase;
+use crate::time::Nanos;
+
+/// How a [`Redlock`] behaves.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct RedlockSettings {
+    /// The lease's length.
+    pub ttl: Duration,
+    /// How long one node may take to answer before it counts as not having voted. Far below the TTL.
+    pub node_timeout: Duration,
+    /// The shortest delay between two attempts.
+    pub retry_delay_min: Duration,
+    /// The longest delay between two attempts. The delay is random, so that competitors don't split votes for ever.
+    pub retry_delay_max: Duration,
+    /// Whether a held lease is renewed every third of its length, until it is released or lost. Off by default.
+    pub renewal: bool,
+    /// Put before every lock name to make the Redis key.
+    pub key_prefix: String,
+}
+
+impl Default for RedlockSettings {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(10),
+            node_timeout: Duration::from_millis(50),
+            retry_delay_min: Duration::from_millis(20),
+            retry_delay_max: Duration::from_millis(80),
+            renewal: false,
+            key_prefix: "fencepost:".to_owned(),
+        }
+    }
+}
+
+/// A lock over N independent Redis masters.
+#[derive(Clone)]
+pub struct Redlock {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    nodes: Vec<Arc<dyn RedisNode>>,
+    settings: RedlockSettings,
+    runtime: SharedRuntime,
+}
+
+/// One grant, or the attempt at it: what it takes to undo it.
+#[derive(Clone)]
+struct Lease {
+    shared: Arc<Shared>,
+    key: String,
+    owner: OwnerToken,
+}
+
+/// The votes of all nodes on one request, as they come in.
+type Votes<T> = FuturesUnordered<BoxFuture<'static, (usize, Result<T, NodeError>)>>;
+
+impl Redlock {
+    /// A lock over `nodes`.
+    pub fn new(nodes: Vec<Arc<dyn RedisNode>>, settings: RedlockSettings, runtime: SharedRuntime) -> Self {
+        Self { shared: Arc::new(Shared { nodes, settings, runtime }) }
+    }
+
+    async fn attempt(&self, name: &LockName, options: &AcquireOptions) -> Result<Guard, AttemptError> {
+        let Shared { settings, runtime, .. } = &*self.shared;
+        let lease = Lease {
+            shared: Arc::clone(&self.shared),
+            key: format!("{}{name}", settings.key_prefix),
+            owner: OwnerToken::new(random_text(&**runtime)),
+        };
+        // From here on the attempt may have left votes behind: undone unless it becomes a guard.
+        let undo = UndoOnDrop { lease: lease.clone(), armed: true };
+        let sent = runtime.now();
+        let mut votes = lease.ask(|node| node.set_if_absent(&lease.key, &lease.owner, settings.ttl));
+        // Polling until nothing is ready sends the requests to all nodes.
+        let mut early = Vec::new();
+        while let Some(Some(vote)) = votes.next().now_or_never() {
+            early.push(vote);
+        }
+        options.reached(Phase::Acquiring).await;
+        let election = lease.collect(votes, early, sent, |set| *set).await;
+        options.reached(Phase::VotesIn).await;
+        election.verdict()?;
+        let valid_until = valid_until(sent, settings.ttl);
+        let hold = Hold::new(valid_until);
+        let guard = undo.into_guard(name, &hold);
+        // The last act: nothing may come between this look and the caller.
+        if runtime.now() >= valid_until {
+            return Err(AttemptError::ExpiredDuringAcquire);
+        }
+        if settings.renewal {
+            runtime.spawn(lease.renew(hold, sent).boxed());
+        }
+        Ok(guard)
+    }
+}
+
+impl DistributedLock for Redlock {
+    fn acquire<'a>(
+        &'a self,
+        name: &'a LockName,
+        options: &'a AcquireOptions,
+    ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
+        async move {
+            let Shared { settings, runtime, .. } = &*self.shared;
+            let started = runtime.now();
+            let deadline = started + options.wait;
+            loop {
+                let last = match self.attempt(name, options).await {
+                    Ok(guard) => return Ok(guard),
+                    Err(error) => error,
+                };
+                let now = runtime.now();
+                if now >= deadline {
+                    return Err(AcquireError::DeadlineExceeded { waited: now - started, last });
+                }
+                let delay = jitter(&**runtime, settings.retry_delay_min, settings.retry_delay_max);
+                // Never past the deadline, and one last attempt at it.
+                runtime.sleep_until((now + delay).min(deadline)).await;
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Until when a lease of `ttl` that was asked for at `sent` is safe to believe in: clocks may drift apart by 1 %, and
+/// Redis expires keys with a precision of a millisecond; 2 ms allow for that, as the algorithm's text does.
+fn valid_until(sent: Nanos, ttl: Duration) -> Nanos {
+    (sent + ttl).saturating_sub(ttl / 100 + Duration::from_millis(2))
+}
+
+/// What the nodes answered.
+struct Election {
+    needed: usize,
+    votes: usize,
+    conflicts: usize,
+    failures: Vec<String>,
+}
+
+impl Election {
+    fn is_decided(&self, nodes: usize) -> bool {
+        self.votes >= self.needed || self.conflicts + self.failures.len() > nodes - self.needed
+    }
+
+    fn verdict(&self) -> Result<(), AttemptError> {
+        let Self { needed, votes, conflicts, failures } = self;
+        if votes >= needed {
+            Ok(())
+        } else if failures.is_empty() || votes + conflicts >= *needed {
+            // A majority answered; another client, or several, have the votes.
+            Err(AttemptError::Contended { votes: *votes, needed: *needed, conflicts: *conflicts })
+        } else {
+            Err(AttemptError::NoQuorum { votes: *votes, needed: *needed, failures: failures.join("; ") })
+        }
+    }
+}
+
+impl Lease {
+    /// Prepares one request to every node; they are sent at the first poll.
+    fn ask<T: 'static>(&self, request: impl Fn(&dyn RedisNode) -> Reply<T, NodeError>) -> Votes<T> {
+        let nodes = self.shared.nodes.iter().enumerate();
+        nodes.map(|(index, node)| request(&**node).map(move |reply| (index, reply)).boxed()).collect()
+    }
+
+    /// Gathers answers until they decide, or until the node timeout counts the silent ones as failed.
+    async fn collect<T: 'static>(
+        &self,
+        mut votes: Votes<T>,
+        mut early: Vec<(usize, Result<T, NodeError>)>,
+        sent: Nanos,
+        is_vote: impl Fn(&T) -> bool,
+    ) -> Election {
+        let Shared { nodes, settings, runtime } = &*self.shared;
+        let mut election = Election { needed: nodes.len() / 2 + 1, votes: 0, conflicts: 0, failures: Vec::new() };
+        let mut silent: Vec<bool> = vec![true; nodes.len()];
+        loop {
+            for (index, reply) in early.drain(..) {
+                silent[index] = false;
+                match reply {
+                    Ok(answer) if is_vote(&answer) => election.votes += 1,
+                    Ok(_) => election.conflicts += 1,
+                    Err(error) => election.failures.push(format!("{}: {error}", nodes[index].name())),
+                }
+            }
+            if election.is_decided(nodes.len()) {
+                break;
+            }
+            match before(&**runtime, sent + settings.node_timeout, votes.next()).await {
+                Some(Some(vote)) => early.push(vote),
+                Some(None) => break,
+                None => {
+                    let late = nodes.iter().zip(&silent).filter(|(_, silent)| **silent);
+                    let text = |(node, _): (&Arc<dyn RedisNode>, _)| {
+                        format!("{}: no answer within {:?}", node.name(), settings.node_timeout)
+                    };
+                    election.failures.extend(late.map(text));
+                    break;
+                }
+            }
+        }
+        election
+    }
+
+    /// Takes the votes back at every node, whether or not we know of a vote there.
+    async fn release(self) -> ReleaseOutcome {
+        let Shared { nodes, settings, runtime } = &*self.shared;
+        let needed = nodes.len() / 2 + 1;
+        let sent = runtime.now();
+        let mut answers = self.ask(|node| node.delete_if_owner(&self.key, &self.owner));
+        let (mut ours, mut absent, mut theirs) = (0, 0, 0);
+        let mut failures = Vec::new();
+        while ours < needed {
+            match before(&**runtime, sent + settings.node_timeout, answers.next()).await {
+                Some(Some((_, Ok(Ownership::Ours)))) => ours += 1,
+                Some(Some((_, Ok(Ownership::Absent)))) => absent += 1,
+                Some(Some((_, Ok(Ownership::Theirs)))) => theirs += 1,
+                Some(Some((index, Err(error)))) => failures.push(format!("{}: {error}", nodes[index].name())),
+                Some(None) | None => break,
+            }
+        }
+        if ours >= needed {
+            ReleaseOutcome::Released
+        } else if absent + theirs >= needed {
+            if theirs > 0 { ReleaseOutcome::TakenOver } else { ReleaseOutcome::AlreadyExpired }
+        } else {
+            let failures = if failures.is_empty() { String::new() } else { format!(": {}", failures.join("; ")) };
+            let answered = ours + absent + theirs;
+            ReleaseOutcome::Unknown(format!("{answered} of {} nodes answered in time{failures}", nodes.len()))
+        }
+    }
+
+    /// Renews the lease every third of its length until it is released or lost. Never revives a lapsed one: once the
+    /// validity is over the hold is lost for good, whatever the nodes answer.
+    async fn renew(self, hold: Arc<Hold>, mut sent: Nanos) {
+        let Shared { settings, runtime, .. } = &*self.shared;
+        let mut pause = settings.ttl / 3;
+        loop {
+            let due = (sent + pause).min(hold.validity().until);
+            if before(&**runtime, due, hold.over()).await.is_some() {
+                return;
+            }
+            sent = runtime.now();
+            if sent >= hold.validity().until {
+                return hold.lose(LostReason::Expired);
+            }
+            let votes = self.ask(|node| node.extend_if_owner(&self.key, &self.owner, settings.ttl));
+            let election = self.collect(votes, Vec::new(), sent, |found| *found == Ownership::Ours).await;
+            if runtime.now() >= hold.validity().until {
+                return hold.lose(LostReason::Expired);
+            }
+            pause = match election.verdict() {
+                Ok(()) => {
+                    hold.update(|validity| {
+                        validity.until = valid_until(sent, settings.ttl);
+                        validity.suspect = false;
+                    });
+                    settings.ttl / 3
+                }
+                // So many nodes have forgotten us that no majority can be ours.
+                Err(_) if election.conflicts > self.shared.nodes.len() - election.needed => {
+                    let reason =
+                        format!("{} of {} nodes no longer have the vote", election.conflicts, self.shared.nodes.len());
+                    return hold.lose(LostReason::Revoked(reason));
+                }
+                Err(_) => {
+                    hold.update(|validity| validity.suspect = true);
+                    jitter(&**runtime, settings.retry_delay_min, settings.retry_delay_max)
+                }
+            };
+        }
+    }
+}
+
+/// An attempt that did not become a guard, or was dropped on the way, is undone in the background.
+struct UndoOnDrop {
+    lease: Lease,
+    armed: bool,
+}
+
+impl UndoOnDrop {
+    /// Hands the duty to undo over to a guard.
+    fn into_guard(mut self, name: &LockName, hold: &Arc<Hold>) -> Guard {
+        self.armed = false;
+        let lease = self.lease.clone();
+        let runtime = Arc::clone(&lease.shared.runtime);
+        let release = Box::new(move || lease.release().boxed());
+        Guard::new(name.clone(), None, Arc::clone(hold), runtime, release)
+    }
+}
+
+impl Drop for UndoOnDrop {
+    fn drop(&mut self) {
+        if self.armed {
+            let undone = self.lease.clone().release().map(drop).boxed();
+            self.lease.shared.runtime.spawn(undone);
+        }
+    }
+}

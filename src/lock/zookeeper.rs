@@ -1,0 +1,224 @@
+//! The ZooKeeper lock: ephemeral sequential znodes, each contender watching only its predecessor.
+//!
+//! After the lock recipe of the ZooKeeper documentation, with what Curator's users learned since: contenders carry a
+//! GUID in their name and are matched by session, so that a create whose reply was lost is found again and a znode of
+//! a dead session is never taken for a grant; create and list travel in one round trip; the deletion of a predecessor
+//! that was first in line grants without another list. The fencing token is the contender's `czxid`.
+//!
+//! [`session`] keeps the deadline until which a session may be believed, [`contender`] is one znode in the line.
+//! Deliberately absent: trust in the client library's `Expired`, which comes after the servers have given the lock
+//! away.
+
+mod contender;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+
+use self::contender::{Contender, Deadlines, RETRY_DELAY, delete, no_answer};
+use self::session::KeptSession;
+use super::backend::{WatchEvent, ZkConnector};
+use super::error::{AcquireError, AttemptError, LostReason, ReleaseOutcome, ZkError};
+use super::guard::{Guard, Hold};
+use super::runtime::{SharedRuntime, before};
+use super::{AcquireOptions, DistributedLock};
+use crate::ids::{FencingToken, LockName};
+use crate::phase::Phase;
+
+/// How long the servers may take to answer one attempt or one release, however short the caller's own wait.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How a [`ZookeeperLock`] behaves.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct ZookeeperSettings {
+    /// The path below which each lock has a znode of its own. It is created if missing and never deleted, so that
+    /// sequence numbers go on.
+    pub root: String,
+}
+
+impl Default for ZookeeperSettings {
+    fn default() -> Self {
+        Self { root: "/fencepost/locks".to_owned() }
+    }
+}
+
+/// A lock in a ZooKeeper ensemble. All acquires of one value share a session.
+pub struct ZookeeperLock {
+    connector: Arc<dyn ZkConnector>,
+    settings: ZookeeperSettings,
+    runtime: SharedRuntime,
+    session: tokio::sync::Mutex<Option<Arc<KeptSession>>>,
+}
+
+/// Why an attempt ended without a grant.
+enum Stop {
+    /// Not before the deadline.
+    Deadline(AttemptError),
+    /// The session is gone: start again with a new one.
+    Session(String),
+    /// The ensemble refuses.
+    Refused(String),
+}
+
+impl From<ZkError> for Stop {
+    fn from(error: ZkError) -> Self {
+        match error {
+            ZkError::SessionEnded(reason) => Self::Session(reason),
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
+
+impl ZookeeperLock {
+    /// A lock in the ensemble that `connector` reaches. The first acquire opens the session.
+    pub fn new(connector: Arc<dyn ZkConnector>, settings: ZookeeperSettings, runtime: SharedRuntime) -> Self {
+        Self { connector, settings, runtime, session: tokio::sync::Mutex::new(None) }
+    }
+
+    /// The session in use, or a new one if there is none or its time is up.
+    async fn session(&self, deadlines: Deadlines) -> Result<Arc<KeptSession>, Stop> {
+        let mut session = self.session.lock().await;
+        if let Some(session) = session.as_ref().filter(|session| session.lost().is_none()) {
+            return Ok(Arc::clone(session));
+        }
+        // The old session is closed when its last contender is through, and what it may have left behind goes with it.
+        *session = None;
+        loop {
+            let connecting = self.runtime.now();
+            let failures = match before(&*self.runtime, deadlines.servers, self.connector.connect()).await {
+                Some(Ok(opened)) => {
+                    let kept = KeptSession::keep(opened, connecting, Arc::clone(&self.runtime));
+                    *session = Some(Arc::clone(&kept));
+                    return Ok(kept);
+                }
+                Some(Err(ZkError::Refused(reason))) => return Err(Stop::Refused(reason)),
+                Some(Err(error)) => error.to_string(),
+                None => return Err(Stop::Deadline(no_answer())),
+            };
+            let now = self.runtime.now();
+            if now >= deadlines.servers {
+                return Err(Stop::Deadline(AttemptError::NoQuorum { votes: 0, needed: 1, failures }));
+            }
+            self.runtime.sleep_until((now + RETRY_DELAY).min(deadlines.servers)).await;
+        }
+    }
+
+    async fn attempt(&self, name: &LockName, options: &AcquireOptions, deadlines: Deadlines) -> Result<Guard, Stop> {
+        let kept = self.session(deadlines).await?;
+        let folder = format!("{}/{name}", self.settings.root);
+        let mut contender = Contender::new(Arc::clone(&kept), Arc::clone(&self.runtime), folder);
+        let (znode, mut line) = contender.enter(options, deadlines).await?;
+        loop {
+            let Some(place) = contender.place(&line) else {
+                // Gone without our doing: the session is dying, or somebody deleted it.
+                return Err(Stop::Session("the contender's znode is gone".to_owned()));
+            };
+            let Some(predecessor) = place.predecessor else { break };
+            if let Some(watch) = contender.watch(&predecessor, deadlines).await? {
+                let event = contender.stand(watch, place.ahead, deadlines).await?;
+                // The predecessor was first in line, nobody can enter between it and us, and it is gone: the line
+                // begins with us, no need to list again.
+                if event == WatchEvent::Deleted && place.ahead == 1 {
+                    break;
+                }
+            }
+            line = contender.list(deadlines).await?;
+        }
+        options.reached(Phase::VotesIn).await;
+        let hold = Hold::new(kept.valid_until());
+        let path = contender.disarm();
+        let release = {
+            let (kept, path, runtime) = (Arc::clone(&kept), path.clone(), Arc::clone(&self.runtime));
+            Box::new(move || release(kept, path, runtime).boxed())
+        };
+        self.runtime.spawn(follow(Arc::clone(&hold), Arc::clone(&kept), path).boxed());
+        let token = FencingToken(znode.czxid);
+        let guard = Guard::new(name.clone(), Some(token), hold, Arc::clone(&self.runtime), release);
+        // The last act: a session whose time is up holds nothing, whatever the watch said.
+        match kept.lost() {
+            None => Ok(guard),
+            Some(reason) => Err(Stop::Session(reason.to_string())),
+        }
+    }
+}
+
+impl DistributedLock for ZookeeperLock {
+    fn acquire<'a>(
+        &'a self,
+        name: &'a LockName,
+        options: &'a AcquireOptions,
+    ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
+        async move {
+            let started = self.runtime.now();
+            let deadlines = Deadlines { queue: started + options.wait, servers: started + options.wait.max(PATIENCE) };
+            loop {
+                let last = match self.attempt(name, options, deadlines).await {
+                    Ok(guard) => return Ok(guard),
+                    Err(Stop::Refused(reason)) => return Err(AcquireError::Refused(reason)),
+                    Err(Stop::Session(_)) if self.runtime.now() < deadlines.servers => continue,
+                    Err(Stop::Session(reason)) => AttemptError::SessionEnded(reason),
+                    Err(Stop::Deadline(last)) => last,
+                };
+                return Err(AcquireError::DeadlineExceeded { waited: self.runtime.now() - started, last });
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Keeps a hold true: passes the session's validity on, and watches the contender's own znode.
+async fn follow(hold: Arc<Hold>, kept: Arc<KeptSession>, path: String) {
+    let mut validity = kept.validity();
+    let own_znode = async {
+        loop {
+            match kept.session.watch(&path).await {
+                Ok(None) => return "the znode was deleted",
+                Ok(Some(watch)) => match watch.await {
+                    WatchEvent::Deleted => return "the znode was deleted",
+                    WatchEvent::SessionEnded => return "the ensemble ended the session",
+                    WatchEvent::Changed => {}
+                },
+                // Without an answer the session's own deadline decides.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    };
+    let mut own_znode = std::pin::pin!(own_znode);
+    loop {
+        let known = validity.borrow_and_update().clone();
+        match known.lost {
+            Some(reason) => return hold.lose(reason),
+            None => hold.update(|validity| {
+                validity.until = known.until;
+                validity.suspect = known.suspect;
+            }),
+        }
+        tokio::select! {
+            biased;
+            () = hold.over() => return,
+            reason = &mut own_znode => return hold.lose(LostReason::Revoked(reason.to_owned())),
+            // The sender lives in kept, so waiting cannot fail.
+            _ = validity.changed() => {}
+        }
+    }
+}
+
+/// Deletes the holder's znode; after [`PATIENCE`] the deletion goes on in the background.
+async fn release(kept: Arc<KeptSession>, path: String, runtime: SharedRuntime) -> ReleaseOutcome {
+    let deletion = {
+        let (kept, path, runtime) = (Arc::clone(&kept), path.clone(), Arc::clone(&runtime));
+        async move { delete(&*kept.session, &path, &runtime).await }
+    };
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    // In the background from the start: a caller that stops waiting must not stop the deletion.
+    runtime.spawn(deletion.map(move |deleted| drop(done.send(deleted))).boxed());
+    match before(&*runtime, runtime.now() + PATIENCE, outcome).await {
+        Some(Ok(Ok(true))) => ReleaseOutcome::Released,
+        Some(Ok(Ok(false))) | Some(Ok(Err(ZkError::SessionEnded(_)))) => ReleaseOutcome::AlreadyExpired,
+        Some(Ok(Err(error))) => ReleaseOutcome::Unknown(error.to_string()),
+        Some(Err(_)) | None => ReleaseOutcome::Unknown(format!("no answer within {PATIENCE:?}")),
+    }
+}

@@ -1,0 +1,239 @@
+//! The client loop: acquire → read → hold → write → release → think, recorded as it happens.
+//!
+//! The same code in every environment. Deliberately absent: any knowledge of which lock it uses or where it runs.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use rand::RngExt;
+use tokio::sync::watch;
+
+use super::{Access, Action, ResourceClient};
+use crate::history::recorder::Record;
+use crate::history::{F, ItemValue, Op, OpType, Process};
+use crate::ids::{ClientId, FencingToken, HoldId, LockName};
+use crate::lock::runtime::SharedRuntime;
+use crate::lock::{AcquireOptions, DistributedLock, Guard, PausePoint, ReleaseOutcome};
+use crate::phase::Phase;
+use crate::scenario::{ClientStyle, Workload};
+use crate::seed::{ChaCha8Rng, Seed};
+use crate::time::Nanos;
+
+/// What the environment hands to a client.
+pub struct Parts {
+    /// The lock on trial.
+    pub lock: Arc<dyn DistributedLock>,
+    /// The way to the protected resource.
+    pub resource: Arc<dyn ResourceClient>,
+    /// Where ops go.
+    pub record: Arc<dyn Record>,
+    /// Where phases are announced.
+    pub pause_point: Arc<dyn PausePoint>,
+    /// Clock, timers, randomness.
+    pub runtime: SharedRuntime,
+    /// Becomes true when the run is called off.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// One client.
+pub struct Client {
+    workload: Workload,
+    parts: Parts,
+    log: Log,
+    rng: ChaCha8Rng,
+    attempts: u32,
+}
+
+/// One turn: an attempt, and the hold if it succeeds.
+struct Turn {
+    item: u32,
+    lock: LockName,
+    hold: HoldId,
+    token: Option<FencingToken>,
+}
+
+impl Client {
+    /// Client `id` of `workload.clients`.
+    pub fn new(id: ClientId, workload: Workload, seed: Seed, parts: Parts) -> Self {
+        let rng = seed.stream(&format!("client/{}", id.0));
+        let log = Log {
+            client: id,
+            clients: workload.clients,
+            process: AtomicU32::new(id.0),
+            record: Arc::clone(&parts.record),
+            runtime: Arc::clone(&parts.runtime),
+        };
+        Self { workload, parts, log, rng, attempts: 0 }
+    }
+
+    /// Takes turns until `end`, or until the run is called off. A turn that has begun is brought to its end.
+    pub async fn run(mut self, end: Nanos) {
+        let mut stop = self.parts.stop.clone();
+        loop {
+            // Thinking comes first, so that clients don't all start at once.
+            let think = self.workload.think.draw(&mut self.rng);
+            let wake = (self.parts.runtime.now() + think).min(end);
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = self.parts.runtime.sleep_until(wake) => {}
+            }
+            if self.parts.runtime.now() >= end {
+                return;
+            }
+            self.turn(end).await;
+        }
+    }
+
+    async fn turn(&mut self, end: Nanos) {
+        self.attempts += 1;
+        let item = self.rng.random_range(1..=self.workload.locks);
+        let mut turn = Turn {
+            item,
+            lock: LockName::new(format!("item-{item}")),
+            hold: HoldId::new(format!("{}-{}", self.log.client, self.attempts)),
+            token: None,
+        };
+        let options = AcquireOptions {
+            wait: self.workload.wait.min(end - self.parts.runtime.now()),
+            pause_point: Some(Arc::clone(&self.parts.pause_point)),
+        };
+        let hold_for = self.workload.hold.draw(&mut self.rng);
+        self.log.note(&turn, OpType::Invoke, F::Acquire, |_| {});
+        let mut stop = self.parts.stop.clone();
+        let acquired = tokio::select! {
+            biased;
+            acquired = self.parts.lock.acquire(&turn.lock, &options) => acquired.map_err(|error| error.to_string()),
+            // Dropping the acquire takes back what it left at the servers: nothing is held.
+            _ = stop.wait_for(|stop| *stop) => Err("the run was called off".to_owned()),
+        };
+        match acquired {
+            Ok(guard) => {
+                turn.token = guard.token();
+                let valid_until = guard.valid_until();
+                self.log.note(&turn, OpType::Ok, F::Acquire, |op| op.valid_until = Some(valid_until));
+                self.hold(&turn, guard, hold_for).await;
+            }
+            // Without a guard nothing is held, whatever votes or znodes are still to be taken back.
+            Err(error) => self.log.note(&turn, OpType::Fail, F::Acquire, |op| op.error = Some(error)),
+        }
+    }
+
+    /// From the grant to the end of the release.
+    async fn hold(&self, turn: &Turn, guard: Guard, hold_for: Duration) {
+        let mut lost = false;
+        {
+            let section = pin!(self.critical_section(turn, &guard, hold_for));
+            let signal = pin!(guard.lost());
+            // A client that was stopped between its check and its write goes on with the write: left comes first.
+            if let Either::Right((reason, section)) = select(section, signal).await {
+                lost = true;
+                let valid_until = guard.valid_until();
+                self.log.note(turn, OpType::Ok, F::Lost, |op| {
+                    op.valid_until = Some(valid_until);
+                    op.error = Some(reason.to_string());
+                });
+                section.await;
+            }
+        }
+        self.reached(Phase::Releasing).await;
+        if lost {
+            // The signal ended the hold; taking back what is left at the servers is no op of the history.
+            guard.release().await;
+        } else {
+            let valid_until = guard.valid_until();
+            self.log.note(turn, OpType::Invoke, F::Release, |op| op.valid_until = Some(valid_until));
+            let (kind, error) = match guard.release().await {
+                ReleaseOutcome::Released => (OpType::Ok, None),
+                ReleaseOutcome::AlreadyExpired => (OpType::Fail, Some("it was no longer ours".to_owned())),
+                ReleaseOutcome::TakenOver => (OpType::Fail, Some("another client had it".to_owned())),
+                ReleaseOutcome::Unknown(reason) => (OpType::Info, Some(reason)),
+            };
+            self.log.note(turn, kind, F::Release, |op| op.error = error);
+        }
+        self.reached(Phase::Released).await;
+    }
+
+    /// What the lock protects: read the item, take some time, write it one lower.
+    async fn critical_section(&self, turn: &Turn, guard: &Guard, hold_for: Duration) {
+        // A careful client asks before each access; a naive one goes ahead.
+        let may_go_on = || self.workload.client == ClientStyle::Naive || guard.is_valid();
+        self.reached(Phase::Acquired).await;
+        if !may_go_on() {
+            return;
+        }
+        self.reached(Phase::BeforeRead).await;
+        let Some(read) = self.access(turn, F::Read, Action::Read).await else { return };
+        let work = self.parts.runtime.sleep_until(self.parts.runtime.now() + hold_for);
+        match self.workload.client {
+            ClientStyle::Naive => work.await,
+            ClientStyle::Careful => drop(select(work, pin!(guard.lost())).await),
+        }
+        if !may_go_on() {
+            return;
+        }
+        self.reached(Phase::BeforeWrite).await;
+        let write = Action::Write { stock: read.stock - 1, based_on: read.version.unwrap_or_default() };
+        self.access(turn, F::Write, write).await;
+        self.reached(Phase::AfterWrite).await;
+    }
+
+    /// Makes one access and records it: the item, if the resource answered with one.
+    async fn access(&self, turn: &Turn, f: F, action: Action) -> Option<ItemValue> {
+        let asked = match action {
+            Action::Read => None,
+            Action::Write { stock, based_on } => {
+                Some(ItemValue { item: turn.item, stock, version: None, based_on: Some(based_on) })
+            }
+        };
+        self.log.note(turn, OpType::Invoke, f, |op| op.value = asked);
+        let (item, hold, client, token) = (turn.item, turn.hold.clone(), self.log.client, turn.token);
+        match self.parts.resource.access(Access { item, hold, client, token, action }).await {
+            Ok(value) => {
+                self.log.note(turn, OpType::Ok, f, |op| op.value = Some(value));
+                Some(value)
+            }
+            Err(error) => {
+                let kind = if error.is_definite() { OpType::Fail } else { OpType::Info };
+                self.log.note(turn, kind, f, |op| {
+                    op.value = asked;
+                    op.error = Some(error.to_string());
+                });
+                None
+            }
+        }
+    }
+
+    async fn reached(&self, phase: Phase) {
+        self.parts.pause_point.reached(phase).await;
+    }
+}
+
+/// Records what one client does, under its current process.
+struct Log {
+    client: ClientId,
+    clients: u32,
+    process: AtomicU32,
+    record: Arc<dyn Record>,
+    runtime: SharedRuntime,
+}
+
+impl Log {
+    fn note(&self, turn: &Turn, kind: OpType, f: F, fill: impl FnOnce(&mut Op)) {
+        let process = Process::Client(self.process.load(Ordering::Relaxed));
+        let mut op = Op::new(self.runtime.now(), process, kind, f);
+        op.client = Some(self.client);
+        op.lock = Some(turn.lock.clone());
+        op.hold = Some(turn.hold.clone());
+        op.token = turn.token;
+        fill(&mut op);
+        self.record.record(op);
+        if kind == OpType::Info {
+            // What may have happened may happen later: its process never acts again (Jepsen's rule).
+            self.process.fetch_add(self.clients, Ordering::Relaxed);
+        }
+    }
+}
