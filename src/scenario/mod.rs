@@ -1,9 +1,21 @@
 //! A scenario as plain data: the workload, the resource, the locks on trial, the fault plan and what is expected.
 //!
-//! `load` reads it from a TOML file and refuses every mistake with its place. Deliberately absent: any
-//! knowledge of how an environment runs it; an environment is asked through [`load::Capabilities`] what it can do.
+//! [`mod@load`] reads it from a TOML file and refuses every mistake with its place: [`mod@file`] has the format's keys,
+//! `validate` and `plan` their meaning, [`mod@error`] the way mistakes are shown. Deliberately absent: any knowledge of
+//! how an environment runs it; an environment says in its [`Capabilities`] what it can do.
 
+mod capabilities;
+pub mod duration;
+pub mod error;
+pub mod file;
 pub mod load;
+pub mod place;
+mod plan;
+mod validate;
+
+pub use capabilities::{Capabilities, FaultName};
+pub use error::LoadError;
+pub use load::{list, load, parse};
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -192,6 +204,7 @@ impl DurationRange {
 impl std::fmt::Display for DurationRange {
     /// `20ms..80ms`, or one duration.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.min == self.max { write!(f, "{:?}", self.min) } else { write!(f, "{:?}..{:?}", self.min, self.max) }
+        let (min, max) = (duration::text(self.min), duration::text(self.max));
+        if min == max { f.pad(&min) } else { f.pad(&format!("{min}..{max}")) }
     }
 }

@@ -1,0 +1,100 @@
+//! What an environment can do, as plain data: a scenario that asks for more is refused before anything starts.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The kinds of fault that the format knows, in the order in which it lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultName {
+    /// The process stops and goes on later.
+    Pause,
+    /// The process is killed and started again later.
+    Kill,
+    /// The server is shut down in order and started again later, with or without its data.
+    Restart,
+    /// The server loses what was not yet on its disk.
+    PowerLoss,
+    /// Packets between the target and its peers are dropped.
+    Partition,
+    /// Packets arrive late.
+    Delay,
+    /// Packets get lost now and then.
+    Loss,
+    /// The clock is set.
+    ClockJump,
+    /// The clock runs at another rate.
+    ClockDrift,
+    /// The clock jumps back and forth.
+    ClockStrobe,
+}
+
+impl FaultName {
+    /// The name used in scenario files, as in `[[fault.pause]]`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Kill => "kill",
+            Self::Restart => "restart",
+            Self::PowerLoss => "power-loss",
+            Self::Partition => "partition",
+            Self::Delay => "delay",
+            Self::Loss => "loss",
+            Self::ClockJump => "clock-jump",
+            Self::ClockDrift => "clock-drift",
+            Self::ClockStrobe => "clock-strobe",
+        }
+    }
+}
+
+impl fmt::Display for FaultName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What an environment can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The environment's name, for messages.
+    pub environment: &'static str,
+    /// The kinds of fault that it can apply and undo.
+    pub faults: BTreeSet<FaultName>,
+    /// How many clients may compete for one lock.
+    pub max_clients: u32,
+    /// How many Redis masters one lock may have.
+    pub max_redis_nodes: u32,
+    /// How many servers the ZooKeeper ensemble may have.
+    pub max_zookeeper_servers: u32,
+    /// The ensemble's tick; a session timeout is granted between 2 and 20 of them.
+    pub zookeeper_tick: Duration,
+}
+
+impl Capabilities {
+    /// Real servers in containers, as of today.
+    pub fn docker() -> Self {
+        Self {
+            environment: "docker",
+            faults: BTreeSet::from([FaultName::Pause, FaultName::Partition]),
+            max_clients: 20,
+            max_redis_nodes: 5,
+            max_zookeeper_servers: 3,
+            zookeeper_tick: Duration::from_millis(200),
+        }
+    }
+
+    /// The session timeouts that the ensemble grants. It moves any other to the nearest of these without a word, so
+    /// that a scenario would not run what it says.
+    pub fn session_timeouts(&self) -> RangeInclusive<Duration> {
+        self.zookeeper_tick * 2..=self.zookeeper_tick * 20
+    }
+
+    /// The faults that it can do, for help lines.
+    pub fn fault_names(&self) -> String {
+        match self.faults.len() {
+            0 => "none".to_owned(),
+            _ => self.faults.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", "),
+        }
+    }
+}
