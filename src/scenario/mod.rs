@@ -11,6 +11,8 @@ pub mod file;
 pub mod load;
 pub mod place;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 pub use capabilities::{Capabilities, FaultName};

@@ -1,0 +1,266 @@
+//! Reads every shipped scenario, and every file of `testdata/bad`: one mistake each, named in the file's first line.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::load::schema;
+use super::{Capabilities, LoadError, LockConfig, Scenario, list, load, parse};
+use crate::fault::{At, Direction, FaultKind, Peers};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn shipped() -> Vec<PathBuf> {
+    let paths: Vec<PathBuf> = list(&folder("scenarios")).unwrap().into_iter().map(|listed| listed.path).collect();
+    assert!(paths.len() >= 4, "the scenario folder was not found");
+    paths
+}
+
+fn read(text: &str) -> Result<Scenario, LoadError> {
+    parse(Path::new("trial.toml"), text, &Capabilities::docker())
+}
+
+/// A scenario of the given locks and faults, without a mistake of its own.
+fn trial(locks_and_faults: &str) -> String {
+    format!(
+        "title = \"A trial\"\n[workload]\nkind = \"inventory\"\nclients = 5\nhold = \"20ms..80ms\"\n\
+         think = \"0ms..40ms\"\nduration = \"20s\"\n{locks_and_faults}"
+    )
+}
+
+#[test]
+fn every_shipped_scenario_loads() {
+    for path in shipped() {
+        let scenario = load(&path, &Capabilities::docker()).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!scenario.why.is_empty(), "{}: say why", scenario.name);
+        for lock in scenario.locks.keys() {
+            assert!(scenario.expect.contains_key(lock), "{}: nothing is expected of {lock}", scenario.name);
+        }
+    }
+}
+
+/// First line of each file: `# LINE:COLUMN phrase | phrase …`, each of which the message must contain.
+#[test]
+fn each_mistake_is_refused_at_its_place() {
+    let mut files = 0;
+    for entry in fs::read_dir(folder("src/scenario/testdata/bad")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let expected = text.lines().next().unwrap().strip_prefix("# ").unwrap();
+        let (place, phrases) = expected.split_once(' ').unwrap();
+        let Err(error) = load(&path, &Capabilities::docker()) else { panic!("{} was accepted", path.display()) };
+        assert_eq!(format!("{}:{}", error.line(), error.column()), place, "{error}");
+        assert_eq!(error.problems().len(), 1, "one file, one mistake:\n{error}");
+        let shown = error.to_string();
+        for phrase in phrases.split(" | ") {
+            assert!(shown.contains(phrase), "`{phrase}` is not in\n{shown}");
+        }
+        files += 1;
+    }
+    assert!(files >= 30, "only {files} files");
+}
+
+#[test]
+fn all_mistakes_are_shown_at_once() {
+    let error = read(&trial(
+        "client = \"carefull\"\nwait = \"5\"\n[lock.redlock]\nnodes = 4\nttl = \"1x\"\n[lock.zookeeper]\n\
+         session-timeout = \"1h\"\n[[fault.pause]]\ntarget = \"client:6\"\nat = { phase = \"soon\" }\nfor = \"0s\"\n\
+         [[fault.kill]]\ntarget = \"one\"\nat = \"5s\"\nfor = \"1s\"\n[expect.etcd]\nfencing = \"valid\"\n",
+    ))
+    .unwrap_err();
+    let lines: Vec<usize> = error.places().map(|(line, _)| line).collect();
+    assert_eq!(lines, [8, 9, 11, 12, 14, 16, 17, 18, 19, 23], "{error}");
+    assert_eq!(error.to_string().matches("--> trial.toml:").count(), 10);
+}
+
+#[test]
+fn every_syntax_error_is_shown() {
+    let error = read("title = \n[workload]\nclients = 5 6\n").unwrap_err();
+    let lines: Vec<usize> = error.places().map(|(line, _)| line).collect();
+    assert_eq!(lines, [1, 3], "{error}");
+}
+
+/// A file that is still being written has mistakes at the strangest places; each must be shown, none may panic.
+#[test]
+fn a_file_cut_short_anywhere_is_refused_or_whole() {
+    for path in shipped() {
+        let text = fs::read_to_string(path).unwrap();
+        for (end, _) in text.char_indices() {
+            if let Err(error) = read(&text[..end]) {
+                assert!(error.to_string().starts_with("error: "));
+                assert!(error.line() <= text.lines().count() + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn line_ends_and_byte_order_marks_do_not_matter() {
+    let text = fs::read_to_string(folder("scenarios/partition-client.toml")).unwrap();
+    let plain = read(&text).unwrap();
+    let foreign = read(&format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    assert_eq!((plain.workload, plain.faults, plain.expect), (foreign.workload, foreign.faults, foreign.expect));
+}
+
+#[test]
+fn what_is_left_out_gets_the_documented_default() {
+    let scenario = read(&trial("[lock.redlock]\n[lock.zookeeper]\n")).unwrap();
+    assert_eq!(scenario.name, "trial");
+    assert_eq!((scenario.workload.locks, scenario.workload.wait), (1, Duration::from_secs(10)));
+    assert_eq!((scenario.workload.client, scenario.resource), Default::default());
+    let LockConfig::Redlock(redlock) = &scenario.locks["redlock"] else { panic!("not Redlock") };
+    assert_eq!((redlock.nodes, redlock.ttl, redlock.renewal), (5, Duration::from_secs(1), false));
+    assert_eq!(redlock.node_timeout, Duration::from_millis(50));
+    assert_eq!(redlock.retry_delay.to_string(), "20ms..80ms");
+    let LockConfig::Zookeeper(zookeeper) = &scenario.locks["zookeeper"] else { panic!("not ZooKeeper") };
+    assert_eq!((zookeeper.servers, zookeeper.session_timeout), (3, Duration::from_secs(2)));
+}
+
+#[test]
+fn a_node_may_not_take_more_than_a_tenth_of_a_short_lease() {
+    let scenario = read(&trial("[lock.short]\nalgorithm = \"redlock\"\nttl = \"200ms\"\n")).unwrap();
+    let LockConfig::Redlock(redlock) = &scenario.locks["short"] else { panic!("not Redlock") };
+    assert_eq!(redlock.node_timeout, Duration::from_millis(20));
+}
+
+#[test]
+fn faults_keep_the_order_of_the_file() {
+    let fault = |kind, target, at| format!("[[fault.{kind}]]\ntarget = \"{target}\"\nat = {at}\nfor = \"1s\"\n");
+    let text = [
+        "[lock.redlock]\n[lock.zookeeper]\n".to_owned(),
+        fault("partition", "holder", "{ phase = \"acquired\" }"),
+        fault("pause", "leader", "\"5s\""),
+        fault("partition", "minority", "{ every = \"4s\" }"),
+    ];
+    let faults = read(&trial(&text.concat())).unwrap().faults;
+    let cut = |peers| FaultKind::Partition { peers, direction: Direction::Both };
+    assert_eq!(faults[0].kind, cut(Peers::Nodes), "a client is cut off from the lock servers unless said otherwise");
+    assert_eq!(faults[1].kind, FaultKind::Pause, "a leader is a target where one lock has one");
+    assert_eq!(faults[2].kind, cut(Peers::All), "a lock server is cut off from everybody unless said otherwise");
+    assert_eq!(faults[2].at, At::Every(Duration::from_secs(4)));
+}
+
+#[test]
+fn an_environment_is_asked_what_it_can_do() {
+    let text = fs::read_to_string(folder("scenarios/client-pause.toml")).unwrap();
+    let idle = Capabilities { environment: "sim", faults: Default::default(), ..Capabilities::docker() };
+    let error = parse(Path::new("client-pause.toml"), &text, &idle).unwrap_err().to_string();
+    assert!(error.contains("`pause` is not available in environment sim yet"), "{error}");
+    assert!(error.contains("available in sim: none"), "{error}");
+}
+
+#[test]
+fn a_missing_file_may_be_a_misspelt_one() {
+    let error = load(&folder("scenarios/client-puase.toml"), &Capabilities::docker()).unwrap_err();
+    assert_eq!((error.line(), error.column()), (1, 1));
+    let error = error.to_string();
+    assert!(error.contains("cannot read") && error.contains("scenarios/client-pause.toml`?"), "{error}");
+}
+
+#[test]
+fn a_folder_is_listed_in_name_order_broken_files_included() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("b.toml"), trial("[lock.redlock]\n")).unwrap();
+    fs::write(dir.path().join("a.toml"), b"title = \"\xff\"").unwrap();
+    fs::write(dir.path().join("c.toml"), "titel = \"x\"").unwrap();
+    fs::write(dir.path().join("notes.txt"), "no scenario").unwrap();
+    fs::create_dir(dir.path().join("d.toml")).unwrap();
+    let listed = list(dir.path()).unwrap();
+    let names: Vec<&str> = listed.iter().map(|listed| listed.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!((listed[0].title.as_ref().unwrap_err().line(), listed[0].title.as_ref().unwrap_err().column()), (1, 10));
+    assert_eq!(listed[1].title.as_ref().unwrap(), "A trial");
+    assert!(listed[2].title.as_ref().unwrap_err().to_string().contains("did you mean `title`?"));
+    assert!(list(&dir.path().join("nowhere")).is_err());
+}
+
+/// Whether the schema allows the value: keys, kinds of value and words; patterns are left to real validators.
+fn allows(schema: &Value, value: &Value, root: &Value) -> Result<(), String> {
+    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+        let definition = root.pointer(reference.trim_start_matches('#')).ok_or(format!("no {reference}"))?;
+        allows(definition, value, root)?;
+    }
+    for choice in ["anyOf", "oneOf"] {
+        if let Some(options) = schema.get(choice).and_then(Value::as_array)
+            && !options.iter().any(|option| allows(option, value, root).is_ok())
+        {
+            return Err(format!("{value} is none of {choice} {options:?}"));
+        }
+    }
+    let kind = match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "boolean",
+        _ => "integer",
+    };
+    if schema.get("type").is_some_and(|wanted| wanted != kind)
+        || schema.get("const").is_some_and(|wanted| wanted != value)
+        || schema.get("enum").and_then(Value::as_array).is_some_and(|words| !words.contains(value))
+    {
+        return Err(format!("{value} is not allowed by {schema}"));
+    }
+    for item in value.as_array().into_iter().flatten() {
+        allows(schema.get("items").ok_or("no items")?, item, root)?;
+    }
+    if schema.get("type").is_some_and(|kind| kind == "object") {
+        let object = value.as_object().ok_or("no object")?;
+        for (key, value) in object {
+            let property = schema.get("properties").and_then(|properties| properties.get(key));
+            let property = property.or(schema.get("additionalProperties").filter(|more| more.is_object()));
+            allows(property.ok_or(format!("no key {key} in {schema}"))?, value, root)?;
+        }
+        for key in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+            key.as_str().and_then(|key| object.get(key)).ok_or(format!("{key} is missing"))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_schema_allows_every_shipped_scenario() {
+    let schema = schema();
+    for path in shipped() {
+        let value: Value = toml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        allows(&schema, &value, &schema).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_the_reader_refuses() {
+    let schema = schema();
+    // Mistakes of keys, kinds of value and words; those of meaning are beyond a schema.
+    for name in ["key-unknown-top", "key-unknown-at", "key-missing", "fault-single-brackets", "fencing-unknown"]
+        .into_iter()
+        .chain(["type-number-for-duration", "expect-unknown-check", "expect-unknown-verdict", "fault-unknown-kind"])
+    {
+        let text = fs::read_to_string(folder("src/scenario/testdata/bad").join(format!("{name}.toml"))).unwrap();
+        assert!(allows(&schema, &toml::from_str(&text).unwrap(), &schema).is_err(), "{name} was allowed");
+    }
+}
+
+#[test]
+fn every_key_of_the_schema_is_described() {
+    fn visit(schema: &Value, described: &mut usize) {
+        for (key, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            // The keys of `[expect]` are checks, their values verdicts: nothing to explain here.
+            if property.get("enum").is_none() {
+                assert!(property.get("description").is_some(), "{key} has no description: {property}");
+                *described += 1;
+            }
+        }
+        match schema {
+            Value::Object(object) => object.values().for_each(|value| visit(value, described)),
+            Value::Array(items) => items.iter().for_each(|value| visit(value, described)),
+            _ => {}
+        }
+    }
+    let mut described = 0;
+    visit(&schema(), &mut described);
+    assert!(described > 50, "{described}");
+    assert!(!schema().to_string().contains("null"), "TOML has no null");
+}
