@@ -2,6 +2,8 @@
 #[cfg(feature = "harness")]
 pub mod check;
 #[cfg(feature = "harness")]
+pub mod env;
+#[cfg(feature = "harness")]
 pub mod fault;
 #[cfg(feature = "harness")]
 pub mod history;

@@ -32,7 +32,7 @@ impl Seed {
 }
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): a stable hash, where std's is not promised to stay the same.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 

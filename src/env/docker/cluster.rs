@@ -1,0 +1,330 @@
+//! The life of the cluster: up, reset between runs, down.
+//!
+//! `up` does as little as it can: a cluster that runs and answers is left alone, a frozen or dead server is revived, and
+//! only what is missing or different goes through Compose. Nothing counts as up before every server has *answered*.
+//! Deliberately absent: the containers of a run (clients, resource), beyond removing what a run left behind.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use bollard::errors::Error as ApiError;
+use futures_util::future::{join_all, try_join_all};
+use tokio::time::Instant;
+
+use super::compose::{self, ComposeError};
+use super::engine::{CLUSTER, Container, Engine, EngineError, LABEL_CLUSTER, Role, State, api};
+use super::files::{self, FilesError};
+use super::images::{self, ImageError, Images};
+use super::settings::{SUBNET_VARIABLE, Settings, SettingsError, Wanted};
+use super::wire::{self, Answer};
+use crate::ids::NodeId;
+
+/// How long servers may take to answer after their containers have started.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long one server may take to answer one question.
+const QUESTION_LIMIT: Duration = Duration::from_secs(1);
+/// The pause between two rounds of questions: short beside a start, long enough not to slow it.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// Why the cluster could not be brought up, reset or taken down.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A wrong value in the environment.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The daemon.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The images.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Compose.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// A port is in use.
+    #[error(
+        "port {port} on 127.0.0.1, where {server} is to be published, cannot be had ({why}): stop the program that uses \
+         it, or choose another port with {variable}"
+    )]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// The server that needs it.
+        server: String,
+        /// The variable that chooses another.
+        variable: String,
+        /// What the system said.
+        why: io::Error,
+    },
+    /// The network is there, with other addresses.
+    #[error(
+        "the cluster's network is {present} and {SUBNET_VARIABLE} asks for {wanted}: run `fencepost cluster down` first"
+    )]
+    OtherSubnet {
+        /// What it is.
+        present: String,
+        /// What it should be.
+        wanted: String,
+    },
+    /// Somebody else's network has our name.
+    #[error("a Docker network named {CLUSTER} exists that fencepost did not make: remove it or rename it")]
+    ForeignNetwork,
+    /// Compose is content, and a server is still not there.
+    #[error("the container {0} is missing after the start: run `fencepost cluster down` and try again")]
+    Absent(String),
+    /// Servers that did not answer in time.
+    #[error("the cluster did not become ready within {limit:?}: {missing}; `docker logs NAME` may say why")]
+    NotReady {
+        /// How long they had.
+        limit: Duration,
+        /// Who is missing, and what was heard of each.
+        missing: String,
+    },
+    /// A server could not be emptied.
+    #[error("{server} could not be emptied before the run ({source}): is it up? `fencepost cluster status` tells")]
+    Reset {
+        /// The server.
+        server: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+/// A lock server that answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its number.
+    pub node: NodeId,
+    /// Its container, for faults.
+    pub container: Container,
+    /// Its address in the cluster's network, the same after every restart.
+    pub address: Ipv4Addr,
+    /// Its port in the cluster's network.
+    pub port: u16,
+    /// Where it answers on this machine.
+    pub published: SocketAddr,
+}
+
+/// Versions that a report names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// Of the Redis servers.
+    pub redis: String,
+    /// Of the ZooKeeper servers.
+    pub zookeeper: String,
+    /// Of the Docker daemon.
+    pub docker: String,
+    /// Of the kernel that all containers share.
+    pub kernel: String,
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { redis, zookeeper, docker, kernel } = self;
+        write!(f, "Redis {redis}, ZooKeeper {zookeeper}, Docker {docker}, Linux {kernel}")
+    }
+}
+
+/// A cluster in which every server has answered.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// The daemon it runs in.
+    pub engine: Engine,
+    /// The Redis masters, by number.
+    pub redis: Vec<Server>,
+    /// The ZooKeeper ensemble, by number.
+    pub zookeeper: Vec<Server>,
+    /// The name of its network.
+    pub network: &'static str,
+    /// The first three parts of its network's addresses; from `.31` on they are free for containers of a run.
+    pub subnet_prefix: String,
+    /// What it runs.
+    pub versions: Versions,
+}
+
+/// Brings the cluster up as the environment asks. Says what it does, when that takes time, through `progress`.
+pub async fn up(progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterError> {
+    up_with(&Settings::from_env()?, progress).await
+}
+
+/// Brings the cluster up.
+pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterError> {
+    let engine = Engine::connect().await?;
+    let images = images::ensure(&engine, progress).await?;
+    let mut containers = engine.containers().await?;
+    if servers(&containers).count() < settings.servers().len() || servers(&containers).any(|own| !is_running(own)) {
+        free_ports(&engine, settings, &containers)?;
+        if revive(&engine, &containers, progress).await? {
+            containers = engine.containers().await?;
+        }
+    }
+    if settings.servers().iter().any(|wanted| as_wanted(wanted, &containers, &images).is_none()) {
+        free_ports(&engine, settings, &containers)?;
+        own_network(&engine, settings).await?;
+        progress("starting 5 Redis and 3 ZooKeeper servers");
+        compose::up(&engine, settings, &files::lay_out()?).await?;
+        containers = engine.containers().await?;
+    }
+    let servers = settings.servers().iter().map(|wanted| {
+        let container = as_wanted(wanted, &containers, &images);
+        let container = container.ok_or_else(|| ClusterError::Absent(wanted.name.clone()))?.clone();
+        let (node, address, port) = (wanted.node, wanted.address, wanted.port());
+        Ok(Server { node, container, address, port, published: wanted.socket() })
+    });
+    let servers = servers.collect::<Result<Vec<_>, ClusterError>>()?;
+    let answers = ready(&servers, progress).await?;
+    let version_of = |role| {
+        let index = servers.iter().position(|server| server.container.role == role);
+        index.map_or_else(String::new, |index| answers[index].version.clone())
+    };
+    let daemon = engine.docker().version().await.map_err(api("tell its version"))?;
+    let versions = Versions {
+        redis: version_of(Role::Redis),
+        zookeeper: version_of(Role::Zookeeper),
+        docker: daemon.version.unwrap_or_default(),
+        kernel: daemon.kernel_version.unwrap_or_default(),
+    };
+    let (redis, zookeeper) = servers.into_iter().partition(|server| server.container.role == Role::Redis);
+    Ok(Cluster { engine, redis, zookeeper, network: CLUSTER, subnet_prefix: settings.subnet_prefix(), versions })
+}
+
+/// Empties the cluster for the next run: no key in any Redis, no container of an earlier run.
+///
+/// ZooKeeper is left alone: ephemeral znodes go with their sessions, and each run works below a path of its own.
+pub async fn reset(cluster: &Cluster) -> Result<(), ClusterError> {
+    let flush = try_join_all(cluster.redis.iter().map(|server| async move {
+        let done = wire::redis(server.published, &["FLUSHALL SYNC"], QUESTION_LIMIT).await;
+        done.map_err(|source| ClusterError::Reset { server: server.container.name.clone(), source })
+    }));
+    let sweep = async {
+        let containers = cluster.engine.containers().await?;
+        let leftover = containers.iter().filter(|container| !container.role.outlives_runs());
+        try_join_all(leftover.map(|container| cluster.engine.remove(container))).await?;
+        Ok(())
+    };
+    tokio::try_join!(flush, sweep).map(drop)
+}
+
+/// Removes every container and the network of the project, with their volumes. Nothing there is fine.
+pub async fn down() -> Result<(), ClusterError> {
+    let engine = Engine::connect().await?;
+    let containers = engine.containers().await?;
+    try_join_all(containers.iter().map(|container| engine.remove(container))).await?;
+    if network_subnet(&engine).await?.is_some_and(|(ours, _)| ours) {
+        engine.docker().remove_network(CLUSTER).await.map_err(api("remove the network"))?;
+    }
+    Ok(())
+}
+
+fn servers(containers: &[Container]) -> impl Iterator<Item = &Container> {
+    containers.iter().filter(|container| matches!(container.role, Role::Redis | Role::Zookeeper))
+}
+
+fn is_running(container: &Container) -> bool {
+    container.state == State::Running
+}
+
+/// The container that already is the wanted server, from the current image.
+fn as_wanted<'a>(wanted: &Wanted, containers: &'a [Container], images: &Images) -> Option<&'a Container> {
+    containers.iter().find(|own| {
+        (own.role, own.node, &own.name) == (wanted.role, Some(wanted.node), &wanted.name)
+            && is_running(own)
+            && own.address == Some(wanted.address)
+            && own.published == Some(wanted.published)
+            && images.of(wanted.role) == Some(&own.image)
+    })
+}
+
+/// Checks that the ports our running containers don't hold can be had, where the daemon is on this machine.
+fn free_ports(engine: &Engine, settings: &Settings, containers: &[Container]) -> Result<(), ClusterError> {
+    if !engine.host().starts_with("unix://") {
+        return Ok(());
+    }
+    let held: BTreeSet<u16> = containers.iter().filter_map(|container| container.published).collect();
+    for server in settings.servers().iter().filter(|server| !held.contains(&server.published)) {
+        TcpListener::bind(server.socket()).map_err(|why| ClusterError::PortTaken {
+            port: server.published,
+            server: server.name.clone(),
+            variable: server.variable(),
+            why,
+        })?;
+    }
+    Ok(())
+}
+
+/// Thaws frozen servers and starts dead ones: what an interrupted run left. Says whether there were any.
+async fn revive(
+    engine: &Engine,
+    containers: &[Container],
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<bool, ClusterError> {
+    let idle: Vec<_> =
+        servers(containers).filter(|server| matches!(server.state, State::Paused | State::Stopped)).collect();
+    for server in &idle {
+        progress(&format!("{} is {}: reviving it", server.name, server.state));
+    }
+    try_join_all(idle.iter().map(|server| async move {
+        match server.state {
+            State::Paused => engine.unpause(server).await,
+            _ => engine.start(server).await,
+        }
+    }))
+    .await?;
+    Ok(!idle.is_empty())
+}
+
+/// Refuses a network that is not ours, or is ours with other addresses; Compose would only say that it differs.
+async fn own_network(engine: &Engine, settings: &Settings) -> Result<(), ClusterError> {
+    match network_subnet(engine).await? {
+        None => Ok(()),
+        Some((false, _)) => Err(ClusterError::ForeignNetwork),
+        Some((true, present)) if present == settings.subnet() => Ok(()),
+        Some((true, present)) => Err(ClusterError::OtherSubnet { present, wanted: settings.subnet() }),
+    }
+}
+
+/// Whether the network of our name is ours, and its subnet; `None` without one.
+async fn network_subnet(engine: &Engine) -> Result<Option<(bool, String)>, EngineError> {
+    match engine.docker().inspect_network(CLUSTER, None).await {
+        Ok(network) => {
+            let ours = network.labels.is_some_and(|labels| labels.get(LABEL_CLUSTER).is_some_and(|v| v == CLUSTER));
+            let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+            Ok(Some((ours, configs.into_iter().find_map(|config| config.subnet).unwrap_or_default())))
+        }
+        Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(error) => Err(api("look at the network")(error)),
+    }
+}
+
+/// Waits until every server has answered and the ensemble has exactly one leader.
+async fn ready(servers: &[Server], progress: &(dyn Fn(&str) + Sync)) -> Result<Vec<Answer>, ClusterError> {
+    let start = Instant::now();
+    loop {
+        let ask = |server: &Server| wire::ask(server.container.role, server.published, QUESTION_LIMIT);
+        let answers = join_all(servers.iter().map(ask)).await;
+        let mut missing: Vec<String> = Vec::new();
+        for (server, answer) in servers.iter().zip(&answers) {
+            missing.extend(answer.as_ref().err().map(|error| format!("{} ({error})", server.container.name)));
+        }
+        let leaders = answers.iter().flatten().filter(|answer| answer.mode == "leader").count();
+        if missing.is_empty() && leaders != 1 {
+            missing.push(format!("ZooKeeper has {leaders} leaders, not one"));
+        }
+        if missing.is_empty() {
+            return Ok(answers.into_iter().flatten().collect());
+        }
+        if start.elapsed() >= ANSWER_LIMIT {
+            return Err(ClusterError::NotReady { limit: ANSWER_LIMIT, missing: missing.join(", ") });
+        }
+        if start.elapsed() < ROUND {
+            progress("waiting for all servers to answer");
+        }
+        tokio::time::sleep(ROUND).await;
+    }
+}

@@ -1,0 +1,352 @@
+//! The Docker daemon: reaching it, and the project's own containers in it.
+//!
+//! Whatever changes a container takes a [`Container`], and only this file makes those, from containers that carry the
+//! project's label. So code elsewhere cannot touch a stranger's container by mistake. Deliberately absent: what the
+//! containers do (`cluster.rs`) and faults.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::{env, fmt, io};
+
+use bollard::errors::Error as ApiError;
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::{API_DEFAULT_VERSION, Docker};
+
+use crate::ids::NodeId;
+
+/// The label that makes a container or a network the project's own; its value is [`CLUSTER`].
+pub const LABEL_CLUSTER: &str = "io.fencepost.cluster";
+/// The label that says what a container is for, a [`Role`].
+pub const LABEL_ROLE: &str = "io.fencepost.role";
+/// The label with the number of a server or a client.
+pub const LABEL_NODE: &str = "io.fencepost.node";
+/// The label of an image with the digest of the files it was built from.
+pub const LABEL_DIGEST: &str = "io.fencepost.digest";
+/// The cluster's name: the value of [`LABEL_CLUSTER`], the Compose project and the network.
+pub const CLUSTER: &str = "fencepost";
+
+/// Seconds after which a request to the daemon is given up. A daemon busy with eight containers takes a second or two.
+const TIMEOUT_SECONDS: u64 = 10;
+
+/// Why the daemon did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Nobody is there.
+    #[error(
+        "no Docker daemon answers at {host} ({why}); start it (`sudo systemctl start docker`, or Docker Desktop), \
+         point DOCKER_HOST at one, or use --env sim"
+    )]
+    NoDaemon {
+        /// Where one was looked for.
+        host: String,
+        /// What the system said.
+        why: String,
+    },
+    /// Somebody is there, who does not talk to us.
+    #[error(
+        "the Docker daemon at {host} may not be used by this user; join the group `docker` \
+         (`sudo usermod -aG docker $USER`, then log in again), or use --env sim"
+    )]
+    NotAllowed {
+        /// The socket.
+        host: String,
+    },
+    /// A kind of address that is not supported.
+    #[error("DOCKER_HOST=`{host}` is not supported: give unix:///path or tcp://host:port, or use --env sim")]
+    Host {
+        /// The address.
+        host: String,
+    },
+    /// A container that is not the project's own.
+    #[error(
+        "container `{name}` has no label {LABEL_CLUSTER}={CLUSTER}, so it is not touched: it was not made by fencepost"
+    )]
+    NotLabelled {
+        /// Its name.
+        name: String,
+    },
+    /// The daemon answered with an error.
+    #[error("the Docker daemon could not {doing}: {source}")]
+    Api {
+        /// What it was asked for.
+        doing: String,
+        /// What it said.
+        source: ApiError,
+    },
+}
+
+/// What a container of the project is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// A Redis master.
+    Redis,
+    /// A server of the ZooKeeper ensemble.
+    Zookeeper,
+    /// A page for a person's browser.
+    Ui,
+    /// A client of the trial.
+    Client,
+    /// The protected resource.
+    Resource,
+    /// Anything else that was started for a run, such as a helper in another container's network.
+    Helper,
+}
+
+impl Role {
+    /// Whether the container outlives a run. All others are removed before the next.
+    pub fn outlives_runs(self) -> bool {
+        matches!(self, Self::Redis | Self::Zookeeper | Self::Ui)
+    }
+
+    fn from_label(label: &str) -> Self {
+        match label {
+            "redis" => Self::Redis,
+            "zookeeper" => Self::Zookeeper,
+            "ui" => Self::Ui,
+            "client" => Self::Client,
+            "resource" => Self::Resource,
+            _ => Self::Helper,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    /// The value of [`LABEL_ROLE`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Redis => "redis",
+            Self::Zookeeper => "zookeeper",
+            Self::Ui => "ui",
+            Self::Client => "client",
+            Self::Resource => "resource",
+            Self::Helper => "helper",
+        })
+    }
+}
+
+/// What a container is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It runs.
+    Running,
+    /// It is frozen.
+    Paused,
+    /// It does not run, and can be started.
+    Stopped,
+    /// It is on its way: starting again, stopping, being removed.
+    Passing,
+}
+
+impl State {
+    fn of(summary: &ContainerSummary) -> Self {
+        match summary.state {
+            Some(ContainerSummaryStateEnum::RUNNING) => Self::Running,
+            Some(ContainerSummaryStateEnum::PAUSED) => Self::Paused,
+            Some(ContainerSummaryStateEnum::CREATED | ContainerSummaryStateEnum::EXITED) => Self::Stopped,
+            _ => Self::Passing,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Passing => "in between",
+        })
+    }
+}
+
+/// One of the project's own containers, as it was when it was listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    id: String,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Its number among those of its role, if it has one.
+    pub node: Option<NodeId>,
+    /// What it is doing.
+    pub state: State,
+    /// Its address in the cluster's network, while it has one.
+    pub address: Option<Ipv4Addr>,
+    /// The port that Docker publishes for it on this machine, while it runs.
+    pub published: Option<u16>,
+    /// The id of its image.
+    pub image: String,
+}
+
+impl Container {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// `None` for a container without the project's label.
+    fn ours(summary: ContainerSummary) -> Option<Self> {
+        let state = State::of(&summary);
+        let labels = summary.labels.filter(is_ours)?;
+        let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        let id = summary.id?;
+        Some(Self {
+            name: summary
+                .names
+                .unwrap_or_default()
+                .first()
+                .map_or(&*id, |name| name.trim_start_matches('/'))
+                .to_owned(),
+            role: labels.get(LABEL_ROLE).map_or(Role::Helper, |label| Role::from_label(label)),
+            node: labels.get(LABEL_NODE).and_then(|label| label.parse().ok()).map(NodeId),
+            state,
+            address: networks.get(CLUSTER).and_then(|end| end.ip_address.as_ref()?.parse().ok()),
+            published: summary.ports.unwrap_or_default().iter().find_map(|port| port.public_port),
+            image: summary.image_id.unwrap_or_default(),
+            id,
+        })
+    }
+}
+
+fn is_ours(labels: &HashMap<String, String>) -> bool {
+    labels.get(LABEL_CLUSTER).is_some_and(|value| value == CLUSTER)
+}
+
+/// A Docker daemon that answers.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    docker: Docker,
+    host: String,
+}
+
+impl Engine {
+    /// Reaches the daemon at `DOCKER_HOST`, or at the usual sockets.
+    pub async fn connect() -> Result<Self, EngineError> {
+        let chosen = env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+        Self::connect_to(&chosen.unwrap_or_else(usual_host)).await
+    }
+
+    /// Reaches the daemon at `unix:///path` or `tcp://host:port`.
+    pub async fn connect_to(host: &str) -> Result<Self, EngineError> {
+        let no_daemon = |why: String| EngineError::NoDaemon { host: host.to_owned(), why };
+        let docker = if let Some(path) = host.strip_prefix("unix://") {
+            // Tried by hand first, because it tells a daemon that is not there from one that is not for us.
+            match tokio::net::UnixStream::connect(path).await {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(EngineError::NotAllowed { host: host.to_owned() });
+                }
+                Err(error) => return Err(no_daemon(error.to_string())),
+                Ok(_) => Docker::connect_with_unix(host, TIMEOUT_SECONDS, API_DEFAULT_VERSION),
+            }
+        } else if host.starts_with("tcp://") || host.starts_with("http://") {
+            Docker::connect_with_http(host, TIMEOUT_SECONDS, API_DEFAULT_VERSION)
+        } else {
+            return Err(EngineError::Host { host: host.to_owned() });
+        };
+        let docker = docker.map_err(|error| no_daemon(error.to_string()))?;
+        docker.ping().await.map_err(|error| no_daemon(error.to_string()))?;
+        Ok(Self { docker, host: host.to_owned() })
+    }
+
+    /// The bare client, for requests that this type does not offer.
+    pub fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// Where the daemon was reached, in the form of `DOCKER_HOST`.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// All of the project's own containers, by name.
+    pub async fn containers(&self) -> Result<Vec<Container>, EngineError> {
+        let filters = HashMap::from([("label", vec![format!("{LABEL_CLUSTER}={CLUSTER}")])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listed = self.docker.list_containers(Some(options)).await.map_err(api("list containers"))?;
+        let mut containers: Vec<_> = listed.into_iter().filter_map(Container::ours).collect();
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(containers)
+    }
+
+    /// The container of this name or id, refused unless it is the project's own.
+    pub async fn labelled(&self, name: &str) -> Result<Container, EngineError> {
+        let details = self.docker.inspect_container(name, None).await.map_err(api(format!("find container {name}")))?;
+        let own = self.containers().await?.into_iter().find(|own| details.id.as_ref() == Some(&own.id));
+        own.ok_or_else(|| EngineError::NotLabelled { name: name.to_owned() })
+    }
+
+    /// Starts a stopped container.
+    pub async fn start(&self, container: &Container) -> Result<(), EngineError> {
+        self.docker.start_container(&container.id, None).await.map_err(api(format!("start {}", container.name)))
+    }
+
+    /// Thaws a paused container.
+    pub async fn unpause(&self, container: &Container) -> Result<(), EngineError> {
+        self.docker.unpause_container(&container.id).await.map_err(api(format!("unpause {}", container.name)))
+    }
+
+    /// Ends and removes a container with its volumes, whatever it is doing; one that is gone already is fine.
+    pub async fn remove(&self, container: &Container) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        match self.docker.remove_container(&container.id, Some(options)).await {
+            // 404: gone; 409: somebody else is removing it right now.
+            Err(ApiError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
+            other => other.map_err(api(format!("remove {}", container.name))),
+        }
+    }
+}
+
+/// Wraps what the daemon said with what it was asked for.
+pub(super) fn api(doing: impl Into<String>) -> impl FnOnce(ApiError) -> EngineError {
+    let doing = doing.into();
+    move |source| EngineError::Api { doing, source }
+}
+
+/// The first usual socket that exists: the system's, Docker Desktop's, a rootless daemon's.
+fn usual_host() -> String {
+    const SYSTEM: &str = "/var/run/docker.sock";
+    let own = |variable: &str, path: &str| env::var(variable).map(|folder| format!("{folder}/{path}")).ok();
+    [Some(SYSTEM.to_owned()), own("HOME", ".docker/run/docker.sock"), own("XDG_RUNTIME_DIR", "docker.sock")]
+        .into_iter()
+        .flatten()
+        .find(|path| Path::new(path).exists())
+        .map_or_else(|| format!("unix://{SYSTEM}"), |path| format!("unix://{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_missing_daemon_is_told_with_the_remedies() {
+        let error = Engine::connect_to("unix:///nonexistent/docker.sock").await.unwrap_err().to_string();
+        assert!(error.contains("unix:///nonexistent/docker.sock") && error.contains("--env sim"), "{error}");
+        let error = Engine::connect_to("ssh://somewhere").await.unwrap_err().to_string();
+        assert!(error.contains("not supported"), "{error}");
+    }
+
+    #[test]
+    fn a_container_without_the_label_is_not_ours() {
+        let summary = |labels: &[(&str, &str)]| ContainerSummary {
+            id: Some("0123".into()),
+            names: Some(vec!["/fencepost-redis-1".into()]),
+            labels: Some(labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()),
+            ..Default::default()
+        };
+        assert_eq!(Container::ours(summary(&[])), None);
+        assert_eq!(Container::ours(summary(&[(LABEL_CLUSTER, "other")])), None);
+        let own = Container::ours(summary(&[(LABEL_CLUSTER, CLUSTER), (LABEL_ROLE, "redis"), (LABEL_NODE, "1")]));
+        let own = own.unwrap();
+        assert_eq!((&*own.name, own.role, own.node), ("fencepost-redis-1", Role::Redis, Some(NodeId(1))));
+    }
+
+    #[test]
+    fn roles_read_back_as_they_print() {
+        for role in [Role::Redis, Role::Zookeeper, Role::Ui, Role::Client, Role::Resource, Role::Helper] {
+            assert_eq!(Role::from_label(&role.to_string()), role);
+        }
+    }
+}

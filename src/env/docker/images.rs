@@ -1,0 +1,167 @@
+//! The three images of the cluster: made when they are missing, made anew when their files have changed.
+//!
+//! Each carries a digest of the files it was built from as a label, so a newer `fencepost` never runs on the servers of
+//! an older one. Deliberately absent: pulling ready-made images, which nobody publishes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::errors::Error as ApiError;
+use futures_util::future::try_join_all;
+use tokio::process::Command;
+
+use super::command::{CommandError, run};
+use super::engine::{Engine, EngineError, LABEL_DIGEST, Role, api};
+use super::files::{self, FilesError};
+use crate::seed::fnv1a;
+
+/// The image of a Redis server.
+pub const REDIS: &str = "fencepost-redis";
+/// The image of a ZooKeeper server.
+pub const ZOOKEEPER: &str = "fencepost-zookeeper";
+/// The image of clients, the resource and network helpers.
+pub const TOOLS: &str = "fencepost-tools";
+/// What all three are built on.
+const BASE: &str = "debian:trixie-slim";
+
+/// A download and an installation on a slow line.
+const BUILD_LIMIT: Duration = Duration::from_secs(900);
+
+/// The images and the files that each is built from, its Dockerfile first.
+const RECIPES: &[(&str, &[&str])] = &[
+    (REDIS, &["docker/redis.Dockerfile"]),
+    (TOOLS, &["docker/tools.Dockerfile"]),
+    (ZOOKEEPER, &["docker/zookeeper.Dockerfile", "docker/zookeeper.sh"]),
+];
+
+/// Why an image could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The daemon did not answer as expected.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The files could not be laid out.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// There is no `docker` command.
+    #[error("building images needs the docker command: install it (Debian: docker-cli or docker.io), or use --env sim")]
+    NoClient,
+    /// The base image could neither be pulled nor made.
+    #[error("the base image {BASE} could not be had: {0}")]
+    Base(CommandError),
+    /// A build failed.
+    #[error("the image {image} could not be built: {source}")]
+    Build {
+        /// The image.
+        image: &'static str,
+        /// What the builder said.
+        source: CommandError,
+    },
+}
+
+/// The ids of the images, all present and up to date.
+#[derive(Clone, Debug, Default)]
+pub struct Images(BTreeMap<&'static str, String>);
+
+impl Images {
+    /// The id of the image that containers of this role are made from.
+    pub fn of(&self, role: Role) -> Option<&str> {
+        let name = match role {
+            Role::Redis => REDIS,
+            Role::Zookeeper => ZOOKEEPER,
+            Role::Ui => return None,
+            Role::Client | Role::Resource | Role::Helper => TOOLS,
+        };
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+/// Sees to it that all images are there and up to date. With nothing to do it takes one look at each.
+pub async fn ensure(engine: &Engine, progress: &(dyn Fn(&str) + Sync)) -> Result<Images, ImageError> {
+    let found = try_join_all(RECIPES.iter().map(|(name, _)| find(engine, name))).await?;
+    let current = |index: usize| match &found[index] {
+        Some((id, built_from)) if *built_from == digest(RECIPES[index].1) => Some(id.clone()),
+        _ => None,
+    };
+    let missing: Vec<_> = (0..RECIPES.len()).filter(|index| current(*index).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(Images((0..RECIPES.len()).filter_map(|index| Some((RECIPES[index].0, current(index)?))).collect()));
+    }
+    let folder = files::lay_out()?;
+    if find(engine, BASE).await?.is_none() {
+        progress(&format!("getting {BASE} (made here if no registry gives it: about 20 s, once)"));
+        base(engine, &folder).await?;
+    }
+    let names: Vec<_> = missing.iter().map(|index| RECIPES[*index].0).collect();
+    progress(&format!("building {} (under a minute, once)", names.join(", ")));
+    try_join_all(missing.iter().map(|index| build(engine, &folder, RECIPES[*index].0, RECIPES[*index].1))).await?;
+    let found = try_join_all(RECIPES.iter().map(|(name, _)| find(engine, name))).await?;
+    Ok(Images(RECIPES.iter().zip(found).filter_map(|((name, _), found)| Some((*name, found?.0))).collect()))
+}
+
+/// The id of an image and the digest it was built from, if it exists.
+async fn find(engine: &Engine, name: &str) -> Result<Option<(String, String)>, EngineError> {
+    match engine.docker().inspect_image(name).await {
+        Ok(image) => {
+            let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
+            Ok(Some((image.id.unwrap_or_default(), labels.get(LABEL_DIGEST).cloned().unwrap_or_default())))
+        }
+        Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(error) => Err(api(format!("look at the image {name}"))(error)),
+    }
+}
+
+/// A digest of the files' content, the same on every machine.
+fn digest(files: &[&str]) -> String {
+    let content: Vec<&str> = files.iter().map(|file| files::content(file)).collect();
+    format!("{:016x}", fnv1a(content.join("\0").as_bytes()))
+}
+
+async fn base(engine: &Engine, folder: &Path) -> Result<(), ImageError> {
+    let mut command = Command::new("bash");
+    command.arg(files::BASE).current_dir(folder).env("DOCKER_HOST", engine.host());
+    run(&mut command, BUILD_LIMIT).await.map(drop).map_err(ImageError::Base)
+}
+
+async fn build(engine: &Engine, folder: &Path, image: &'static str, files: &[&str]) -> Result<(), ImageError> {
+    let mut command = Command::new("docker");
+    command
+        .args(["build", "--tag", image, "--file", files[0], "--label"])
+        .arg(format!("{LABEL_DIGEST}={}", digest(files)))
+        .arg("docker")
+        .current_dir(folder)
+        .env("DOCKER_HOST", engine.host());
+    match run(&mut command, BUILD_LIMIT).await {
+        Ok(_) => Ok(()),
+        Err(CommandError::Missing { .. }) => Err(ImageError::NoClient),
+        Err(source) => Err(ImageError::Build { image, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_names_files_that_are_carried_along() {
+        for (image, files) in RECIPES {
+            for file in *files {
+                assert!(!files::content(file).is_empty(), "{image}: {file}");
+            }
+        }
+    }
+
+    #[test]
+    fn images_are_the_ones_the_compose_file_names() {
+        for image in [REDIS, ZOOKEEPER] {
+            assert!(files::content(files::COMPOSE).contains(&format!("image: {image}\n")), "{image}");
+        }
+    }
+
+    #[test]
+    fn another_content_has_another_digest() {
+        assert_ne!(digest(RECIPES[0].1), digest(RECIPES[1].1));
+        assert_ne!(digest(&RECIPES[2].1[..1]), digest(RECIPES[2].1));
+    }
+}

@@ -1,0 +1,196 @@
+//! What the environment may choose about the cluster: its subnet and its published ports.
+//!
+//! The names and defaults are those of `docker-compose.yml`. Deliberately absent: the number of servers, which is fixed;
+//! a scenario asks for as many of them as it needs.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::process::Command;
+
+use super::engine::Role;
+use crate::ids::NodeId;
+
+/// How many Redis masters the cluster has.
+pub const REDIS_SERVERS: u8 = 5;
+/// How many ZooKeeper servers the cluster has.
+pub const ZOOKEEPER_SERVERS: u8 = 3;
+/// The variable that names the first three parts of the cluster's /24 subnet.
+pub const SUBNET_VARIABLE: &str = "FENCEPOST_SUBNET_PREFIX";
+
+/// A wrong value in the environment.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// Not the first three parts of an IPv4 address.
+    #[error("{SUBNET_VARIABLE}=`{0}` is not the first three parts of an IPv4 address: give something like 172.30.57")]
+    Subnet(String),
+    /// Not a port.
+    #[error("{variable}=`{value}` is not a port: give a number from 1 to 65535")]
+    Port {
+        /// The variable.
+        variable: String,
+        /// Its value.
+        value: String,
+    },
+    /// The same port for two servers.
+    #[error("{variable} asks for port {port}, which another server of the cluster has: give each server its own")]
+    Twice {
+        /// The variable of the second server.
+        variable: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// One server as it is meant to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Redis or ZooKeeper.
+    pub role: Role,
+    /// Its number.
+    pub node: NodeId,
+    /// Its container's name.
+    pub name: String,
+    /// Its address in the cluster's network.
+    pub address: Ipv4Addr,
+    /// The port published on 127.0.0.1.
+    pub published: u16,
+}
+
+impl Wanted {
+    /// The variable that chooses the published port.
+    pub fn variable(&self) -> String {
+        port_variable(self.role, self.node)
+    }
+
+    /// The port inside of the container.
+    pub fn port(&self) -> u16 {
+        match self.role {
+            Role::Zookeeper => 2181,
+            _ => 6379,
+        }
+    }
+
+    /// Where the server answers on this machine.
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.published))
+    }
+}
+
+/// The subnet and the servers of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    prefix: [u8; 3],
+    servers: Vec<Wanted>,
+}
+
+impl Settings {
+    /// Reads the process' environment.
+    pub fn from_env() -> Result<Self, SettingsError> {
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// Reads variables from `lookup`; an empty value counts as absent, as it does for Compose.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let prefix = lookup(SUBNET_VARIABLE).map_or(Ok([172, 30, 57]), |text| {
+            // Parsed as an address, so that what passes here also passes at Docker.
+            let address = format!("{text}.0").parse::<Ipv4Addr>().map_err(|_| SettingsError::Subnet(text))?;
+            let [a, b, c, _] = address.octets();
+            Ok([a, b, c])
+        })?;
+        let redis = (1..=REDIS_SERVERS).map(|n| (Role::Redis, n, 10, 17000));
+        let zookeeper = (1..=ZOOKEEPER_SERVERS).map(|n| (Role::Zookeeper, n, 20, 17010));
+        let mut servers: Vec<Wanted> = Vec::new();
+        for (role, number, first_host, first_port) in redis.chain(zookeeper) {
+            let node = NodeId(number.into());
+            let variable = port_variable(role, node);
+            let published = match lookup(&variable) {
+                None => first_port + u16::from(number),
+                Some(value) => match value.parse::<u16>() {
+                    Ok(port) if port > 0 => port,
+                    _ => return Err(SettingsError::Port { variable, value }),
+                },
+            };
+            if servers.iter().any(|server| server.published == published) {
+                return Err(SettingsError::Twice { variable, port: published });
+            }
+            let [a, b, c] = prefix;
+            let address = Ipv4Addr::new(a, b, c, first_host + number);
+            servers.push(Wanted { role, node, name: format!("fencepost-{role}-{number}"), address, published });
+        }
+        Ok(Self { prefix, servers })
+    }
+
+    /// The first three parts of the subnet, `172.30.57`.
+    pub fn subnet_prefix(&self) -> String {
+        let [a, b, c] = self.prefix;
+        format!("{a}.{b}.{c}")
+    }
+
+    /// The subnet, `172.30.57.0/24`.
+    pub fn subnet(&self) -> String {
+        format!("{}.0/24", self.subnet_prefix())
+    }
+
+    /// All servers, Redis first.
+    pub fn servers(&self) -> &[Wanted] {
+        &self.servers
+    }
+
+    /// Hands the settings to a Compose command.
+    pub fn export(&self, command: &mut Command) {
+        command.env(SUBNET_VARIABLE, self.subnet_prefix());
+        for server in &self.servers {
+            command.env(server.variable(), server.published.to_string());
+        }
+    }
+}
+
+fn port_variable(role: Role, node: NodeId) -> String {
+    format!("FENCEPOST_{}_{}_PORT", role.to_string().to_uppercase(), node.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::docker::files;
+
+    fn with(name: &'static str, value: &'static str) -> Result<Settings, SettingsError> {
+        Settings::from_lookup(|asked| (asked == name).then(|| value.to_owned()))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_compose_file() {
+        let compose = files::content(files::COMPOSE);
+        let settings = Settings::from_lookup(|_| None).unwrap();
+        assert!(compose.contains(&format!("{{{SUBNET_VARIABLE}:-{}}}", settings.subnet_prefix())));
+        for server in settings.servers() {
+            assert!(compose.contains(&format!("container_name: {}\n", server.name)), "{server:?}");
+            let ports = format!("127.0.0.1:${{{}:-{}}}:{}", server.variable(), server.published, server.port());
+            assert!(compose.contains(&ports), "{ports}");
+            let host = format!("ipv4_address: \"${{{SUBNET_VARIABLE}:-172.30.57}}.{}\"", server.address.octets()[3]);
+            assert!(compose.contains(&host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_environment_chooses_subnet_and_ports() {
+        let settings = with(SUBNET_VARIABLE, "10.9.8").unwrap();
+        assert_eq!((settings.subnet(), settings.servers()[0].address), ("10.9.8.0/24".into(), [10, 9, 8, 11].into()));
+        let settings = with("FENCEPOST_ZOOKEEPER_3_PORT", "2183").unwrap();
+        assert_eq!(settings.servers()[7].published, 2183);
+        assert_eq!(with(SUBNET_VARIABLE, ""), Settings::from_lookup(|_| None), "Compose treats empty as absent");
+    }
+
+    #[test]
+    fn wrong_values_name_the_variable() {
+        for wrong in ["172.30", "172.30.57.1", "172.30.256", "here"] {
+            let error = with(SUBNET_VARIABLE, wrong).unwrap_err().to_string();
+            assert!(error.contains(SUBNET_VARIABLE) && error.contains(wrong), "{error}");
+        }
+        for (wrong, says) in [("0", "1 to 65535"), ("x", "1 to 65535"), ("17002", "its own")] {
+            let error = with("FENCEPOST_REDIS_4_PORT", wrong).unwrap_err().to_string();
+            assert!(error.contains("FENCEPOST_REDIS_4_PORT") && error.contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! How the cluster is, without changing anything: `fencepost cluster status`.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::cluster::ClusterError;
+use super::engine::{Engine, Role};
+use super::settings::{Settings, Wanted};
+use super::wire;
+
+/// A server that answers, answers within this.
+const QUESTION_LIMIT: Duration = Duration::from_secs(1);
+
+/// One container, or one server that should have one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// What its container is doing: `running`, `paused`, `stopped`, `in between`, `absent`.
+    pub state: String,
+    /// Its address in the cluster's network.
+    pub address: Option<Ipv4Addr>,
+    /// Where it answers on this machine.
+    pub published: Option<SocketAddr>,
+    /// What a server answered: its mode (`master`, `leader`, `follower`) or what went wrong. `None` if it was not asked.
+    pub answer: Option<Result<String, String>>,
+}
+
+/// The state of the whole cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Servers by role and number, then whatever else carries the project's label.
+    pub members: Vec<Member>,
+}
+
+impl Status {
+    /// Whether every server answers and ZooKeeper has exactly one leader.
+    pub fn is_ready(&self) -> bool {
+        let servers = || self.members.iter().filter(|member| matches!(member.role, Role::Redis | Role::Zookeeper));
+        servers().all(|server| matches!(server.answer, Some(Ok(_)))) && self.leaders().count() == 1
+    }
+
+    /// The ZooKeeper servers that lead: one, unless something is wrong.
+    pub fn leaders(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| matches!(&member.answer, Some(Ok(mode)) if mode == "leader"))
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<22} {:<10} {:<15} {:<16} ANSWERS", "NAME", "STATE", "ADDRESS", "PUBLISHED")?;
+        for member in &self.members {
+            let address = member.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+            let published = member.published.map_or_else(|| "-".to_owned(), |socket| socket.to_string());
+            let answer = match &member.answer {
+                None => "-",
+                Some(Ok(mode)) => mode,
+                Some(Err(error)) => error,
+            };
+            writeln!(f, "{:<22} {:<10} {address:<15} {published:<16} {answer}", member.name, member.state)?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at every container of the project and asks every server.
+pub async fn status() -> Result<Status, ClusterError> {
+    let settings = Settings::from_env()?;
+    let engine = Engine::connect().await?;
+    let containers = engine.containers().await?;
+    let is = |wanted: &Wanted, name: &str| wanted.name == name;
+    let servers = settings.servers().iter().map(|wanted| {
+        let container = containers.iter().find(|container| is(wanted, &container.name));
+        async move {
+            let published = container.and_then(|own| own.published).map(|port| (Ipv4Addr::LOCALHOST, port).into());
+            let answer = match published {
+                None => None,
+                Some(socket) => Some(wire::ask(wanted.role, socket, QUESTION_LIMIT).await),
+            };
+            Member {
+                name: wanted.name.clone(),
+                role: wanted.role,
+                state: container.map_or_else(|| "absent".to_owned(), |own| own.state.to_string()),
+                address: container.and_then(|own| own.address),
+                published,
+                answer: answer.map(|said| said.map(|said| said.mode).map_err(|error| error.to_string())),
+            }
+        }
+    });
+    let mut members = join_all(servers).await;
+    let others = containers.iter().filter(|own| !settings.servers().iter().any(|wanted| is(wanted, &own.name)));
+    members.extend(others.map(|own| Member {
+        name: own.name.clone(),
+        role: own.role,
+        state: own.state.to_string(),
+        address: own.address,
+        published: own.published.map(|port| (Ipv4Addr::LOCALHOST, port).into()),
+        answer: None,
+    }));
+    Ok(Status { members })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zookeeper(number: u8, answer: Option<Result<&str, &str>>) -> Member {
+        Member {
+            name: format!("fencepost-zookeeper-{number}"),
+            role: Role::Zookeeper,
+            state: "running".into(),
+            address: Some([172, 30, 57, 20 + number].into()),
+            published: Some(([127, 0, 0, 1], 17010 + u16::from(number)).into()),
+            answer: answer.map(|said| said.map(str::to_owned).map_err(str::to_owned)),
+        }
+    }
+
+    #[test]
+    fn ready_means_all_answer_and_one_leads() {
+        let status = |second| Status { members: vec![zookeeper(1, Some(Ok("leader"))), zookeeper(2, second)] };
+        assert!(status(Some(Ok("follower"))).is_ready());
+        for wrong in [Some(Ok("leader")), Some(Err("no answer")), None] {
+            assert!(!status(wrong).is_ready(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn status_prints_one_line_a_member() {
+        let text = Status { members: vec![zookeeper(2, Some(Ok("follower")))] }.to_string();
+        assert!(text.ends_with("running    172.30.57.22    127.0.0.1:17012  follower\n"), "{text}");
+    }
+}

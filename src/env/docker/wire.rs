@@ -1,0 +1,106 @@
+//! The few words spoken with servers outside of a lock: is it there, which version, who leads, forget everything.
+//!
+//! Plain text over a fresh TCP connection each time: no pool to keep, nothing to set up for a server that may be frozen.
+//! Deliberately absent: anything a lock needs, which has clients of its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::engine::Role;
+
+/// What a healthy server said of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its version.
+    pub version: String,
+    /// What it is to the others: `master`, `leader`, `follower`, `standalone`.
+    pub mode: String,
+}
+
+/// Asks one server how it is. An error's text says what is missing.
+pub async fn ask(role: Role, server: SocketAddr, limit: Duration) -> io::Result<Answer> {
+    match role {
+        Role::Zookeeper => zookeeper_answer(&talk(server, b"srvr", limit).await?),
+        _ => redis_answer(&redis(server, &["PING", "INFO server", "INFO replication"], limit).await?),
+    }
+}
+
+/// Sends plain commands to a Redis server in one go and returns all replies as they came.
+pub async fn redis(server: SocketAddr, commands: &[&str], limit: Duration) -> io::Result<String> {
+    // QUIT makes the server end the connection, which is how the end of the last reply is known.
+    let reply = talk(server, (commands.join("\r\n") + "\r\nQUIT\r\n").as_bytes(), limit).await?;
+    match reply.lines().find(|line| line.starts_with('-')) {
+        Some(error) => Err(io::Error::other(error[1..].to_owned())),
+        None => Ok(reply),
+    }
+}
+
+/// Sends a request and reads until the server ends the connection.
+async fn talk(server: SocketAddr, request: &[u8], limit: Duration) -> io::Result<String> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(server).await?;
+        stream.write_all(request).await?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).await?;
+        Ok(String::from_utf8_lossy(&reply).into_owned())
+    };
+    tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| Err(io::Error::other("no answer")))
+}
+
+fn redis_answer(reply: &str) -> io::Result<Answer> {
+    let field = |name: &str| reply.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    match (reply.starts_with("+PONG"), field("redis_version"), field("role")) {
+        (true, Some(version), Some(mode)) => Ok(Answer { version: version.to_owned(), mode: mode.to_owned() }),
+        _ => Err(not_yet(reply)),
+    }
+}
+
+fn zookeeper_answer(reply: &str) -> io::Result<Answer> {
+    let field = |name: &str| reply.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    match (field("Zookeeper version"), field("Mode")) {
+        (Some(version), Some(mode)) => {
+            // `3.9.3-${mvngit.commit.id}, built on …` as Debian builds it, `3.9.3-<commit>, built on …` elsewhere.
+            let end = version.find(['-', ',']).unwrap_or(version.len());
+            Ok(Answer { version: version[..end].to_owned(), mode: mode.to_owned() })
+        }
+        _ => Err(not_yet(reply)),
+    }
+}
+
+/// A published port takes connections before the server behind it does, and then says nothing.
+fn not_yet(reply: &str) -> io::Error {
+    io::Error::other(reply.lines().find(|line| !line.is_empty()).unwrap_or("not serving yet").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redis_says_version_and_role() {
+        let reply = "+PONG\r\n$40\r\n# Server\r\nredis_version:8.0.2\r\nredis_mode:standalone\r\n\r\n\
+                     $30\r\n# Replication\r\nrole:master\r\n\r\n+OK\r\n";
+        assert_eq!(redis_answer(reply).unwrap(), Answer { version: "8.0.2".into(), mode: "master".into() });
+        assert_eq!(redis_answer("").unwrap_err().to_string(), "not serving yet");
+    }
+
+    #[test]
+    fn zookeeper_says_version_and_mode() {
+        let reply = "Zookeeper version: 3.9.3-${mvngit.commit.id}, built on 2026-03-08\nZxid: 0x0\nMode: leader\n";
+        assert_eq!(zookeeper_answer(reply).unwrap(), Answer { version: "3.9.3".into(), mode: "leader".into() });
+        let reply = "This ZooKeeper instance is not currently serving requests\n";
+        assert!(zookeeper_answer(reply).unwrap_err().to_string().contains("not currently serving"));
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let error = ask(Role::Redis, server, Duration::from_millis(20)).await.unwrap_err();
+        assert_eq!(error.to_string(), "no answer");
+    }
+}
