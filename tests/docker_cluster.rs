@@ -1,0 +1,168 @@
+//! The cluster on a real Docker daemon: `cargo test --features docker-tests --test docker_cluster -- --nocapture`.
+//!
+//! There is one cluster on a machine, so the tests take turns; each leaves it down. Times are printed, never asserted.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use bollard::models::{ContainerCreateBody, Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use fencepost::env::docker::cluster::{self, Cluster, ClusterError};
+use fencepost::env::docker::compose::ComposeError;
+use fencepost::env::docker::engine::{CLUSTER, Engine, EngineError, LABEL_CLUSTER, LABEL_ROLE};
+use fencepost::env::docker::settings::Settings;
+use fencepost::env::docker::status::status;
+use fencepost::env::docker::{images, wire};
+use tokio::sync::{Mutex, MutexGuard};
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Waits for the cluster and starts from nothing.
+async fn turn() -> MutexGuard<'static, ()> {
+    let turn = TURN.lock().await;
+    cluster::down().await.unwrap();
+    turn
+}
+
+async fn up() -> Cluster {
+    cluster::up(&|line| println!("  {line}")).await.unwrap()
+}
+
+/// Starts a container that does nothing.
+async fn idle(engine: &Engine, name: &str, labels: &[(&str, &str)]) {
+    let options = CreateContainerOptionsBuilder::new().name(name).build();
+    let body = ContainerCreateBody {
+        image: Some(images::TOOLS.to_owned()),
+        cmd: Some(vec!["sleep".into(), "600".into()]),
+        labels: Some(labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()),
+        ..Default::default()
+    };
+    engine.docker().create_container(Some(options), body).await.unwrap();
+    engine.docker().start_container(name, None).await.unwrap();
+}
+
+async fn exists(engine: &Engine, name: &str) -> bool {
+    engine.docker().inspect_container(name, None).await.is_ok()
+}
+
+#[tokio::test]
+async fn up_from_nothing_then_up_again() {
+    let _turn = turn().await;
+    let start = Instant::now();
+    let cold = up().await;
+    println!("cold up: {:?}", start.elapsed());
+    let start = Instant::now();
+    let warm = up().await;
+    println!("warm up: {:?}", start.elapsed());
+
+    assert_eq!((cold.redis.len(), cold.zookeeper.len()), (5, 3));
+    let ids = |cluster: &Cluster| cluster.redis.iter().map(|s| s.container.id().to_owned()).collect::<Vec<_>>();
+    assert_eq!(ids(&cold), ids(&warm), "a cluster that runs is left alone");
+    println!("{}", warm.versions);
+    assert!(warm.versions.redis.starts_with("8.") && warm.versions.zookeeper.starts_with("3.9"));
+
+    let start = Instant::now();
+    let status = status().await.unwrap();
+    println!("status: {:?}\n{status}", start.elapsed());
+    assert!(status.is_ready());
+    assert_eq!(status.leaders().count(), 1);
+
+    let start = Instant::now();
+    cluster::down().await.unwrap();
+    println!("down: {:?}", start.elapsed());
+    assert_eq!(warm.engine.containers().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn reset_empties_redis_and_touches_no_stranger() {
+    let _turn = turn().await;
+    let cluster = up().await;
+    let engine = &cluster.engine;
+    let (stranger, leftover) = ("fencepost-test-stranger", "fencepost-test-client");
+    idle(engine, stranger, &[]).await;
+    idle(engine, leftover, &[(LABEL_CLUSTER, CLUSTER), (LABEL_ROLE, "client")]).await;
+    let said = |commands: &'static [&'static str]| {
+        let server = cluster.redis[2].published;
+        async move { wire::redis(server, commands, Duration::from_secs(5)).await.unwrap() }
+    };
+    assert!(said(&["SET left behind", "DBSIZE"]).await.contains(":1\r\n"));
+
+    let start = Instant::now();
+    cluster::reset(&cluster).await.unwrap();
+    println!("reset: {:?}", start.elapsed());
+
+    assert!(said(&["DBSIZE"]).await.contains(":0\r\n"));
+    assert!(!exists(engine, leftover).await, "the client of an earlier run is gone");
+    assert!(engine.containers().await.unwrap().iter().all(|own| own.name != stranger));
+    assert!(matches!(engine.labelled(stranger).await, Err(EngineError::NotLabelled { .. })));
+    cluster::down().await.unwrap();
+    let survived = exists(engine, stranger).await;
+    let force = RemoveContainerOptionsBuilder::new().force(true).build();
+    engine.docker().remove_container(stranger, Some(force)).await.unwrap();
+    assert!(survived, "down removes only what carries the label");
+}
+
+#[tokio::test]
+async fn frozen_and_dead_servers_are_revived() {
+    let _turn = turn().await;
+    let before = up().await;
+    let docker = before.engine.docker();
+    docker.pause_container(before.redis[0].container.id()).await.unwrap();
+    docker.kill_container(before.redis[1].container.id(), None).await.unwrap();
+    docker.kill_container(before.zookeeper[2].container.id(), None).await.unwrap();
+    assert!(!status().await.unwrap().is_ready());
+
+    let start = Instant::now();
+    let after = up().await;
+    println!("revival: {:?}", start.elapsed());
+    for (before, after) in before.redis.iter().chain(&before.zookeeper).zip(after.redis.iter().chain(&after.zookeeper))
+    {
+        assert_eq!((before.container.id(), before.address), (after.container.id(), after.address));
+    }
+    assert!(status().await.unwrap().is_ready());
+
+    docker.pause_container(after.redis[0].container.id()).await.unwrap();
+    cluster::down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_before_anything_starts() {
+    let _turn = turn().await;
+    let squatter = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = squatter.local_addr().unwrap().port();
+    let settings = Settings::from_lookup(|name| (name == "FENCEPOST_REDIS_4_PORT").then(|| port.to_string())).unwrap();
+    let error = cluster::up_with(&settings, &|_| ()).await.unwrap_err();
+    assert!(matches!(error, ClusterError::PortTaken { .. }));
+    let text = error.to_string();
+    assert!(text.contains(&port.to_string()) && text.contains("FENCEPOST_REDIS_4_PORT"), "{text}");
+    assert_eq!(Engine::connect().await.unwrap().containers().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_subnet_in_use_is_named() {
+    let _turn = turn().await;
+    let engine = Engine::connect().await.unwrap();
+    let name = "fencepost-test-squatter";
+    let config = IpamConfig { subnet: Some("172.30.59.0/24".into()), ..Default::default() };
+    let ipam = Ipam { config: Some(vec![config]), ..Default::default() };
+    let request = NetworkCreateRequest { name: name.into(), ipam: Some(ipam), ..Default::default() };
+    engine.docker().create_network(request).await.unwrap();
+    let chosen = HashMap::from([("FENCEPOST_SUBNET_PREFIX", "172.30.59".to_owned())]);
+    let settings = Settings::from_lookup(|name| chosen.get(name).cloned()).unwrap();
+    let error = cluster::up_with(&settings, &|_| ()).await.unwrap_err();
+    engine.docker().remove_network(name).await.unwrap();
+    assert!(matches!(error, ClusterError::Compose(ComposeError::SubnetTaken { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn a_cluster_with_another_subnet_is_not_pulled_from_under_its_user() {
+    let _turn = turn().await;
+    let cluster = up().await;
+    let settings = Settings::from_lookup(|name| name.contains("SUBNET").then(|| "172.30.60".to_owned())).unwrap();
+    let error = cluster::up_with(&settings, &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("fencepost cluster down"), "{error}");
+    assert!(status().await.unwrap().is_ready());
+    drop(cluster);
+    cluster::down().await.unwrap();
+}
