@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::seed::Seed;
+use crate::time::Nanos;
 pub use hold::{Ending, Hold};
 pub use op::{F, FaultEvent, ItemValue, Op, OpType, Probe, Process};
 pub use recorder::Recorder;
@@ -63,9 +64,19 @@ impl History {
     /// Puts ops into the order of time and numbers them.
     ///
     /// Parties report over channels of their own, so arrival order is not time order: a client that is frozen between
-    /// an event and its report reports late. At equal times invocations come first: intervals are closed.
+    /// an event and its report reports late. At equal times invocations come first: intervals are closed. But one
+    /// process's ops keep their own order, which is the order of their arrival: in simulated time an acquire may
+    /// complete in the very instant in which the read after it begins.
     pub fn new(header: Header, mut ops: Vec<Op>) -> Self {
-        ops.sort_by_key(|op| (op.time, op.kind != OpType::Invoke));
+        ops.sort_by_key(|op| op.time);
+        // The index serves as the rank within an instant: even for invocations, odd for the rest.
+        let mut ranks: BTreeMap<Process, (Nanos, u64)> = BTreeMap::new();
+        for op in &mut ops {
+            let rank = ranks.get(&op.process).filter(|(time, _)| *time == op.time).map_or(0, |(_, rank)| *rank);
+            op.index = rank + u64::from(rank.is_multiple_of(2) != (op.kind == OpType::Invoke));
+            ranks.insert(op.process, (op.time, op.index));
+        }
+        ops.sort_by_key(|op| (op.time, op.index));
         for (index, op) in ops.iter_mut().enumerate() {
             op.index = index as u64;
         }
@@ -75,5 +86,29 @@ impl History {
     /// The holds, in the order of their grants.
     pub fn holds(&self) -> Vec<Hold> {
         hold::holds(&self.ops)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recorder::tests::header;
+
+    #[test]
+    fn an_instant_has_invocations_first_but_keeps_each_process_in_order() {
+        use OpType::{Invoke, Ok};
+        let op = |process, kind, f| Op::new(Nanos(7), Process::Client(process), kind, f);
+        let arrived = vec![
+            op(1, Ok, F::Acquire),
+            op(1, Invoke, F::Read),
+            op(1, Ok, F::Read),
+            op(2, Ok, F::Release),
+            op(3, Invoke, F::Acquire),
+        ];
+        let ordered = History::new(header(), arrived);
+        let told: Vec<_> = ordered.ops.iter().map(|op| (op.process.to_string(), op.kind, op.f)).collect();
+        let expected = [(3, Invoke, F::Acquire), (1, Ok, F::Acquire), (2, Ok, F::Release), (1, Invoke, F::Read)];
+        assert_eq!(told[..4], expected.map(|(process, kind, f)| (process.to_string(), kind, f)));
+        assert_eq!(History::new(header(), ordered.ops.clone()), ordered, "a stored history keeps its order");
     }
 }
