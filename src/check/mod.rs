@@ -1,19 +1,38 @@
 //! The checks: pure functions of a history, one file per guarantee.
 //!
-//! Each quotes the guarantee that it judges and the ops that break it. Deliberately absent: files, clocks, pictures.
+//! Each quotes the guarantee that it judges and the ops that break it. [`judge`] runs them in the order of
+//! [`CheckName::ALL`]. All keep two rules: nothing is `valid` that was not exercised, and nobody is accused of what is
+//! only likely. Deliberately absent: files, clocks, pictures.
+
+mod assumptions;
+mod coverage;
+mod evidence;
+mod fencing;
+#[cfg(test)]
+mod fixtures;
+mod lost_updates;
+mod mutual_exclusion;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod story;
+mod token_order;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::History;
 use crate::time::Nanos;
 pub use crate::verdict::{CheckName, Verdict};
+use evidence::{Facts, Listing};
 
 /// How bad a violation is: what a client believed, what it did, what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Two clients believed that they held the lock at once.
+    /// Two clients believed that they held the lock at once. Also for what is wrong without any use of the resource:
+    /// a token out of order, a malformed history.
     Belief,
     /// Their critical sections interleaved: both used the resource.
     Interleaved,
@@ -51,7 +70,7 @@ pub struct CheckResult {
     pub summary: String,
     /// Counts and measures by name; units stand in the names (`overlap-ms`).
     pub figures: BTreeMap<String, f64>,
-    /// Every violation, in the order of time.
+    /// The violations, in the order of time; where there are very many, the first ones, as the summary then says.
     pub violations: Vec<Violation>,
 }
 
@@ -63,4 +82,41 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// Each check's result, in the order of [`CheckName::ALL`]; only `assumptions` if that one failed.
     pub checks: Vec<CheckResult>,
+}
+
+/// Judges a history by every check.
+pub fn judge(history: &History) -> Judgement {
+    let assumptions = assumptions::check(history);
+    let mut checks = vec![assumptions];
+    if checks[0].verdict != Verdict::Invalid {
+        let facts = Facts::of(history);
+        checks.extend([
+            mutual_exclusion::check(&facts),
+            token_order::check(&facts),
+            fencing::check(&facts),
+            lost_updates::check(&facts),
+            coverage::check(&facts),
+        ]);
+    }
+    let verdict = checks.iter().fold(Verdict::NotApplicable, |worst, result| worst.merge(result.verdict));
+    Judgement { verdict, checks }
+}
+
+/// Puts a check's result together.
+fn conclude(
+    check: CheckName,
+    guarantee: &str,
+    verdict: Verdict,
+    summary: String,
+    figures: &[(&str, f64)],
+    listing: Listing,
+) -> CheckResult {
+    CheckResult {
+        check,
+        verdict,
+        guarantee: guarantee.to_owned(),
+        summary: summary + &listing.note(),
+        figures: figures.iter().map(|(name, figure)| ((*name).to_owned(), *figure)).collect(),
+        violations: listing.into_violations(),
+    }
 }

@@ -1,0 +1,222 @@
+//! The resource takes no stale access: judged at the resource, by its own ops, in the order in which it served them.
+//!
+//! "Stale" needs an order of grants, also for locks that give no tokens, and only certain order counts:
+//! 1. A hold is older if its acquire was complete when the other one's was invoked.
+//! 2. Else, where both have tokens, the lower token is older: that is the lock's own word on its order.
+//! 3. Else the acquires were concurrent and nothing tells which was granted first; the order of completions does not,
+//!    since a completion may be late. But if a hold was served, then another one, then the first again, one of the two
+//!    is stale, whichever is older: the later access is counted. That covers every hold that used the resource before
+//!    the other acquire completed.
+//!
+//! So a stale first access under a lock without tokens is not accused if the two acquires were concurrent; it is counted
+//! as undecided, and leaves the check without a verdict of its own.
+//! Deliberately absent: how the resource decides, and what came of it; the latter is `lost_updates`'.
+
+use std::collections::BTreeMap;
+
+use super::evidence::{Facts, Listing, counted, holder, seconds, validity};
+use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use crate::history::{F, Op, OpType};
+use crate::ids::{FencingToken, LockName};
+use crate::time::Nanos;
+
+const GUARANTEE: &str =
+    "The resource never accepts an access from a hold that is older than one it has already served.";
+
+/// Judges whether the resource accepted a stale access.
+pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
+    let mut listing = Listing::default();
+    let mut undecided = 0usize;
+    let (mut accepted, mut stale_reads, mut stale_writes, mut stale_refused) = (0usize, 0usize, 0usize, 0usize);
+    let mut items: BTreeMap<(u32, &LockName), Service> = BTreeMap::new();
+    for (op, place) in &facts.served {
+        let item = op.value.map_or(0, |value| value.item);
+        let service = items.entry((item, &facts.holds[*place].lock)).or_default();
+        let stale = service.staleness(facts, *place);
+        service.visitors.entry(*place).or_insert(None);
+        if op.kind != OpType::Ok {
+            stale_refused += usize::from(stale.is_some());
+            continue;
+        }
+        accepted += 1;
+        if let Some(stale) = &stale {
+            *(if op.f == F::Write { &mut stale_writes } else { &mut stale_reads }) += 1;
+            listing.add(|| stale.violation(facts, op, *place));
+        } else {
+            undecided += usize::from(service.is_undecided(facts, *place));
+        }
+        service.serve(facts, op, *place, stale.is_some());
+    }
+
+    let accesses = facts.served.len();
+    let refused = accesses - accepted;
+    let stale_accepted = stale_reads + stale_writes;
+    let told = format!("{}, {refused} refused", counted(accesses, "access", "accesses"));
+    let tokenless = !facts.holds.is_empty() && facts.holds.iter().all(|hold| hold.token.is_none());
+    let nothing = if tokenless { " The lock gave no tokens: the resource had nothing to fence with." } else { "" };
+    let (verdict, summary) = if stale_accepted > 0 {
+        let summary = format!(
+            "{told}; {} accepted ({stale_reads} read, {stale_writes} written), {stale_refused} refused.{nothing}",
+            counted(stale_accepted, "stale access", "stale accesses"),
+        );
+        (Verdict::Invalid, summary)
+    } else if items.values().all(|service| service.visitors.len() < 2) {
+        (Verdict::Unknown, format!("{told}; no item was reached by two holds: nothing could be stale.{nothing}"))
+    } else if undecided > 0 {
+        let accesses = counted(undecided, "access was", "accesses were");
+        let told = format!("{told}; {accesses} served after a hold granted later, but the acquires were concurrent");
+        (Verdict::Unknown, format!("{told}: nothing tells which hold is older.{nothing}"))
+    } else {
+        (Verdict::Valid, format!("{told}; no stale access was accepted, {stale_refused} refused.{nothing}"))
+    };
+    let figures = [
+        ("accesses", accesses as f64),
+        ("accepted", accepted as f64),
+        ("refused", refused as f64),
+        ("stale-accepted", stale_accepted as f64),
+        ("stale-reads-accepted", stale_reads as f64),
+        ("stale-writes-accepted", stale_writes as f64),
+        ("stale-refused", stale_refused as f64),
+        ("stale-undecided", undecided as f64),
+    ];
+    conclude(CheckName::Fencing, GUARANTEE, verdict, summary, &figures, listing)
+}
+
+/// What one item has served so far under one lock.
+#[derive(Default)]
+struct Service<'a> {
+    /// Every hold that reached it, with the first of its accesses that was served.
+    visitors: BTreeMap<usize, Option<&'a Op>>,
+    /// The served hold whose acquire was invoked last.
+    youngest: Option<(Nanos, Served<'a>)>,
+    /// The served hold with the highest token.
+    highest: Option<(FencingToken, Served<'a>)>,
+    /// The served hold whose acquire completed last.
+    latest: Option<usize>,
+    /// The last served access that was not stale. If it is of another hold than one that was served without being
+    /// stale, then it came after: else that one's would be the last.
+    last: Option<Served<'a>>,
+}
+
+/// An access that was served, and the place of its hold.
+#[derive(Clone, Copy)]
+struct Served<'a> {
+    op: &'a Op,
+    place: usize,
+}
+
+impl<'a> Service<'a> {
+    /// Whether an access of the hold at `place` is stale now, after which access, and how that is known.
+    fn staleness(&self, facts: &Facts<'_>, place: usize) -> Option<Stale<'a>> {
+        let hold = &facts.holds[place];
+        if let Some((requested, newer)) = self.youngest
+            && facts.before(hold.from, requested)
+        {
+            return Some(Stale { newer, known: Known::Requested });
+        }
+        if let (Some((highest, newer)), Some(token)) = (self.highest, hold.token)
+            && token < highest
+            && is_older(facts, place, newer.place)
+        {
+            return Some(Stale { newer, known: Known::Token });
+        }
+        let first = (*self.visitors.get(&place)?)?;
+        let other = self.last.filter(|served| served.place != place)?;
+        Some(Stale { newer: other, known: Known::Between(first) })
+    }
+
+    /// Whether an access that is not known to be stale comes after one of a hold whose acquire completed later.
+    fn is_undecided(&self, facts: &Facts<'_>, place: usize) -> bool {
+        self.latest.is_some_and(|latest| latest > place && !is_older(facts, latest, place))
+    }
+
+    fn serve(&mut self, facts: &Facts<'_>, op: &'a Op, place: usize, stale: bool) {
+        let served = Served { op, place };
+        self.latest = self.latest.max(Some(place));
+        self.visitors.entry(place).or_insert(None).get_or_insert(op);
+        let requested = facts.requested[place];
+        if self.youngest.is_none_or(|(youngest, _)| youngest < requested) {
+            self.youngest = Some((requested, served));
+        }
+        if let Some(token) = facts.holds[place].token
+            && self.highest.is_none_or(|(highest, _)| highest < token)
+        {
+            self.highest = Some((token, served));
+        }
+        if !stale {
+            self.last = Some(served);
+        }
+    }
+}
+
+/// Whether the hold at `one` was certainly granted before the one at `other`.
+fn is_older(facts: &Facts<'_>, one: usize, other: usize) -> bool {
+    let finished_before = |one: usize, other: usize| facts.before(facts.holds[one].from, facts.requested[other]);
+    let lower = matches!((facts.holds[one].token, facts.holds[other].token), (Some(a), Some(b)) if a < b);
+    finished_before(one, other) || (lower && !finished_before(other, one))
+}
+
+struct Stale<'a> {
+    newer: Served<'a>,
+    known: Known<'a>,
+}
+
+/// How it is known that a hold is stale.
+enum Known<'a> {
+    /// It was granted before the newer one was asked for.
+    Requested,
+    /// Its token is lower.
+    Token,
+    /// It was first served here, before the other one, so one of the two is stale.
+    Between(&'a Op),
+}
+
+impl Stale<'_> {
+    fn violation(&self, facts: &Facts<'_>, op: &Op, place: usize) -> Violation {
+        let (old, new) = (&facts.holds[place], &facts.holds[self.newer.place]);
+        let reason = match self.known {
+            Known::Requested => {
+                let requested = seconds(facts.requested[self.newer.place]);
+                format!(
+                    "{} was granted at {}, before {} was asked for at {requested}",
+                    old.id,
+                    seconds(old.from),
+                    new.id
+                )
+            }
+            Known::Token => "its token is lower".to_owned(),
+            Known::Between(first) if first.time < new.from => format!(
+                "{} had been served before, at {}, when {} was not yet granted",
+                old.id,
+                seconds(first.time),
+                new.id
+            ),
+            Known::Between(first) => format!(
+                "{} had been served before, at {}; whichever of the two is older was served after the other",
+                old.id,
+                seconds(first.time)
+            ),
+        };
+        let fence = match (old.token, new.token) {
+            (Some(_), Some(_)) => format!(" The resource's fencing was `{}`.", facts.history.header.fencing),
+            _ => " The lock gave no tokens: the resource had nothing to fence with.".to_owned(),
+        };
+        let text = format!(
+            "The resource accepted a {} of item {} from {} at {}, after it had served {} at {}: {reason}{}.{fence}{}",
+            op.f,
+            op.value.map_or(0, |value| value.item),
+            holder(old),
+            seconds(op.time),
+            holder(new),
+            seconds(self.newer.op.time),
+            validity(old),
+            facts.active_faults(&[old.client, new.client], old.from, op.time),
+        );
+        let mut ops = vec![old.granted, new.granted, self.newer.op.index, op.index];
+        if let Known::Between(first) = self.known {
+            ops.push(first.index);
+        }
+        ops.sort_unstable();
+        Violation { severity: Severity::Effect, text, ops, from: self.newer.op.time, to: op.time }
+    }
+}

@@ -1,0 +1,182 @@
+//! No two holds of one lock overlap.
+//!
+//! A hold is what its client may believe: from the acquire's completion to the release's invocation or the lost signal.
+//! Both ends are cut as short as they can be, so an overlap is certain: an acquire in doubt is never a hold, a release in
+//! doubt or refused ends its hold when it begins, ends that touch do not overlap. Deliberately absent: what a lock's
+//! servers thought, and who was granted first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::evidence::{Facts, Listing, counted, holder, lasting, milliseconds, seconds, validity};
+use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use crate::history::{Ending, F, Hold, OpType, Process};
+use crate::ids::{ClientId, LockName};
+use crate::time::Nanos;
+
+const GUARANTEE: &str = "No two holds of one lock overlap, from the completion of an acquire to the invocation of its release or the \
+     signal that it was lost.";
+
+/// Judges whether two holds of one lock certainly overlap.
+pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
+    let uses = uses(facts);
+    let mut listing = Listing::default();
+    let (mut within_validity, mut interleaved) = (0, 0);
+    let (mut total, mut longest) = (Duration::ZERO, Duration::ZERO);
+    let mut open: BTreeMap<&LockName, BTreeSet<(Nanos, usize)>> = BTreeMap::new();
+    for (place, later) in facts.holds.iter().enumerate() {
+        let open = open.entry(&later.lock).or_default();
+        // Holds come in the order of their grants: one that ended before this grant overlaps no later one either.
+        while open.first().is_some_and(|(to, _)| !facts.before(later.from, *to)) {
+            open.pop_first();
+        }
+        if !facts.before(later.from, later.to) {
+            continue;
+        }
+        for (to, other) in open.iter() {
+            let earlier = &facts.holds[*other];
+            let overlap = Overlap {
+                earlier,
+                later,
+                to: later.to.min(*to),
+                interleaved: matches!((uses[*other], uses[place]), (Some(a), Some(b)) if a.interleaves(b)),
+            };
+            let lasted = overlap.certain(facts);
+            total += lasted;
+            longest = longest.max(lasted);
+            within_validity += usize::from(facts.before(later.from, earlier.clipped_to().min(later.clipped_to())));
+            interleaved += usize::from(overlap.interleaved);
+            listing.add(|| overlap.violation(facts));
+        }
+        open.insert((later.to, place));
+    }
+
+    let overlaps = listing.total();
+    let holds = counted(facts.holds.len(), "hold", "holds");
+    let (verdict, summary) = if overlaps > 0 {
+        let summary = format!(
+            "{} among {holds}, {within_validity} of them while both were valid by their own API, {interleaved} with \
+             interleaved use of the resource; {} in all, the longest {}.",
+            counted(overlaps, "overlap", "overlaps"),
+            lasting(total),
+            lasting(longest),
+        );
+        (Verdict::Invalid, summary)
+    } else if !was_shared(&facts.holds) {
+        (Verdict::Unknown, format!("{holds}, and no lock was ever held by two clients: nothing could overlap."))
+    } else {
+        (Verdict::Valid, format!("{holds}, no two of one lock overlapped."))
+    };
+    let figures = [
+        ("holds", facts.holds.len() as f64),
+        ("overlaps", overlaps as f64),
+        ("overlaps-within-validity", within_validity as f64),
+        ("overlaps-interleaved", interleaved as f64),
+        ("overlap-ms", milliseconds(total)),
+        ("longest-overlap-ms", milliseconds(longest)),
+    ];
+    conclude(CheckName::MutualExclusion, GUARANTEE, verdict, summary, &figures, listing)
+}
+
+/// Whether two clients ever held one lock, be it one after the other.
+fn was_shared(holds: &[Hold]) -> bool {
+    let mut first: BTreeMap<&LockName, ClientId> = BTreeMap::new();
+    holds.iter().any(|hold| *first.entry(&hold.lock).or_insert(hold.client) != hold.client)
+}
+
+/// When a hold used the resource, as indices of the history.
+#[derive(Clone, Copy)]
+struct Uses {
+    /// Its first use had happened by this op.
+    first: u64,
+    /// Its last use had not happened before this op.
+    last: u64,
+}
+
+impl Uses {
+    /// Whether neither can have been done with the resource before the other one began.
+    fn interleaves(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// For each hold, its uses of the resource: accesses that were served. A refused one had no effect, so a resource that
+/// fences turns interleaved critical sections into mere belief.
+///
+/// The resource's own ops tell the order of service. A history without any (another harness's) has the clients' ops
+/// instead, whose effect lies somewhere between invocation and completion.
+fn uses(facts: &Facts<'_>) -> Vec<Option<Uses>> {
+    let mut uses: Vec<Option<Uses>> = vec![None; facts.holds.len()];
+    let mut note = |place: usize, by: u64, not_before: u64| {
+        let known = uses[place].get_or_insert(Uses { first: by, last: not_before });
+        known.first = known.first.min(by);
+        known.last = known.last.max(not_before);
+    };
+    for (op, place) in facts.served.iter().filter(|(op, _)| op.kind == OpType::Ok) {
+        note(*place, op.index, op.index);
+    }
+    if facts.served.is_empty() {
+        let mut invoked: BTreeMap<Process, u64> = BTreeMap::new();
+        for op in facts.history.ops.iter().filter(|op| matches!(op.f, F::Read | F::Write)) {
+            match op.kind {
+                OpType::Invoke => drop(invoked.insert(op.process, op.index)),
+                OpType::Ok => {
+                    let place = op.hold.as_ref().and_then(|id| facts.places.get(id));
+                    if let (Some(place), Some(index)) = (place, invoked.get(&op.process)) {
+                        note(*place, op.index, *index);
+                    }
+                }
+                OpType::Fail | OpType::Info => {}
+            }
+        }
+    }
+    uses
+}
+
+struct Overlap<'a> {
+    earlier: &'a Hold,
+    later: &'a Hold,
+    to: Nanos,
+    interleaved: bool,
+}
+
+impl Overlap<'_> {
+    /// How long it certainly lasted.
+    fn certain(&self, facts: &Facts<'_>) -> Duration {
+        (self.to - self.later.from).saturating_sub(facts.clock_error())
+    }
+
+    fn violation(&self, facts: &Facts<'_>) -> Violation {
+        let (earlier, later) = (self.earlier, self.later);
+        let at_least = if facts.clock_error().is_zero() { "" } else { "at least " };
+        let text = format!(
+            "{} held `{}` from {} {}{}. {} was granted it at {} and held it {}{}: both held it for {at_least}{}.{}{}",
+            holder(earlier),
+            earlier.lock,
+            seconds(earlier.from),
+            until(earlier),
+            validity(earlier),
+            holder(later),
+            seconds(later.from),
+            until(later),
+            validity(later),
+            lasting(self.certain(facts)),
+            if self.interleaved { " Their uses of the resource interleaved." } else { "" },
+            facts.active_faults(&[earlier.client, later.client], earlier.from, self.to),
+        );
+        let grants = [earlier.granted, later.granted].into_iter();
+        let ends = [earlier, later].into_iter().filter_map(|hold| Some(hold.ended?.0));
+        let mut ops: Vec<u64> = grants.chain(ends).collect();
+        ops.sort_unstable();
+        let severity = if self.interleaved { Severity::Interleaved } else { Severity::Belief };
+        Violation { severity, text, ops, from: later.from, to: self.to }
+    }
+}
+
+fn until(hold: &Hold) -> String {
+    match hold.ended {
+        Some((_, Ending::Released)) => format!("to {}", seconds(hold.to)),
+        Some((_, Ending::Lost)) => format!("to {}, when it was told that it had lost it", seconds(hold.to)),
+        None => format!("to the end of the history at {}", seconds(hold.to)),
+    }
+}
