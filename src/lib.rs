@@ -1,4 +1,25 @@
-//! placeholder
+//! fencepost puts distributed locks on trial.
+//!
+//! Data flows one way, and each room imports only the data of rooms above it:
+//!
+//! ```text
+//! scenario ─► environment (sim | docker) ─► clients + nemesis ─► history ─► checks ─► report
+//!                         wired in run.rs, the only file that knows every room
+//! ```
+//!
+//! - Ground, which touches nothing: [`ids`], [`time`] (one monotonic timeline), [`seed`] (named random streams),
+//!   [`phase`] (where a client can be stopped), `verdict`.
+//! - [`lock`]: the library that programs use, and the first defendants: Redlock and a ZooKeeper lock. Clock, timers and
+//!   randomness are handed in. It is all there is without the feature `harness`.
+//! - `fault`: faults as values, partitions as set arithmetic. `scenario`: the TOML file, validated.
+//! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.
+//! - `env`: the worlds; `nemesis`: times faults in them. `check`: one file per guarantee, pure functions of a history.
+//! - `report`: console, JSON, the page.
+//!
+//! Invariants: a lock never reads an ambient clock; `fail` means that something certainly did not happen; a fault is
+//! written down before it is applied, and looked at from both sides; a check never says `valid` of what was not
+//! exercised.
+
 #[cfg(feature = "harness")]
 pub mod check;
 #[cfg(feature = "harness")]
@@ -9,6 +30,8 @@ pub mod fault;
 pub mod history;
 pub mod ids;
 pub mod lock;
+#[cfg(feature = "harness")]
+pub mod nemesis;
 pub mod phase;
 #[cfg(feature = "harness")]
 pub mod report;

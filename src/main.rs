@@ -1,1 +1,3 @@
+//! The `fencepost` command.
+
 fn main() {}

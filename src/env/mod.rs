@@ -3,3 +3,37 @@
 //! Deliberately absent: anything about *when* a fault strikes (the nemesis) and what a history means (the checks).
 
 pub mod docker;
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::fault::Strike;
+use crate::history::Probe;
+use crate::ids::{ClientId, NodeId};
+
+/// Why a fault could not be applied or undone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FaultError(pub String);
+
+/// What the nemesis asks of a world.
+pub trait Environment: Send + Sync {
+    /// Applies strike number `id`, which is to last `duration`, and looks whether it has its effect. An error means
+    /// that nothing of it remains.
+    fn apply<'a>(
+        &'a self,
+        id: u32,
+        strike: &'a Strike,
+        duration: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>>;
+
+    /// Undoes strike number `id`, and looks whether its effect is gone.
+    fn heal(&self, id: u32) -> BoxFuture<'_, Result<Vec<Probe>, FaultError>>;
+
+    /// Lets a client go on from its pause point.
+    fn go(&self, client: ClientId, number: u64);
+
+    /// The lock server that leads the ensemble, if there is one.
+    fn leader(&self) -> BoxFuture<'_, Option<NodeId>>;
+}

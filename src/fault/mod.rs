@@ -197,9 +197,9 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A party of a trial that a fault can reach, after its target is resolved.
+/// A party of a trial that a fault can reach, after its target is resolved. In files `c3`, `n1`, `resource`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(into = "String", try_from = "String")]
 pub enum Member {
     /// A client.
     Client(ClientId),
@@ -215,6 +215,29 @@ impl fmt::Display for Member {
             Self::Client(client) => client.fmt(f),
             Self::Node(node) => node.fmt(f),
             Self::Resource => f.pad("resource"),
+        }
+    }
+}
+
+impl From<Member> for String {
+    fn from(member: Member) -> Self {
+        member.to_string()
+    }
+}
+
+impl TryFrom<String> for Member {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let number = |prefix| text.strip_prefix(prefix).and_then(|digits: &str| digits.parse().ok());
+        if text == "resource" {
+            Ok(Self::Resource)
+        } else if let Some(client) = number('c') {
+            Ok(Self::Client(ClientId(client)))
+        } else if let Some(node) = number('n') {
+            Ok(Self::Node(NodeId(node)))
+        } else {
+            Err(format!("`{text}` is no member of a trial: c1, n1, resource"))
         }
     }
 }
@@ -237,6 +260,19 @@ mod tests {
         for text in ["holder", "waiter", "client:3", "node:1", "leader", "one", "minority", "majority", "all"] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn members_read_back_from_files_as_they_print() {
+        let grudge = Grudge::isolate(
+            &[Member::Client(ClientId(2))],
+            &[Member::Node(NodeId(1)), Member::Resource],
+            Direction::In,
+        );
+        let text = serde_json::to_string(&grudge).unwrap();
+        assert_eq!(text, r#"{"cuts":{"c2":["n1","resource"]},"direction":"in"}"#);
+        assert_eq!(serde_json::from_str::<Grudge>(&text).unwrap(), grudge);
+        assert!(serde_json::from_str::<Member>("\"x9\"").is_err());
     }
 
     #[test]

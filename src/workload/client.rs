@@ -16,7 +16,7 @@ use crate::history::recorder::Record;
 use crate::history::{F, ItemValue, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{AcquireOptions, DistributedLock, Guard, PausePoint, ReleaseOutcome};
+use crate::lock::{AcquireOptions, DistributedLock, Guard, GuardState, LostReason, PausePoint, ReleaseOutcome};
 use crate::phase::Phase;
 use crate::scenario::{ClientStyle, Workload};
 use crate::seed::{ChaCha8Rng, Seed};
@@ -124,21 +124,26 @@ impl Client {
 
     /// From the grant to the end of the release.
     async fn hold(&self, turn: &Turn, guard: Guard, hold_for: Duration) {
-        let mut lost = false;
-        {
+        let lost = {
             let section = pin!(self.critical_section(turn, &guard, hold_for));
             let signal = pin!(guard.lost());
             // A client that was stopped between its check and its write goes on with the write: left comes first.
-            if let Either::Right((reason, section)) = select(section, signal).await {
-                lost = true;
-                let valid_until = guard.valid_until();
-                self.log.note(turn, OpType::Ok, F::Lost, |op| {
-                    op.valid_until = Some(valid_until);
-                    op.error = Some(reason.to_string());
-                });
-                section.await;
+            match select(section, signal).await {
+                Either::Left(_) => match guard.state() {
+                    // The section itself heeded the signal.
+                    GuardState::Lost(reason) => {
+                        self.note_lost(turn, &guard, &reason);
+                        true
+                    }
+                    GuardState::Held | GuardState::Suspect => false,
+                },
+                Either::Right((reason, section)) => {
+                    self.note_lost(turn, &guard, &reason);
+                    section.await;
+                    true
+                }
             }
-        }
+        };
         self.reached(Phase::Releasing).await;
         if lost {
             // The signal ended the hold; taking back what is left at the servers is no op of the history.
@@ -155,6 +160,14 @@ impl Client {
             self.log.note(turn, kind, F::Release, |op| op.error = error);
         }
         self.reached(Phase::Released).await;
+    }
+
+    fn note_lost(&self, turn: &Turn, guard: &Guard, reason: &LostReason) {
+        let valid_until = guard.valid_until();
+        self.log.note(turn, OpType::Ok, F::Lost, |op| {
+            op.valid_until = Some(valid_until);
+            op.error = Some(reason.to_string());
+        });
     }
 
     /// What the lock protects: read the item, take some time, write it one lower.

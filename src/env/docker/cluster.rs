@@ -202,13 +202,15 @@ pub async fn reset(cluster: &Cluster) -> Result<(), ClusterError> {
         let done = wire::redis(server.published, &["FLUSHALL SYNC"], QUESTION_LIMIT).await;
         done.map_err(|source| ClusterError::Reset { server: server.container.name.clone(), source })
     }));
-    let sweep = async {
-        let containers = cluster.engine.containers().await?;
-        let leftover = containers.iter().filter(|container| !container.role.outlives_runs());
-        try_join_all(leftover.map(|container| cluster.engine.remove(container))).await?;
-        Ok(())
-    };
+    let sweep = async { Ok(remove_leftovers(&cluster.engine).await?) };
     tokio::try_join!(flush, sweep).map(drop)
+}
+
+/// Removes what earlier runs left: their clients, resources and helpers.
+pub async fn remove_leftovers(engine: &Engine) -> Result<(), EngineError> {
+    let containers = engine.containers().await?;
+    let leftover = containers.iter().filter(|container| !container.role.outlives_runs());
+    try_join_all(leftover.map(|container| engine.remove(container))).await.map(drop)
 }
 
 /// Removes every container and the network of the project, with their volumes. Nothing there is fine.

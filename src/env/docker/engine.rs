@@ -11,8 +11,9 @@ use std::{env, fmt, io};
 
 use bollard::errors::Error as ApiError;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
-use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::query_parameters::{ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::stream::TryStreamExt;
 
 use crate::ids::NodeId;
 
@@ -66,6 +67,14 @@ pub enum EngineError {
     NotLabelled {
         /// Its name.
         name: String,
+    },
+    /// A script in a container's network failed.
+    #[error("the network of {name} could not be changed: {printed}")]
+    Script {
+        /// The container's name.
+        name: String,
+        /// What the script printed.
+        printed: String,
     },
     /// The daemon answered with an error.
     #[error("the Docker daemon could not {doing}: {source}")]
@@ -211,6 +220,13 @@ impl Container {
     }
 }
 
+/// The labels of a container of the project.
+pub(super) fn labels(role: Role, node: Option<NodeId>) -> HashMap<String, String> {
+    let mut labels = vec![(LABEL_CLUSTER, CLUSTER.to_owned()), (LABEL_ROLE, role.to_string())];
+    labels.extend(node.map(|node| (LABEL_NODE, node.0.to_string())));
+    labels.into_iter().map(|(label, value)| (label.to_owned(), value)).collect()
+}
+
 fn is_ours(labels: &HashMap<String, String>) -> bool {
     labels.get(LABEL_CLUSTER).is_some_and(|value| value == CLUSTER)
 }
@@ -283,6 +299,36 @@ impl Engine {
         self.docker.start_container(&container.id, None).await.map_err(api(format!("start {}", container.name)))
     }
 
+    /// Freezes a running container.
+    pub async fn pause(&self, container: &Container) -> Result<(), EngineError> {
+        self.docker.pause_container(&container.id).await.map_err(api(format!("pause {}", container.name)))
+    }
+
+    /// What a container is doing now.
+    pub async fn state(&self, container: &Container) -> Result<State, EngineError> {
+        let doing = || format!("look at {}", container.name);
+        let details = self.docker.inspect_container(&container.id, None).await.map_err(api(doing()))?;
+        let state = details.state.unwrap_or_default();
+        Ok(match (state.paused, state.running) {
+            (Some(true), _) => State::Paused,
+            (_, Some(true)) => State::Running,
+            _ => State::Stopped,
+        })
+    }
+
+    /// What a container has printed.
+    pub async fn logs(&self, container: &Container) -> Result<String, EngineError> {
+        self.logs_own(&container.id, &container.name).await
+    }
+
+    /// As [`Engine::logs`], for a container that the caller has just created with the project's label.
+    pub(super) async fn logs_own(&self, id: &str, name: &str) -> Result<String, EngineError> {
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).build();
+        let chunks = self.docker.logs(id, Some(options)).map_ok(|chunk| chunk.to_string());
+        let chunks: Vec<String> = chunks.try_collect().await.map_err(api(format!("read the log of {name}")))?;
+        Ok(chunks.concat())
+    }
+
     /// Thaws a paused container.
     pub async fn unpause(&self, container: &Container) -> Result<(), EngineError> {
         self.docker.unpause_container(&container.id).await.map_err(api(format!("unpause {}", container.name)))
@@ -290,11 +336,16 @@ impl Engine {
 
     /// Ends and removes a container with its volumes, whatever it is doing; one that is gone already is fine.
     pub async fn remove(&self, container: &Container) -> Result<(), EngineError> {
+        self.remove_own(&container.id, &container.name).await
+    }
+
+    /// As [`Engine::remove`], for a container that the caller has just created with the project's label.
+    pub(super) async fn remove_own(&self, id: &str, name: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        match self.docker.remove_container(&container.id, Some(options)).await {
+        match self.docker.remove_container(id, Some(options)).await {
             // 404: gone; 409: somebody else is removing it right now.
             Err(ApiError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
-            other => other.map_err(api(format!("remove {}", container.name))),
+            other => other.map_err(api(format!("remove {name}"))),
         }
     }
 }

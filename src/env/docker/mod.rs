@@ -4,14 +4,33 @@
 //! Docker daemon), [`images`] and [`files`] (what the containers are made of), [`compose`] (the only caller of Compose),
 //! [`settings`] (what the environment may choose), [`wire`] (the few words spoken with servers outside of a lock).
 //!
+//! [`run`] puts locks on trial in it: one [`trial`] per lock, whose containers ([`client`], [`resource`]) report to the
+//! [`hub`] in [`messages`]. [`faults`] hurts them, [`journal`], [`heal`] and [`watchdog`] see to it that nothing stays
+//! hurt, [`run_lock`] that runs don't meet.
+//!
 //! No code here touches a container without the project's label.
 
+pub mod client;
 pub mod cluster;
 mod command;
 pub mod compose;
 pub mod engine;
+pub mod faults;
 pub mod files;
+pub mod heal;
+pub mod http;
+pub mod hub;
 pub mod images;
+pub mod journal;
+mod launch;
+pub mod member;
+pub mod messages;
+pub mod netns;
+pub mod resource;
+pub mod run;
+pub mod run_lock;
 pub mod settings;
 pub mod status;
+pub mod trial;
+pub mod watchdog;
 pub mod wire;

@@ -1,0 +1,176 @@
+//! `fencepost client`: one client of a trial, inside its container.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::bail;
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::sync::{mpsc, watch};
+
+use super::http::HttpResource;
+use super::member::{Control, Reports};
+use super::messages::{ClientPlan, Order, Report, Speaker};
+use crate::history::recorder::Record;
+use crate::history::{F, Op, OpType, Process};
+use crate::ids::{ClientId, LockName};
+use crate::lock::backend::RedisNode;
+use crate::lock::client::{RedisServer, ZookeeperEnsemble};
+use crate::lock::runtime::TokioRuntime;
+use crate::lock::{DistributedLock, PausePoint, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use crate::phase::Phase;
+use crate::scenario::LockConfig;
+use crate::time::{BootClock, Clock, Nanos};
+use crate::workload::client::{Client, Parts};
+
+/// How often a client looks whether it still runs.
+const HEARTBEAT: Duration = Duration::from_millis(20);
+
+/// A gap between two heartbeats that is worth a `stall` in the history: far above a busy machine's hiccups.
+const STALL: Duration = Duration::from_millis(250);
+
+/// How long a client tries to reach its lock servers before the trial is called off.
+const WARM_UP: Duration = Duration::from_secs(10);
+
+/// Runs client `id` until the harness says that the trial is over.
+///
+/// # Errors
+/// The harness is gone, or the lock cannot be used at all.
+pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
+    let mut control = Control::connect(socket, Speaker::Client(id)).await?;
+    let plan = match control.order().await? {
+        Order::Client(plan) => *plan,
+        other => bail!("a client was ordered {other:?}"),
+    };
+    let lock = build_lock(&plan);
+    if let Err(error) = warm_up(&*lock, id).await {
+        control.close(Report::Failed(error.to_string())).await;
+        return Err(error);
+    }
+    control.reports.send(Report::Ready);
+    let end = loop {
+        match control.order().await? {
+            Order::Begin { end } => break end,
+            Order::Stop => {
+                control.close(Report::Done).await;
+                return Ok(());
+            }
+            _ => {}
+        }
+    };
+    let (go_sender, go) = mpsc::unbounded_channel();
+    let (stop_sender, stop) = watch::channel(false);
+    let pause_point = Announcer {
+        announce: plan.announce.clone(),
+        reports: Arc::clone(&control.reports),
+        number: AtomicU64::new(0),
+        go: tokio::sync::Mutex::new(go),
+    };
+    let parts = Parts {
+        lock,
+        resource: Arc::new(HttpResource::new(plan.resource)),
+        record: Arc::clone(&control.reports) as Arc<dyn Record>,
+        pause_point: Arc::new(pause_point),
+        runtime: Arc::new(TokioRuntime::new(seed_of(&plan))),
+        stop,
+    };
+    let heartbeat = tokio::spawn(heartbeat(id, Arc::clone(&control.reports)));
+    let mut client = tokio::spawn(Client::new(id, plan.workload, plan.seed, parts).run(end));
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut client => {
+                done?;
+                break;
+            }
+            order = control.order() => match order? {
+                // The channel outlives the client, which alone reads from it.
+                Order::Go { number } => drop(go_sender.send(number)),
+                Order::Stop => drop(stop_sender.send(true)),
+                _ => {}
+            }
+        }
+    }
+    heartbeat.abort();
+    control.close(Report::Done).await;
+    Ok(())
+}
+
+/// Retry jitter and owner tokens: a stream of their own per client, apart from what the workload draws.
+fn seed_of(plan: &ClientPlan) -> crate::seed::Seed {
+    use rand::Rng;
+    crate::seed::Seed(plan.seed.stream(&format!("client/{}/lock", plan.client.0)).next_u64())
+}
+
+fn build_lock(plan: &ClientPlan) -> Arc<dyn DistributedLock> {
+    let runtime = Arc::new(TokioRuntime::new(seed_of(plan)));
+    match &plan.lock {
+        LockConfig::Redlock(config) => {
+            let node = |address: &std::net::SocketAddr| Arc::new(RedisServer::new(*address)) as Arc<dyn RedisNode>;
+            let settings = RedlockSettings {
+                ttl: config.ttl,
+                node_timeout: config.node_timeout,
+                retry_delay_min: config.retry_delay.min,
+                retry_delay_max: config.retry_delay.max,
+                renewal: config.renewal,
+                key_prefix: format!("{}:", plan.namespace),
+            };
+            Arc::new(Redlock::new(plan.servers.iter().map(node).collect(), settings, runtime))
+        }
+        LockConfig::Zookeeper(config) => {
+            let servers = plan.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            let connector = Arc::new(ZookeeperEnsemble::new(servers, config.session_timeout));
+            let settings = ZookeeperSettings { root: format!("/fencepost/{}", plan.namespace) };
+            Arc::new(ZookeeperLock::new(connector, settings, runtime))
+        }
+    }
+}
+
+/// Opens connections and sessions on a lock of the client's own, so that the first turn measures the lock.
+async fn warm_up(lock: &dyn DistributedLock, id: ClientId) -> anyhow::Result<()> {
+    let name = LockName::new(format!("warm-up-{}", id.0));
+    let guard = lock.acquire(&name, &crate::lock::AcquireOptions::within(WARM_UP)).await?;
+    guard.release().await;
+    Ok(())
+}
+
+/// Announces the phases at which a fault may strike, and waits for the go-ahead.
+struct Announcer {
+    announce: Vec<Phase>,
+    reports: Arc<Reports>,
+    number: AtomicU64,
+    go: tokio::sync::Mutex<mpsc::UnboundedReceiver<u64>>,
+}
+
+impl PausePoint for Announcer {
+    fn reached(&self, phase: Phase) -> BoxFuture<'_, ()> {
+        async move {
+            if !self.announce.contains(&phase) {
+                return;
+            }
+            let number = self.number.fetch_add(1, Ordering::Relaxed);
+            self.reports.send(Report::Reached { number, phase });
+            let mut go = self.go.lock().await;
+            // Go-aheads for pause points that were given up (a dropped acquire) are passed over.
+            while go.recv().await.is_some_and(|gone| gone < number) {}
+        }
+        .boxed()
+    }
+}
+
+/// Notices, from inside, that the process did not run: the other side of a pause's proof.
+async fn heartbeat(id: ClientId, reports: Arc<Reports>) {
+    let mut last = BootClock.now();
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        let now: Nanos = BootClock.now();
+        if now - last > STALL {
+            let mut op = Op::new(now, Process::Monitor, OpType::Ok, F::Stall);
+            op.client = Some(id);
+            op.since = Some(last);
+            reports.record(op);
+        }
+        last = now;
+    }
+}

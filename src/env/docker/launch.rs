@@ -1,0 +1,77 @@
+//! Starting a container of a run: the fencepost binary itself, bind-mounted into the tools image.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, NetworkingConfig, RestartPolicy,
+    RestartPolicyNameEnum,
+};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+
+use super::engine::{CLUSTER, Container, Engine, EngineError, Role, api, labels};
+use super::images::TOOLS;
+use crate::ids::NodeId;
+
+/// Where the binary is inside a container.
+const PROGRAM: &str = "/usr/local/bin/fencepost";
+
+/// `nobody`: what runs in a trial needs no rights.
+const USER: &str = "65534:65534";
+
+/// A container to be started.
+pub struct NewContainer {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Its number, if it has one.
+    pub node: Option<NodeId>,
+    /// Its address in the cluster's network.
+    pub address: Ipv4Addr,
+    /// The fencepost binary on this machine.
+    pub program: PathBuf,
+    /// The binary's arguments.
+    pub command: Vec<String>,
+    /// The folder on this machine that holds the control socket; mounted at `/run/fencepost`.
+    pub sockets: PathBuf,
+}
+
+/// Creates and starts a container.
+///
+/// # Errors
+/// The daemon could not do it.
+pub async fn launch(engine: &Engine, wanted: NewContainer) -> Result<Container, EngineError> {
+    let NewContainer { name, role, node, address, program, command, sockets } = wanted;
+    let endpoint = EndpointSettings {
+        ipam_config: Some(EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..Default::default() }),
+        ..Default::default()
+    };
+    let body = ContainerCreateBody {
+        image: Some(TOOLS.to_owned()),
+        entrypoint: Some(vec![PROGRAM.to_owned()]),
+        cmd: Some(command),
+        user: Some(USER.to_owned()),
+        labels: Some(labels(role, node)),
+        host_config: Some(HostConfig {
+            binds: Some(vec![
+                format!("{}:{PROGRAM}:ro", program.display()),
+                format!("{}:/run/fencepost", sockets.display()),
+            ]),
+            network_mode: Some(CLUSTER.to_owned()),
+            restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            ..Default::default()
+        }),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(CLUSTER.to_owned(), endpoint)])),
+        }),
+        ..Default::default()
+    };
+    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+    let docker = engine.docker();
+    docker.create_container(Some(options), body).await.map_err(api(format!("create {name}")))?;
+    docker.start_container(&name, None).await.map_err(api(format!("start {name}")))?;
+    engine.labelled(&name).await
+}

@@ -1,0 +1,106 @@
+//! What a trial's containers and the harness say to each other: JSON lines over a Unix socket on a bind mount, which
+//! no network fault reaches.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::Op;
+use crate::ids::ClientId;
+use crate::phase::Phase;
+use crate::scenario::{Fencing, LockConfig, Workload};
+use crate::seed::Seed;
+use crate::time::Nanos;
+
+/// Where the control socket is inside a container.
+pub const SOCKET: &str = "/run/fencepost/control.sock";
+
+/// The port that the resource listens on, inside its container.
+pub const RESOURCE_PORT: u16 = 8080;
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Speaker {
+    /// A client.
+    Client(ClientId),
+    /// The protected resource.
+    Resource,
+}
+
+/// From a container to the harness.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Report {
+    /// The first line.
+    Hello(Speaker),
+    /// Ready to begin.
+    Ready,
+    /// Something happened. Instants are on the host's `CLOCK_BOOTTIME`.
+    Op(Box<Op>),
+    /// The client stands at a pause point and waits for the go-ahead with the same number.
+    Reached {
+        /// Numbers the client's pause points.
+        number: u64,
+        /// Where it stands.
+        phase: Phase,
+    },
+    /// Through; nothing more will come.
+    Done,
+    /// Gave up.
+    Failed(String),
+}
+
+/// From the harness to a container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// To a client: what to do. It answers `Ready` when its lock can be used.
+    Client(Box<ClientPlan>),
+    /// To the resource: what to serve. It answers `Ready` when it listens.
+    Resource(ResourcePlan),
+    /// Begin, and start no attempt after `end`.
+    Begin {
+        /// When to stop starting attempts.
+        end: Nanos,
+    },
+    /// Go on from the pause point.
+    Go {
+        /// The pause point's number.
+        number: u64,
+    },
+    /// Bring the current turn to its end and be done.
+    Stop,
+}
+
+/// What a client needs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ClientPlan {
+    /// Who it is.
+    pub client: ClientId,
+    /// The run's seed.
+    pub seed: Seed,
+    /// What to do.
+    pub workload: Workload,
+    /// Which lock to use.
+    pub lock: LockConfig,
+    /// Put before lock names at the servers, so that runs don't meet.
+    pub namespace: String,
+    /// The lock servers.
+    pub servers: Vec<SocketAddr>,
+    /// The resource.
+    pub resource: SocketAddr,
+    /// Phases at which a fault may strike: announce these, and no others, and wait for the go-ahead.
+    pub announce: Vec<Phase>,
+}
+
+/// What the resource needs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ResourcePlan {
+    /// What to refuse.
+    pub fencing: Fencing,
+    /// How many items there are.
+    pub items: u32,
+}

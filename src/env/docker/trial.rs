@@ -1,0 +1,418 @@
+//! The trial of one lock in containers: a resource, clients, a nemesis, one history.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures_util::future::{join_all, try_join_all};
+use tokio::sync::{mpsc, watch};
+
+use super::cluster::{Cluster, Server};
+use super::engine::{Container, Role};
+use super::faults::{Faults, Place};
+use super::hub::Hub;
+use super::journal::Journal;
+use super::launch::{NewContainer, launch};
+use super::messages::{ClientPlan, Order, RESOURCE_PORT, Report, ResourcePlan, SOCKET, Speaker};
+use super::netns::Peer;
+use crate::env::Environment;
+use crate::fault::grudge::Parties;
+use crate::fault::{At, Member};
+use crate::history::recorder::Record;
+use crate::history::{FORMAT, Header, History, Process, Recorder};
+use crate::ids::{ClientId, NodeId};
+use crate::lock::runtime::TokioRuntime;
+use crate::nemesis::{Desk, Event, Nemesis};
+use crate::phase::Phase;
+use crate::scenario::{LockConfig, Scenario};
+use crate::seed::Seed;
+use crate::time::{BootClock, Clock, Nanos};
+
+/// How long containers may take to start and clients to open their sessions.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long after the end clients may take to bring their last turn to its end.
+const FINISH_LIMIT: Duration = Duration::from_secs(20);
+
+/// The first host number that trials may use in the cluster's network, and how many each has.
+const FIRST_HOST: u8 = 31;
+/// Hosts per trial: the resource and up to 20 clients.
+const HOSTS: u8 = 21;
+
+/// What a trial is about.
+pub struct Trial<'a> {
+    /// The scenario.
+    pub scenario: &'a Scenario,
+    /// The lock's table name.
+    pub lock: &'a str,
+    /// Its settings.
+    pub config: &'a LockConfig,
+    /// Numbers the trials of a run from 0: each has addresses of its own.
+    pub number: u8,
+    /// The run's seed.
+    pub seed: Seed,
+    /// Names the run, in container names, keys and paths.
+    pub run: &'a str,
+    /// The lock's folder in the run's folder.
+    pub folder: PathBuf,
+    /// The servers.
+    pub cluster: &'a Cluster,
+    /// Where faults are written down.
+    pub journal: Arc<Journal>,
+    /// Becomes true when the run is called off.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// What is left of a trial.
+pub struct Outcome {
+    /// What was recorded.
+    pub history: History,
+    /// Why it ended early, if it did.
+    pub error: Option<String>,
+}
+
+impl Trial<'_> {
+    /// Runs the trial. What was recorded is kept also when it fails on the way.
+    ///
+    /// # Errors
+    /// It could not begin, or its history could not be written.
+    pub async fn run(&self) -> anyhow::Result<Outcome> {
+        std::fs::create_dir_all(&self.folder).with_context(|| format!("cannot create {}", self.folder.display()))?;
+        // Not in the run's folder: a socket's path has room for 107 characters only.
+        let sockets = tempdir()?;
+        let mut hub = Hub::listen(&sockets.path().join("control.sock")).context("cannot open the control socket")?;
+        let made = try_join_all(self.members().map(|speaker| self.create(speaker, sockets.path()))).await;
+        let outcome = match made {
+            Ok(containers) => self.with_containers(&mut hub, containers.into_iter().collect()).await,
+            Err(error) => Err(error),
+        };
+        self.remove_containers().await;
+        outcome
+    }
+
+    /// What is left of a trial that did not begin.
+    pub fn failed(&self, why: String) -> Outcome {
+        Outcome { history: History::new(self.header(), Vec::new()), error: Some(why) }
+    }
+
+    fn parties(&self) -> Parties {
+        Parties { clients: self.scenario.workload.clients, nodes: self.config.nodes() }
+    }
+
+    fn clients(&self) -> impl Iterator<Item = ClientId> + use<> {
+        (1..=self.scenario.workload.clients).map(ClientId)
+    }
+
+    fn members(&self) -> impl Iterator<Item = Speaker> {
+        [Speaker::Resource].into_iter().chain(self.clients().map(Speaker::Client))
+    }
+
+    fn servers(&self) -> &[Server] {
+        let servers = match self.config {
+            LockConfig::Redlock(_) => &self.cluster.redis,
+            LockConfig::Zookeeper(_) => &self.cluster.zookeeper,
+        };
+        &servers[..(self.config.nodes() as usize).min(servers.len())]
+    }
+
+    fn name(&self, speaker: Speaker) -> String {
+        match speaker {
+            Speaker::Client(client) => format!("fencepost-{}-{}-{client}", self.run, self.lock),
+            Speaker::Resource => format!("fencepost-{}-{}-resource", self.run, self.lock),
+        }
+    }
+
+    fn address(&self, speaker: Speaker) -> anyhow::Result<Ipv4Addr> {
+        let offset = match speaker {
+            Speaker::Resource => 0,
+            Speaker::Client(client) => u8::try_from(client.0)?,
+        };
+        let host = FIRST_HOST + self.number * HOSTS + offset;
+        Ok(format!("{}.{host}", self.cluster.subnet_prefix).parse()?)
+    }
+
+    async fn create(&self, speaker: Speaker, sockets: &Path) -> anyhow::Result<(Speaker, Container)> {
+        let exe = std::env::current_exe()?;
+        let (role, node, command) = match speaker {
+            Speaker::Client(client) => (
+                Role::Client,
+                Some(NodeId(client.0)),
+                vec![
+                    "client".to_owned(),
+                    "--id".to_owned(),
+                    client.0.to_string(),
+                    "--socket".to_owned(),
+                    SOCKET.to_owned(),
+                ],
+            ),
+            Speaker::Resource => {
+                (Role::Resource, None, vec!["resource".to_owned(), "--socket".to_owned(), SOCKET.to_owned()])
+            }
+        };
+        let wanted = NewContainer {
+            name: self.name(speaker),
+            role,
+            node,
+            address: self.address(speaker)?,
+            program: exe,
+            command,
+            sockets: sockets.to_owned(),
+        };
+        Ok((speaker, launch(&self.cluster.engine, wanted).await?))
+    }
+
+    /// Removes the trial's containers; what can't be removed now is removed by the next start.
+    async fn remove_containers(&self) {
+        let prefix = format!("fencepost-{}-{}-", self.run, self.lock);
+        let containers = self.cluster.engine.containers().await.unwrap_or_default();
+        let ours = containers.iter().filter(|container| container.name.starts_with(&prefix));
+        join_all(ours.map(|container| self.cluster.engine.remove(container))).await;
+    }
+
+    async fn with_containers(
+        &self,
+        hub: &mut Hub,
+        containers: BTreeMap<Speaker, Container>,
+    ) -> anyhow::Result<Outcome> {
+        self.make_ready(hub).await?;
+        let start = BootClock.now();
+        let end = start + self.scenario.workload.duration;
+        let recorder = Arc::new(
+            Recorder::create(&self.folder.join("history.jsonl"), self.header(), start)
+                .with_context(|| format!("cannot write the history in {}", self.folder.display()))?,
+        );
+        let (events, heard_by_nemesis) = mpsc::unbounded_channel();
+        let desk = Desk {
+            environment: Arc::new(self.faults(hub, &containers)?) as Arc<dyn Environment>,
+            record: Arc::clone(&recorder) as Arc<dyn Record>,
+            runtime: Arc::new(TokioRuntime::new(self.seed)),
+            stop: self.stop.clone(),
+            start,
+            end,
+        };
+        let nemesis = Nemesis::new(&self.scenario.faults, self.parties(), self.seed, desk);
+        let nemesis = tokio::spawn(nemesis.run(heard_by_nemesis));
+        hub.orders.send_all(&Order::Begin { end });
+        let ended = self.listen(hub, &recorder, events, end).await;
+        // Its channel is closed now: it undoes what is left and goes.
+        nemesis.await.context("the nemesis failed")?;
+        let finished = self.finish_resource(hub, &recorder).await;
+        let error = ended.and(finished).err().map(|error| format!("{error:#}"));
+        if error.is_some() {
+            self.save_logs(&containers).await;
+        }
+        let recorder = Arc::into_inner(recorder).context("the recorder is still in use")?;
+        let history =
+            recorder.finish().with_context(|| format!("cannot write the history in {}", self.folder.display()))?;
+        Ok(Outcome { history, error })
+    }
+
+    fn header(&self) -> Header {
+        let versions = &self.cluster.versions;
+        let server = match self.config {
+            LockConfig::Redlock(_) => ("redis", &versions.redis),
+            LockConfig::Zookeeper(_) => ("zookeeper", &versions.zookeeper),
+        };
+        let fencepost = env!("CARGO_PKG_VERSION").to_owned();
+        let named = [("fencepost", &fencepost), server, ("docker", &versions.docker), ("kernel", &versions.kernel)];
+        Header {
+            fencepost: FORMAT,
+            scenario: self.scenario.name.clone(),
+            lock: self.lock.to_owned(),
+            algorithm: self.config.algorithm().to_owned(),
+            environment: "docker".to_owned(),
+            seed: self.seed,
+            clients: self.scenario.workload.clients,
+            nodes: self.config.nodes(),
+            fencing: self.scenario.resource.fencing.name().to_owned(),
+            planned_faults: self.scenario.faults.len() as u32,
+            // All containers read the same clock of the same kernel; a microsecond allows for the reading itself.
+            clock_error: 1_000,
+            versions: named.into_iter().map(|(name, version)| (name.to_owned(), version.clone())).collect(),
+        }
+    }
+
+    fn faults(&self, hub: &Hub, containers: &BTreeMap<Speaker, Container>) -> anyhow::Result<Faults> {
+        let mut places = BTreeMap::new();
+        for (speaker, container) in containers {
+            let address = self.address(*speaker)?;
+            // Clients listen nowhere: a refused handshake is as good an answer.
+            let member = match speaker {
+                Speaker::Client(client) => Member::Client(*client),
+                Speaker::Resource => Member::Resource,
+            };
+            let peer = Peer { address, port: RESOURCE_PORT };
+            places.insert(member, Place { container: container.clone(), peer });
+        }
+        for server in self.servers() {
+            let peer = Peer { address: server.address, port: server.port };
+            places.insert(Member::Node(server.node), Place { container: server.container.clone(), peer });
+        }
+        let ensemble = match self.config {
+            LockConfig::Redlock(_) => Vec::new(),
+            LockConfig::Zookeeper(_) => self.servers().iter().map(|server| (server.node, server.published)).collect(),
+        };
+        let (engine, journal) = (self.cluster.engine.clone(), Arc::clone(&self.journal));
+        Ok(Faults::new(engine, journal, places, hub.orders.clone(), ensemble, self.number.to_string()))
+    }
+
+    /// The phases at which the plan may strike.
+    fn announced(&self) -> Vec<Phase> {
+        let phases = self.scenario.faults.iter().filter_map(|fault| match fault.at {
+            At::Phase { phase, .. } => Some(phase),
+            At::Time(_) | At::Every(_) => None,
+        });
+        phases.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Greets every member, tells it its plan, and waits until all are ready.
+    async fn make_ready(&self, hub: &mut Hub) -> anyhow::Result<()> {
+        let mut missing: BTreeSet<Speaker> = self.members().collect();
+        let limit = tokio::time::Instant::now() + READY_LIMIT;
+        let mut stop = self.stop.clone();
+        while !missing.is_empty() {
+            let heard = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => bail!("called off before it began"),
+                heard = tokio::time::timeout_at(limit, hub.heard.recv()) => heard,
+            };
+            match heard {
+                Ok(Some((speaker, Some(Report::Hello(_))))) => hub.orders.send(speaker, self.plan_for(speaker)?),
+                Ok(Some((speaker, Some(Report::Ready)))) => drop(missing.remove(&speaker)),
+                Ok(Some((speaker, Some(Report::Failed(reason))))) => bail!("{}: {reason}", self.name(speaker)),
+                Ok(Some((speaker, None))) => bail!("{} ended before the trial began", self.name(speaker)),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => {
+                    let names: Vec<_> = missing.iter().map(|speaker| self.name(*speaker)).collect();
+                    bail!("not ready within {READY_LIMIT:?}: {}; see `docker logs NAME`", names.join(", "));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_for(&self, speaker: Speaker) -> anyhow::Result<Order> {
+        let workload = &self.scenario.workload;
+        Ok(match speaker {
+            Speaker::Resource => {
+                Order::Resource(ResourcePlan { fencing: self.scenario.resource.fencing, items: workload.locks })
+            }
+            Speaker::Client(client) => Order::Client(Box::new(ClientPlan {
+                client,
+                seed: self.seed,
+                workload: workload.clone(),
+                lock: self.config.clone(),
+                namespace: format!("{}-{}", self.run, self.lock),
+                servers: self.servers().iter().map(|server| SocketAddr::from((server.address, server.port))).collect(),
+                resource: SocketAddr::from((self.address(Speaker::Resource)?, RESOURCE_PORT)),
+                announce: self.announced(),
+            })),
+        })
+    }
+
+    /// Records and passes on what members say until all clients are done.
+    async fn listen(
+        &self,
+        hub: &mut Hub,
+        recorder: &Recorder,
+        events: mpsc::UnboundedSender<Event>,
+        end: Nanos,
+    ) -> anyhow::Result<()> {
+        let mut busy: BTreeSet<Speaker> = self.clients().map(Speaker::Client).collect();
+        let limit = tokio::time::Instant::now() + (end - BootClock.now()) + FINISH_LIMIT;
+        let mut stop = self.stop.clone();
+        let mut stopping = false;
+        while !busy.is_empty() {
+            let heard = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop), if !stopping => {
+                    stopping = true;
+                    hub.orders.send_all_clients(&Order::Stop);
+                    continue;
+                }
+                heard = tokio::time::timeout_at(limit, hub.heard.recv()) => heard,
+            };
+            let Ok(Some((speaker, report))) = heard else {
+                let names: Vec<_> = busy.iter().map(|speaker| self.name(*speaker)).collect();
+                bail!("not done {FINISH_LIMIT:?} after the end: {}", names.join(", "));
+            };
+            match (speaker, report) {
+                (Speaker::Client(_), Some(Report::Done)) => drop(busy.remove(&speaker)),
+                (_, Some(Report::Op(op))) => {
+                    // The nemesis has no ear for what happens after it has gone.
+                    if let Some(event) = event_of(&op) {
+                        let _ = events.send(event);
+                    }
+                    recorder.record(*op);
+                    if let Some(failure) = recorder.failure() {
+                        bail!("cannot write the history in {}: {failure}", self.folder.display());
+                    }
+                }
+                (Speaker::Client(client), Some(Report::Reached { number, phase })) => {
+                    let _ = events.send(Event::Reached { client, number, phase });
+                }
+                (_, Some(Report::Failed(reason))) => bail!("{}: {reason}", self.name(speaker)),
+                (_, None) if busy.contains(&speaker) || speaker == Speaker::Resource => {
+                    bail!("{} ended before the trial did", self.name(speaker))
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the resource say its last words: its record may lag behind the clients'.
+    async fn finish_resource(&self, hub: &mut Hub, recorder: &Recorder) -> anyhow::Result<()> {
+        hub.orders.send(Speaker::Resource, Order::Stop);
+        let limit = tokio::time::Instant::now() + Duration::from_secs(5);
+        loop {
+            match tokio::time::timeout_at(limit, hub.heard.recv()).await {
+                Ok(Some((_, Some(Report::Op(op))))) => recorder.record(*op),
+                Ok(Some((Speaker::Resource, Some(Report::Done) | None))) => return Ok(()),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => bail!("{} did not finish", self.name(Speaker::Resource)),
+            }
+        }
+    }
+
+    /// Keeps what the containers printed, for whoever looks into a failure. Best effort: the failure itself is reported.
+    async fn save_logs(&self, containers: &BTreeMap<Speaker, Container>) {
+        let folder = self.folder.join("logs");
+        let _ = std::fs::create_dir_all(&folder);
+        for container in containers.values() {
+            if let Ok(logs) = self.cluster.engine.logs(container).await {
+                let _ = std::fs::write(folder.join(format!("{}.log", container.name)), logs);
+            }
+        }
+    }
+}
+
+/// What the nemesis should know of an op.
+fn event_of(op: &crate::history::Op) -> Option<Event> {
+    let (Process::Client(_), Some(client), Some(hold)) = (op.process, op.client, op.hold.clone()) else { return None };
+    Some(Event::Op { client, f: op.f, kind: op.kind, hold })
+}
+
+/// A folder for sockets that is removed when dropped.
+fn tempdir() -> anyhow::Result<TempDir> {
+    let path = std::env::temp_dir().join(format!("fencepost-{:08x}", rand::random::<u32>()));
+    std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    Ok(TempDir(path))
+}
+
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
