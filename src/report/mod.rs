@@ -2,6 +2,14 @@
 //!
 //! Everything here is made from a [`Report`]: recorded histories and the checks' results. Nothing is judged here.
 
+pub mod console;
+pub mod junit;
+
+#[cfg(test)]
+mod sample;
+mod scene;
+mod words;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -10,6 +18,15 @@ use serde::{Deserialize, Serialize};
 use crate::check::{CheckName, Judgement, Verdict};
 use crate::history::History;
 use crate::seed::Seed;
+
+/// The page's name in the run folder.
+pub const PAGE: &str = "report.html";
+/// The verdict's name in the run folder.
+pub const VERDICT: &str = "verdict.json";
+/// The name of a run's own description in the run folder.
+pub const RUN: &str = "run.json";
+/// A history's name in its lock's folder in the run folder.
+pub const HISTORY: &str = "history.jsonl";
 
 /// One line of `[expect]`, or of what is demanded where it says nothing, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +50,7 @@ impl Expectation {
 }
 
 /// One lock's part of a report.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LockReport {
     /// The lock's table name.
     pub name: String,
@@ -52,7 +69,7 @@ pub struct LockReport {
 }
 
 /// One run of one scenario: everything that the console, the files and the page show.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The scenario's name.
     pub scenario: String,
