@@ -5,9 +5,13 @@
 pub mod console;
 pub mod junit;
 
+mod excerpt;
+mod lanes;
+mod plots;
 #[cfg(test)]
 mod sample;
 mod scene;
+mod timeline;
 mod words;
 
 use std::collections::BTreeMap;
