@@ -1,10 +1,16 @@
 //! What people and programs read of a run: console table, JSON, one self-contained HTML page.
 //!
 //! Everything here is made from a [`Report`]: recorded histories and the checks' results. Nothing is judged here.
+//! [`console`], [`json`], [`junit`] and [`html`] each say the same in their own form; `scene` sorts a history out for
+//! them and `words` phrases it; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
+//! parts of the page.
 
 pub mod console;
+pub mod html;
+pub mod json;
 pub mod junit;
 
+mod appendix;
 mod excerpt;
 mod lanes;
 mod plots;
@@ -12,10 +18,13 @@ mod plots;
 mod sample;
 mod scene;
 mod timeline;
+mod trial;
 mod words;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -116,4 +125,29 @@ impl Report {
     pub fn verdict(&self) -> Verdict {
         self.locks.iter().map(|lock| lock.judgement.verdict).fold(Verdict::NotApplicable, Verdict::merge)
     }
+}
+
+/// Writes `run.json`, `verdict.json` and the page into the run folder, each in one step, and returns the page's path.
+///
+/// The histories are there already: they are written as they happen.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write(report: &Report) -> io::Result<PathBuf> {
+    fs::create_dir_all(&report.folder)?;
+    // What the page can be drawn from comes first: if drawing fails, nothing is lost.
+    replace(&report.folder.join(RUN), &json::run(report)?)?;
+    replace(&report.folder.join(VERDICT), &json::pretty(&json::verdict(report))?)?;
+    let page = report.folder.join(PAGE);
+    replace(&page, html::page(report).as_bytes())?;
+    Ok(page)
+}
+
+/// Puts a whole file in place of an old one: a reader sees the one or the other, never a part.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("partial");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(temporary, path)
 }
