@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::env::Environment;
 use crate::fault::grudge::Parties;
-use crate::fault::{At, Fault, FaultKind, Grudge, Member, Strike, Target};
+use crate::fault::{At, Fault, FaultKind, Grudge, Member, Peers, Strike, Target};
 use crate::history::recorder::Record;
 use crate::history::{F, FaultEvent, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, HoldId};
@@ -123,7 +123,7 @@ impl Nemesis {
                 At::Time(after) | At::Every(after) => desk.start + after,
                 At::Phase { every, .. } => desk.start + every.unwrap_or_default(),
             };
-            Entry { fault: *fault, due: Some(due), striking: false }
+            Entry { fault: fault.clone(), due: Some(due), striking: false }
         };
         let plan = faults.iter().map(entry).collect();
         Self { plan, parties, strikes: 0, rng: seed.stream("nemesis"), clients: Clients::default(), desk }
@@ -230,14 +230,8 @@ impl Nemesis {
             At::Every(every) | At::Phase { every: Some(every), .. } => Some(next_multiple(self.desk.start, every, now)),
             At::Time(_) | At::Phase { every: None, .. } => None,
         };
-        let fault = entry.fault;
-        let (strike, grudge) = match fault.kind {
-            FaultKind::Pause => (Strike::Freeze(targets.clone()), None),
-            FaultKind::Partition { peers, direction } => {
-                let grudge = Grudge::isolate(&targets, &self.parties.peers(peers), direction);
-                (Strike::Cut(grudge.clone()), Some(grudge))
-            }
-        };
+        let fault = entry.fault.clone();
+        let strike = resolved(&fault.kind, &targets, self.parties);
         let event = FaultEvent {
             id: self.strikes,
             kind: fault.kind.name().to_owned(),
@@ -245,10 +239,36 @@ impl Nemesis {
             targets,
             phase,
             requested: fault.duration.as_nanos() as u64,
-            grudge,
+            grudge: links(&strike).cloned(),
             probes: Vec::new(),
         };
         StrikeRun { desk: self.desk.clone(), strike, event, duration: fault.duration }
+    }
+}
+
+/// What a fault does to the members that its target turned out to be.
+fn resolved(kind: &FaultKind, targets: &[Member], parties: Parties) -> Strike {
+    let links = |peers: &Peers, direction| Grudge::isolate(targets, &parties.peers(peers), direction);
+    match kind {
+        FaultKind::Pause => Strike::Freeze(targets.to_vec()),
+        FaultKind::Kill | FaultKind::Restart => Strike::Kill(targets.to_vec()),
+        FaultKind::PowerLoss => Strike::PowerLoss(targets.to_vec()),
+        FaultKind::Partition { peers, direction } => Strike::Cut(links(peers, *direction)),
+        FaultKind::Delay { peers, direction, extra } => {
+            Strike::Delay { links: links(peers, *direction), extra: *extra }
+        }
+        FaultKind::Loss { peers, direction, permille } => {
+            Strike::Loss { links: links(peers, *direction), permille: *permille }
+        }
+        FaultKind::Clock(change) => Strike::Clock { members: targets.to_vec(), change: *change },
+    }
+}
+
+/// The links that a strike touches, if it is one on links.
+fn links(strike: &Strike) -> Option<&Grudge> {
+    match strike {
+        Strike::Cut(links) | Strike::Delay { links, .. } | Strike::Loss { links, .. } => Some(links),
+        Strike::Freeze(_) | Strike::Kill(_) | Strike::PowerLoss(_) | Strike::Clock { .. } => None,
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::duration::{DurationText, JumpText, RangeText};
 use super::place::{Algorithm, Choice, Count, KindWord, Placed, RestartData, TargetText};
 use super::{ClientStyle, Fencing};
-use crate::fault::{Direction, Peers};
+use crate::fault::{Direction, PeerGroup};
 use crate::phase::Phase;
 use crate::verdict::{CheckName, Verdict};
 
@@ -189,7 +189,7 @@ fault_table! {
         #[serde(rename = "for")]
         pub duration: Placed<DurationText>,
         /// Whom it is cut off from; if absent, nodes for a client and all for a lock server.
-        pub peers: Option<Placed<Choice<Peers>>>,
+        pub peers: Option<Placed<Choice<PeerGroup>>>,
         /// Which way packets are dropped, as the target sees it; both if absent.
         pub direction: Option<Placed<Choice<Direction>>>,
     }
@@ -204,7 +204,7 @@ fault_table! {
         /// How late each packet is.
         pub by: Placed<RangeText>,
         /// On the links to whom; if absent, nodes for a client and all for a lock server.
-        pub peers: Option<Placed<Choice<Peers>>>,
+        pub peers: Option<Placed<Choice<PeerGroup>>>,
         /// Which way packets are late, as the target sees it; both if absent.
         pub direction: Option<Placed<Choice<Direction>>>,
     }
@@ -219,7 +219,7 @@ fault_table! {
         /// How many of a hundred packets are lost.
         pub percent: Placed<Count>,
         /// On the links to whom; if absent, nodes for a client and all for a lock server.
-        pub peers: Option<Placed<Choice<Peers>>>,
+        pub peers: Option<Placed<Choice<PeerGroup>>>,
         /// Which way packets are lost, as the target sees it; both if absent.
         pub direction: Option<Placed<Choice<Direction>>>,
     }

@@ -14,7 +14,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use toml::Spanned;
 
 use super::{ClientStyle, Fencing};
-use crate::fault::{Direction, Peers, Target};
+use crate::fault::{Direction, PeerGroup, Target};
 use crate::phase::Phase;
 use crate::verdict::{CheckName, Verdict};
 
@@ -241,7 +241,7 @@ words! {
     RestartData { "kept" => Kept, "lost" => Lost }
     ClientStyle { "careful" => Careful, "naive" => Naive }
     Fencing { "none" => None, "write" => Write, "access" => Access, "cas" => Cas }
-    Peers { "nodes" => Nodes, "clients" => Clients, "resource" => Resource, "all" => All }
+    PeerGroup { "nodes" => Nodes, "clients" => Clients, "resource" => Resource, "all" => All }
     Direction { "both" => Both, "out" => Out, "in" => In }
 }
 
@@ -287,7 +287,7 @@ mod tests {
         assert_words::<RestartData>();
         assert_words::<ClientStyle>();
         assert_words::<Fencing>();
-        assert_words::<Peers>();
+        assert_words::<PeerGroup>();
         assert_words::<Direction>();
         assert_words::<Phase>();
         assert_words::<Verdict>();

@@ -13,7 +13,7 @@ use super::error::{Problem, nearest};
 use super::file::{AtValue, FaultTables, PartitionTable};
 use super::place::{Placed, TargetText};
 use super::validate::{Problems, Trial};
-use crate::fault::{At, Direction, Fault, FaultKind, Peers, Target};
+use crate::fault::{At, Direction, Fault, FaultKind, PeerGroup, Target};
 use crate::phase::Phase;
 
 /// The fault plan in file order, with a problem for each fault that is left out.
@@ -243,7 +243,7 @@ impl Reader<'_, '_> {
         // A mistaken target was recorded already.
         let target = table.target.0.parse::<Target>().ok();
         let peers = match (&table.peers, target) {
-            (None, Some(target)) => Some(if target.is_client() { Peers::Nodes } else { Peers::All }),
+            (None, Some(target)) => Some(if target.is_client() { PeerGroup::Nodes } else { PeerGroup::All }),
             (None, None) => None,
             (Some(field), target) => {
                 let peers = self.problems.choice("a value of `peers`", field);
@@ -256,19 +256,19 @@ impl Reader<'_, '_> {
                 peers
             }
         };
-        Some(FaultKind::Partition { peers: peers?, direction: direction? })
+        Some(FaultKind::Partition { peers: peers?.into(), direction: direction? })
     }
 
     /// Why nobody uses the links between the target and the peers, if so.
-    fn cuts_nothing(&self, target: Target, peers: Peers) -> Option<&'static str> {
+    fn cuts_nothing(&self, target: Target, peers: PeerGroup) -> Option<&'static str> {
         // A mistaken lock may be one with an ensemble; without any lock, that is the mistake.
         let locks = &self.trial.locks;
         let ensemble = locks.is_empty() || locks.values().any(|lock| !matches!(lock, Some(LockConfig::Redlock(_))));
         match peers {
-            Peers::Clients if target.is_client() => Some("clients do not talk to each other"),
-            Peers::Resource if !target.is_client() => Some("lock servers do not talk to the resource"),
-            Peers::Nodes if target == Target::All => Some("the cut-off servers keep together"),
-            Peers::Nodes if !target.is_client() && !ensemble => Some("Redis masters do not talk to each other"),
+            PeerGroup::Clients if target.is_client() => Some("clients do not talk to each other"),
+            PeerGroup::Resource if !target.is_client() => Some("lock servers do not talk to the resource"),
+            PeerGroup::Nodes if target == Target::All => Some("the cut-off servers keep together"),
+            PeerGroup::Nodes if !target.is_client() && !ensemble => Some("Redis masters do not talk to each other"),
             _ => None,
         }
     }

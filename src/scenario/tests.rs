@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::load::schema;
 use super::{Capabilities, LoadError, LockConfig, Scenario, list, load, parse};
-use crate::fault::{At, Direction, FaultKind, Peers};
+use crate::fault::{At, Direction, FaultKind, PeerGroup};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -137,10 +137,14 @@ fn faults_keep_the_order_of_the_file() {
         fault("partition", "minority", "{ every = \"4s\" }"),
     ];
     let faults = read(&trial(&text.concat())).unwrap().faults;
-    let cut = |peers| FaultKind::Partition { peers, direction: Direction::Both };
-    assert_eq!(faults[0].kind, cut(Peers::Nodes), "a client is cut off from the lock servers unless said otherwise");
+    let cut = |peers: PeerGroup| FaultKind::Partition { peers: peers.into(), direction: Direction::Both };
+    assert_eq!(
+        faults[0].kind,
+        cut(PeerGroup::Nodes),
+        "a client is cut off from the lock servers unless said otherwise"
+    );
     assert_eq!(faults[1].kind, FaultKind::Pause, "a leader is a target where one lock has one");
-    assert_eq!(faults[2].kind, cut(Peers::All), "a lock server is cut off from everybody unless said otherwise");
+    assert_eq!(faults[2].kind, cut(PeerGroup::All), "a lock server is cut off from everybody unless said otherwise");
     assert_eq!(faults[2].at, At::Every(Duration::from_secs(4)));
 }
 
