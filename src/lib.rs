@@ -23,6 +23,8 @@
 #[cfg(feature = "harness")]
 pub mod check;
 #[cfg(feature = "harness")]
+pub mod cli;
+#[cfg(feature = "harness")]
 pub mod env;
 #[cfg(feature = "harness")]
 pub mod fault;
@@ -35,6 +37,8 @@ pub mod nemesis;
 pub mod phase;
 #[cfg(feature = "harness")]
 pub mod report;
+#[cfg(feature = "harness")]
+pub mod run;
 #[cfg(feature = "harness")]
 pub mod scenario;
 pub mod seed;
