@@ -37,6 +37,11 @@ pub enum Event {
         /// Under which hold.
         hold: HoldId,
     },
+    /// A client died. What it held and waited for is over.
+    Crashed {
+        /// Which client.
+        client: ClientId,
+    },
     /// A client stands at a pause point until it is let go.
     Reached {
         /// Which client.
@@ -46,6 +51,18 @@ pub enum Event {
         /// Where it stands.
         phase: Phase,
     },
+}
+
+impl Event {
+    /// What the nemesis should know of an op, if anything.
+    pub fn of(op: &Op) -> Option<Self> {
+        let (Process::Client(_), Some(client)) = (op.process, op.client) else { return None };
+        match (op.f, &op.hold) {
+            (F::Crash, _) => Some(Self::Crashed { client }),
+            (f, Some(hold)) => Some(Self::Op { client, f, kind: op.kind, hold: hold.clone() }),
+            (_, None) => None,
+        }
+    }
 }
 
 /// The nemesis of one trial.
@@ -106,6 +123,11 @@ impl Clients {
         }
     }
 
+    fn crashed(&mut self, client: ClientId) {
+        self.waiting.remove(&client);
+        self.holding.retain(|_, holder| *holder != client);
+    }
+
     fn holder(&self) -> Option<ClientId> {
         self.latest.as_ref().and_then(|hold| self.holding.get(hold)).or_else(|| self.holding.values().next()).copied()
     }
@@ -141,6 +163,7 @@ impl Nemesis {
                 Some(index) = strikes.next(), if !strikes.is_empty() => self.plan[index].striking = false,
                 event = events.recv(), if listening => match event {
                     Some(Event::Op { client, f, kind, hold }) => self.clients.hear(client, f, kind, hold),
+                    Some(Event::Crashed { client }) => self.clients.crashed(client),
                     Some(Event::Reached { client, number, phase }) => match self.phase_strike(client, phase).await {
                         Some((index, strike)) => strikes.push(strike.run(Some((client, number))).map(move |()| index).boxed()),
                         None => self.desk.environment.go(client, number),
@@ -239,8 +262,7 @@ impl Nemesis {
             targets,
             phase,
             requested: fault.duration.as_nanos() as u64,
-            grudge: links(&strike).cloned(),
-            probes: Vec::new(),
+            ..told(&strike)
         };
         StrikeRun { desk: self.desk.clone(), strike, event, duration: fault.duration }
     }
@@ -264,12 +286,24 @@ fn resolved(kind: &FaultKind, targets: &[Member], parties: Parties) -> Strike {
     }
 }
 
-/// The links that a strike touches, if it is one on links.
-fn links(strike: &Strike) -> Option<&Grudge> {
+/// What a history tells of a strike beyond its targets.
+fn told(strike: &Strike) -> FaultEvent {
+    let nanos = |duration: Duration| duration.as_nanos() as u64;
+    let mut event = FaultEvent::default();
     match strike {
-        Strike::Cut(links) | Strike::Delay { links, .. } | Strike::Loss { links, .. } => Some(links),
-        Strike::Freeze(_) | Strike::Kill(_) | Strike::PowerLoss(_) | Strike::Clock { .. } => None,
+        Strike::Freeze(_) | Strike::Kill(_) | Strike::PowerLoss(_) => {}
+        Strike::Cut(links) => event.grudge = Some(links.clone()),
+        Strike::Delay { links, extra: (least, most) } => {
+            event.grudge = Some(links.clone());
+            event.late_by = Some((nanos(*least), nanos(*most)));
+        }
+        Strike::Loss { links, permille } => {
+            event.grudge = Some(links.clone());
+            event.lost_permille = Some(*permille);
+        }
+        Strike::Clock { change, .. } => event.clock = Some(*change),
     }
+    event
 }
 
 /// The first multiple of `every` after `now`, counted from `start`.

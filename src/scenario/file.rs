@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::duration::{DurationText, JumpText, RangeText};
 use super::place::{Algorithm, Choice, Count, KindWord, Placed, RestartData, TargetText};
-use super::{ClientStyle, Fencing};
+use super::{ClientStyle, Fencing, Persistence};
 use crate::fault::{Direction, PeerGroup};
 use crate::phase::Phase;
 use crate::verdict::{CheckName, Verdict};
@@ -96,6 +96,9 @@ pub struct LockTable {
     pub node_timeout: Option<Placed<DurationText>>,
     /// Redlock: the random delay between attempts; 20 to 80 ms if absent.
     pub retry_delay: Option<Placed<RangeText>>,
+    /// Redlock: when a master writes what it was told to its disk, and so what it still has after a kill or a power
+    /// loss; never if absent.
+    pub persistence: Option<Placed<Choice<Persistence>>>,
     /// ZooKeeper: how many servers the ensemble has, an odd number; 3 if absent.
     pub servers: Option<Placed<Count>>,
     /// ZooKeeper: how long the ensemble waits for a silent client before it ends the session, in whole milliseconds;

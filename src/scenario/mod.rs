@@ -169,6 +169,22 @@ pub struct RedlockConfig {
     pub node_timeout: Duration,
     /// The random delay between attempts.
     pub retry_delay: DurationRange,
+    /// What a master still has after it was killed or lost power.
+    #[serde(default)]
+    pub persistence: Persistence,
+}
+
+/// When a Redis master writes what it was told to its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Persistence {
+    /// Never: whatever ends the process ends its leases too.
+    #[default]
+    None,
+    /// To its kernel at once and to the disk every second: a kill loses nothing, a power loss up to a second.
+    Everysec,
+    /// To the disk before it answers: nothing is lost.
+    Always,
 }
 
 /// The ZooKeeper lock's settings.

@@ -13,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Visitor};
 use toml::Spanned;
 
-use super::{ClientStyle, Fencing};
+use super::{ClientStyle, Fencing, Persistence};
 use crate::fault::{Direction, PeerGroup, Target};
 use crate::phase::Phase;
 use crate::verdict::{CheckName, Verdict};
@@ -241,6 +241,7 @@ words! {
     RestartData { "kept" => Kept, "lost" => Lost }
     ClientStyle { "careful" => Careful, "naive" => Naive }
     Fencing { "none" => None, "write" => Write, "access" => Access, "cas" => Cas }
+    Persistence { "none" => None, "everysec" => Everysec, "always" => Always }
     PeerGroup { "nodes" => Nodes, "clients" => Clients, "resource" => Resource, "all" => All }
     Direction { "both" => Both, "out" => Out, "in" => In }
 }
@@ -287,6 +288,7 @@ mod tests {
         assert_words::<RestartData>();
         assert_words::<ClientStyle>();
         assert_words::<Fencing>();
+        assert_words::<Persistence>();
         assert_words::<PeerGroup>();
         assert_words::<Direction>();
         assert_words::<Phase>();
