@@ -110,14 +110,14 @@ impl RedisModel {
         }
     }
 
-    /// Deletes every key that is overdue at `wall_ms`, as the server does by itself ten times a second.
+    /// Deletes every key whose deadline has come at `wall_ms`, as the server does by itself ten times a second.
     ///
-    /// Only a clock that goes back tells the difference: without a sweep in between, a key that was overdue for a
-    /// moment and that nobody accessed lives on.
+    /// The sweep is a millisecond stricter than an access: it takes keys in the millisecond of their deadline. Other
+    /// than that only a clock that goes back tells the difference: without a sweep in between, a key that was overdue
+    /// for a moment and that nobody accessed lives on.
     pub fn sweep(&mut self, wall_ms: i64, mono: Nanos) {
-        let overdue = |entry: &Entry| entry.deadline.is_some_and(|deadline| wall_ms > deadline);
         self.keys.retain(|key, entry| {
-            let delete = overdue(entry);
+            let delete = entry.deadline.is_some_and(|deadline| wall_ms >= deadline);
             if delete {
                 self.disk.write(mono, || Change::Delete(key.clone()));
             }
