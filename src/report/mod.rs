@@ -104,7 +104,7 @@ pub struct Report {
     pub settings: Vec<(String, String)>,
     /// The fault plan, one sentence each.
     pub plan: Vec<String>,
-    /// The command that runs it again with the same seed.
+    /// The command that runs it again with the same seed; empty for a history that is judged by itself.
     pub replay: String,
     /// The versions of what took part.
     pub versions: BTreeMap<String, String>,
