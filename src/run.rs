@@ -185,6 +185,7 @@ fn lock_report(scenario: &Scenario, lock: &str, outcome: Outcome) -> LockReport 
         expectations: demanded(scenario.expect.get(lock), &judgement),
         history: outcome.history,
         judgement,
+        trace_hash: None,
         error: outcome.error,
     }
 }
@@ -266,6 +267,7 @@ pub fn recheck(path: &Path, history: History) -> Report {
         history,
         judgement,
         expectations,
+        trace_hash: None,
         error: None,
     };
     Report {

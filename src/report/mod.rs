@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{CheckName, Judgement, Verdict};
 use crate::history::History;
+use crate::ids::TraceHash;
 use crate::seed::Seed;
 
 /// The page's name in the run folder.
@@ -77,6 +78,8 @@ pub struct LockReport {
     pub judgement: Judgement,
     /// What was expected.
     pub expectations: Vec<Expectation>,
+    /// For a simulated trial: the hash over all its events.
+    pub trace_hash: Option<TraceHash>,
     /// Why the trial of this lock ended early, if it did.
     pub error: Option<String>,
 }
