@@ -9,10 +9,11 @@ use super::words::{self, Cell};
 use super::{Report, appendix, lanes, plots, trial};
 use crate::check::Verdict;
 
-const STYLE: &str = include_str!("assets/page.css");
+pub(super) const STYLE: &str = include_str!("assets/page.css");
 const SCRIPT: &str = include_str!("assets/page.js");
 /// Whatever a history smuggles in, the page loads nothing.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+pub(super) const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /// The whole page.
 pub fn page(report: &Report) -> String {

@@ -5,6 +5,7 @@
 //! them and `words` phrases it; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
 //! parts of the page.
 
+pub mod compare;
 pub mod console;
 pub mod html;
 pub mod json;
@@ -17,6 +18,7 @@ mod plots;
 #[cfg(test)]
 mod sample;
 mod scene;
+pub mod sweep;
 mod timeline;
 mod trial;
 mod words;
@@ -84,6 +86,13 @@ pub struct LockReport {
     pub error: Option<String>,
 }
 
+impl LockReport {
+    /// Whether every expectation held and nothing went wrong.
+    pub fn expected(&self) -> bool {
+        self.error.is_none() && self.expectations.iter().all(Expectation::held)
+    }
+}
+
 /// One run of one scenario: everything that the console, the files and the page show.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -120,8 +129,7 @@ pub struct Report {
 impl Report {
     /// Whether every expectation of every lock held and nothing went wrong.
     pub fn expected(&self) -> bool {
-        self.interrupted.is_none()
-            && self.locks.iter().all(|lock| lock.error.is_none() && lock.expectations.iter().all(Expectation::held))
+        self.interrupted.is_none() && self.locks.iter().all(LockReport::expected)
     }
 
     /// The worst verdict of all locks.
