@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{Attribute, Cell, Color, Table, presets};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::console::Style;
-use super::html::{POLICY, STYLE};
+use super::html::document;
 use super::sweep::{Sweep, Tally};
 use super::{PAGE, replace, words};
 use crate::check::CheckName;
@@ -86,38 +86,25 @@ pub fn write(folder: &Path, sweeps: &[Sweep]) -> io::Result<PathBuf> {
 /// The index page.
 pub fn page(folder: &Path, sweeps: &[Sweep]) -> String {
     let expected = sweeps.iter().all(Sweep::expected);
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                link rel="icon" href="data:,";
-                title { "Locks on trial" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    h1 { "Locks on trial" }
-                    p.why { "The same workload, faults and seeds for each lock: safety beside cost." }
-                }
-                section class={ "result " (if expected { "good" } else { "bad" }) } {
-                    h2 { @if expected { "✓ As expected" } @else { "✗ Not as expected" } }
-                    p { (outcome(sweeps)) }
-                }
-                @for sweep in sweeps { (section(folder, sweep)) }
-                h2 { "What this shows" }
-                p {
-                    "A verdict stands alone where all seeds agree; otherwise with its count. Lost: the share of acknowledged "
-                    "updates that the final value does not contain. fencepost finds violations and cannot prove their "
-                    "absence: seeds that were not run may do otherwise. A simulated run is a model of the servers; the "
-                    "same scenario file runs on real ones with " code { "--env docker" } "."
-                }
-            }
+    let body = html! {
+        header {
+            h1 { "Locks on trial" }
+            p.why { "The same workload, faults and seeds for each lock: safety beside cost." }
+        }
+        section class={ "result " (if expected { "good" } else { "bad" }) } {
+            h2 { @if expected { "✓ As expected" } @else { "✗ Not as expected" } }
+            p { (outcome(sweeps)) }
+        }
+        @for sweep in sweeps { (section(folder, sweep)) }
+        h2 { "What this shows" }
+        p {
+            "A verdict stands alone where all seeds agree; otherwise with its count. Lost: the share of acknowledged "
+            "updates that the final value does not contain. fencepost finds violations and cannot prove their "
+            "absence: seeds that were not run may do otherwise. A simulated run is a model of the servers; the "
+            "same scenario file runs on real ones with " code { "--env docker" } "."
         }
     };
-    page.into_string()
+    document("Locks on trial", &body)
 }
 
 fn outcome(sweeps: &[Sweep]) -> String {

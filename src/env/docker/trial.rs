@@ -34,7 +34,7 @@ use crate::time::{BootClock, Clock, Nanos};
 /// How long containers may take to start and clients to open their sessions.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long after the end clients may take to bring their last turn to its end.
+/// How long clients may take to bring their last turn to its end, beyond a hold and a fault that began before the end.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
 /// The first host number that trials may use in the cluster's network, and how many each has.
@@ -322,7 +322,9 @@ impl Trial<'_> {
         end: Nanos,
     ) -> anyhow::Result<()> {
         let mut busy: BTreeSet<Speaker> = self.clients().map(Speaker::Client).collect();
-        let limit = tokio::time::Instant::now() + (end - BootClock.now()) + FINISH_LIMIT;
+        let longest_fault = self.scenario.faults.iter().map(|fault| fault.duration).max().unwrap_or_default();
+        let allowance = self.scenario.workload.hold.max + longest_fault + FINISH_LIMIT;
+        let limit = tokio::time::Instant::now() + (end - BootClock.now()) + allowance;
         let mut stop = self.stop.clone();
         let mut stopping = false;
         while !busy.is_empty() {
@@ -337,7 +339,7 @@ impl Trial<'_> {
             };
             let Ok(Some((speaker, report))) = heard else {
                 let names: Vec<_> = busy.iter().map(|speaker| self.name(*speaker)).collect();
-                bail!("not done {FINISH_LIMIT:?} after the end: {}", names.join(", "));
+                bail!("not done {allowance:?} after the end: {}", names.join(", "));
             };
             match (speaker, report) {
                 (Speaker::Client(_), Some(Report::Done)) => drop(busy.remove(&speaker)),
