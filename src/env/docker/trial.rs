@@ -199,7 +199,7 @@ impl Trial<'_> {
         let ended = self.listen(hub, &recorder, events, end).await;
         // Its channel is closed now: it undoes what is left and goes.
         nemesis.await.context("the nemesis failed")?;
-        let finished = self.finish_resource(hub, &recorder).await;
+        let finished = self.dismiss(hub, &recorder).await;
         let error = ended.and(finished).err().map(|error| format!("{error:#}"));
         if error.is_some() {
             self.save_logs(&containers).await;
@@ -366,9 +366,9 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// Lets the resource say its last words: its record may lag behind the clients'.
-    async fn finish_resource(&self, hub: &mut Hub, recorder: &Recorder) -> anyhow::Result<()> {
-        hub.orders.send(Speaker::Resource, Order::Stop);
+    /// Lets everybody go, and the resource say its last words: its record may lag behind the clients'.
+    async fn dismiss(&self, hub: &mut Hub, recorder: &Recorder) -> anyhow::Result<()> {
+        hub.orders.send_all(&Order::Leave);
         let limit = tokio::time::Instant::now() + Duration::from_secs(5);
         loop {
             match tokio::time::timeout_at(limit, hub.heard.recv()).await {
