@@ -230,6 +230,7 @@ pub(super) fn hold_title(hold: &Hold) -> String {
     let ended = match hold.ended {
         Some((_, Ending::Released)) => "released",
         Some((_, Ending::Lost)) => "lost",
+        Some((_, Ending::Crashed)) => "its client died",
         None => "still open",
     };
     let beyond = expired(hold)

@@ -91,12 +91,12 @@ impl Script {
             targets: vec![Member::Client(ClientId(client))],
             phase: Some(Phase::BeforeWrite),
             requested: 2_500 * MS,
-            grudge: None,
             probes: vec![Probe {
                 what: format!("c{client} container state"),
                 expected: observed.to_owned(),
                 observed: observed.to_owned(),
             }],
+            ..FaultEvent::default()
         };
         self.op(from, Process::Nemesis, OpType::Invoke, F::Fault).fault = Some(event("frozen"));
         self.op(from + 1.0, Process::Nemesis, OpType::Ok, F::Fault).fault = Some(event("frozen"));

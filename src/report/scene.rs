@@ -109,7 +109,7 @@ pub(super) struct Scene<'a> {
     pub spans: Vec<Span<'a>>,
     /// The accesses that reached the resource, in the order in which it served them.
     pub served: Vec<Served<'a>>,
-    /// The lost and stall signals.
+    /// The lost, stall and crash signals.
     pub signals: Vec<&'a Op>,
     /// The fault strikes, in order.
     pub strikes: Vec<Strike<'a>>,
@@ -129,7 +129,7 @@ impl<'a> Scene<'a> {
         Self {
             spans: spans(history, end),
             served: served(history, &holds),
-            signals: history.ops.iter().filter(|op| matches!(op.f, F::Lost | F::Stall)).collect(),
+            signals: history.ops.iter().filter(|op| matches!(op.f, F::Lost | F::Stall | F::Crash)).collect(),
             strikes: strikes(history),
             clients: clients.into_iter().collect(),
             holds,
@@ -176,6 +176,13 @@ fn spans(history: &History, end: Nanos) -> Vec<Span<'_>> {
     let mut spans: Vec<Span<'_>> = Vec::new();
     let mut pending: BTreeMap<Process, usize> = BTreeMap::new();
     for op in &history.ops {
+        if op.f == F::Crash {
+            // What a dead client had open is never answered, but nobody waits for it any more.
+            if let Some(at) = pending.remove(&op.process) {
+                spans[at].to = op.time;
+            }
+            continue;
+        }
         let (Process::Client(_), false, Some(client)) = (op.process, op.is_signal(), client_of(op, history)) else {
             continue;
         };

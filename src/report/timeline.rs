@@ -105,7 +105,7 @@ fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Vio
         @for signal in &scene.signals {
             @if let Some(client) = signal.client {
                 @let y = lanes.client(client);
-                @if signal.f == F::Lost {
+                @if matches!(signal.f, F::Lost | F::Crash) {
                     path.lost d=(format!("M{} {}v{}", n(scale.x(signal.time)), n(y + bar_top - 1.0), n(bar_height + 3.0))) {
                         title { (words::line(signal)) }
                     }

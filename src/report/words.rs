@@ -197,6 +197,7 @@ pub(super) fn what(op: &Op) -> String {
         (_, F::Release, OpType::Fail) => "finds nothing to release".to_owned(),
         (_, F::Release, OpType::Info) => "does not know whether it released".to_owned(),
         (_, F::Lost, _) => "is told that the lock is lost".to_owned(),
+        (_, F::Crash, _) => "dies".to_owned(),
         (_, F::Stall, _) => {
             let stalled = op.since.map(|since| op.time - since).map(lasting).unwrap_or_default();
             format!("sees that it had not run for {stalled}")

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::{Access, Action, ResourceClient};
 use crate::history::recorder::Record;
-use crate::history::{F, ItemValue, Op, OpType, Process};
+use crate::history::{F, ItemValue, Life, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::lock::runtime::SharedRuntime;
 use crate::lock::{AcquireOptions, DistributedLock, Guard, GuardState, LostReason, PausePoint, ReleaseOutcome};
@@ -70,6 +70,18 @@ impl Client {
             runtime: Arc::clone(&parts.runtime),
         };
         Self { workload, parts, log, rng, attempts: 0, sending: watch::Sender::new(false) }
+    }
+
+    /// The same client in a later life: it goes on with process and attempt numbers of its own, and does not draw again
+    /// what it drew before.
+    #[must_use]
+    pub fn reborn(mut self, seed: Seed, life: &Life) -> Self {
+        self.attempts = life.attempts();
+        self.rng = seed.stream(&format!("client/{}/life/{}", self.log.client.0, life.number()));
+        if let Process::Client(process) = life.process() {
+            self.log.process = AtomicU32::new(process);
+        }
+        self
     }
 
     /// Takes turns until `end`, or until the run is called off. A turn that has begun is brought to its end.

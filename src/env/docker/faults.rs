@@ -181,6 +181,10 @@ impl Faults {
     }
 }
 
+fn unavailable(what: &str) -> FaultError {
+    FaultError(format!("{what} not available in environment docker yet"))
+}
+
 impl Environment for Faults {
     fn apply<'a>(
         &'a self,
@@ -194,6 +198,12 @@ impl Environment for Faults {
                 Strike::Cut(grudge) => {
                     join_all(grudge.cuts.keys().map(|member| self.cut(id, *member, grudge, duration))).await
                 }
+                // The loader refuses these before anything starts; whoever comes another way is told the same.
+                Strike::Kill(_) => return Err(unavailable("kill and restart are")),
+                Strike::PowerLoss(_) => return Err(unavailable("power-loss is")),
+                Strike::Delay { .. } => return Err(unavailable("delay is")),
+                Strike::Loss { .. } => return Err(unavailable("loss is")),
+                Strike::Clock { .. } => return Err(unavailable("faults of clocks are")),
             };
             let (mut wounds, mut probes, mut failure) = (Vec::new(), Vec::new(), None);
             for outcome in applied {

@@ -22,7 +22,7 @@ use crate::env::Environment;
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
 use crate::history::recorder::Record;
-use crate::history::{FORMAT, Header, History, Process, Recorder};
+use crate::history::{FORMAT, Header, History, Recorder};
 use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::TokioRuntime;
 use crate::nemesis::{Desk, Event, Nemesis};
@@ -345,7 +345,7 @@ impl Trial<'_> {
                 (Speaker::Client(_), Some(Report::Done)) => drop(busy.remove(&speaker)),
                 (_, Some(Report::Op(op))) => {
                     // The nemesis has no ear for what happens after it has gone.
-                    if let Some(event) = event_of(&op) {
+                    if let Some(event) = Event::of(&op) {
                         let _ = events.send(event);
                     }
                     recorder.record(*op);
@@ -390,12 +390,6 @@ impl Trial<'_> {
             }
         }
     }
-}
-
-/// What the nemesis should know of an op.
-fn event_of(op: &crate::history::Op) -> Option<Event> {
-    let (Process::Client(_), Some(client), Some(hold)) = (op.process, op.client, op.hold.clone()) else { return None };
-    Some(Event::Op { client, f: op.f, kind: op.kind, hold })
 }
 
 /// A folder for sockets that is removed when dropped.
