@@ -47,3 +47,8 @@ pub mod time;
 pub mod verdict;
 #[cfg(feature = "harness")]
 pub mod workload;
+
+/// The README's examples, compiled with the documentation's.
+#[cfg(all(doctest, feature = "harness"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

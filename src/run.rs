@@ -123,7 +123,9 @@ pub async fn docker(
         interrupted: stop.borrow().then(|| "interrupted".to_owned()),
     };
     let report = Report { versions: versions(&report.locks), ..report };
-    report::write(&report).map_err(|source| RunError::Report { path: folder.display().to_string(), source })?;
+    report::write(&report)
+        .and_then(|_| point_latest_at(&folder))
+        .map_err(|source| RunError::Report { path: folder.display().to_string(), source })?;
     Ok(report)
 }
 
@@ -139,12 +141,11 @@ fn chosen_locks(scenario: &Scenario, asked: &[String]) -> Result<Vec<String>, Ru
     Ok(chosen.cloned().collect())
 }
 
-/// Makes `out/SCENARIO/TIME-SEED`, sees that it can be written to, and points `latest` at it.
+/// Makes `out/SCENARIO/TIME-SEED` and sees that it can be written to.
 fn make_folder(out: &Path, scenario: &str, started: SystemTime, seed: Seed) -> Result<PathBuf, RunError> {
     let time: String = humantime::format_rfc3339_seconds(started).to_string();
     let time = time.replace([':', '-'], "").replace('T', "-").replace('Z', "");
-    let parent = out.join(scenario);
-    let folder = parent.join(format!("{time}-{seed}"));
+    let folder = out.join(scenario).join(format!("{time}-{seed}"));
     let attempt = || {
         fs::create_dir_all(&folder)?;
         // A folder can be made on a full disk; a history can't be written there.
@@ -155,14 +156,6 @@ fn make_folder(out: &Path, scenario: &str, started: SystemTime, seed: Seed) -> R
         });
         let _ = fs::remove_file(&probe);
         written?;
-        let latest = parent.join("latest");
-        match fs::remove_file(&latest) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        if let Some(name) = folder.file_name() {
-            std::os::unix::fs::symlink(name, &latest)?;
-        }
         Ok(())
     };
     attempt().map_err(|source| {
@@ -170,6 +163,16 @@ fn make_folder(out: &Path, scenario: &str, started: SystemTime, seed: Seed) -> R
         RunError::Folder { path: folder.display().to_string(), source }
     })?;
     Ok(folder)
+}
+
+/// Points `latest` beside the run's folder at it.
+fn point_latest_at(folder: &Path) -> io::Result<()> {
+    let latest = folder.with_file_name("latest");
+    match fs::remove_file(&latest) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(folder.file_name().unwrap_or_default(), latest)
 }
 
 fn lock_report(scenario: &Scenario, lock: &str, outcome: Outcome) -> LockReport {
@@ -182,6 +185,7 @@ fn lock_report(scenario: &Scenario, lock: &str, outcome: Outcome) -> LockReport 
         expectations: demanded(scenario.expect.get(lock), &judgement),
         history: outcome.history,
         judgement,
+        trace_hash: None,
         error: outcome.error,
     }
 }
@@ -263,6 +267,7 @@ pub fn recheck(path: &Path, history: History) -> Report {
         history,
         judgement,
         expectations,
+        trace_hash: None,
         error: None,
     };
     Report {
@@ -276,7 +281,7 @@ pub fn recheck(path: &Path, history: History) -> Report {
         started: String::new(),
         settings: Vec::new(),
         plan: Vec::new(),
-        replay: format!("fencepost check {}", path.display()),
+        replay: String::new(),
         versions: header.versions,
         locks: vec![lock],
         interrupted: None,

@@ -50,12 +50,16 @@ pub fn table(report: &Report, style: Style) -> String {
         lines.extend(lock.error.iter().map(|error| style.alarm(&format!("  ended early: {error}"))));
     }
     lines.extend(report.interrupted.iter().map(|why| style.alarm(&format!("The run ended early: {why}"))));
+    if !report.replay.is_empty() {
+        lines.extend([
+            String::new(),
+            format!("run     {}", report.folder.display()),
+            format!("page    {}", report.folder.join(PAGE).display()),
+            format!("seed    {}", report.seed),
+            format!("replay  {}", report.replay),
+        ]);
+    }
     lines.extend([
-        String::new(),
-        format!("run     {}", report.folder.display()),
-        format!("page    {}", report.folder.join(PAGE).display()),
-        format!("seed    {}", report.seed),
-        format!("replay  {}", report.replay),
         String::new(),
         if report.expected() { style.bold("as expected") } else { style.alarm("not as expected") },
     ]);

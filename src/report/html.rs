@@ -19,6 +19,27 @@ pub fn page(report: &Report) -> String {
     let scenes: Vec<Scene<'_>> = report.locks.iter().map(|lock| Scene::of(&lock.history)).collect();
     let span = plots::latencies(&scenes);
     let mark = if report.expected() { "as expected" } else { "NOT as expected" };
+    let title = format!("{}, seed {}: {mark}", report.scenario, report.seed);
+    let body = html! {
+        svg.defs width="0" height="0" aria-hidden="true" { defs { (lanes::hatch("expired")) } }
+        (headline(report))
+        (result(report))
+        (matrix(report, &scenes))
+        (contents(report))
+        @if report.locks.iter().any(|lock| !lock.history.ops.is_empty()) { (appendix::legend()) }
+        @for (lock, scene) in report.locks.iter().zip(&scenes) { (trial::section(lock, scene, span)) }
+        (appendix::setup(report))
+        (appendix::faults(report, &scenes))
+        (appendix::replay(report))
+        (appendix::scope(report))
+        (appendix::reading())
+        script { (PreEscaped(SCRIPT)) }
+    };
+    document(&title, &body)
+}
+
+/// A whole HTML document in the pages' style, which asks for nothing else.
+pub(super) fn document(title: &str, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,24 +49,10 @@ pub fn page(report: &Report) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 // Keeps browsers from asking for an icon.
                 link rel="icon" href="data:,";
-                title { (report.scenario) ", seed " (report.seed) ": " (mark) }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
-                svg.defs width="0" height="0" aria-hidden="true" { defs { (lanes::hatch("expired")) } }
-                (headline(report))
-                (result(report))
-                (matrix(report, &scenes))
-                (contents(report))
-                @if report.locks.iter().any(|lock| !lock.history.ops.is_empty()) { (appendix::legend()) }
-                @for (lock, scene) in report.locks.iter().zip(&scenes) { (trial::section(lock, scene, span)) }
-                (appendix::setup(report))
-                (appendix::faults(report, &scenes))
-                (appendix::replay(report))
-                (appendix::scope(report))
-                (appendix::reading())
-                script { (PreEscaped(SCRIPT)) }
-            }
+            body { (body) }
         }
     };
     page.into_string()

@@ -11,6 +11,7 @@ use super::{Expectation, HISTORY, LockReport, RUN, Report};
 use crate::check::{CheckName, Judgement, Verdict, Violation};
 use crate::history::file::{self, HistoryError};
 use crate::history::{Header, History};
+use crate::ids::TraceHash;
 use crate::seed::Seed;
 
 /// The version of `run.json` that this build reads and writes.
@@ -31,6 +32,8 @@ struct VerdictFile<'a> {
 #[derive(Serialize)]
 struct LockVerdict<'a> {
     verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_hash: Option<TraceHash>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     checks: BTreeMap<CheckName, CheckVerdict<'a>>,
@@ -89,6 +92,7 @@ fn lock_verdict(lock: &LockReport) -> LockVerdict<'_> {
     });
     LockVerdict {
         verdict: lock.judgement.verdict,
+        trace_hash: lock.trace_hash,
         error: lock.error.as_deref(),
         checks: checks.collect(),
         expectations: expectations.collect(),
@@ -124,6 +128,8 @@ struct RunLock {
     settings: Vec<(String, String)>,
     expectations: Vec<Expectation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace_hash: Option<TraceHash>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     // Repeats the history's own first line: a trial that failed early may have left no history.
     header: Header,
@@ -145,6 +151,7 @@ pub(super) fn run(report: &Report) -> io::Result<Vec<u8>> {
         algorithm: lock.algorithm.clone(),
         settings: lock.settings.clone(),
         expectations: lock.expectations.clone(),
+        trace_hash: lock.trace_hash,
         error: lock.error.clone(),
         header: lock.history.header.clone(),
     });
@@ -266,6 +273,7 @@ fn read_lock(
         history,
         judgement,
         expectations,
+        trace_hash: lock.trace_hash,
         error: lock.error,
     })
 }

@@ -5,6 +5,7 @@
 //! them and `words` phrases it; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
 //! parts of the page.
 
+pub mod compare;
 pub mod console;
 pub mod html;
 pub mod json;
@@ -17,6 +18,7 @@ mod plots;
 #[cfg(test)]
 mod sample;
 mod scene;
+pub mod sweep;
 mod timeline;
 mod trial;
 mod words;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{CheckName, Judgement, Verdict};
 use crate::history::History;
+use crate::ids::TraceHash;
 use crate::seed::Seed;
 
 /// The page's name in the run folder.
@@ -77,8 +80,17 @@ pub struct LockReport {
     pub judgement: Judgement,
     /// What was expected.
     pub expectations: Vec<Expectation>,
+    /// For a simulated trial: the hash over all its events.
+    pub trace_hash: Option<TraceHash>,
     /// Why the trial of this lock ended early, if it did.
     pub error: Option<String>,
+}
+
+impl LockReport {
+    /// Whether every expectation held and nothing went wrong.
+    pub fn expected(&self) -> bool {
+        self.error.is_none() && self.expectations.iter().all(Expectation::held)
+    }
 }
 
 /// One run of one scenario: everything that the console, the files and the page show.
@@ -104,7 +116,7 @@ pub struct Report {
     pub settings: Vec<(String, String)>,
     /// The fault plan, one sentence each.
     pub plan: Vec<String>,
-    /// The command that runs it again with the same seed.
+    /// The command that runs it again with the same seed; empty for a history that is judged by itself.
     pub replay: String,
     /// The versions of what took part.
     pub versions: BTreeMap<String, String>,
@@ -117,8 +129,7 @@ pub struct Report {
 impl Report {
     /// Whether every expectation of every lock held and nothing went wrong.
     pub fn expected(&self) -> bool {
-        self.interrupted.is_none()
-            && self.locks.iter().all(|lock| lock.error.is_none() && lock.expectations.iter().all(Expectation::held))
+        self.interrupted.is_none() && self.locks.iter().all(LockReport::expected)
     }
 
     /// The worst verdict of all locks.

@@ -222,6 +222,7 @@ pub fn lock(name: &str, history: History, expected: &[(CheckName, Verdict)]) -> 
         history,
         judgement,
         expectations,
+        trace_hash: None,
         error: None,
     }
 }

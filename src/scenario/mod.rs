@@ -1,13 +1,18 @@
 //! A scenario as plain data: the workload, the resource, the locks on trial, the fault plan and what is expected.
 //!
-//! [`mod@load`] reads it from a TOML file and refuses every mistake with its place: [`mod@file`] has the format's keys,
-//! `validate` and `plan` their meaning, [`mod@error`] the way mistakes are shown. Deliberately absent: any knowledge of
-//! how an environment runs it; an environment says in its [`Capabilities`] what it can do.
+//! [`mod@load`] reads it from a TOML file and refuses every mistake with its place: [`mod@file`] and [`fault_tables`]
+//! have the format's keys, `validate` and `plan` their meaning (`plan` with its parts `links` and `clocks`),
+//! [`mod@error`] the way mistakes are shown. Deliberately absent: any knowledge of how an environment runs it; an
+//! environment says in its [`Capabilities`] what it can do.
 
 mod capabilities;
+mod clocks;
 pub mod duration;
 pub mod error;
+pub mod fault_tables;
+pub mod fault_values;
 pub mod file;
+mod links;
 pub mod load;
 pub mod place;
 mod plan;

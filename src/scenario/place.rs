@@ -211,16 +211,6 @@ pub enum Algorithm {
     Zookeeper,
 }
 
-/// What a restarted lock server finds on its disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestartData {
-    /// What it had.
-    Kept,
-    /// Nothing, as without persistence.
-    Lost,
-}
-
 macro_rules! words {
     ($($type:ty { $($word:literal => $value:ident),+ })+) => {
         $(impl Word for $type {
@@ -238,7 +228,6 @@ macro_rules! words {
 words! {
     KindWord { "register" => Register, "inventory" => Inventory, "append-file" => AppendFile }
     Algorithm { "redlock" => Redlock, "zookeeper" => Zookeeper }
-    RestartData { "kept" => Kept, "lost" => Lost }
     ClientStyle { "careful" => Careful, "naive" => Naive }
     Fencing { "none" => None, "write" => Write, "access" => Access, "cas" => Cas }
     Persistence { "none" => None, "everysec" => Everysec, "always" => Always }
@@ -285,7 +274,6 @@ mod tests {
     fn words_are_those_of_serde_and_all_of_them() {
         assert_words::<KindWord>();
         assert_words::<Algorithm>();
-        assert_words::<RestartData>();
         assert_words::<ClientStyle>();
         assert_words::<Fencing>();
         assert_words::<Persistence>();

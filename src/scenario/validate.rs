@@ -42,7 +42,12 @@ impl<'a> Problems<'a> {
         None
     }
 
-    fn bad_duration<T>(&mut self, key: &str, span: &std::ops::Range<usize>, error: &DurationError) -> Option<T> {
+    pub(super) fn bad_duration<T>(
+        &mut self,
+        key: &str,
+        span: &std::ops::Range<usize>,
+        error: &DurationError,
+    ) -> Option<T> {
         let title = match error {
             DurationError::Reversed => format!("`{key}` is not a range"),
             _ => format!("`{key}` is not a duration"),
@@ -81,7 +86,7 @@ impl<'a> Problems<'a> {
         Some(duration)
     }
 
-    fn range(&mut self, key: &str, field: &Placed<RangeText>) -> Option<DurationRange> {
+    pub(super) fn range(&mut self, key: &str, field: &Placed<RangeText>) -> Option<DurationRange> {
         match duration::parse_range(&field.0) {
             Ok(range) => Some(range),
             Err(error) => self.bad_duration(key, &field.span, &error),
@@ -125,6 +130,13 @@ pub(super) struct Trial {
     pub(super) clients: Option<u32>,
     pub(super) duration: Option<Duration>,
     pub(super) locks: BTreeMap<String, Option<LockConfig>>,
+}
+
+impl Trial {
+    /// The locks that are not mistaken, by name.
+    pub(super) fn known_locks(&self) -> impl Iterator<Item = (&String, &LockConfig)> {
+        self.locks.iter().filter_map(|(name, config)| config.as_ref().map(|config| (name, config)))
+    }
 }
 
 pub(super) fn title(file: &ScenarioFile, problems: &mut Problems<'_>) {

@@ -116,9 +116,9 @@ impl Faults {
         let wound = Wound { member, entry, peers: members };
         self.note(&wound, duration)?;
         let script = Script::default()
-            .probe("before", &peers)
+            .probe_open("before", &peers)
             .cut(&table, &peers, grudge.direction, duration + GRACE)
-            .probe("during", &peers);
+            .probe_blocked("during", &peers);
         match script.run(&self.engine, container.id(), &container.name).await {
             Ok(printed) => {
                 let mut probes = self.link_probes(&wound, &printed, "before", "reachable");
@@ -139,7 +139,7 @@ impl Faults {
                 vec![self.container_state(wound.member, "after", "running").await?]
             }
             Undo::DeleteTable(table) => {
-                let script = Script::default().delete_table(table).probe("after", &self.peers(&wound.peers)?);
+                let script = Script::default().delete_table(table).probe_open("after", &self.peers(&wound.peers)?);
                 let printed = script.run(&self.engine, container.id(), &container.name).await;
                 self.link_probes(wound, &printed.map_err(|error| failed(&error))?, "after", "reachable")
             }
