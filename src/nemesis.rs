@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::env::Environment;
 use crate::fault::grudge::Parties;
-use crate::fault::{At, Fault, FaultKind, Grudge, Member, Strike, Target};
+use crate::fault::{At, Fault, FaultKind, Grudge, Member, Peers, Strike, Target};
 use crate::history::recorder::Record;
 use crate::history::{F, FaultEvent, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, HoldId};
@@ -37,6 +37,11 @@ pub enum Event {
         /// Under which hold.
         hold: HoldId,
     },
+    /// A client died. What it held and waited for is over.
+    Crashed {
+        /// Which client.
+        client: ClientId,
+    },
     /// A client stands at a pause point until it is let go.
     Reached {
         /// Which client.
@@ -46,6 +51,18 @@ pub enum Event {
         /// Where it stands.
         phase: Phase,
     },
+}
+
+impl Event {
+    /// What the nemesis should know of an op, if anything.
+    pub fn of(op: &Op) -> Option<Self> {
+        let (Process::Client(_), Some(client)) = (op.process, op.client) else { return None };
+        match (op.f, &op.hold) {
+            (F::Crash, _) => Some(Self::Crashed { client }),
+            (f, Some(hold)) => Some(Self::Op { client, f, kind: op.kind, hold: hold.clone() }),
+            (_, None) => None,
+        }
+    }
 }
 
 /// The nemesis of one trial.
@@ -106,6 +123,11 @@ impl Clients {
         }
     }
 
+    fn crashed(&mut self, client: ClientId) {
+        self.waiting.remove(&client);
+        self.holding.retain(|_, holder| *holder != client);
+    }
+
     fn holder(&self) -> Option<ClientId> {
         self.latest.as_ref().and_then(|hold| self.holding.get(hold)).or_else(|| self.holding.values().next()).copied()
     }
@@ -123,7 +145,7 @@ impl Nemesis {
                 At::Time(after) | At::Every(after) => desk.start + after,
                 At::Phase { every, .. } => desk.start + every.unwrap_or_default(),
             };
-            Entry { fault: *fault, due: Some(due), striking: false }
+            Entry { fault: fault.clone(), due: Some(due), striking: false }
         };
         let plan = faults.iter().map(entry).collect();
         Self { plan, parties, strikes: 0, rng: seed.stream("nemesis"), clients: Clients::default(), desk }
@@ -141,6 +163,7 @@ impl Nemesis {
                 Some(index) = strikes.next(), if !strikes.is_empty() => self.plan[index].striking = false,
                 event = events.recv(), if listening => match event {
                     Some(Event::Op { client, f, kind, hold }) => self.clients.hear(client, f, kind, hold),
+                    Some(Event::Crashed { client }) => self.clients.crashed(client),
                     Some(Event::Reached { client, number, phase }) => match self.phase_strike(client, phase).await {
                         Some((index, strike)) => strikes.push(strike.run(Some((client, number))).map(move |()| index).boxed()),
                         None => self.desk.environment.go(client, number),
@@ -230,14 +253,8 @@ impl Nemesis {
             At::Every(every) | At::Phase { every: Some(every), .. } => Some(next_multiple(self.desk.start, every, now)),
             At::Time(_) | At::Phase { every: None, .. } => None,
         };
-        let fault = entry.fault;
-        let (strike, grudge) = match fault.kind {
-            FaultKind::Pause => (Strike::Freeze(targets.clone()), None),
-            FaultKind::Partition { peers, direction } => {
-                let grudge = Grudge::isolate(&targets, &self.parties.peers(peers), direction);
-                (Strike::Cut(grudge.clone()), Some(grudge))
-            }
-        };
+        let fault = entry.fault.clone();
+        let strike = resolved(&fault.kind, &targets, self.parties);
         let event = FaultEvent {
             id: self.strikes,
             kind: fault.kind.name().to_owned(),
@@ -245,11 +262,48 @@ impl Nemesis {
             targets,
             phase,
             requested: fault.duration.as_nanos() as u64,
-            grudge,
-            probes: Vec::new(),
+            ..told(&strike)
         };
         StrikeRun { desk: self.desk.clone(), strike, event, duration: fault.duration }
     }
+}
+
+/// What a fault does to the members that its target turned out to be.
+fn resolved(kind: &FaultKind, targets: &[Member], parties: Parties) -> Strike {
+    let links = |peers: &Peers, direction| Grudge::isolate(targets, &parties.peers(peers), direction);
+    match kind {
+        FaultKind::Pause => Strike::Freeze(targets.to_vec()),
+        FaultKind::Kill | FaultKind::Restart => Strike::Kill(targets.to_vec()),
+        FaultKind::PowerLoss => Strike::PowerLoss(targets.to_vec()),
+        FaultKind::Partition { peers, direction } => Strike::Cut(links(peers, *direction)),
+        FaultKind::Delay { peers, direction, extra } => {
+            Strike::Delay { links: links(peers, *direction), extra: *extra }
+        }
+        FaultKind::Loss { peers, direction, permille } => {
+            Strike::Loss { links: links(peers, *direction), permille: *permille }
+        }
+        FaultKind::Clock(change) => Strike::Clock { members: targets.to_vec(), change: *change },
+    }
+}
+
+/// What a history tells of a strike beyond its targets.
+fn told(strike: &Strike) -> FaultEvent {
+    let nanos = |duration: Duration| duration.as_nanos() as u64;
+    let mut event = FaultEvent::default();
+    match strike {
+        Strike::Freeze(_) | Strike::Kill(_) | Strike::PowerLoss(_) => {}
+        Strike::Cut(links) => event.grudge = Some(links.clone()),
+        Strike::Delay { links, extra: (least, most) } => {
+            event.grudge = Some(links.clone());
+            event.late_by = Some((nanos(*least), nanos(*most)));
+        }
+        Strike::Loss { links, permille } => {
+            event.grudge = Some(links.clone());
+            event.lost_permille = Some(*permille);
+        }
+        Strike::Clock { change, .. } => event.clock = Some(*change),
+    }
+    event
 }
 
 /// The first multiple of `every` after `now`, counted from `start`.

@@ -127,17 +127,20 @@ fn defects(facts: &Facts<'_>, strike: &Strike<'_>, listing: &mut Listing) {
 /// How many acquires were invoked while the lock was held.
 fn contended_acquires(facts: &Facts<'_>) -> usize {
     let mut open: BTreeMap<&LockName, usize> = BTreeMap::new();
-    let mut ends: BTreeMap<u64, &LockName> = BTreeMap::new();
+    // A client's death may end several holds at once.
+    let mut ends: BTreeMap<u64, Vec<&LockName>> = BTreeMap::new();
     let mut grants = facts.holds.iter().peekable();
     let mut contended = 0;
     for op in facts.history.ops.iter().filter(|op| matches!(op.process, Process::Client(_))) {
         if let Some(hold) = grants.next_if(|hold| hold.granted == op.index) {
             *open.entry(&hold.lock).or_default() += 1;
             if let Some((end, _)) = hold.ended {
-                ends.insert(end, &hold.lock);
+                ends.entry(end).or_default().push(&hold.lock);
             }
-        } else if let Some(lock) = ends.remove(&op.index) {
-            *open.entry(lock).or_default() -= 1;
+        } else if let Some(locks) = ends.remove(&op.index) {
+            for lock in locks {
+                *open.entry(lock).or_default() -= 1;
+            }
         } else if (op.f, op.kind) == (F::Acquire, OpType::Invoke) {
             contended += usize::from(op.lock.as_ref().and_then(|lock| open.get(lock)).is_some_and(|open| *open > 0));
         }
