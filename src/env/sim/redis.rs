@@ -21,19 +21,8 @@ use std::collections::BTreeMap;
 use self::disk::{Change, Disk};
 pub use command::{Command, Reply};
 
+pub use crate::scenario::Persistence;
 use crate::time::Nanos;
-
-/// What a node keeps on disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Persistence {
-    /// Nothing: a restart forgets all.
-    #[default]
-    None,
-    /// An append-only file, with an fsync each second: a power loss takes what came after the last.
-    Everysec,
-    /// An append-only file, with an fsync before each answer: nothing that was answered is ever lost.
-    Always,
-}
 
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
