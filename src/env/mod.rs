@@ -3,6 +3,7 @@
 //! Deliberately absent: anything about *when* a fault strikes (the nemesis) and what a history means (the checks).
 
 pub mod docker;
+pub mod sim;
 
 use std::time::Duration;
 

@@ -1,0 +1,3 @@
+//! The simulated world: models of the lock servers.
+
+pub mod zookeeper;
