@@ -27,6 +27,7 @@ mod scheduler;
 mod trace;
 mod trial;
 mod world;
+pub mod zookeeper;
 
 pub use trace::Trace;
 pub use trial::{Outcome, run_told, run_trial};
