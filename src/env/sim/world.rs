@@ -68,6 +68,8 @@ pub(super) enum Event {
     Arrival(u32),
     /// A sender looks whether its lost segments come through now: connection, direction, round.
     Retransmission(ConnectionId, u8, u32),
+    /// A ZooKeeper server's timer is due: machine, generation.
+    Node(HostId, u32),
     /// A strobing clock moves to its other side: machine, strike.
     Flip(HostId, u32),
 }
@@ -194,6 +196,7 @@ impl State {
                 true
             }
             Event::Retransmission(connection, direction, round) => self.retransmit(time, connection, direction, round),
+            Event::Node(host, generation) => self.node_timer(time, host, generation),
             Event::Flip(host, id) => {
                 let Some(ClockChange::Strobe { by_ns, period }) = self.strobes.get(&(host, id)).copied() else {
                     return false;
@@ -300,6 +303,7 @@ impl State {
         for (at, event) in moved {
             self.schedule(at, event);
         }
+        self.arm_node(host);
     }
 
     /// What a machine's monotonic clock shows now.
@@ -319,9 +323,11 @@ impl State {
         let since = self.hosts[host].frozen.take()?;
         self.trace.event(self.now, host, Kind::Fault, &"thaw");
         self.processes.thaw(host);
+        self.thaw_node(host);
         for incoming in std::mem::take(&mut self.hosts[host].inbox) {
             self.serve(host, incoming);
         }
+        self.arm_node(host);
         Some(since)
     }
 
@@ -343,5 +349,6 @@ impl State {
         self.trace.event(self.now, host, Kind::Fault, &"restart");
         self.hosts[host].power = Power::Running;
         self.hosts[host].role.restart();
+        self.start_node(host);
     }
 }
