@@ -54,6 +54,12 @@ impl Caller {
         opened.await.ok().map(|()| opening)
     }
 
+    /// The process's monotonic clock, if the connection was not closed.
+    pub fn now_if_open(&self, connection: ConnectionId) -> Option<Nanos> {
+        let state = self.world.lock();
+        state.net.connections[connection as usize].is_open(UP).then(|| state.mono(self.process.host))
+    }
+
     /// Whether a connection was not closed.
     pub fn is_open(&self, connection: ConnectionId) -> bool {
         self.world.lock().net.connections[connection as usize].is_open(UP)

@@ -229,18 +229,18 @@ impl State {
         }
     }
 
-    /// Sends again what was lost; `false` if nothing is left to send.
-    pub(super) fn retransmit(&mut self, time: u64, connection: ConnectionId, way: u8, round: u32) -> bool {
+    /// Sends again what was lost, if anything is left to send.
+    pub(super) fn retransmit(&mut self, time: u64, connection: ConnectionId, way: u8, round: u32) {
         let Net { connections, links, .. } = &mut self.net;
         let sending = &mut connections[connection as usize];
         let way_back_cut = links[sending.ways[usize::from(1 - way)].link].cuts > 0;
         let given_up = sending.open == [false, false];
         let longest = if matches!(sending.end, End::Peer) { RECONNECT_PEER_AFTER } else { RETRANSMIT_MAX };
         let Way { link, stalled, round: current, attempt, unacknowledged, .. } = &mut sending.ways[usize::from(way)];
-        let Some((_, head)) = stalled.front().filter(|_| *current == round) else { return false };
+        let Some((_, head)) = stalled.front().filter(|_| *current == round) else { return };
         if given_up && *head == Segment::Syn {
             stalled.clear();
-            return false;
+            return;
         }
         self.now = time;
         let still_held_back = unacknowledged.is_some() && way_back_cut;
@@ -249,13 +249,12 @@ impl State {
             let after = if *head == Segment::Syn { RECONNECT_AFTER } else { RETRANSMIT_AFTER };
             let wait = after.saturating_mul(1 << (*attempt).min(20)).min(longest);
             self.schedule(time + wait, Event::Retransmission(connection, way, round));
-            return true;
+            return;
         }
         *unacknowledged = None;
         for (number, segment) in std::mem::take(stalled) {
             self.fly(connection, way, number, segment);
         }
-        true
     }
 
     /// A segment reaches the end of its link.

@@ -83,13 +83,13 @@ impl State {
         self.drive(host, input);
     }
 
-    /// A server's timer has come; `false` if it is void.
-    pub(super) fn node_timer(&mut self, time: u64, host: HostId, generation: u32) -> bool {
+    /// A server's timer has come, unless it is void.
+    pub(super) fn node_timer(&mut self, time: u64, host: HostId, generation: u32) {
         let (mono, machine) = (self.hosts[host].clock.mono(time), &self.hosts[host]);
-        let Role::Zookeeper(node) = &machine.role else { return false };
+        let Role::Zookeeper(node) = &machine.role else { return };
         let due = node.armed.is_some_and(|armed| mono >= armed);
         if node.generation != generation || machine.frozen.is_some() || machine.power != Power::Running {
-            return false;
+            return;
         }
         self.now = time;
         // A clock that was slowed down meanwhile needs the timer once more.
@@ -98,7 +98,6 @@ impl State {
             self.drive(host, Input::Timer);
         }
         self.arm_node(host);
-        true
     }
 
     /// A thawed server may look at its timers before it looks at what has arrived: whether a client that has been heard
