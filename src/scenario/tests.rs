@@ -16,7 +16,7 @@ fn folder(name: &str) -> PathBuf {
 
 fn shipped() -> Vec<PathBuf> {
     let paths: Vec<PathBuf> = list(&folder("scenarios")).unwrap().into_iter().map(|listed| listed.path).collect();
-    assert!(paths.len() >= 4, "the scenario folder was not found");
+    assert!(paths.len() >= 19, "the scenario folder was not found");
     paths
 }
 
@@ -51,11 +51,11 @@ fn containers_run_what_they_can_and_refuse_the_rest_for_want_of_a_fault() {
             Ok(_) => runs += 1,
             Err(error) => {
                 let refused = |problem: &super::load::Problem| problem.title.contains("not available in environment");
-                assert!(error.problems().iter().all(refused), "{error}");
+                assert!(error.problems().iter().any(refused), "{error}");
             }
         }
     }
-    assert!(runs >= 4, "only {runs} scenarios run in containers");
+    assert!(runs >= 11, "only {runs} scenarios run in containers");
 }
 
 /// First line of each file: `# LINE:COLUMN phrase | phrase …`, each of which the message must contain. Read for docker,
@@ -107,10 +107,10 @@ fn every_syntax_error_is_shown() {
 /// A file that is still being written has mistakes at the strangest places; each must be shown, none may panic.
 #[test]
 fn a_file_cut_short_anywhere_is_refused_or_whole() {
-    for path in shipped() {
-        let text = fs::read_to_string(path).unwrap();
+    for name in ["calm", "clock-jump", "delayed-write"] {
+        let text = fs::read_to_string(folder(&format!("scenarios/{name}.toml"))).unwrap();
         for (end, _) in text.char_indices() {
-            if let Err(error) = read(&text[..end]) {
+            if let Err(error) = parse(Path::new("trial.toml"), &text[..end], &Capabilities::sim()) {
                 assert!(error.to_string().starts_with("error: "));
                 assert!(error.line() <= text.lines().count() + 1);
             }
@@ -272,8 +272,10 @@ fn allows(schema: &Value, value: &Value, root: &Value) -> Result<(), String> {
     {
         return Err(format!("{value} is not allowed by {schema}"));
     }
-    for item in value.as_array().into_iter().flatten() {
-        allows(schema.get("items").ok_or("no items")?, item, root)?;
+    if schema.get("type").is_some_and(|kind| kind == "array") {
+        for item in value.as_array().into_iter().flatten() {
+            allows(schema.get("items").ok_or("no items")?, item, root)?;
+        }
     }
     if schema.get("type").is_some_and(|kind| kind == "object") {
         let object = value.as_object().ok_or("no object")?;
