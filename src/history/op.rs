@@ -132,7 +132,7 @@ impl<'de> Deserialize<'de> for Process {
 }
 
 /// The item as one access saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ItemValue {
     /// Which item. Lock number N guards item N.

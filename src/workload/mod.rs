@@ -12,7 +12,7 @@ use crate::history::ItemValue;
 use crate::ids::{ClientId, FencingToken, HoldId};
 
 /// One access to the protected resource, made under a hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
     /// Which item.
     pub item: u32,
@@ -27,7 +27,7 @@ pub struct Access {
 }
 
 /// What an access does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Reads the item.
     Read,

@@ -1,3 +1,32 @@
-//! A world in one thread and virtual time: nothing to install, and every run repeats.
+//! A world in one thread and in virtual time: nothing to install, thousands of trials a minute, every one repeatable.
+//!
+//! [`run_trial`] is the way in. Inside, from the ground up:
+//! - `world`: true time, the queue of what will happen, machines with their `clock`s and timers; `trace` hashes it all.
+//! - `net`: connections as TCP keeps them, over `link`s with latency, loss and cuts. `message`: what travels there.
+//! - `node`: what servers do with it: [`redis`] models, the protected resource.
+//! - `scheduler`: polls the futures of processes, which freeze and die; `runtime` is what those have for one.
+//! - `call`, `redis_link`, `resource_link`: the lock seam and the resource's, over the net.
+//! - `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
+//!
+//! Rules, on which repeatability rests: ordered maps only, `biased` selects, no ambient clock, randomness, thread or
+//! runtime; one random stream per process and part, so that removing one fault does not shift the rest.
 
+mod call;
+mod cast;
+mod clock;
+mod faults;
+mod link;
+mod message;
+mod net;
+mod node;
 pub mod redis;
+mod redis_link;
+mod resource_link;
+mod runtime;
+mod scheduler;
+mod trace;
+mod trial;
+mod world;
+
+pub use trace::Trace;
+pub use trial::{Outcome, run_told, run_trial};

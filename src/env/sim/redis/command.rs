@@ -7,7 +7,7 @@ use std::fmt;
 use crate::lock::client::{DELETE_IF_OWNER, EXTEND_IF_OWNER};
 
 /// A command. Times are in milliseconds, as the server takes them, wrong ones included.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// `SET key value [NX] [PX ms]`
     Set {
@@ -101,7 +101,7 @@ impl fmt::Display for Command {
 }
 
 /// An answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// `+OK`
     Ok,

@@ -1,0 +1,103 @@
+//! Requests of one process to one server, and their answers, over the simulated network.
+//!
+//! A request is sent at once; dropping its future abandons the answer only. Nothing leaves a process that is dead.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::message::Payload;
+use super::net::{ConnectionId, End};
+use super::world::{HostId, ProcessId, World};
+use crate::time::Nanos;
+
+/// One process, as a client of one server.
+#[derive(Clone)]
+pub(super) struct Caller {
+    world: Arc<World>,
+    process: ProcessId,
+    server: HostId,
+}
+
+impl Caller {
+    /// `process` as a client of `server`.
+    pub fn new(world: Arc<World>, process: ProcessId, server: HostId) -> Self {
+        Self { world, process, server }
+    }
+
+    /// The process's monotonic clock.
+    pub fn now(&self) -> Nanos {
+        self.world.lock().mono(self.process.host)
+    }
+
+    /// Opens a connection; `None` if it is refused.
+    pub async fn connect(&self) -> Option<Opening> {
+        let (sender, opened) = oneshot::channel();
+        if !self.world.processes.is_alive(self.process) {
+            return None;
+        }
+        let id = self.world.lock().connect(self.process.host, self.server, End::Calls(VecDeque::new()), sender);
+        let opening = Opening { caller: self.clone(), id, kept: false };
+        opened.await.ok().map(|()| opening)
+    }
+
+    /// Whether a connection was not closed.
+    pub fn is_open(&self, connection: ConnectionId) -> bool {
+        self.world.lock().net.connections[connection as usize].client_open
+    }
+
+    /// Closes a connection.
+    pub fn close(&self, connection: ConnectionId) {
+        if self.world.processes.is_alive(self.process) {
+            self.world.lock().close(connection);
+        }
+    }
+
+    /// Sends a request; its answer, or `None` if the connection is closed before it comes.
+    pub async fn call(&self, connection: ConnectionId, payload: Payload) -> Option<Payload> {
+        let answer = self.send(connection, payload)?;
+        answer.await.ok()
+    }
+
+    fn send(&self, connection: ConnectionId, payload: Payload) -> Option<oneshot::Receiver<Payload>> {
+        if !self.world.processes.is_alive(self.process) {
+            return None;
+        }
+        let mut state = self.world.lock();
+        let (sender, answer) = oneshot::channel();
+        match &mut state.net.connections[connection as usize].end {
+            End::Calls(calls) => calls.push_back(sender),
+            End::Stream { .. } => return None,
+        }
+        state.request(connection, payload).then_some(answer)
+    }
+}
+
+/// A connection that is being opened: closed when dropped, unless it is kept.
+pub(super) struct Opening {
+    caller: Caller,
+    id: ConnectionId,
+    kept: bool,
+}
+
+impl Opening {
+    /// The connection.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Keeps the connection.
+    pub fn keep(mut self) -> ConnectionId {
+        self.kept = true;
+        self.id
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.caller.close(self.id);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Faults on the simulated world: applied, looked at, undone.
+//!
+//! Probes look at the world's state itself (machines, links, clocks), never at what was asked for. Deliberately absent:
+//! when a fault strikes; that is the nemesis's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, ready};
+
+use super::cast::Cast;
+use super::world::{HostId, Power, State, lock};
+use crate::env::{Environment, FaultError};
+use crate::fault::{ClockChange, Grudge, Member, Strike};
+use crate::history::{F, Op, OpType, Probe, Process};
+use crate::ids::{ClientId, NodeId};
+use crate::time::Nanos;
+
+/// A pause that is worth a `stall` in the history, as in containers: shorter ones would drown in a busy machine's hiccups.
+const STALL: u64 = 250_000_000;
+
+/// The faults of one trial.
+pub(super) struct Faults {
+    cast: Arc<Cast>,
+    active: Mutex<BTreeMap<u32, Strike>>,
+}
+
+impl Faults {
+    /// Faults on the members of `cast`'s world.
+    pub fn new(cast: Arc<Cast>) -> Self {
+        Self { cast, active: Mutex::default() }
+    }
+
+    fn hosts(&self, members: &[Member]) -> Result<Vec<(Member, HostId)>, FaultError> {
+        let host = |member: &Member| {
+            let host = self.cast.hosts.get(member).copied();
+            host.map(|host| (*member, host)).ok_or_else(|| FaultError(format!("there is no {member} in this trial")))
+        };
+        members.iter().map(host).collect()
+    }
+
+    /// The links that a grudge means, each once, by their ends: from, to.
+    fn links(&self, grudge: &Grudge) -> Result<BTreeSet<(HostId, HostId)>, FaultError> {
+        let mut links = BTreeSet::new();
+        for (member, peers) in &grudge.cuts {
+            for (_, host) in self.hosts(&[*member])? {
+                for (_, peer) in self.hosts(peers)? {
+                    if grudge.direction.drops_out() {
+                        links.insert((host, peer));
+                    }
+                    if grudge.direction.drops_in() {
+                        links.insert((peer, host));
+                    }
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    fn strike(&self, id: u32, strike: &Strike) -> Result<Vec<Probe>, FaultError> {
+        let mut probes = self.look(id, strike, Stage::Before)?;
+        self.change(id, strike)?;
+        lock(&self.active).insert(id, strike.clone());
+        probes.extend(self.look(id, strike, Stage::During)?);
+        Ok(probes)
+    }
+
+    /// Changes the world: all of the strike or nothing.
+    fn change(&self, id: u32, strike: &Strike) -> Result<(), FaultError> {
+        let mut state = self.cast.world.lock();
+        match strike {
+            Strike::Freeze(members) => {
+                let hosts = self.hosts(members)?;
+                if let Some((member, host)) = hosts.iter().find(|(_, host)| power(&state, *host) != "running") {
+                    return Err(FaultError(format!("{member} is {} already", power(&state, *host))));
+                }
+                hosts.iter().for_each(|(_, host)| state.freeze(*host));
+            }
+            Strike::Kill(members) | Strike::PowerLoss(members) => {
+                let hosts = self.hosts(members)?;
+                if let Some((member, _)) = hosts.iter().find(|(_, host)| state.hosts[*host].power != Power::Running) {
+                    return Err(FaultError(format!("{member} is down already")));
+                }
+                let to = if matches!(strike, Strike::Kill(_)) { Power::Killed } else { Power::Off };
+                hosts.iter().for_each(|(_, host)| state.crash(*host, to));
+                drop(state);
+                for member in members {
+                    if let Member::Client(client) = member {
+                        self.cast.died(*client);
+                    }
+                }
+            }
+            Strike::Cut(links) => {
+                for (from, to) in self.links(links)? {
+                    state.net.link(from, to).cuts += 1;
+                }
+            }
+            Strike::Delay { links, extra } => {
+                for (from, to) in self.links(links)? {
+                    state.net.link(from, to).delays.insert(id, *extra);
+                }
+            }
+            Strike::Loss { links, permille } => {
+                for (from, to) in self.links(links)? {
+                    state.net.link(from, to).losses.insert(id, *permille);
+                }
+            }
+            Strike::Clock { members, change } => {
+                self.hosts(members)?.iter().for_each(|(_, host)| state.change_clock(*host, id, change));
+            }
+        }
+        Ok(())
+    }
+
+    fn undo(&self, id: u32) -> Result<Vec<Probe>, FaultError> {
+        let Some(strike) = lock(&self.active).remove(&id) else { return Ok(Vec::new()) };
+        self.change_back(id, &strike)?;
+        self.look(id, &strike, Stage::After)
+    }
+
+    fn change_back(&self, id: u32, strike: &Strike) -> Result<(), FaultError> {
+        let mut state = self.cast.world.lock();
+        match strike {
+            Strike::Freeze(members) => {
+                for (member, host) in self.hosts(members)? {
+                    let since = state.thaw(host);
+                    if let (Member::Client(client), Some(since)) = (member, since) {
+                        note_stall(&mut state, host, client, since);
+                    }
+                }
+            }
+            Strike::Kill(members) | Strike::PowerLoss(members) => {
+                self.hosts(members)?.iter().for_each(|(_, host)| state.restart(*host));
+                drop(state);
+                for member in members {
+                    if let Member::Client(client) = member {
+                        self.cast.start(*client);
+                    }
+                }
+            }
+            Strike::Cut(links) => {
+                for (from, to) in self.links(links)? {
+                    let link = state.net.link(from, to);
+                    link.cuts = link.cuts.saturating_sub(1);
+                }
+            }
+            Strike::Delay { links, .. } => {
+                for (from, to) in self.links(links)? {
+                    state.net.link(from, to).delays.remove(&id);
+                }
+            }
+            Strike::Loss { links, .. } => {
+                for (from, to) in self.links(links)? {
+                    state.net.link(from, to).losses.remove(&id);
+                }
+            }
+            Strike::Clock { members, .. } => {
+                self.hosts(members)?.iter().for_each(|(_, host)| state.undo_clock(*host, id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what a strike is about.
+    fn look(&self, id: u32, strike: &Strike, stage: Stage) -> Result<Vec<Probe>, FaultError> {
+        let during = stage == Stage::During;
+        let mut state = self.cast.world.lock();
+        let mut probes = Vec::new();
+        match strike {
+            Strike::Freeze(members) | Strike::Kill(members) | Strike::PowerLoss(members) => {
+                let struck = if matches!(strike, Strike::Freeze(_)) { "paused" } else { "down" };
+                for (member, host) in self.hosts(members)? {
+                    let expected = if during { struck } else { "running" };
+                    probes.push(stage.probe(format!("state of {member}"), expected, power(&state, host)));
+                }
+            }
+            Strike::Cut(links) => {
+                let expected = if during { "blocked" } else { "reachable" };
+                for (member, peer) in pairs(links) {
+                    let (one, other) = (self.cast.host(member), self.cast.host(peer));
+                    let observed = if state.reachable(one, other) { "reachable" } else { "blocked" };
+                    probes.push(stage.probe(format!("{member} to {peer}"), expected, observed));
+                }
+            }
+            Strike::Delay { links, extra } => {
+                let told = |extra: Option<&(Duration, Duration)>| {
+                    extra.map_or("prompt".to_owned(), |(least, most)| format!("{least:?}..{most:?} late"))
+                };
+                for (from, to) in self.links(links)? {
+                    let seen = told(state.net.link(from, to).delays.get(&id));
+                    probes.push(stage.probe(name(&state, from, to), &told(during.then_some(extra)), &seen));
+                }
+            }
+            Strike::Loss { links, permille } => {
+                let told = |permille: Option<&u32>| match permille {
+                    None => "loses nothing".to_owned(),
+                    Some(permille) => format!("loses {permille} of 1000"),
+                };
+                for (from, to) in self.links(links)? {
+                    let seen = told(state.net.link(from, to).losses.get(&id));
+                    probes.push(stage.probe(name(&state, from, to), &told(during.then_some(permille)), &seen));
+                }
+            }
+            Strike::Clock { members, change } => {
+                for (member, host) in self.hosts(members)? {
+                    let clock = &state.hosts[host].clock;
+                    let (what, expected, observed) = match change {
+                        ClockChange::Drift { ppm } => ("rate of", *ppm, clock.drift_ppm(id)),
+                        ClockChange::Jump { by_ns } | ClockChange::Strobe { by_ns, .. } => {
+                            ("error in ms of", by_ns / 1_000_000, clock.jump_ns(id) / 1_000_000)
+                        }
+                    };
+                    let expected = if during { expected } else { 0 };
+                    let what = format!("{what} the clock of {member}");
+                    probes.push(stage.probe(what, &expected.to_string(), &observed.to_string()));
+                }
+            }
+        }
+        Ok(probes)
+    }
+}
+
+/// When a probe looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Before,
+    During,
+    After,
+}
+
+impl Stage {
+    fn probe(self, what: String, expected: &str, observed: &str) -> Probe {
+        let when = match self {
+            Self::Before => "before",
+            Self::During => "during",
+            Self::After => "after",
+        };
+        Probe { what: format!("{when}: {what}"), expected: expected.to_owned(), observed: observed.to_owned() }
+    }
+}
+
+fn pairs(grudge: &Grudge) -> impl Iterator<Item = (Member, Member)> {
+    grudge.cuts.iter().flat_map(|(member, peers)| peers.iter().map(|peer| (*member, *peer)))
+}
+
+fn power(state: &State, host: HostId) -> &'static str {
+    let host = &state.hosts[host];
+    match host.power {
+        Power::Running if host.frozen.is_some() => "paused",
+        Power::Running => "running",
+        Power::Killed | Power::Off => "down",
+    }
+}
+
+fn name(state: &State, from: HostId, to: HostId) -> String {
+    let name = |host: HostId| state.hosts[host].member.map_or(String::new(), |member| member.to_string());
+    format!("{} to {}", name(from), name(to))
+}
+
+/// What a client's own monitor sees when it runs again.
+fn note_stall(state: &mut State, host: HostId, client: ClientId, since: u64) {
+    if state.now - since > STALL {
+        let mut op = Op::new(Nanos(state.now), Process::Monitor, OpType::Ok, F::Stall);
+        op.client = Some(client);
+        op.since = Some(Nanos(since));
+        state.record(host, op);
+    }
+}
+
+impl Environment for Faults {
+    fn apply<'a>(
+        &'a self,
+        id: u32,
+        strike: &'a Strike,
+        _duration: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
+        ready(self.strike(id, strike)).boxed()
+    }
+
+    fn heal(&self, id: u32) -> BoxFuture<'_, Result<Vec<Probe>, FaultError>> {
+        ready(self.undo(id)).boxed()
+    }
+
+    fn go(&self, client: ClientId, number: u64) {
+        self.cast.go(client, number);
+    }
+
+    fn leader(&self) -> BoxFuture<'_, Option<NodeId>> {
+        ready(None).boxed()
+    }
+}

@@ -1,0 +1,33 @@
+//! What travels over the simulated network.
+
+use super::redis::{Command, Reply};
+use crate::history::ItemValue;
+use crate::workload::Access;
+
+/// The content of a segment: one request or one answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Payload {
+    /// To a Redis node.
+    Command(Command),
+    /// From a Redis node.
+    Reply(Reply),
+    /// To the protected resource.
+    Access(Box<Access>),
+    /// From the protected resource: the item, or why it refused.
+    Served(Result<ItemValue, String>),
+}
+
+/// One segment of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Segment {
+    /// The client asks for a connection.
+    Syn,
+    /// The server's kernel grants it.
+    SynAck,
+    /// A request or an answer.
+    Data(Payload),
+    /// The sender closes the connection; what it sent before is still delivered.
+    Fin,
+    /// The sender knows no such connection.
+    Reset,
+}

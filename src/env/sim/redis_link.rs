@@ -1,0 +1,131 @@
+//! A client's way to one simulated Redis node: what [`crate::lock::client::RedisServer`] is to a real one.
+//!
+//! One multiplexed connection, opened when first needed, given up for a new one when it has owed an answer for too long.
+//! Like the real client library it says hello on a new connection and waits for the answer, so that a frozen node takes
+//! connections but no requests on new ones.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::FutureExt;
+
+use super::call::Caller;
+use super::message::Payload;
+use super::net::ConnectionId;
+use super::redis::{Command, Reply as RedisReply};
+use super::world::lock;
+use crate::ids::OwnerToken;
+use crate::lock::backend::{Ownership, RedisNode, Reply};
+use crate::lock::error::NodeError;
+
+/// How long a connection may owe an answer before it is given up for a new one, as in the real client.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
+
+/// The way to one node.
+pub(super) struct RedisLink {
+    name: String,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    caller: Caller,
+    connection: Mutex<Option<Connection>>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    id: ConnectionId,
+    /// On the client's clock, nanoseconds plus one, the oldest request that no answer has followed; 0 for none.
+    owed_since: Arc<AtomicU64>,
+}
+
+impl RedisLink {
+    /// The way by `caller` to the node called `name`.
+    pub fn new(name: String, caller: Caller) -> Self {
+        Self { name, inner: Arc::new(Inner { caller, connection: Mutex::new(None) }) }
+    }
+
+    fn ask<T: Send + 'static>(&self, command: Command, read: fn(&RedisReply) -> Option<T>) -> Reply<T, NodeError> {
+        let inner = Arc::clone(&self.inner);
+        async move {
+            let connection = inner.connection().await?;
+            let now = inner.caller.now().0 + 1;
+            // Keeps the oldest: only an answer clears it.
+            let _ = connection.owed_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+            let answer = inner.caller.call(connection.id, Payload::Command(command)).await;
+            connection.owed_since.store(0, Ordering::Relaxed);
+            match answer {
+                Some(Payload::Reply(RedisReply::Error(text))) => Err(NodeError::Refused(text)),
+                Some(Payload::Reply(reply)) => {
+                    read(&reply).ok_or_else(|| NodeError::Unanswered(format!("not an answer: {reply}")))
+                }
+                Some(_) | None => Err(NodeError::Unanswered("the connection was closed".to_owned())),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Inner {
+    /// The connection in use, or a new one. Callers that find none each open one; the last stays.
+    async fn connection(&self) -> Result<Connection, NodeError> {
+        let current = lock(&self.connection).clone();
+        if let Some(connection) = current {
+            let owed_since = connection.owed_since.load(Ordering::Relaxed);
+            let given_up = owed_since > 0
+                && self.caller.now().0.saturating_sub(owed_since - 1) > GIVE_UP_AFTER.as_nanos() as u64;
+            if !given_up && self.caller.is_open(connection.id) {
+                return Ok(connection);
+            }
+            self.caller.close(connection.id);
+        }
+        let unreachable = |what: &str| NodeError::Unreachable(what.to_owned());
+        let opening = self.caller.connect().await.ok_or_else(|| unreachable("connection refused"))?;
+        let greeted = self.caller.call(opening.id(), Payload::Command(Command::Time)).await;
+        greeted.ok_or_else(|| unreachable("the connection was closed"))?;
+        let opened = Connection { id: opening.keep(), owed_since: Arc::default() };
+        *lock(&self.connection) = Some(opened.clone());
+        Ok(opened)
+    }
+}
+
+fn ownership(reply: &RedisReply) -> Option<Ownership> {
+    match reply {
+        RedisReply::Integer(1) => Some(Ownership::Ours),
+        RedisReply::Integer(0) => Some(Ownership::Absent),
+        RedisReply::Integer(_) => Some(Ownership::Theirs),
+        _ => None,
+    }
+}
+
+fn millis(ttl: Duration) -> i64 {
+    // A TTL of 0 is an error to Redis.
+    (ttl.as_millis() as i64).max(1)
+}
+
+impl RedisNode for RedisLink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn set_if_absent(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<bool, NodeError> {
+        let (key, value) = (key.to_owned(), owner.as_str().to_owned());
+        let command = Command::Set { key, value, if_absent: true, px_ms: Some(millis(ttl)) };
+        self.ask(command, |reply| match reply {
+            RedisReply::Ok => Some(true),
+            RedisReply::Nil => Some(false),
+            _ => None,
+        })
+    }
+
+    fn extend_if_owner(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<Ownership, NodeError> {
+        let (key, owner) = (key.to_owned(), owner.as_str().to_owned());
+        self.ask(Command::ExtendIfOwner { key, owner, ttl_ms: millis(ttl) }, ownership)
+    }
+
+    fn delete_if_owner(&self, key: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError> {
+        let (key, owner) = (key.to_owned(), owner.as_str().to_owned());
+        self.ask(Command::DeleteIfOwner { key, owner }, ownership)
+    }
+}

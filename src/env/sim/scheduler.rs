@@ -1,0 +1,257 @@
+//! Polls the futures of simulated processes, each only while its machine's program runs.
+//!
+//! One thread, no runtime of anybody's. A process is a set of tasks on one machine in one life. Freezing it means that
+//! its tasks are not polled: wakers keep their turn for them, while timers run out and deliveries go on, as for a stopped
+//! process with a live kernel. A crash drops its tasks, spawned ones too; the process is dead before that, so that nothing
+//! that a destructor tries to send or spawn goes anywhere.
+//!
+//! Tasks are polled in rounds: all that were woken, in the order of their creation. The order in which they were woken
+//! does not count, because it is not the simulation's to decide: `tokio::sync::watch` wakes its receivers in an order
+//! drawn from a generator of its own, which cannot be seeded.
+//!
+//! There is no tokio runtime behind this on purpose. Its timers know whole milliseconds only, ten times the latency of a
+//! link, and its ambient clock, timers and spawner would be there for locks under trial to use by mistake; here they
+//! panic.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_util::future::BoxFuture;
+
+use super::world::{HostId, ProcessId, World, lock};
+
+/// What the world and the scheduler tell each other.
+pub(super) struct Processes {
+    flags: Vec<Flags>,
+    /// Tasks to poll, by number and slot.
+    ready: Mutex<Vec<(u64, u32)>>,
+    spawned: Mutex<Vec<(ProcessId, BoxFuture<'static, ()>)>>,
+    thawed: Mutex<Vec<HostId>>,
+    /// Whether anything but `ready` has to be looked at.
+    news: AtomicBool,
+}
+
+#[derive(Default)]
+struct Flags {
+    frozen: AtomicBool,
+    life: AtomicU32,
+}
+
+impl Processes {
+    /// Processes on this many machines.
+    pub fn new(hosts: usize) -> Self {
+        Self {
+            flags: (0..hosts).map(|_| Flags::default()).collect(),
+            ready: Mutex::default(),
+            spawned: Mutex::default(),
+            thawed: Mutex::default(),
+            news: AtomicBool::new(false),
+        }
+    }
+
+    /// The process that lives on a machine now.
+    pub fn current(&self, host: HostId) -> ProcessId {
+        ProcessId { host, life: self.flags[host].life.load(Ordering::Relaxed) }
+    }
+
+    /// Whether the process has not crashed.
+    pub fn is_alive(&self, process: ProcessId) -> bool {
+        self.current(process.host) == process
+    }
+
+    /// Runs `task` as part of a process. What a dead process wants to run is dropped.
+    pub fn spawn(&self, process: ProcessId, task: BoxFuture<'static, ()>) {
+        if self.is_alive(process) {
+            lock(&self.spawned).push((process, task));
+            self.news.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The machine's tasks are not polled any more.
+    pub fn freeze(&self, host: HostId) {
+        self.flags[host].frozen.store(true, Ordering::Relaxed);
+    }
+
+    /// The machine's tasks are polled again.
+    pub fn thaw(&self, host: HostId) {
+        self.flags[host].frozen.store(false, Ordering::Relaxed);
+        lock(&self.thawed).push(host);
+        self.news.store(true, Ordering::Relaxed);
+    }
+
+    /// The machine's process is dead.
+    pub fn crash(&self, host: HostId) {
+        self.flags[host].life.fetch_add(1, Ordering::Relaxed);
+        self.thaw(host);
+    }
+
+    fn is_frozen(&self, host: HostId) -> bool {
+        self.flags[host].frozen.load(Ordering::Relaxed)
+    }
+}
+
+struct TaskWaker {
+    processes: Arc<Processes>,
+    number: u64,
+    slot: u32,
+    queued: AtomicBool,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::Relaxed) {
+            lock(&self.processes.ready).push((self.number, self.slot));
+        }
+    }
+}
+
+struct Task {
+    number: u64,
+    process: ProcessId,
+    handle: Arc<TaskWaker>,
+    waker: Waker,
+    future: BoxFuture<'static, ()>,
+}
+
+/// Everything is waiting for something, and nothing will ever happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Deadlock;
+
+/// The tasks of all processes.
+pub(super) struct Scheduler {
+    world: Arc<World>,
+    processes: Arc<Processes>,
+    tasks: Vec<Option<Task>>,
+    free: Vec<u32>,
+    created: u64,
+    /// Tasks that were woken while frozen, by machine.
+    parked: Vec<Vec<(u64, u32)>>,
+    round: Vec<(u64, u32)>,
+}
+
+impl Scheduler {
+    /// A scheduler of `world`'s processes.
+    pub fn new(world: Arc<World>) -> Self {
+        let processes = Arc::clone(&world.processes);
+        let parked = processes.flags.iter().map(|_| Vec::new()).collect();
+        Self { world, processes, tasks: Vec::new(), free: Vec::new(), created: 0, parked, round: Vec::new() }
+    }
+
+    /// Lets the world go on until `future`, which is part of no process, is done.
+    ///
+    /// # Errors
+    /// Nothing more will happen, and the future is not done.
+    pub fn block_on<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Deadlock> {
+        let woken = Arc::new(Flag(AtomicBool::new(true)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let mut future = pin!(future);
+        loop {
+            self.settle();
+            if woken.0.swap(false, Ordering::Relaxed) {
+                if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+                    return Ok(result);
+                }
+            } else if !self.world.step() {
+                return Err(Deadlock);
+            }
+        }
+    }
+
+    /// Ends all processes, and drops what is left of them.
+    pub fn shut_down(&mut self) {
+        for host in 0..self.parked.len() {
+            self.processes.crash(host);
+        }
+        self.settle();
+    }
+
+    /// Polls whoever can go on, until nobody can.
+    fn settle(&mut self) {
+        loop {
+            self.hear_news();
+            std::mem::swap(&mut self.round, &mut lock(&self.processes.ready));
+            if self.round.is_empty() {
+                return;
+            }
+            let mut round = std::mem::take(&mut self.round);
+            round.sort_unstable();
+            for (number, slot) in round.drain(..) {
+                self.poll(number, slot);
+                self.hear_news();
+            }
+            self.round = round;
+        }
+    }
+
+    fn poll(&mut self, number: u64, slot: u32) {
+        let Some(task) = self.tasks[slot as usize].as_mut().filter(|task| task.number == number) else { return };
+        if self.processes.is_frozen(task.process.host) {
+            self.parked[task.process.host].push((number, slot));
+            return;
+        }
+        task.handle.queued.store(false, Ordering::Relaxed);
+        let done = task.future.as_mut().poll(&mut Context::from_waker(&task.waker)).is_ready();
+        if done {
+            self.free.push(slot);
+            self.tasks[slot as usize] = None;
+        }
+    }
+
+    /// Begins spawned tasks, lets thawed ones go on, drops those of dead processes.
+    fn hear_news(&mut self) {
+        while self.processes.news.swap(false, Ordering::Relaxed) {
+            let thawed = std::mem::take(&mut *lock(&self.processes.thawed));
+            for host in thawed {
+                lock(&self.processes.ready).append(&mut self.parked[host]);
+                self.drop_dead(host);
+            }
+            let spawned = std::mem::take(&mut *lock(&self.processes.spawned));
+            for (process, future) in spawned {
+                self.begin(process, future);
+            }
+        }
+    }
+
+    fn begin(&mut self, process: ProcessId, future: BoxFuture<'static, ()>) {
+        if !self.processes.is_alive(process) {
+            return;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.tasks.push(None);
+            self.tasks.len() as u32 - 1
+        });
+        self.created += 1;
+        let (number, processes) = (self.created, Arc::clone(&self.processes));
+        let handle = Arc::new(TaskWaker { processes, number, slot, queued: AtomicBool::new(false) });
+        let waker = Waker::from(Arc::clone(&handle));
+        waker.wake_by_ref();
+        self.tasks[slot as usize] = Some(Task { number, process, handle, waker, future });
+    }
+
+    fn drop_dead(&mut self, host: HostId) {
+        for slot in 0..self.tasks.len() {
+            let dead = |task: &Task| task.process.host == host && !self.processes.is_alive(task.process);
+            if self.tasks[slot].as_ref().is_some_and(dead) {
+                self.free.push(slot as u32);
+                // Its destructors may call into the world, which refuses them everything.
+                self.tasks[slot] = None;
+            }
+        }
+    }
+}
+
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

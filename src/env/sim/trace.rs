@@ -1,0 +1,168 @@
+//! What makes two runs comparable: a running hash over every event, and a fingerprint after each.
+//!
+//! The hash covers (true time, machine, kind, payload) of all that happens: messages sent, lost and delivered, timers,
+//! faults, recorded ops. Fingerprints (the low 16 bits of the running hash) name the first event at which two runs
+//! differ. Hashes hold for one build of one version; they do not depend on addresses, on the process, or on the
+//! compiler's optimisation. Deliberately absent: the events themselves, unless a few were asked for.
+
+use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// A segment left its machine.
+    Sent = 1,
+    /// A segment was lost, and will be sent again.
+    Lost,
+    /// A segment reached a machine.
+    Arrived,
+    /// A timer ran out.
+    Timer,
+    /// A fault, or its undoing, changed the world.
+    Fault,
+    /// An op was recorded.
+    Op,
+}
+
+/// The trace of one run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// The hash over all events.
+    pub hash: u64,
+    /// The low 16 bits of the running hash after each event.
+    pub fingerprints: Vec<u16>,
+    /// The events that were asked for, in words, with their numbers.
+    pub told: Vec<(u64, String)>,
+    wanted: Range<u64>,
+}
+
+impl Trace {
+    /// A trace that keeps the words of the events numbered `wanted`.
+    pub(super) fn new(wanted: Range<u64>) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
+    /// How many events there were.
+    pub fn events(&self) -> u64 {
+        self.fingerprints.len() as u64
+    }
+
+    /// The number of the first event, from 0, at which two runs differ, if they do.
+    pub fn first_difference(&self, other: &Self) -> Option<u64> {
+        let pairs = self.fingerprints.iter().zip(&other.fingerprints);
+        let differing = pairs.take_while(|(ours, theirs)| ours == theirs).count() as u64;
+        let same = differing == self.events() && differing == other.events() && self.hash == other.hash;
+        (!same).then_some(differing)
+    }
+
+    /// Takes one event: at true time `now`, on machine `host`.
+    pub(super) fn event(&mut self, now: u64, host: usize, kind: Kind, payload: &(impl Hash + Debug)) {
+        let number = self.events();
+        if self.wanted.contains(&number) {
+            let seconds = now as f64 / 1e9;
+            self.told.push((number, format!("{seconds:.9}s machine {host}: {kind:?} {payload:?}")));
+        }
+        let mut mix = Mix(self.hash);
+        mix.write_u64(now);
+        mix.write_u64((host as u64) << 8 | kind as u64);
+        payload.hash(&mut mix);
+        self.hash = mix.finish();
+        self.fingerprints.push(self.hash as u16);
+    }
+}
+
+/// A hash that is the same everywhere: std's own is not promised to be.
+struct Mix(u64);
+
+impl Mix {
+    fn mix(&mut self, word: u64) {
+        // A folded product, as in wyhash: each input bit reaches all output bits.
+        let product = u128::from(self.0 ^ 0x9e37_79b9_7f4a_7c15) * u128::from(word ^ 0xd6e8_feb8_6659_fd93);
+        self.0 = (product as u64) ^ ((product >> 64) as u64) ^ self.0.rotate_left(29);
+    }
+}
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut words = bytes.chunks_exact(8);
+        for word in &mut words {
+            self.mix(u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]));
+        }
+        let rest = words.remainder().iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.mix(rest ^ (bytes.len() as u64) << 56);
+    }
+
+    fn write_u8(&mut self, word: u8) {
+        self.mix(word.into());
+    }
+
+    fn write_u16(&mut self, word: u16) {
+        self.mix(word.into());
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.mix(word.into());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.mix(word);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.mix(word as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(words: &[&str]) -> Trace {
+        let mut trace = Trace::new(1..2);
+        for (number, word) in words.iter().enumerate() {
+            trace.event(number as u64 * 10, number, Kind::Sent, word);
+        }
+        trace
+    }
+
+    #[test]
+    fn the_first_differing_event_is_named() {
+        let ours = trace(&["a", "b", "c", "d"]);
+        assert_eq!(ours.first_difference(&trace(&["a", "b", "c", "d"])), None);
+        assert_eq!(ours.first_difference(&trace(&["a", "b", "x", "d"])), Some(2));
+        assert_eq!(ours.first_difference(&trace(&["a", "b", "c"])), Some(3));
+        assert_eq!(ours.told, [(1, "0.000000010s machine 1: Sent \"b\"".to_owned())]);
+    }
+
+    #[test]
+    fn every_part_of_an_event_counts() {
+        let hash = |now, host, kind, payload: &str| {
+            let mut trace = Trace::default();
+            trace.event(now, host, kind, &payload);
+            trace.hash
+        };
+        let base = hash(1, 2, Kind::Sent, "payload of an event");
+        for other in [
+            hash(2, 2, Kind::Sent, "payload of an event"),
+            hash(1, 3, Kind::Sent, "payload of an event"),
+            hash(1, 2, Kind::Lost, "payload of an event"),
+            hash(1, 2, Kind::Sent, "payload of an eveny"),
+            hash(1, 2, Kind::Sent, "payload of an event "),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn the_hash_is_fixed_for_ever() {
+        // A golden value: a change here means that traces of older builds no longer compare.
+        assert_eq!(format!("{:016x}", trace(&["a", "b"]).hash), "GOLDEN");
+    }
+}

@@ -1,0 +1,260 @@
+//! The trial of one lock in the simulation: machines, clients, a nemesis, one history.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::FutureExt;
+use rand::RngExt;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::cast::{Cast, Report};
+use super::clock::HostClock;
+use super::faults::Faults;
+use super::node::Role;
+use super::redis::{Persistence, RedisModel};
+use super::runtime::SimRuntime;
+use super::scheduler::Scheduler;
+use super::trace::Trace;
+use super::world::{Host, HostId, Power, World, lock};
+use crate::env::Environment;
+use crate::fault::grudge::Parties;
+use crate::fault::{At, Member};
+use crate::history::recorder::Record;
+use crate::history::{FORMAT, Header, History, Op};
+use crate::ids::ClientId;
+use crate::lock::runtime::{SharedRuntime, before};
+use crate::nemesis::{Desk, Nemesis};
+use crate::phase::Phase;
+use crate::scenario::{self, LockConfig, Scenario};
+use crate::seed::Seed;
+use crate::time::Nanos;
+use crate::workload::resource::Resource;
+
+/// The machine of the harness itself, which no fault reaches.
+const HARNESS: HostId = 0;
+
+/// How long the servers may take to become one ensemble, and clients to open their sessions.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long after the end clients may take to bring their last turn to its end.
+const FINISH_LIMIT: Duration = Duration::from_secs(20);
+
+/// By how much an oscillator may be off by itself, in parts per million: ordinary crystals.
+const NATURAL_PPM: i64 = 20;
+
+/// Machines booted up to this long before the trial, so that no two monotonic clocks agree.
+const UPTIME_MAX: u64 = 10_000_000_000_000;
+
+/// What is left of a trial.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was recorded.
+    pub history: History,
+    /// What happened, as a hash that the same seed reproduces.
+    pub trace: Trace,
+    /// How much time passed in the simulation, from the start of its machines.
+    pub simulated: Duration,
+    /// Why it ended early, if it did.
+    pub error: Option<String>,
+}
+
+/// Tries the lock called `lock` of `scenario`. The same arguments give the same outcome, down to the trace hash.
+///
+/// Self-contained and single-threaded: many trials can run on many threads.
+pub fn run_trial(scenario: &Scenario, lock: &str, seed: Seed) -> Outcome {
+    run_told(scenario, lock, seed, 0..0)
+}
+
+/// As [`run_trial`], and tells the events numbered `events` in words: those around a difference between two runs.
+pub fn run_told(scenario: &Scenario, lock: &str, seed: Seed, events: Range<u64>) -> Outcome {
+    let Some(config) = scenario.locks.get(lock) else {
+        let error = Some(format!("the scenario has no lock `{lock}`"));
+        let history = History::new(header(scenario, lock, None, seed), Vec::new());
+        return Outcome { history, trace: Trace::default(), simulated: Duration::ZERO, error };
+    };
+    let header = header(scenario, lock, Some(config), seed);
+    let (hosts, members) = machines(scenario, config, seed);
+    let world = World::new(hosts, seed, Trace::new(events));
+    let ended = catch_unwind(AssertUnwindSafe(|| run(&world, members, scenario, config, seed)));
+    let error = match ended {
+        Ok(ended) => ended.err(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            Some(format!("panicked: {}", text.unwrap_or("without a text")))
+        }
+    };
+    let ops = std::mem::take(&mut *super::world::lock(&world.recording.ops));
+    let simulated = Duration::from_nanos(world.lock().now);
+    Outcome { history: History::new(header, ops), trace: world.take_trace(), simulated, error }
+}
+
+fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Seed) -> Header {
+    Header {
+        fencepost: FORMAT,
+        scenario: scenario.name.clone(),
+        lock: lock.to_owned(),
+        algorithm: config.map_or("unknown", LockConfig::algorithm).to_owned(),
+        environment: "sim".to_owned(),
+        seed,
+        clients: scenario.workload.clients,
+        nodes: config.map_or(0, LockConfig::nodes),
+        fencing: scenario.resource.fencing.name().to_owned(),
+        planned_faults: scenario.faults.len() as u32,
+        // All instants are in true time.
+        clock_error: 0,
+        versions: BTreeMap::from([("fencepost".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
+    }
+}
+
+/// All machines of a trial, and which is whose.
+fn machines(scenario: &Scenario, config: &LockConfig, seed: Seed) -> (Vec<Host>, BTreeMap<Member, HostId>) {
+    let parties = Parties { clients: scenario.workload.clients, nodes: config.nodes() };
+    let mut hosts = vec![Host {
+        member: None,
+        power: Power::Running,
+        frozen: None,
+        clock: HostClock::new(Nanos::ZERO, 0),
+        inbox: VecDeque::new(),
+        role: Role::Program,
+    }];
+    let mut members = BTreeMap::new();
+    for member in parties.clients().chain(parties.nodes()).chain([Member::Resource]) {
+        let mut rng = seed.stream(&format!("clock/{member}"));
+        let uptime = Nanos(rng.random_range(0..UPTIME_MAX));
+        let clock = HostClock::new(uptime, rng.random_range(-NATURAL_PPM..=NATURAL_PPM));
+        let role = match (member, config) {
+            (Member::Client(_), _) => Role::Program,
+            (Member::Resource, _) => {
+                Role::Resource(Resource::new(scenario.resource.fencing, scenario.workload.locks))
+            }
+            (Member::Node(_), LockConfig::Redlock(config)) => {
+                Role::Redis(RedisModel::new(match config.persistence {
+                    scenario::Persistence::None => Persistence::None,
+                    scenario::Persistence::Everysec => Persistence::Everysec,
+                    scenario::Persistence::Always => Persistence::Always,
+                }))
+            }
+            (Member::Node(_), LockConfig::Zookeeper(_)) => Role::Program,
+        };
+        members.insert(member, hosts.len());
+        let inbox = VecDeque::new();
+        hosts.push(Host { member: Some(member), power: Power::Running, frozen: None, clock, inbox, role });
+    }
+    (hosts, members)
+}
+
+/// The phases at which the plan may strike.
+fn announced(scenario: &Scenario) -> Vec<Phase> {
+    let phases = scenario.faults.iter().filter_map(|fault| match fault.at {
+        At::Phase { phase, .. } => Some(phase),
+        At::Time(_) | At::Every(_) => None,
+    });
+    phases.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn run(
+    world: &Arc<World>,
+    hosts: BTreeMap<Member, HostId>,
+    scenario: &Scenario,
+    config: &LockConfig,
+    seed: Seed,
+) -> Result<(), String> {
+    let (reports, heard) = mpsc::unbounded_channel();
+    let (begin, end) = watch::channel(None);
+    let (_never, stop) = watch::channel(false);
+    let cast = Arc::new(Cast {
+        world: Arc::clone(world),
+        scenario: Arc::new(scenario.clone()),
+        config: config.clone(),
+        seed,
+        hosts,
+        announce: announced(scenario),
+        reports,
+        end,
+        stop,
+        events: Mutex::default(),
+        actors: Mutex::default(),
+    });
+    let harness = world.processes.current(HARNESS);
+    let runtime: SharedRuntime = Arc::new(SimRuntime::new(Arc::clone(world), harness, seed.stream("harness")));
+    let mut scheduler = Scheduler::new(Arc::clone(world));
+    let direction = direct(&cast, &runtime, heard, begin);
+    let ended = scheduler.block_on(direction).unwrap_or_else(|_| Err("nothing more can happen".to_owned()));
+    scheduler.shut_down();
+    ended
+}
+
+/// Leads the trial from its beginning to its end.
+async fn direct(
+    cast: &Arc<Cast>,
+    runtime: &SharedRuntime,
+    mut heard: mpsc::UnboundedReceiver<Report>,
+    begin: watch::Sender<Option<u64>>,
+) -> Result<(), String> {
+    let parties = Parties { clients: cast.scenario.workload.clients, nodes: cast.config.nodes() };
+    let clients: BTreeSet<ClientId> = (1..=parties.clients).map(ClientId).collect();
+    clients.iter().for_each(|client| cast.start(*client));
+    let mut missing = clients.clone();
+    let limit = runtime.now() + READY_LIMIT;
+    while !missing.is_empty() {
+        match before(&**runtime, limit, heard.recv()).await {
+            Some(Some(Report::Ready(client))) => drop(missing.remove(&client)),
+            Some(Some(Report::Failed(client, reason))) => return Err(format!("{client}: {reason}")),
+            Some(Some(Report::Done(_))) => {}
+            Some(None) | None => return Err(format!("not ready within {READY_LIMIT:?}: {}", names(&missing))),
+        }
+    }
+    let start = runtime.now();
+    let end = start + cast.scenario.workload.duration;
+    cast.world.recording.start.store(start.0, Ordering::Relaxed);
+    let (nemesis_done, nemesis_gone) = oneshot::channel();
+    if cast.scenario.faults.is_empty() {
+        drop(nemesis_done);
+    } else {
+        let (events, heard_by_nemesis) = mpsc::unbounded_channel();
+        *lock(&cast.events) = Some(events);
+        let desk = Desk {
+            environment: Arc::new(Faults::new(Arc::clone(cast))) as Arc<dyn Environment>,
+            record: Arc::new(HarnessRecord(Arc::clone(&cast.world))) as Arc<dyn Record>,
+            runtime: Arc::clone(runtime),
+            stop: cast.stop.clone(),
+            start,
+            end,
+        };
+        let nemesis = Nemesis::new(&cast.scenario.faults, parties, cast.seed, desk);
+        runtime.spawn(nemesis.run(heard_by_nemesis).map(move |()| nemesis_done.send(()).unwrap_or_default()).boxed());
+    }
+    let _ = begin.send(Some(end.0));
+    let mut busy = clients;
+    let limit = end + FINISH_LIMIT;
+    let mut ended = Ok(());
+    while !busy.is_empty() && ended.is_ok() {
+        match before(&**runtime, limit, heard.recv()).await {
+            Some(Some(Report::Done(client))) => drop(busy.remove(&client)),
+            Some(Some(Report::Failed(client, reason))) => ended = Err(format!("{client}: {reason}")),
+            Some(Some(Report::Ready(_))) => {}
+            Some(None) | None => ended = Err(format!("not done {FINISH_LIMIT:?} after the end: {}", names(&busy))),
+        }
+    }
+    // The nemesis undoes what is left, and goes.
+    *lock(&cast.events) = None;
+    let _ = before(&**runtime, limit, nemesis_gone).await;
+    ended
+}
+
+fn names(clients: &BTreeSet<ClientId>) -> String {
+    clients.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Records what the nemesis does.
+struct HarnessRecord(Arc<World>);
+
+impl Record for HarnessRecord {
+    fn record(&self, op: Op) {
+        self.0.lock().record(HARNESS, op);
+    }
+}
