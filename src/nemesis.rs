@@ -206,6 +206,7 @@ impl Nemesis {
             && now + entry.fault.duration <= self.desk.end
     }
 
+    /// The first entry that strikes where `client` stands.
     async fn phase_strike(&mut self, client: ClientId, phase: Phase) -> Option<(usize, StrikeRun)> {
         let now = self.desk.runtime.now();
         let fits = |entry: &Entry| {
@@ -214,15 +215,22 @@ impl Nemesis {
                     Target::Holder => phase.holds(),
                     Target::Waiter => !phase.holds(),
                     Target::Client(number) => number == client,
-                    _ => false,
+                    // A lock server is struck at the moment in which some client gets there.
+                    _ => true,
                 }
                 && self.may_strike(entry, now)
         };
         let fitting: Vec<usize> = (0..self.plan.len()).filter(|index| fits(&self.plan[*index])).collect();
-        fitting.into_iter().find_map(|index| {
-            let run = self.strike(index, vec![Member::Client(client)], Some(phase), now)?;
-            Some((index, run))
-        })
+        for index in fitting {
+            let targets = match self.plan[index].fault.target.is_client() {
+                true => vec![Member::Client(client)],
+                false => self.resolve(index).await,
+            };
+            if let Some(run) = self.strike(index, targets, Some(phase), now) {
+                return Some((index, run));
+            }
+        }
+        None
     }
 
     async fn timed_strike(&mut self) -> Option<(usize, StrikeRun)> {

@@ -179,7 +179,9 @@ fn holds_under_fault(facts: &Facts<'_>) -> usize {
 
 /// Whether a strike was seen to hit a client at a step of its attempt, before there was a hold to be under a fault.
 fn strikes_an_attempt(strike: &Strike<'_>) -> bool {
-    strike.is_verified() && matches!(strike.event.phase, Some(Phase::Acquiring | Phase::VotesIn))
+    strike.is_verified()
+        && matches!(strike.event.phase, Some(Phase::Acquiring | Phase::VotesIn))
+        && strike.event.targets.iter().any(|member| matches!(member, Member::Client(_)))
 }
 
 /// The same instants as disjoint spans, in order.

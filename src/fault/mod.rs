@@ -26,8 +26,8 @@ pub enum At {
     Time(Duration),
     /// Each time this much of the run has passed, from the first multiple on.
     Every(Duration),
-    /// When a client reaches a phase: the first time in the run, or, with `every`, the first time after each multiple
-    /// of it.
+    /// When a client reaches a phase, the target itself or, if the target is a lock server, any client: the first time
+    /// in the run, or, with `every`, the first time after each multiple of it.
     Phase {
         /// The phase to strike at.
         phase: Phase,

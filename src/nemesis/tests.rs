@@ -182,6 +182,16 @@ fn a_strike_that_would_blur_another_waits_for_its_end() {
 }
 
 #[test]
+fn a_lock_server_is_struck_when_a_client_reaches_the_phase() {
+    let reached = |client, number, phase| Event::Reached { client: ClientId(client), number, phase };
+    let at = At::Phase { phase: Phase::Acquired, every: None };
+    let events = vec![(100, reached(1, 1, Phase::BeforeRead)), (200, reached(2, 1, Phase::Acquired))];
+    let (applied, ops) = trial(&[fault(FaultKind::Restart, "node:1", at, 100)], events);
+    assert_eq!((applied, ops[0].0), (vec![Strike::Kill(vec![N1])], 200));
+    assert_eq!(ops[0].1.fault.as_ref().unwrap().phase, Some(Phase::Acquired));
+}
+
+#[test]
 fn a_plan_is_drawn_the_same_when_another_fault_is_taken_out_of_it() {
     let one = |target| fault(FaultKind::Pause, target, At::Every(Duration::from_secs(2)), 500);
     let jump = FaultKind::Clock(ClockChange::Jump { by_ns: 1 });

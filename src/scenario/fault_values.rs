@@ -29,7 +29,8 @@ pub enum AtValue {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct AtTable {
-    /// The step of a client at which the fault strikes, once unless `every` is given too.
+    /// The step of a client at which the fault strikes, once unless `every` is given too: a step of the target itself,
+    /// or of any client if the target is a lock server.
     pub phase: Option<Placed<Choice<Phase>>>,
     /// How often it strikes.
     pub every: Option<Placed<DurationText>>,

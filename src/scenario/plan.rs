@@ -95,7 +95,7 @@ impl Reader<'_, '_> {
             self.fits(lasts, strikes, aim);
         }
         if let (Some(aimed), Some(strikes)) = (aimed, strikes) {
-            self.meet(aimed, aim.target, strikes, aim.at);
+            self.meet(aimed, strikes, aim.at);
         }
         Some((aimed?, strikes?, lasts?))
     }
@@ -229,15 +229,9 @@ impl Reader<'_, '_> {
         self.problems.push(Problem::at(place, title, "not before the end"));
     }
 
-    /// Whether the target ever reaches the phase.
-    fn meet(&mut self, target: Target, place: &Placed<TargetText>, at: At, at_place: &Placed<AtValue>) {
+    /// Whether the target ever reaches the phase. A lock server is struck when any client does.
+    fn meet(&mut self, target: Target, at: At, at_place: &Placed<AtValue>) {
         let At::Phase { phase, .. } = at else { return };
-        if !target.is_client() {
-            let title = format!("`{target}` is no client, and only clients have phases");
-            let problem = Problem::at(&place.span, title, "a lock server");
-            self.problems.push(problem.help("strike it at a time, \"5s\", or { every = \"3s\" }"));
-            return;
-        }
         let reached: Vec<&str> =
             Phase::ALL.into_iter().filter(|phase| reaches(target, *phase)).map(Phase::name).collect();
         if !reaches(target, phase) {

@@ -3,12 +3,15 @@
 //! A request is sent at once; dropping its future abandons the answer only. Nothing leaves a process that is dead.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::sync::oneshot;
 
 use super::message::Payload;
-use super::net::{ConnectionId, End};
+use super::net::{Connection, ConnectionId, UP};
+use super::socket::End;
 use super::world::{HostId, ProcessId, World};
 use crate::time::Nanos;
 
@@ -33,24 +36,39 @@ impl Caller {
 
     /// Opens a connection; `None` if it is refused.
     pub async fn connect(&self) -> Option<Opening> {
+        self.open(End::Calls(VecDeque::new())).await
+    }
+
+    /// Opens a connection whose answers [`Caller::receive`] takes; `None` if it is refused.
+    pub async fn connect_stream(&self) -> Option<Opening> {
+        self.open(End::Stream { queue: VecDeque::new(), waker: None }).await
+    }
+
+    async fn open(&self, end: End) -> Option<Opening> {
         let (sender, opened) = oneshot::channel();
         if !self.world.processes.is_alive(self.process) {
             return None;
         }
-        let id = self.world.lock().connect(self.process.host, self.server, End::Calls(VecDeque::new()), sender);
+        let id = self.world.lock().connect(self.process.host, self.server, end, sender);
         let opening = Opening { caller: self.clone(), id, kept: false };
         opened.await.ok().map(|()| opening)
     }
 
+    /// The process's monotonic clock, if the connection was not closed.
+    pub fn now_if_open(&self, connection: ConnectionId) -> Option<Nanos> {
+        let state = self.world.lock();
+        state.net.connections[connection as usize].is_open(UP).then(|| state.mono(self.process.host))
+    }
+
     /// Whether a connection was not closed.
     pub fn is_open(&self, connection: ConnectionId) -> bool {
-        self.world.lock().net.connections[connection as usize].client_open
+        self.world.lock().net.connections[connection as usize].is_open(UP)
     }
 
     /// Closes a connection.
     pub fn close(&self, connection: ConnectionId) {
         if self.world.processes.is_alive(self.process) {
-            self.world.lock().close(connection);
+            self.world.lock().close(connection, UP);
         }
     }
 
@@ -58,6 +76,30 @@ impl Caller {
     pub async fn call(&self, connection: ConnectionId, payload: Payload) -> Option<Payload> {
         let answer = self.send(connection, payload)?;
         answer.await.ok()
+    }
+
+    /// Sends a request on a stream. One that cannot leave any more is lost.
+    pub fn post(&self, connection: ConnectionId, payload: Payload) {
+        if self.world.processes.is_alive(self.process) {
+            self.world.lock().request(connection, payload);
+        }
+    }
+
+    /// The next thing that came on a stream; `None` once it is closed and empty.
+    pub fn receive(&self, connection: ConnectionId) -> impl Future<Output = Option<Payload>> + Send + '_ {
+        poll_fn(move |context| {
+            let mut state = self.world.lock();
+            let Connection { end, open, .. } = &mut state.net.connections[connection as usize];
+            let End::Stream { queue, waker } = end else { return Poll::Ready(None) };
+            if let Some(payload) = queue.pop_front() {
+                return Poll::Ready(Some(payload));
+            }
+            if !open[usize::from(UP)] {
+                return Poll::Ready(None);
+            }
+            *waker = Some(context.waker().clone());
+            Poll::Pending
+        })
     }
 
     fn send(&self, connection: ConnectionId, payload: Payload) -> Option<oneshot::Receiver<Payload>> {
@@ -68,7 +110,7 @@ impl Caller {
         let (sender, answer) = oneshot::channel();
         match &mut state.net.connections[connection as usize].end {
             End::Calls(calls) => calls.push_back(sender),
-            End::Stream { .. } => return None,
+            End::Stream { .. } | End::Peer => return None,
         }
         state.request(connection, payload).then_some(answer)
     }

@@ -16,13 +16,15 @@ use super::redis_link::RedisLink;
 use super::resource_link::ResourceLink;
 use super::runtime::SimRuntime;
 use super::world::{HostId, ProcessId, World, lock};
+use super::zk_link::ZkTransport;
+use super::zookeeper::session::SimEnsemble;
 use crate::fault::Member;
 use crate::history::recorder::Record;
 use crate::history::{Life, Op};
 use crate::ids::{ClientId, LockName, NodeId};
 use crate::lock::backend::RedisNode;
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{AcquireOptions, DistributedLock, PausePoint, Redlock, RedlockSettings};
+use crate::lock::{AcquireOptions, DistributedLock, PausePoint, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
 use crate::nemesis::Event;
 use crate::phase::Phase;
 use crate::scenario::{LockConfig, Scenario};
@@ -177,7 +179,15 @@ impl Cast {
                 let nodes = (1..=config.nodes).map(NodeId).map(link).collect();
                 Arc::new(Redlock::new(nodes, settings, Arc::clone(runtime)))
             }
-            LockConfig::Zookeeper(_) => unimplemented!(),
+            LockConfig::Zookeeper(config) => {
+                let servers: Vec<NodeId> = (1..=config.servers).map(NodeId).collect();
+                let callers = servers.iter().map(|server| (*server, caller(*server))).collect();
+                let transport = Arc::new(ZkTransport::new(callers));
+                let ensemble =
+                    SimEnsemble::new(servers, config.session_timeout, transport, Arc::clone(runtime));
+                let settings = ZookeeperSettings { root: "/fencepost/trial".to_owned() };
+                Arc::new(ZookeeperLock::new(Arc::new(ensemble), settings, Arc::clone(runtime)))
+            }
         }
     }
 }

@@ -287,6 +287,6 @@ impl Environment for Faults {
     }
 
     fn leader(&self) -> BoxFuture<'_, Option<NodeId>> {
-        ready(None).boxed()
+        ready(self.cast.world.lock().leader()).boxed()
     }
 }

@@ -1,6 +1,7 @@
 //! What travels over the simulated network.
 
 use super::redis::{Command, Reply};
+use super::zookeeper;
 use crate::history::ItemValue;
 use crate::workload::Access;
 
@@ -11,6 +12,12 @@ pub(super) enum Payload {
     Command(Command),
     /// From a Redis node.
     Reply(Reply),
+    /// To a ZooKeeper server.
+    Request(zookeeper::Request),
+    /// From a ZooKeeper server.
+    Answer(zookeeper::Reply),
+    /// From one ZooKeeper server to another.
+    Peer(Box<zookeeper::PeerMessage>),
     /// To the protected resource.
     Access(Box<Access>),
     /// From the protected resource: the item, or why it refused.

@@ -2,10 +2,11 @@
 //!
 //! [`run_trial`] is the way in. Inside, from the ground up:
 //! - `world`: true time, the queue of what will happen, machines with their `clock`s and timers; `trace` hashes it all.
-//! - `net`: connections as TCP keeps them, over `link`s with latency, loss and cuts. `message`: what travels there.
-//! - `node`: what servers do with it: [`redis`] models, the protected resource.
+//! - `net`: connections as TCP keeps them, over `link`s with latency, loss and cuts; `socket`: their ends. `message`: what
+//!   travels there.
+//! - `node`: what servers do with it: the models of [`redis`] and [`zookeeper`] (driven by `zk_node`), the resource.
 //! - `scheduler`: polls the futures of processes, which freeze and die; `runtime` is what those have for one.
-//! - `call`, `redis_link`, `resource_link`: the lock seam and the resource's, over the net.
+//! - `call`, `redis_link`, `zk_link`, `resource_link`: the lock seam and the resource's, over the net.
 //! - `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
 //!
 //! Rules, on which repeatability rests: ordered maps only, `biased` selects, no ambient clock, randomness, thread or
@@ -24,9 +25,13 @@ mod redis_link;
 mod resource_link;
 mod runtime;
 mod scheduler;
+mod socket;
 mod trace;
 mod trial;
 mod world;
+mod zk_link;
+mod zk_node;
+pub mod zookeeper;
 
 pub use trace::Trace;
 pub use trial::{Outcome, run_told, run_trial};

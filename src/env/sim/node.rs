@@ -10,6 +10,7 @@ use super::net::ConnectionId;
 use super::redis::RedisModel;
 use super::trace::Kind;
 use super::world::{HostId, Power, State};
+use super::zk_node::ZkNode;
 use crate::history::{F, ItemValue, Op, OpType, Process};
 use crate::time::Nanos;
 use crate::workload::resource::Resource;
@@ -24,6 +25,8 @@ pub(super) enum Role {
     Program,
     /// A Redis node.
     Redis(RedisModel),
+    /// A ZooKeeper server.
+    Zookeeper(Box<ZkNode>),
     /// The protected resource.
     Resource(Resource),
 }
@@ -54,6 +57,7 @@ impl Role {
         match self {
             Self::Redis(model) if power == Power::Off => model.power_loss(mono),
             Self::Redis(model) => model.crash(),
+            Self::Zookeeper(node) => node.server.crash(),
             // Its store is a database, which a crash does not harm.
             Self::Resource(_) | Self::Program => {}
         }
@@ -63,7 +67,8 @@ impl Role {
     pub fn restart(&mut self) {
         match self {
             Self::Redis(model) => model.restart(),
-            Self::Resource(_) | Self::Program => {}
+            // It is an input of its own.
+            Self::Zookeeper(_) | Self::Resource(_) | Self::Program => {}
         }
     }
 }
@@ -92,6 +97,7 @@ impl State {
                 self.record(host, op);
                 Payload::Served(answer)
             }
+            (Role::Zookeeper(_), what) => return self.serve_zookeeper(host, connection, what),
             _ => return,
         };
         self.answer(connection, answer);

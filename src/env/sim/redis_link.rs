@@ -18,6 +18,7 @@ use super::world::lock;
 use crate::ids::OwnerToken;
 use crate::lock::backend::{Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
+use crate::time::Nanos;
 
 /// How long a connection may owe an answer before it is given up for a new one, as in the real client.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
@@ -49,10 +50,9 @@ impl RedisLink {
     fn ask<T: Send + 'static>(&self, command: Command, read: fn(&RedisReply) -> Option<T>) -> Reply<T, NodeError> {
         let inner = Arc::clone(&self.inner);
         async move {
-            let connection = inner.connection().await?;
-            let now = inner.caller.now().0 + 1;
+            let (connection, now) = inner.connection().await?;
             // Keeps the oldest: only an answer clears it.
-            let _ = connection.owed_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = connection.owed_since.compare_exchange(0, now.0 + 1, Ordering::Relaxed, Ordering::Relaxed);
             let answer = inner.caller.call(connection.id, Payload::Command(command)).await;
             connection.owed_since.store(0, Ordering::Relaxed);
             match answer {
@@ -68,15 +68,14 @@ impl RedisLink {
 }
 
 impl Inner {
-    /// The connection in use, or a new one. Callers that find none each open one; the last stays.
-    async fn connection(&self) -> Result<Connection, NodeError> {
+    /// The connection in use, or a new one, and the time. Callers that find none each open one; the last stays.
+    async fn connection(&self) -> Result<(Connection, Nanos), NodeError> {
         let current = lock(&self.connection).clone();
         if let Some(connection) = current {
             let owed_since = connection.owed_since.load(Ordering::Relaxed);
-            let given_up = owed_since > 0
-                && self.caller.now().0.saturating_sub(owed_since - 1) > GIVE_UP_AFTER.as_nanos() as u64;
-            if !given_up && self.caller.is_open(connection.id) {
-                return Ok(connection);
+            let patience = if owed_since == 0 { Nanos(u64::MAX) } else { Nanos(owed_since - 1) + GIVE_UP_AFTER };
+            if let Some(now) = self.caller.now_if_open(connection.id).filter(|now| *now <= patience) {
+                return Ok((connection, now));
             }
             self.caller.close(connection.id);
         }
@@ -86,7 +85,7 @@ impl Inner {
         greeted.ok_or_else(|| unreachable("the connection was closed"))?;
         let opened = Connection { id: opening.keep(), owed_since: Arc::default() };
         *lock(&self.connection) = Some(opened.clone());
-        Ok(opened)
+        Ok((opened, self.caller.now()))
     }
 }
 

@@ -20,12 +20,13 @@ use super::runtime::SimRuntime;
 use super::scheduler::Scheduler;
 use super::trace::Trace;
 use super::world::{Host, HostId, Power, World, lock};
+use super::zk_node::ZkNode;
 use crate::env::Environment;
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
 use crate::history::recorder::Record;
 use crate::history::{FORMAT, Header, History, Op};
-use crate::ids::ClientId;
+use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::{SharedRuntime, before};
 use crate::nemesis::{Desk, Nemesis};
 use crate::phase::Phase;
@@ -138,7 +139,11 @@ fn machines(scenario: &Scenario, config: &LockConfig, seed: Seed) -> (Vec<Host>,
                     scenario::Persistence::Always => Persistence::Always,
                 }))
             }
-            (Member::Node(_), LockConfig::Zookeeper(_)) => Role::Program,
+            (Member::Node(id), LockConfig::Zookeeper(config)) => {
+                let first = 1 + parties.clients as HostId;
+                let peers = (1..=config.servers).map(|peer| (NodeId(peer), first + peer as HostId - 1)).collect();
+                Role::Zookeeper(Box::new(ZkNode::new(id, peers, seed)))
+            }
         };
         members.insert(member, hosts.len());
         let inbox = VecDeque::new();
@@ -197,6 +202,7 @@ async fn direct(
 ) -> Result<(), String> {
     let parties = Parties { clients: cast.scenario.workload.clients, nodes: cast.config.nodes() };
     let clients: BTreeSet<ClientId> = (1..=parties.clients).map(ClientId).collect();
+    cast.world.lock().start_nodes();
     clients.iter().for_each(|client| cast.start(*client));
     let mut missing = clients.clone();
     let limit = runtime.now() + READY_LIMIT;

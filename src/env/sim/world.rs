@@ -68,6 +68,8 @@ pub(super) enum Event {
     Arrival(u32),
     /// A sender looks whether its lost segments come through now: connection, direction, round.
     Retransmission(ConnectionId, u8, u32),
+    /// A ZooKeeper server's timer is due: machine, generation.
+    Node(HostId, u32),
     /// A strobing clock moves to its other side: machine, strike.
     Flip(HostId, u32),
 }
@@ -155,11 +157,12 @@ impl World {
         lock(&self.state)
     }
 
-    /// Lets the next thing happen; `false` if there is nothing more to come.
+    /// Lets things happen until somebody can go on because of it; `false` if there is nothing more to come.
     pub fn step(&self) -> bool {
         let mut state = self.lock();
         while let Some(Reverse((time, _, event))) = state.queue.pop() {
-            if state.happen(time, event) {
+            state.happen(time, event);
+            if self.processes.stirred() {
                 return true;
             }
         }
@@ -184,26 +187,25 @@ impl State {
         self.queue.push(Reverse((at, self.sequence, event)));
     }
 
-    /// Lets one event happen; `false` if it has become void meanwhile.
-    fn happen(&mut self, time: u64, event: Event) -> bool {
+    /// Lets one event happen, unless it has become void meanwhile.
+    fn happen(&mut self, time: u64, event: Event) {
         match event {
             Event::Timer(slot, generation) => self.timer_fires(time, slot, generation),
             Event::Arrival(flying) => {
                 self.now = time;
                 self.arrive(flying);
-                true
             }
             Event::Retransmission(connection, direction, round) => self.retransmit(time, connection, direction, round),
+            Event::Node(host, generation) => self.node_timer(time, host, generation),
             Event::Flip(host, id) => {
                 let Some(ClockChange::Strobe { by_ns, period }) = self.strobes.get(&(host, id)).copied() else {
-                    return false;
+                    return;
                 };
                 self.now = time;
                 self.before_clock_change(host);
                 self.hosts[host].clock.flip(id, by_ns);
                 self.trace.event(time, host, Kind::Fault, &("flip", id));
                 self.schedule(time + period.as_nanos() as u64, event);
-                true
             }
         }
     }
@@ -246,10 +248,10 @@ impl State {
         timer.waker.take()
     }
 
-    fn timer_fires(&mut self, time: u64, slot: u32, generation: u32) -> bool {
+    fn timer_fires(&mut self, time: u64, slot: u32, generation: u32) {
         let timer = &self.timers[slot as usize];
         if timer.generation != generation {
-            return false;
+            return;
         }
         let (host, deadline) = (timer.host, timer.deadline);
         let clock = &self.hosts[host].clock;
@@ -257,14 +259,13 @@ impl State {
             // The clock was slowed down meanwhile.
             let at = clock.when(deadline);
             self.schedule(at, Event::Timer(slot, generation));
-            return false;
+            return;
         }
         self.now = time;
         self.trace.event(time, host, Kind::Timer, &deadline);
         if let Some(waker) = self.free_timer(slot) {
             waker.wake();
         }
-        true
     }
 
     /// Makes the clock of a machine go wrong, under the number of a strike.
@@ -300,6 +301,7 @@ impl State {
         for (at, event) in moved {
             self.schedule(at, event);
         }
+        self.arm_node(host);
     }
 
     /// What a machine's monotonic clock shows now.
@@ -319,9 +321,11 @@ impl State {
         let since = self.hosts[host].frozen.take()?;
         self.trace.event(self.now, host, Kind::Fault, &"thaw");
         self.processes.thaw(host);
+        self.thaw_node(host);
         for incoming in std::mem::take(&mut self.hosts[host].inbox) {
             self.serve(host, incoming);
         }
+        self.arm_node(host);
         Some(since)
     }
 
@@ -343,5 +347,6 @@ impl State {
         self.trace.event(self.now, host, Kind::Fault, &"restart");
         self.hosts[host].power = Power::Running;
         self.hosts[host].role.restart();
+        self.start_node(host);
     }
 }

@@ -1,0 +1,175 @@
+//! The ends of connections: opening, sending, closing, and what a kernel does with a segment that has arrived.
+//!
+//! Peers of one ensemble keep a *pipe* for each pair: a connection that is there from the first message on and made anew
+//! after it broke. Deliberately absent: how segments travel; that is [`super::net`].
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use tokio::sync::oneshot;
+
+use super::message::{Payload, Segment};
+use super::net::{Connection, ConnectionId, DOWN, UP};
+use super::node::{Incoming, What};
+use super::world::{HostId, Power, State};
+
+/// What waits at a connection's client end.
+pub(super) enum End {
+    /// Requests whose answers come in order.
+    Calls(VecDeque<oneshot::Sender<Payload>>),
+    /// Somebody who takes what comes.
+    Stream {
+        /// What has come.
+        queue: VecDeque<Payload>,
+        /// Whom to wake.
+        waker: Option<Waker>,
+    },
+    /// A server, as at the other end.
+    Peer,
+}
+
+impl State {
+    /// Begins to open a connection; `opening` is told when it is there, or dropped when it is refused.
+    pub fn connect(
+        &mut self,
+        client: HostId,
+        server: HostId,
+        end: End,
+        opening: oneshot::Sender<()>,
+    ) -> ConnectionId {
+        let connection = self.net.add(client, server, [true, false], end);
+        self.net.connections[connection as usize].opening = Some(opening);
+        self.send(connection, UP, Segment::Syn);
+        connection
+    }
+
+    /// Sends from the client's end; `false` if the connection is closed.
+    pub fn request(&mut self, connection: ConnectionId, payload: Payload) -> bool {
+        let open = self.net.connections[connection as usize].is_open(UP);
+        if open {
+            self.send(connection, UP, Segment::Data(payload));
+        }
+        open
+    }
+
+    /// Sends from the server's end, if it is still open there.
+    pub fn answer(&mut self, connection: ConnectionId, payload: Payload) {
+        if self.net.connections[connection as usize].is_open(DOWN) {
+            self.send(connection, DOWN, Segment::Data(payload));
+        }
+    }
+
+    /// Sends from one server to a peer of its ensemble.
+    pub fn tell_peer(&mut self, from: HostId, to: HostId, payload: Payload) {
+        let way = if from < to { UP } else { DOWN };
+        let (low, high) = (from.min(to), from.max(to));
+        let known = self.net.pipes.get(&(low, high)).copied();
+        let pipe = known.filter(|pipe| self.net.connections[*pipe as usize].is_open(way)).unwrap_or_else(|| {
+            let there = [low, high].map(|host| self.hosts[host].power == Power::Running);
+            let pipe = self.net.add(low, high, there, End::Peer);
+            self.net.pipes.insert((low, high), pipe);
+            pipe
+        });
+        self.send(pipe, way, Segment::Data(payload));
+    }
+
+    /// Closes the end that sends this way: what was sent is still delivered.
+    pub fn close(&mut self, connection: ConnectionId, way: u8) {
+        if self.net.connections[connection as usize].close_end(way) {
+            self.send(connection, way, Segment::Fin);
+        }
+    }
+
+    /// The machine's program has ended: its connections end with it. `told`: its kernel is there to tell the others.
+    pub fn drop_connections(&mut self, host: HostId, told: bool) {
+        for connection in 0..self.net.connections.len() as ConnectionId {
+            for way in [UP, DOWN] {
+                let ending = &mut self.net.connections[connection as usize];
+                if ending.hosts[usize::from(way)] == host && ending.close_end(way) {
+                    // What was in flight is of no use to anybody: a reset overtakes it, a machine that is off is silent.
+                    ending.ways[usize::from(way)].clear();
+                    if told {
+                        self.send(connection, way, Segment::Reset);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A segment has reached the machine at the end of its way.
+    pub(super) fn receive(&mut self, connection: ConnectionId, way: u8, segment: Segment) {
+        let back = 1 - way;
+        let Connection { hosts, end, .. } = &mut self.net.connections[connection as usize];
+        let host = hosts[usize::from(back)];
+        let is_peer = matches!(end, End::Peer);
+        let open = self.net.connections[connection as usize].is_open(back);
+        match segment {
+            Segment::Syn if self.hosts[host].power == Power::Running => {
+                self.net.connections[connection as usize].open[usize::from(DOWN)] = true;
+                self.send(connection, DOWN, Segment::SynAck);
+                self.hand(host, Incoming { connection, what: What::Opened });
+            }
+            Segment::Syn | Segment::SynAck | Segment::Data(_) if !open => {
+                self.send(connection, back, Segment::Reset);
+            }
+            Segment::SynAck => {
+                let opening = &mut self.net.connections[connection as usize].opening;
+                // Whoever has stopped waiting for it closes it by itself.
+                let _ = opening.take().map(|opening| opening.send(()));
+            }
+            Segment::Data(payload) if back == DOWN || is_peer => {
+                self.hand(host, Incoming { connection, what: What::Data(payload) });
+            }
+            Segment::Data(payload) => self.net.connections[connection as usize].deliver(payload),
+            Segment::Fin | Segment::Reset => {
+                let ending = &mut self.net.connections[connection as usize];
+                if ending.close_end(back) {
+                    ending.ways[usize::from(back)].clear();
+                    if back == DOWN || is_peer {
+                        self.hand(host, Incoming { connection, what: What::Closed });
+                    }
+                }
+            }
+            Segment::Syn => {}
+        }
+    }
+}
+
+impl Connection {
+    /// Whether the end that sends this way is open, or opening.
+    pub fn is_open(&self, way: u8) -> bool {
+        self.open[usize::from(way)]
+    }
+
+    /// Closes an end; whether it was open. Whoever waits there is told that nothing more will come.
+    fn close_end(&mut self, way: u8) -> bool {
+        let was_open = std::mem::take(&mut self.open[usize::from(way)]);
+        if way == UP && was_open {
+            self.opening = None;
+            match &mut self.end {
+                End::Calls(calls) => calls.clear(),
+                End::Stream { waker, .. } => {
+                    if let Some(waker) = waker.take() {
+                        waker.wake();
+                    }
+                }
+                End::Peer => {}
+            }
+        }
+        was_open
+    }
+
+    fn deliver(&mut self, payload: Payload) {
+        match &mut self.end {
+            // An answer that nobody waits for any more is read and forgotten.
+            End::Calls(calls) => drop(calls.pop_front().map(|call| call.send(payload))),
+            End::Stream { queue, waker } => {
+                queue.push_back(payload);
+                if let Some(waker) = waker.take() {
+                    waker.wake();
+                }
+            }
+            End::Peer => {}
+        }
+    }
+}
