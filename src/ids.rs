@@ -83,3 +83,30 @@ impl fmt::Display for NodeId {
         write!(f, "n{}", self.0)
     }
 }
+
+/// The hash over every event of a simulated run: the same seed gives the same hash. In files 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct TraceHash(pub u64);
+
+impl fmt::Display for TraceHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl From<TraceHash> for String {
+    fn from(hash: TraceHash) -> Self {
+        hash.to_string()
+    }
+}
+
+impl TryFrom<String> for TraceHash {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        u64::from_str_radix(&text, 16)
+            .map(Self)
+            .map_err(|_| format!("`{text}` is no trace hash: 16 hexadecimal digits"))
+    }
+}

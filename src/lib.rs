@@ -23,6 +23,8 @@
 #[cfg(feature = "harness")]
 pub mod check;
 #[cfg(feature = "harness")]
+pub mod cli;
+#[cfg(feature = "harness")]
 pub mod env;
 #[cfg(feature = "harness")]
 pub mod fault;
@@ -36,6 +38,8 @@ pub mod phase;
 #[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]
+pub mod run;
+#[cfg(feature = "harness")]
 pub mod scenario;
 pub mod seed;
 pub mod time;
@@ -43,3 +47,8 @@ pub mod time;
 pub mod verdict;
 #[cfg(feature = "harness")]
 pub mod workload;
+
+/// The README's examples, compiled with the documentation's.
+#[cfg(all(doctest, feature = "harness"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

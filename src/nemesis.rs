@@ -1,7 +1,12 @@
 //! Times the fault plan: resolves targets when a fault strikes, applies it, records what was seen, undoes it.
 //!
-//! Every strike has an end of its own and is undone when the run is called off. Deliberately absent: how a fault is
-//! done; that is the environment's.
+//! Every strike has an end of its own and is undone when the run is called off. One that would blur what can be seen of
+//! another waits for that one's end. [`strike`] is a strike's own way; deliberately absent: how a fault is done; that is
+//! the environment's.
+
+mod strike;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,19 +14,20 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::SliceRandom;
 use tokio::sync::{mpsc, watch};
 
 use crate::env::Environment;
 use crate::fault::grudge::Parties;
-use crate::fault::{At, Fault, FaultKind, Grudge, Member, Strike, Target};
+use crate::fault::{At, Fault, Member, Strike, Target};
 use crate::history::recorder::Record;
-use crate::history::{F, FaultEvent, Op, OpType, Probe, Process};
+use crate::history::{F, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
 use crate::lock::runtime::SharedRuntime;
 use crate::phase::Phase;
 use crate::seed::{ChaCha8Rng, Seed};
 use crate::time::Nanos;
+use strike::StrikeRun;
 
 /// What the nemesis hears of the clients.
 #[derive(Clone, Debug)]
@@ -37,6 +43,11 @@ pub enum Event {
         /// Under which hold.
         hold: HoldId,
     },
+    /// A client died. What it held and waited for is over.
+    Crashed {
+        /// Which client.
+        client: ClientId,
+    },
     /// A client stands at a pause point until it is let go.
     Reached {
         /// Which client.
@@ -48,12 +59,23 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// What the nemesis should know of an op, if anything.
+    pub fn of(op: &Op) -> Option<Self> {
+        let (Process::Client(_), Some(client)) = (op.process, op.client) else { return None };
+        match (op.f, &op.hold) {
+            (F::Crash, _) => Some(Self::Crashed { client }),
+            (f, Some(hold)) => Some(Self::Op { client, f, kind: op.kind, hold: hold.clone() }),
+            (_, None) => None,
+        }
+    }
+}
+
 /// The nemesis of one trial.
 pub struct Nemesis {
     plan: Vec<Entry>,
     parties: Parties,
     strikes: u32,
-    rng: ChaCha8Rng,
     clients: Clients,
     desk: Desk,
 }
@@ -63,7 +85,10 @@ struct Entry {
     fault: Fault,
     /// `None`: never again.
     due: Option<Nanos>,
-    striking: bool,
+    /// What it does at the moment.
+    striking: Option<Strike>,
+    /// Draws its targets. Each entry has a stream of its own, so that taking one away does not change the others.
+    rng: ChaCha8Rng,
 }
 
 /// What the nemesis works with; strikes run beside each other and share it.
@@ -106,6 +131,11 @@ impl Clients {
         }
     }
 
+    fn crashed(&mut self, client: ClientId) {
+        self.waiting.remove(&client);
+        self.holding.retain(|_, holder| *holder != client);
+    }
+
     fn holder(&self) -> Option<ClientId> {
         self.latest.as_ref().and_then(|hold| self.holding.get(hold)).or_else(|| self.holding.values().next()).copied()
     }
@@ -118,15 +148,19 @@ impl Clients {
 impl Nemesis {
     /// The nemesis that strikes `parties` by the plan `faults`.
     pub fn new(faults: &[Fault], parties: Parties, seed: Seed, desk: Desk) -> Self {
+        let mut twins: BTreeMap<String, u32> = BTreeMap::new();
         let entry = |fault: &Fault| {
             let due = match fault.at {
                 At::Time(after) | At::Every(after) => desk.start + after,
                 At::Phase { every, .. } => desk.start + every.unwrap_or_default(),
             };
-            Entry { fault: *fault, due: Some(due), striking: false }
+            let twin = twins.entry(fault.to_string()).or_default();
+            *twin += 1;
+            let rng = seed.stream(&format!("nemesis/{fault}/{twin}"));
+            Entry { fault: fault.clone(), due: Some(due), striking: None, rng }
         };
         let plan = faults.iter().map(entry).collect();
-        Self { plan, parties, strikes: 0, rng: seed.stream("nemesis"), clients: Clients::default(), desk }
+        Self { plan, parties, strikes: 0, clients: Clients::default(), desk }
     }
 
     /// Runs until the clients have nothing more to say, and every strike is undone.
@@ -134,13 +168,17 @@ impl Nemesis {
         let mut strikes: FuturesUnordered<BoxFuture<'static, usize>> = FuturesUnordered::new();
         let mut listening = true;
         while listening || !strikes.is_empty() {
+            while let Some((index, strike)) = self.timed_strike().await {
+                strikes.push(strike.run(None).map(move |()| index).boxed());
+            }
             let timer = self.next_timer();
             let wait = self.desk.runtime.sleep_until(timer.unwrap_or(Nanos::ZERO));
             tokio::select! {
                 biased;
-                Some(index) = strikes.next(), if !strikes.is_empty() => self.plan[index].striking = false,
+                Some(index) = strikes.next(), if !strikes.is_empty() => self.plan[index].striking = None,
                 event = events.recv(), if listening => match event {
                     Some(Event::Op { client, f, kind, hold }) => self.clients.hear(client, f, kind, hold),
+                    Some(Event::Crashed { client }) => self.clients.crashed(client),
                     Some(Event::Reached { client, number, phase }) => match self.phase_strike(client, phase).await {
                         Some((index, strike)) => strikes.push(strike.run(Some((client, number))).map(move |()| index).boxed()),
                         None => self.desk.environment.go(client, number),
@@ -149,22 +187,20 @@ impl Nemesis {
                 },
                 () = wait, if timer.is_some() => {}
             }
-            while let Some((index, strike)) = self.timed_strike().await {
-                strikes.push(strike.run(None).map(move |()| index).boxed());
-            }
         }
     }
 
     /// When a timed entry is due next; those that wait for a holder are looked at after every event instead.
     fn next_timer(&self) -> Option<Nanos> {
         let now = self.desk.runtime.now();
-        let timed = self.plan.iter().filter(|entry| !entry.striking && !matches!(entry.fault.at, At::Phase { .. }));
+        let timed =
+            self.plan.iter().filter(|entry| entry.striking.is_none() && !matches!(entry.fault.at, At::Phase { .. }));
         timed.filter_map(|entry| entry.due).filter(|due| *due > now).min()
     }
 
     /// Whether an entry may strike now: due, not striking already, and over before the trial ends.
     fn may_strike(&self, entry: &Entry, now: Nanos) -> bool {
-        !entry.striking
+        entry.striking.is_none()
             && !*self.desk.stop.borrow()
             && entry.due.is_some_and(|due| due <= now)
             && now + entry.fault.duration <= self.desk.end
@@ -182,8 +218,11 @@ impl Nemesis {
                 }
                 && self.may_strike(entry, now)
         };
-        let index = self.plan.iter().position(fits)?;
-        Some((index, self.strike(index, vec![Member::Client(client)], Some(phase), now)))
+        let fitting: Vec<usize> = (0..self.plan.len()).filter(|index| fits(&self.plan[*index])).collect();
+        fitting.into_iter().find_map(|index| {
+            let run = self.strike(index, vec![Member::Client(client)], Some(phase), now)?;
+            Some((index, run))
+        })
     }
 
     async fn timed_strike(&mut self) -> Option<(usize, StrikeRun)> {
@@ -191,64 +230,55 @@ impl Nemesis {
         let is_due = |entry: &Entry| !matches!(entry.fault.at, At::Phase { .. }) && self.may_strike(entry, now);
         let due: Vec<usize> = (0..self.plan.len()).filter(|index| is_due(&self.plan[*index])).collect();
         for index in due {
-            let targets = self.resolve(self.plan[index].fault.target).await;
-            if !targets.is_empty() {
-                return Some((index, self.strike(index, targets, None, now)));
+            let targets = self.resolve(index).await;
+            if let Some(run) = self.strike(index, targets, None, now) {
+                return Some((index, run));
             }
         }
         None
     }
 
-    /// The members that a target means now; none if there is no such member at the moment.
-    async fn resolve(&mut self, target: Target) -> Vec<Member> {
-        let mut nodes: Vec<Member> = self.parties.nodes().collect();
+    /// The members that an entry's target means now; none if there is no such member at the moment.
+    async fn resolve(&mut self, index: usize) -> Vec<Member> {
+        let Entry { fault, rng, .. } = &mut self.plan[index];
+        let nodes = self.parties.nodes as usize;
         let majority = self.parties.majority() as usize;
-        let mut draw = |count: usize| {
-            nodes.shuffle(&mut self.rng);
-            nodes.truncate(count);
-            nodes.sort();
-            nodes.clone()
-        };
-        match target {
-            Target::Holder => self.clients.holder().map(Member::Client).into_iter().collect(),
-            Target::Waiter => self.clients.waiter().map(Member::Client).into_iter().collect(),
-            Target::Client(client) => vec![Member::Client(client)],
-            Target::Node(node) => vec![Member::Node(node)],
-            Target::Leader => self.desk.environment.leader().await.map(Member::Node).into_iter().collect(),
-            Target::One => nodes.choose(&mut self.rng).copied().into_iter().collect(),
-            Target::Minority => draw(self.parties.nodes as usize - majority),
-            Target::Majority => draw(majority),
+        let count = match fault.target {
+            Target::Holder => return self.clients.holder().map(Member::Client).into_iter().collect(),
+            Target::Waiter => return self.clients.waiter().map(Member::Client).into_iter().collect(),
+            Target::Client(client) => return vec![Member::Client(client)],
+            Target::Node(node) => return vec![Member::Node(node)],
+            Target::Leader => return self.desk.environment.leader().await.map(Member::Node).into_iter().collect(),
             Target::All => nodes,
+            Target::One => 1,
+            Target::Minority => nodes - majority,
+            Target::Majority => majority,
+        };
+        let mut drawn: Vec<Member> = self.parties.nodes().collect();
+        if count < nodes {
+            drawn.shuffle(rng);
+            drawn.truncate(count);
+            drawn.sort();
         }
+        drawn
     }
 
-    fn strike(&mut self, index: usize, targets: Vec<Member>, phase: Option<Phase>, now: Nanos) -> StrikeRun {
+    /// An entry's strike on `targets`; none if there are none, or if it would blur another strike.
+    fn strike(&mut self, index: usize, targets: Vec<Member>, phase: Option<Phase>, now: Nanos) -> Option<StrikeRun> {
+        let fault = self.plan[index].fault.clone();
+        let strike = strike::resolved(&fault.kind, &targets, self.parties);
+        let blurs = |entry: &Entry| entry.striking.as_ref().is_some_and(|other| strike::blur(other, &strike));
+        if targets.is_empty() || self.plan.iter().any(blurs) {
+            return None;
+        }
         self.strikes += 1;
         let entry = &mut self.plan[index];
-        entry.striking = true;
-        entry.due = match entry.fault.at {
+        entry.striking = Some(strike.clone());
+        entry.due = match fault.at {
             At::Every(every) | At::Phase { every: Some(every), .. } => Some(next_multiple(self.desk.start, every, now)),
             At::Time(_) | At::Phase { every: None, .. } => None,
         };
-        let fault = entry.fault;
-        let (strike, grudge) = match fault.kind {
-            FaultKind::Pause => (Strike::Freeze(targets.clone()), None),
-            FaultKind::Partition { peers, direction } => {
-                let grudge = Grudge::isolate(&targets, &self.parties.peers(peers), direction);
-                (Strike::Cut(grudge.clone()), Some(grudge))
-            }
-        };
-        let event = FaultEvent {
-            id: self.strikes,
-            kind: fault.kind.name().to_owned(),
-            plan: fault.to_string(),
-            targets,
-            phase,
-            requested: fault.duration.as_nanos() as u64,
-            grudge,
-            probes: Vec::new(),
-        };
-        StrikeRun { desk: self.desk.clone(), strike, event, duration: fault.duration }
+        Some(StrikeRun::new(self.desk.clone(), self.strikes, strike, &fault, targets, phase))
     }
 }
 
@@ -256,58 +286,4 @@ impl Nemesis {
 fn next_multiple(start: Nanos, every: Duration, now: Nanos) -> Nanos {
     let every = every.as_nanos().max(1) as u64;
     Nanos(start.0 + ((now - start).as_nanos() as u64 / every + 1) * every)
-}
-
-/// One strike, from before it is applied until after it is undone.
-struct StrikeRun {
-    desk: Desk,
-    strike: Strike,
-    event: FaultEvent,
-    duration: Duration,
-}
-
-impl StrikeRun {
-    /// Strikes, lets the client that waits at a pause point go on, and undoes the strike when its time is up or the run
-    /// is called off.
-    async fn run(self, waiting: Option<(ClientId, u64)>) {
-        let Desk { environment, runtime, .. } = &self.desk;
-        self.note(OpType::Invoke, F::Fault, Vec::new(), None);
-        let applied = environment.apply(self.event.id, &self.strike, self.duration).await;
-        let until = runtime.now() + self.duration;
-        let struck = applied.is_ok();
-        self.complete(F::Fault, applied);
-        // Frozen or cut off exactly at this step: the go-ahead comes after the fault.
-        if let Some((client, number)) = waiting {
-            environment.go(client, number);
-        }
-        if !struck {
-            return;
-        }
-        let mut stop = self.desk.stop.clone();
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => {}
-            () = runtime.sleep_until(until) => {}
-        }
-        self.note(OpType::Invoke, F::Heal, Vec::new(), None);
-        let healed = environment.heal(self.event.id).await;
-        self.complete(F::Heal, healed);
-    }
-
-    fn complete(&self, f: F, outcome: Result<Vec<Probe>, crate::env::FaultError>) {
-        match outcome {
-            Ok(probes) if probes.iter().all(Probe::passed) => self.note(OpType::Ok, f, probes, None),
-            Ok(probes) => self.note(OpType::Info, f, probes, Some("a probe saw something else".to_owned())),
-            // A strike that failed left nothing behind; a failed heal is in doubt.
-            Err(error) if f == F::Fault => self.note(OpType::Fail, f, Vec::new(), Some(error.to_string())),
-            Err(error) => self.note(OpType::Info, f, Vec::new(), Some(error.to_string())),
-        }
-    }
-
-    fn note(&self, kind: OpType, f: F, probes: Vec<Probe>, error: Option<String>) {
-        let mut op = Op::new(self.desk.runtime.now(), Process::Nemesis, kind, f);
-        op.fault = Some(FaultEvent { probes, ..self.event.clone() });
-        op.error = error;
-        self.desk.record.record(op);
-    }
 }

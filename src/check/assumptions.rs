@@ -25,6 +25,7 @@ pub(super) fn check(history: &History) -> CheckResult {
         attempts: BTreeMap::new(),
         strikes: BTreeMap::new(),
         versions: BTreeMap::new(),
+        deaths: BTreeMap::new(),
     };
     let mut last = Nanos::ZERO;
     for (place, op) in history.ops.iter().enumerate() {
@@ -61,6 +62,8 @@ struct Examiner<'a> {
     attempts: BTreeMap<&'a HoldId, Attempt<'a>>,
     strikes: BTreeMap<u32, Strike>,
     versions: BTreeMap<u32, (u64, u64)>,
+    /// For each client that died, the op that tells of the last time.
+    deaths: BTreeMap<ClientId, u64>,
 }
 
 struct ClientProcess<'a> {
@@ -95,6 +98,9 @@ impl<'a> Examiner<'a> {
     }
 
     fn client_op(&mut self, number: u32, op: &'a Op) {
+        if let (F::Crash, Some(client)) = (op.f, op.client) {
+            return self.crash(number, client, op);
+        }
         let (Some(client), Some(hold)) = (op.client, &op.hold) else {
             return self.mistake(op, &[], "lacks its client or its hold");
         };
@@ -127,9 +133,26 @@ impl<'a> Examiner<'a> {
                     Some(_) => {}
                 }
             }
-            F::Fault | F::Heal | F::Stall => return self.mistake(op, &[], "is not what a client does"),
+            F::Fault | F::Heal | F::Stall | F::Crash => return self.mistake(op, &[], "is not what a client does"),
         }
         self.attempt(op, client, hold);
+    }
+
+    /// A client's death: it closes what its process had open, and the process never acts again.
+    fn crash(&mut self, number: u32, client: ClientId, op: &'a Op) {
+        if op.kind != OpType::Info {
+            return self.mistake(op, &[], "is a signal, which is always `info`");
+        }
+        let process = self.processes.entry(number).or_insert(ClientProcess { client, open: None, retired: None });
+        let (other, retired) = (process.client, process.retired.replace(op.index));
+        process.open = None;
+        self.deaths.insert(client, op.index);
+        if other != client {
+            self.mistake(op, &[], &format!("is {client}'s; this process belongs to {other}"));
+        }
+        if let Some(index) = retired {
+            self.mistake(op, &[index], "comes after an `info` op, with which its process retired");
+        }
     }
 
     /// The place of a client's op in the life of its attempt.
@@ -154,6 +177,13 @@ impl<'a> Examiner<'a> {
         let first = attempt.index;
         if attempt.client != client || op.lock.as_ref().is_some_and(|lock| lock != attempt.lock) {
             return self.mistake(op, &[first], &format!("names another client or lock than {hold} began with"));
+        }
+        if let Some(death) = self.deaths.get(&client).copied().filter(|death| *death > first) {
+            return self.mistake(
+                op,
+                &[first, death],
+                &format!("belongs to {hold}, which ended with its client's death"),
+            );
         }
         match op.f {
             F::Acquire => attempt.granted |= op.kind == OpType::Ok,

@@ -10,6 +10,7 @@ use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
 use crate::fault::Member;
 use crate::history::{F, Hold, OpType, Process};
 use crate::ids::{ClientId, LockName};
+use crate::phase::Phase;
 use crate::time::Nanos;
 
 const GUARANTEE: &str = "The run exercised what it is about: two clients competed for a lock, and every fault that counts was seen to \
@@ -32,13 +33,14 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let verified = facts.strikes.iter().filter(|strike| strike.is_verified());
     let struck = verified.map(|strike| strike.event.plan.as_str()).collect::<BTreeSet<_>>().len();
     let under_fault = holds_under_fault(facts);
+    let attempts_struck = facts.strikes.iter().filter(|strike| strikes_an_attempt(strike)).count();
     let past_validity = facts.holds.iter().filter(|hold| hold.outlived_validity()).count();
     let lost_signals = facts.history.ops.iter().filter(|op| op.f == F::Lost).count();
     let refused = facts.served.iter().filter(|(op, _)| op.kind == OpType::Fail).count();
     let faulty = planned > 0 || !facts.strikes.is_empty();
 
     let told = format!(
-        "{} to {}, {}; {}; {}; {}, {}, {}.",
+        "{} to {}, {}; {}; {}, {}; {}, {}, {}.",
         counted(grants, "grant", "grants"),
         counted(clients, "client", "clients"),
         counted(contended, "acquire while the lock was held", "acquires while the lock was held"),
@@ -52,6 +54,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
             "no fault planned".to_owned()
         },
         counted(under_fault, "hold under a fault", "holds under a fault"),
+        counted(attempts_struck, "attempt struck at a step of its own", "attempts struck at a step of their own"),
         counted(past_validity, "hold outlived its validity", "holds outlived their validity"),
         counted(lost_signals, "lost signal", "lost signals"),
         counted(refused, "access refused", "accesses refused"),
@@ -61,7 +64,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         (grants > 0 && clients < 2, "only one client was ever granted the lock"),
         (contended == 0, "no acquire met a held lock"),
         (faulty && applied == 0, "no fault was seen to take effect"),
-        (faulty && under_fault == 0, "no hold was under a fault"),
+        (faulty && under_fault + attempts_struck == 0, "no hold and no attempt was under a fault"),
     ];
     let missing: Vec<&str> = missing.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
     let (verdict, summary) = if listing.total() > 0 {
@@ -83,6 +86,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         ("faults-failed", failed as f64),
         ("faults-healed", healed as f64),
         ("holds-under-fault", under_fault as f64),
+        ("attempts-struck", attempts_struck as f64),
         ("holds-past-validity", past_validity as f64),
         ("lost-signals", lost_signals as f64),
         ("refused-accesses", refused as f64),
@@ -127,17 +131,20 @@ fn defects(facts: &Facts<'_>, strike: &Strike<'_>, listing: &mut Listing) {
 /// How many acquires were invoked while the lock was held.
 fn contended_acquires(facts: &Facts<'_>) -> usize {
     let mut open: BTreeMap<&LockName, usize> = BTreeMap::new();
-    let mut ends: BTreeMap<u64, &LockName> = BTreeMap::new();
+    // A client's death may end several holds at once.
+    let mut ends: BTreeMap<u64, Vec<&LockName>> = BTreeMap::new();
     let mut grants = facts.holds.iter().peekable();
     let mut contended = 0;
     for op in facts.history.ops.iter().filter(|op| matches!(op.process, Process::Client(_))) {
         if let Some(hold) = grants.next_if(|hold| hold.granted == op.index) {
             *open.entry(&hold.lock).or_default() += 1;
             if let Some((end, _)) = hold.ended {
-                ends.insert(end, &hold.lock);
+                ends.entry(end).or_default().push(&hold.lock);
             }
-        } else if let Some(lock) = ends.remove(&op.index) {
-            *open.entry(lock).or_default() -= 1;
+        } else if let Some(locks) = ends.remove(&op.index) {
+            for lock in locks {
+                *open.entry(lock).or_default() -= 1;
+            }
         } else if (op.f, op.kind) == (F::Acquire, OpType::Invoke) {
             contended += usize::from(op.lock.as_ref().and_then(|lock| open.get(lock)).is_some_and(|open| *open > 0));
         }
@@ -168,6 +175,11 @@ fn holds_under_fault(facts: &Facts<'_>) -> usize {
         spans.get(next).is_some_and(|(from, _)| *from < hold.to)
     };
     facts.holds.iter().filter(|hold| meets(hold, Some(hold.client)) || meets(hold, None)).count()
+}
+
+/// Whether a strike was seen to hit a client at a step of its attempt, before there was a hold to be under a fault.
+fn strikes_an_attempt(strike: &Strike<'_>) -> bool {
+    strike.is_verified() && matches!(strike.event.phase, Some(Phase::Acquiring | Phase::VotesIn))
 }
 
 /// The same instants as disjoint spans, in order.

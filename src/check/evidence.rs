@@ -124,7 +124,12 @@ impl<'a> Facts<'a> {
             };
             let what = match strike.event.kind.as_str() {
                 "pause" => "paused".to_owned(),
+                "kill" | "restart" => "down".to_owned(),
+                "power-loss" => "without power".to_owned(),
                 "partition" => "cut off".to_owned(),
+                "delay" => "reached late".to_owned(),
+                "loss" => "losing packets".to_owned(),
+                "clock-jump" | "clock-drift" | "clock-strobe" => "on a wrong clock".to_owned(),
                 other => format!("under `{other}`"),
             };
             let indirect = !struck.iter().any(|member| matches!(member, Member::Client(_)));

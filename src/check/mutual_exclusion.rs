@@ -177,6 +177,7 @@ fn until(hold: &Hold) -> String {
     match hold.ended {
         Some((_, Ending::Released)) => format!("to {}", seconds(hold.to)),
         Some((_, Ending::Lost)) => format!("to {}, when it was told that it had lost it", seconds(hold.to)),
+        Some((_, Ending::Crashed)) => format!("to {}, when it died", seconds(hold.to)),
         None => format!("to the end of the history at {}", seconds(hold.to)),
     }
 }

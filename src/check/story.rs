@@ -101,8 +101,8 @@ impl Story {
                 targets: vec![Member::Client(ClientId(client))],
                 phase: None,
                 requested: 1_000_000_000,
-                grudge: None,
                 probes: if kind == OpType::Ok { vec![probe] } else { Vec::new() },
+                ..FaultEvent::default()
             });
         }
     }

@@ -1,4 +1,4 @@
-//! Partitions as set arithmetic: who drops whose packets.
+//! Links as set arithmetic: who drops whose packets, or gets them late, or only some of them.
 //!
 //! A [`Grudge`] (Jepsen's word) maps each member to the peers it is cut off from. Pure: no addresses, no rules.
 
@@ -7,10 +7,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Member, Peers};
+use super::{Member, PeerGroup, Peers};
 use crate::ids::{ClientId, NodeId};
 
-/// Which packets of a link are dropped, as the holder of the grudge sees them.
+/// Which packets of a link are dropped (or late, or lost), as the holder of the grudge sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "harness", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -76,12 +76,13 @@ impl Parties {
     }
 
     /// The members that `peers` names.
-    pub fn peers(self, peers: Peers) -> Vec<Member> {
+    pub fn peers(self, peers: &Peers) -> Vec<Member> {
         match peers {
-            Peers::Nodes => self.nodes().collect(),
-            Peers::Clients => self.clients().collect(),
-            Peers::Resource => vec![Member::Resource],
-            Peers::All => self.clients().chain(self.nodes()).chain([Member::Resource]).collect(),
+            Peers::Group(PeerGroup::Nodes) => self.nodes().collect(),
+            Peers::Group(PeerGroup::Clients) => self.clients().collect(),
+            Peers::Group(PeerGroup::Resource) => vec![Member::Resource],
+            Peers::Group(PeerGroup::All) => self.clients().chain(self.nodes()).chain([Member::Resource]).collect(),
+            Peers::Members(members) => members.clone(),
         }
     }
 
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn a_holder_is_cut_off_from_every_node() {
         let holder = Member::Client(ClientId(2));
-        let grudge = Grudge::isolate(&[holder], &TRIAL.peers(Peers::Nodes), Direction::Both);
+        let grudge = Grudge::isolate(&[holder], &TRIAL.peers(&PeerGroup::Nodes.into()), Direction::Both);
         assert_eq!(grudge.cuts[&holder], TRIAL.nodes().collect::<Vec<_>>());
         assert_eq!(grudge.cuts.len(), 1);
     }
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn an_isolated_set_keeps_together() {
         let minority: Vec<Member> = TRIAL.nodes().take(2).collect();
-        let grudge = Grudge::isolate(&minority, &TRIAL.peers(Peers::All), Direction::In);
+        let grudge = Grudge::isolate(&minority, &TRIAL.peers(&PeerGroup::All.into()), Direction::In);
         for member in &minority {
             let cut_off = &grudge.cuts[member];
             assert!(minority.iter().all(|other| !cut_off.contains(other)));
@@ -133,7 +134,16 @@ mod tests {
     #[test]
     fn nobody_is_cut_off_from_itself() {
         let all: Vec<Member> = TRIAL.nodes().collect();
-        assert!(Grudge::isolate(&all, &TRIAL.peers(Peers::Nodes), Direction::Both).is_empty());
+        assert!(Grudge::isolate(&all, &TRIAL.peers(&PeerGroup::Nodes.into()), Direction::Both).is_empty());
+    }
+
+    #[test]
+    fn each_client_can_have_nodes_of_its_own_cut_off() {
+        let pair = |first, second| Peers::Members(vec![Member::Node(NodeId(first)), Member::Node(NodeId(second))]);
+        let cut = |client, peers: &Peers| {
+            Grudge::isolate(&[Member::Client(ClientId(client))], &TRIAL.peers(peers), Direction::Both).cuts
+        };
+        assert_ne!(cut(1, &pair(1, 2)).into_values().next(), cut(2, &pair(2, 3)).into_values().next());
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! A fault as a *value*: what is done, to whom, when, for how long.
 //!
 //! Nothing here touches a clock, a network or a container: the nemesis times these values, and an environment applies
-//! and undoes them. [`grudge`] holds the set arithmetic of partitions.
+//! and undoes them. [`grudge`] holds the set arithmetic of links, [`clock`] what can be done to a clock, [`target`] whom
+//! a fault is aimed at.
 
+pub mod clock;
 pub mod grudge;
+pub mod target;
 
 use std::fmt;
 use std::time::Duration;
@@ -12,88 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
+pub use clock::ClockChange;
 pub use grudge::{Direction, Grudge};
-
-/// Whom a fault is aimed at, as a scenario file says it; resolved when the fault strikes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Target {
-    /// The client that holds the lock.
-    Holder,
-    /// A client that waits for the lock.
-    Waiter,
-    /// One client by number.
-    Client(ClientId),
-    /// One lock server by number.
-    Node(NodeId),
-    /// The leader of the ZooKeeper ensemble.
-    Leader,
-    /// One lock server, drawn from the seed.
-    One,
-    /// The largest minority of the lock servers, drawn from the seed.
-    Minority,
-    /// The smallest majority of the lock servers, drawn from the seed.
-    Majority,
-    /// All lock servers.
-    All,
-}
-
-impl Target {
-    /// What a scenario file may say.
-    pub const FORMS: &'static str = "holder, waiter, client:N, node:N, leader, one, minority, majority, all";
-
-    /// Whether the target is a client, not a lock server.
-    pub fn is_client(self) -> bool {
-        matches!(self, Self::Holder | Self::Waiter | Self::Client(_))
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Holder => f.pad("holder"),
-            Self::Waiter => f.pad("waiter"),
-            Self::Client(client) => write!(f, "client:{}", client.0),
-            Self::Node(node) => write!(f, "node:{}", node.0),
-            Self::Leader => f.pad("leader"),
-            Self::One => f.pad("one"),
-            Self::Minority => f.pad("minority"),
-            Self::Majority => f.pad("majority"),
-            Self::All => f.pad("all"),
-        }
-    }
-}
-
-/// A text that names no target.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a target; valid targets: {forms}", forms = Target::FORMS)]
-pub struct TargetError(String);
-
-impl std::str::FromStr for Target {
-    type Err = TargetError;
-
-    fn from_str(text: &str) -> Result<Self, TargetError> {
-        let number = |digits: &str| digits.parse::<u32>().ok().filter(|n| *n > 0);
-        Ok(match text.split_once(':') {
-            None => match text {
-                "holder" => Self::Holder,
-                "waiter" => Self::Waiter,
-                "leader" => Self::Leader,
-                "one" => Self::One,
-                "minority" => Self::Minority,
-                "majority" => Self::Majority,
-                "all" => Self::All,
-                _ => return Err(TargetError(text.to_owned())),
-            },
-            Some(("client", digits)) => {
-                number(digits).map(|n| Self::Client(ClientId(n))).ok_or_else(|| TargetError(text.to_owned()))?
-            }
-            Some(("node", digits)) => {
-                number(digits).map(|n| Self::Node(NodeId(n))).ok_or_else(|| TargetError(text.to_owned()))?
-            }
-            Some(_) => return Err(TargetError(text.to_owned())),
-        })
-    }
-}
+pub use target::{Target, TargetError};
 
 /// When a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,11 +47,11 @@ impl fmt::Display for At {
     }
 }
 
-/// Whom the target of a partition is cut off from.
+/// Everybody of one sort, as the other end of the links that a fault touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "harness", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum Peers {
+pub enum PeerGroup {
     /// The lock servers.
     Nodes,
     /// The clients.
@@ -138,7 +62,7 @@ pub enum Peers {
     All,
 }
 
-impl fmt::Display for Peers {
+impl fmt::Display for PeerGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Nodes => "nodes",
@@ -149,11 +73,47 @@ impl fmt::Display for Peers {
     }
 }
 
-/// What is done to the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The other end of the links that a fault touches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// Everybody of one sort.
+    Group(PeerGroup),
+    /// These members, named one by one: each client can thus be cut off from nodes of its own.
+    Members(Vec<Member>),
+}
+
+impl From<PeerGroup> for Peers {
+    fn from(group: PeerGroup) -> Self {
+        Self::Group(group)
+    }
+}
+
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(group) => group.fmt(f),
+            Self::Members(members) => {
+                let names: Vec<String> = members.iter().map(ToString::to_string).collect();
+                f.pad(&names.join(", "))
+            }
+        }
+    }
+}
+
+/// How long a `restart` keeps a server down where the scenario does not say: what a supervisor takes to start it again.
+pub const RESTART_DOWNTIME: Duration = Duration::from_millis(100);
+
+/// What is done to the target. Each lasts for the fault's duration and is then undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// The process stops at once and goes on later, none the wiser.
     Pause,
+    /// The process dies at once and is started again later. What its kernel was to write survives.
+    Kill,
+    /// The same as a kill, but meant to be short: the server is back before anybody's patience ends.
+    Restart,
+    /// The machine dies at once, and with it all that was not yet on its disk; started again later.
+    PowerLoss,
     /// Packets between the target and its peers are dropped.
     Partition {
         /// Whom the target is cut off from.
@@ -161,6 +121,26 @@ pub enum FaultKind {
         /// Which way packets are dropped, as the target sees it.
         direction: Direction,
     },
+    /// Packets between the target and its peers arrive late.
+    Delay {
+        /// On the links to whom.
+        peers: Peers,
+        /// Which way packets are late, as the target sees it.
+        direction: Direction,
+        /// How much later than usual each packet is, from the least to the most.
+        extra: (Duration, Duration),
+    },
+    /// Some of the packets between the target and its peers are lost, each by a draw of its own.
+    Loss {
+        /// On the links to whom.
+        peers: Peers,
+        /// Which way packets are lost, as the target sees it.
+        direction: Direction,
+        /// How many of a thousand packets are lost.
+        permille: u32,
+    },
+    /// The target's clock goes wrong, and is set right in the end.
+    Clock(ClockChange),
 }
 
 impl FaultKind {
@@ -168,13 +148,21 @@ impl FaultKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Pause => "pause",
+            Self::Kill => "kill",
+            Self::Restart => "restart",
+            Self::PowerLoss => "power-loss",
             Self::Partition { .. } => "partition",
+            Self::Delay { .. } => "delay",
+            Self::Loss { .. } => "loss",
+            Self::Clock(ClockChange::Jump { .. }) => "clock-jump",
+            Self::Clock(ClockChange::Drift { .. }) => "clock-drift",
+            Self::Clock(ClockChange::Strobe { .. }) => "clock-strobe",
         }
     }
 }
 
 /// One entry of a scenario's fault plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// What is done.
     pub kind: FaultKind,
@@ -187,11 +175,22 @@ pub struct Fault {
 }
 
 impl fmt::Display for Fault {
-    /// `pause holder at before-write, for 2.5s`.
+    /// `pause holder at before-write, for 2.5s`; `delay holder to resource by 1s..2s at 5s, for 3s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind.name(), self.target)?;
-        if let FaultKind::Partition { peers, direction } = self.kind {
-            write!(f, " {direction} {peers}")?;
+        match &self.kind {
+            FaultKind::Pause | FaultKind::Kill | FaultKind::Restart | FaultKind::PowerLoss => {}
+            FaultKind::Partition { peers, direction } => write!(f, " {direction} {peers}")?,
+            FaultKind::Delay { peers, direction, extra: (least, most) } if least == most => {
+                write!(f, " {direction} {peers} by {least:?}")?;
+            }
+            FaultKind::Delay { peers, direction, extra: (least, most) } => {
+                write!(f, " {direction} {peers} by {least:?}..{most:?}")?;
+            }
+            FaultKind::Loss { peers, direction, permille } => {
+                write!(f, " {direction} {peers} of {}%", f64::from(*permille) / 10.0)?;
+            }
+            FaultKind::Clock(change) => write!(f, " {change}")?,
         }
         write!(f, " {}, for {:?}", self.at, self.duration)
     }
@@ -245,22 +244,41 @@ impl TryFrom<String> for Member {
 /// A fault whose target is resolved: what an environment applies and undoes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Strike {
-    /// Freeze these members.
+    /// Freeze these members; undone by letting them go on.
     Freeze(Vec<Member>),
     /// Drop packets between members.
     Cut(Grudge),
+    /// Kill the processes of these members; undone by starting them again. A client that was killed has lost all it
+    /// knew, and begins anew.
+    Kill(Vec<Member>),
+    /// Cut these members' power: as [`Strike::Kill`], and what was not yet on their disks is gone.
+    PowerLoss(Vec<Member>),
+    /// Deliver packets late.
+    Delay {
+        /// On these links.
+        links: Grudge,
+        /// How much later than usual each packet is, from the least to the most.
+        extra: (Duration, Duration),
+    },
+    /// Lose some packets.
+    Loss {
+        /// On these links.
+        links: Grudge,
+        /// How many of a thousand packets are lost.
+        permille: u32,
+    },
+    /// Make the clocks of these members go wrong; undone by setting them right.
+    Clock {
+        /// Whose clocks.
+        members: Vec<Member>,
+        /// What is done to each.
+        change: ClockChange,
+    },
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets_read_back_as_they_print() {
-        for text in ["holder", "waiter", "client:3", "node:1", "leader", "one", "minority", "majority", "all"] {
-            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
-        }
-    }
 
     #[test]
     fn members_read_back_from_files_as_they_print() {
@@ -276,21 +294,42 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_target_lists_the_right_ones() {
-        for text in ["owner", "client:0", "client:x", "node:", "server:1", ""] {
-            let error = text.parse::<Target>().unwrap_err().to_string();
-            assert!(error.contains("holder, waiter, client:N"), "{error}");
-        }
-    }
-
-    #[test]
     fn a_fault_reads_as_a_sentence() {
-        let fault = Fault {
-            kind: FaultKind::Partition { peers: Peers::Nodes, direction: Direction::Both },
-            target: Target::Holder,
-            at: At::Phase { phase: Phase::Acquired, every: None },
-            duration: Duration::from_secs(3),
-        };
-        assert_eq!(fault.to_string(), "partition holder to and from nodes at acquired, for 3s");
+        let seconds = Duration::from_secs;
+        let both = Direction::Both;
+        let nodes = || Peers::from(PeerGroup::Nodes);
+        let pair = Peers::Members(vec![Member::Node(NodeId(4)), Member::Node(NodeId(5))]);
+        for (kind, told) in [
+            (FaultKind::Pause, "pause holder"),
+            (FaultKind::PowerLoss, "power-loss holder"),
+            (FaultKind::Partition { peers: nodes(), direction: both }, "partition holder to and from nodes"),
+            (FaultKind::Partition { peers: pair, direction: Direction::In }, "partition holder from n4, n5"),
+            (
+                FaultKind::Delay { peers: nodes(), direction: both, extra: (seconds(1), seconds(2)) },
+                "delay holder to and from nodes by 1s..2s",
+            ),
+            (
+                FaultKind::Delay { peers: nodes(), direction: Direction::Out, extra: (seconds(1), seconds(1)) },
+                "delay holder to nodes by 1s",
+            ),
+            (
+                FaultKind::Loss { peers: nodes(), direction: both, permille: 25 },
+                "loss holder to and from nodes of 2.5%",
+            ),
+            (FaultKind::Clock(ClockChange::Jump { by_ns: -2_000_000_000 }), "clock-jump holder by -2s"),
+            (FaultKind::Clock(ClockChange::Drift { ppm: 50_000 }), "clock-drift holder by +50000ppm"),
+            (
+                FaultKind::Clock(ClockChange::Strobe { by_ns: 1_000_000, period: seconds(1) }),
+                "clock-strobe holder by +1ms every 1s",
+            ),
+        ] {
+            let fault = Fault {
+                kind,
+                target: Target::Holder,
+                at: At::Phase { phase: Phase::Acquired, every: None },
+                duration: seconds(3),
+            };
+            assert_eq!(fault.to_string(), format!("{told} at acquired, for 3s"));
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! A history file: JSON lines, a versioned header first, then one op a line.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use super::{FORMAT, Header, History, Op};
 
@@ -74,11 +76,32 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
     Ok(History::new(header, ops))
 }
 
+/// Writes a whole history in one step: a reader sees the old file or the new one, never a part.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(path: &Path, history: &History) -> io::Result<()> {
+    let partial = path.with_extension("jsonl.partial");
+    let mut writer = BufWriter::new(File::create(&partial)?);
+    write_line(&mut writer, &history.header)?;
+    for op in &history.ops {
+        write_line(&mut writer, op)?;
+    }
+    writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    fs::rename(&partial, path)
+}
+
+/// Writes one line in one write, so that a kill tears at most the last one.
+pub(super) fn write_line(writer: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    writer.write_all(&line)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::history::recorder::tests::{header, op};
-    use std::io::Write;
 
     fn file(lines: &str) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();

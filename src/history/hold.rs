@@ -13,9 +13,12 @@ pub enum Ending {
     Released,
     /// The lock told the client that it is over.
     Lost,
+    /// The client died: nobody is left to believe in it.
+    Crashed,
 }
 
-/// From the completion of an acquire to the invocation of its release or the lost signal, whichever is first.
+/// From the completion of an acquire to the invocation of its release, the lost signal or the client's death, whichever
+/// is first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     /// The attempt that became this hold.
@@ -55,11 +58,26 @@ pub(super) fn holds(ops: &[Op]) -> Vec<Hold> {
     let end_of_history = ops.last().map_or(Nanos::ZERO, |op| op.time);
     let mut holds: Vec<Hold> = Vec::new();
     let mut position: BTreeMap<&HoldId, usize> = BTreeMap::new();
+    // What ends with its client, should it die.
+    let mut open: BTreeMap<ClientId, Vec<usize>> = BTreeMap::new();
     for op in ops.iter().filter(|op| matches!(op.process, Process::Client(_))) {
+        if let (F::Crash, Some(client)) = (op.f, op.client) {
+            for at in open.remove(&client).unwrap_or_default() {
+                let hold = &mut holds[at];
+                if hold.ended.is_none() {
+                    hold.ended = Some((op.index, Ending::Crashed));
+                    hold.to = op.time;
+                }
+            }
+            continue;
+        }
         let (Some(id), Some(lock), Some(client)) = (&op.hold, &op.lock, op.client) else { continue };
         let ending = match (op.f, op.kind) {
             (F::Acquire, OpType::Ok) => {
                 position.insert(id, holds.len());
+                let open = open.entry(client).or_default();
+                open.retain(|at| holds[*at].ended.is_none());
+                open.push(holds.len());
                 holds.push(Hold {
                     id: id.clone(),
                     client,

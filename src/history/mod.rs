@@ -1,10 +1,11 @@
 //! The record of a run: a totally ordered list of what concurrent parties did.
 //!
 //! [`op`] is one element, [`recorder`] the single writer, [`file`] reads a stored history, [`hold`] gathers the ops
-//! of one hold. Deliberately absent: any judgement; that is `check`'s.
+//! of one hold, [`life`] numbers the processes of a client that dies. Deliberately absent: any judgement; that is `check`'s.
 
 pub mod file;
 pub mod hold;
+pub mod life;
 pub mod op;
 pub mod recorder;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::seed::Seed;
 use crate::time::Nanos;
 pub use hold::{Ending, Hold};
+pub use life::Life;
 pub use op::{F, FaultEvent, ItemValue, Op, OpType, Probe, Process};
 pub use recorder::Recorder;
 

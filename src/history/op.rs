@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::fault::{Grudge, Member};
+use crate::fault::{ClockChange, Grudge, Member};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::phase::Phase;
 use crate::time::Nanos;
@@ -43,6 +43,9 @@ pub enum F {
     Heal,
     /// A signal (always `ok`, without invocation): a client's own monitor saw that it had not run since `since`.
     Stall,
+    /// A signal (always `info`, without invocation), recorded by the environment: the client died. What its process had
+    /// open may still take effect, its holds are over, and the process never acts again.
+    Crash,
 }
 
 impl fmt::Display for F {
@@ -56,6 +59,7 @@ impl fmt::Display for F {
             Self::Fault => "fault",
             Self::Heal => "heal",
             Self::Stall => "stall",
+            Self::Crash => "crash",
         })
     }
 }
@@ -164,7 +168,7 @@ impl Probe {
 }
 
 /// What the nemesis did: the payload of `fault` and `heal` ops.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct FaultEvent {
     /// Numbers the strikes of a run from 1; a strike's `fault` and `heal` ops share it.
@@ -180,9 +184,18 @@ pub struct FaultEvent {
     pub phase: Option<Phase>,
     /// How long it was to last, in nanoseconds.
     pub requested: u64,
-    /// For a partition: who drops whose packets.
+    /// For a partition, a delay, a loss: on which links.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grudge: Option<Grudge>,
+    /// For a delay: how much later than usual packets are, from the least to the most, in nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_by: Option<(u64, u64)>,
+    /// For a loss: how many of a thousand packets are lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_permille: Option<u32>,
+    /// For a fault of clocks: what is done to each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockChange>,
     /// What was seen of it on completion (`ok`: every probe passed).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
@@ -255,7 +268,7 @@ impl Op {
 
     /// Whether it is an event of its own, without invocation.
     pub fn is_signal(&self) -> bool {
-        matches!(self.f, F::Lost | F::Stall) || self.process == Process::Resource
+        matches!(self.f, F::Lost | F::Stall | F::Crash) || self.process == Process::Resource
     }
 
     /// Moves all instants from a clock's own origin to `start`, the start of the run.

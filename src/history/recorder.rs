@@ -1,10 +1,11 @@
 //! The single writer of a history: gives each op its index, writes it as it happens.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::file::{self, write_line};
 use super::{Header, History, Op};
 use crate::time::Nanos;
 
@@ -57,14 +58,7 @@ impl Recorder {
             return Err(failure);
         }
         let history = History::new(state.header, state.ops);
-        let sorted = self.path.with_extension("jsonl.sorted");
-        let mut writer = BufWriter::new(File::create(&sorted)?);
-        write_line(&mut writer, &history.header)?;
-        for op in &history.ops {
-            write_line(&mut writer, op)?;
-        }
-        writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&sorted, &self.path)?;
+        file::write(&self.path, &history)?;
         Ok(history)
     }
 
@@ -85,17 +79,10 @@ impl Record for Recorder {
     }
 }
 
-fn write_line(writer: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
-    // One write per line, so that a kill tears at most the last one.
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    writer.write_all(&line)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::history::{F, OpType, Process, file};
+    use crate::history::{F, OpType, Process};
     use crate::seed::Seed;
 
     pub fn header() -> Header {

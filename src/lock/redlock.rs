@@ -159,8 +159,13 @@ struct Election {
 }
 
 impl Election {
+    /// Whether waiting on would change nothing: won, or no majority of answers to be had, or lost by the answers of a
+    /// majority. Fewer answers than that could not tell a lock that is held from nodes that are down.
     fn is_decided(&self, nodes: usize) -> bool {
-        self.votes >= self.needed || self.conflicts + self.failures.len() > nodes - self.needed
+        let spare = nodes - self.needed;
+        let answers = self.votes + self.conflicts;
+        let failures = self.failures.len();
+        self.votes >= self.needed || failures > spare || (self.conflicts + failures > spare && answers >= self.needed)
     }
 
     fn verdict(&self) -> Result<(), AttemptError> {
@@ -315,5 +320,31 @@ impl Drop for UndoOnDrop {
             let undone = self.lease.clone().release().map(drop).boxed();
             self.lease.shared.runtime.spawn(undone);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_lock_is_told_from_nodes_that_are_down() {
+        let election = |votes, conflicts, failures: usize| {
+            let failures = (1..=failures).map(|node| format!("n{node}: down")).collect();
+            Election { needed: 3, votes, conflicts, failures }
+        };
+        // Two of five are down and the first of the others says no: it may be alone with that.
+        assert!(!election(0, 1, 2).is_decided(5));
+        for (votes, conflicts, failures) in [(0, 3, 2), (2, 1, 2), (0, 3, 0)] {
+            let election = election(votes, conflicts, failures);
+            assert!(election.is_decided(5));
+            assert!(
+                matches!(election.verdict(), Err(AttemptError::Contended { .. })),
+                "{votes} {conflicts} {failures}"
+            );
+        }
+        assert!(election(0, 0, 3).is_decided(5));
+        assert!(matches!(election(2, 0, 3).verdict(), Err(AttemptError::NoQuorum { votes: 2, needed: 3, .. })));
+        assert!(election(3, 0, 0).is_decided(5) && election(3, 1, 1).verdict().is_ok());
     }
 }

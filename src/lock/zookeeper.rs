@@ -80,7 +80,10 @@ impl ZookeeperLock {
 
     /// The session in use, or a new one if there is none or its time is up.
     async fn session(&self, deadlines: Deadlines) -> Result<Arc<KeptSession>, Stop> {
-        let mut session = self.session.lock().await;
+        // Another acquire may be connecting, with a later deadline than ours.
+        let Some(mut session) = before(&*self.runtime, deadlines.servers, self.session.lock()).await else {
+            return Err(Stop::Deadline(no_answer()));
+        };
         if let Some(session) = session.as_ref().filter(|session| session.lost().is_none()) {
             return Ok(Arc::clone(session));
         }

@@ -1,15 +1,48 @@
 //! What people and programs read of a run: console table, JSON, one self-contained HTML page.
 //!
 //! Everything here is made from a [`Report`]: recorded histories and the checks' results. Nothing is judged here.
+//! [`console`], [`json`], [`junit`] and [`html`] each say the same in their own form; `scene` sorts a history out for
+//! them and `words` phrases it; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
+//! parts of the page.
+
+pub mod compare;
+pub mod console;
+pub mod html;
+pub mod json;
+pub mod junit;
+
+mod appendix;
+mod excerpt;
+mod lanes;
+mod plots;
+#[cfg(test)]
+mod sample;
+mod scene;
+pub mod sweep;
+mod timeline;
+mod trial;
+mod words;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::check::{CheckName, Judgement, Verdict};
 use crate::history::History;
+use crate::ids::TraceHash;
 use crate::seed::Seed;
+
+/// The page's name in the run folder.
+pub const PAGE: &str = "report.html";
+/// The verdict's name in the run folder.
+pub const VERDICT: &str = "verdict.json";
+/// The name of a run's own description in the run folder.
+pub const RUN: &str = "run.json";
+/// A history's name in its lock's folder in the run folder.
+pub const HISTORY: &str = "history.jsonl";
 
 /// One line of `[expect]`, or of what is demanded where it says nothing, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +66,7 @@ impl Expectation {
 }
 
 /// One lock's part of a report.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LockReport {
     /// The lock's table name.
     pub name: String,
@@ -47,12 +80,21 @@ pub struct LockReport {
     pub judgement: Judgement,
     /// What was expected.
     pub expectations: Vec<Expectation>,
+    /// For a simulated trial: the hash over all its events.
+    pub trace_hash: Option<TraceHash>,
     /// Why the trial of this lock ended early, if it did.
     pub error: Option<String>,
 }
 
+impl LockReport {
+    /// Whether every expectation held and nothing went wrong.
+    pub fn expected(&self) -> bool {
+        self.error.is_none() && self.expectations.iter().all(Expectation::held)
+    }
+}
+
 /// One run of one scenario: everything that the console, the files and the page show.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The scenario's name.
     pub scenario: String,
@@ -74,7 +116,7 @@ pub struct Report {
     pub settings: Vec<(String, String)>,
     /// The fault plan, one sentence each.
     pub plan: Vec<String>,
-    /// The command that runs it again with the same seed.
+    /// The command that runs it again with the same seed; empty for a history that is judged by itself.
     pub replay: String,
     /// The versions of what took part.
     pub versions: BTreeMap<String, String>,
@@ -87,12 +129,36 @@ pub struct Report {
 impl Report {
     /// Whether every expectation of every lock held and nothing went wrong.
     pub fn expected(&self) -> bool {
-        self.interrupted.is_none()
-            && self.locks.iter().all(|lock| lock.error.is_none() && lock.expectations.iter().all(Expectation::held))
+        self.interrupted.is_none() && self.locks.iter().all(LockReport::expected)
     }
 
     /// The worst verdict of all locks.
     pub fn verdict(&self) -> Verdict {
         self.locks.iter().map(|lock| lock.judgement.verdict).fold(Verdict::NotApplicable, Verdict::merge)
     }
+}
+
+/// Writes `run.json`, `verdict.json` and the page into the run folder, each in one step, and returns the page's path.
+///
+/// The histories are there already: they are written as they happen.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write(report: &Report) -> io::Result<PathBuf> {
+    fs::create_dir_all(&report.folder)?;
+    // What the page can be drawn from comes first: if drawing fails, nothing is lost.
+    replace(&report.folder.join(RUN), &json::run(report)?)?;
+    replace(&report.folder.join(VERDICT), &json::pretty(&json::verdict(report))?)?;
+    let page = report.folder.join(PAGE);
+    replace(&page, html::page(report).as_bytes())?;
+    Ok(page)
+}
+
+/// Puts a whole file in place of an old one: a reader sees the one or the other, never a part.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("partial");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(temporary, path)
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::Persistence;
+
 /// The kinds of fault that the format knows, in the order in which it lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultName {
@@ -31,6 +33,20 @@ pub enum FaultName {
 }
 
 impl FaultName {
+    /// All kinds, in the order in which the format lists them.
+    pub const ALL: [Self; 10] = [
+        Self::Pause,
+        Self::Kill,
+        Self::Restart,
+        Self::PowerLoss,
+        Self::Partition,
+        Self::Delay,
+        Self::Loss,
+        Self::ClockJump,
+        Self::ClockDrift,
+        Self::ClockStrobe,
+    ];
+
     /// The name used in scenario files, as in `[[fault.pause]]`.
     pub fn name(self) -> &'static str {
         match self {
@@ -61,6 +77,8 @@ pub struct Capabilities {
     pub environment: &'static str,
     /// The kinds of fault that it can apply and undo.
     pub faults: BTreeSet<FaultName>,
+    /// How its Redis masters can keep what they are told.
+    pub persistence: BTreeSet<Persistence>,
     /// How many clients may compete for one lock.
     pub max_clients: u32,
     /// How many Redis masters one lock may have.
@@ -77,9 +95,24 @@ impl Capabilities {
         Self {
             environment: "docker",
             faults: BTreeSet::from([FaultName::Pause, FaultName::Partition]),
+            persistence: BTreeSet::from([Persistence::None]),
             max_clients: 20,
             max_redis_nodes: 5,
             max_zookeeper_servers: 3,
+            zookeeper_tick: Duration::from_millis(200),
+        }
+    }
+
+    /// The deterministic simulation: every kind of fault. Its limits are those of a page that can still be read.
+    pub fn sim() -> Self {
+        Self {
+            environment: "sim",
+            faults: FaultName::ALL.into(),
+            persistence: BTreeSet::from([Persistence::None, Persistence::Everysec, Persistence::Always]),
+            max_clients: 1_000,
+            max_redis_nodes: 99,
+            max_zookeeper_servers: 9,
+            // That of the containers, so that one file means the same in both worlds.
             zookeeper_tick: Duration::from_millis(200),
         }
     }

@@ -1,13 +1,18 @@
 //! A scenario as plain data: the workload, the resource, the locks on trial, the fault plan and what is expected.
 //!
-//! [`mod@load`] reads it from a TOML file and refuses every mistake with its place: [`mod@file`] has the format's keys,
-//! `validate` and `plan` their meaning, [`mod@error`] the way mistakes are shown. Deliberately absent: any knowledge of
-//! how an environment runs it; an environment says in its [`Capabilities`] what it can do.
+//! [`mod@load`] reads it from a TOML file and refuses every mistake with its place: [`mod@file`] and [`fault_tables`]
+//! have the format's keys, `validate` and `plan` their meaning (`plan` with its parts `links` and `clocks`),
+//! [`mod@error`] the way mistakes are shown. Deliberately absent: any knowledge of how an environment runs it; an
+//! environment says in its [`Capabilities`] what it can do.
 
 mod capabilities;
+mod clocks;
 pub mod duration;
 pub mod error;
+pub mod fault_tables;
+pub mod fault_values;
 pub mod file;
+mod links;
 pub mod load;
 pub mod place;
 mod plan;
@@ -169,6 +174,22 @@ pub struct RedlockConfig {
     pub node_timeout: Duration,
     /// The random delay between attempts.
     pub retry_delay: DurationRange,
+    /// What a master still has after it was killed or lost power.
+    #[serde(default)]
+    pub persistence: Persistence,
+}
+
+/// When a Redis master writes what it was told to its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Persistence {
+    /// Never: whatever ends the process ends its leases too.
+    #[default]
+    None,
+    /// To its kernel at once and to the disk every second: a kill loses nothing, a power loss up to a second.
+    Everysec,
+    /// To the disk before it answers: nothing is lost.
+    Always,
 }
 
 /// The ZooKeeper lock's settings.

@@ -13,8 +13,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Visitor};
 use toml::Spanned;
 
-use super::{ClientStyle, Fencing};
-use crate::fault::{Direction, Peers, Target};
+use super::{ClientStyle, Fencing, Persistence};
+use crate::fault::{Direction, PeerGroup, Target};
 use crate::phase::Phase;
 use crate::verdict::{CheckName, Verdict};
 
@@ -211,16 +211,6 @@ pub enum Algorithm {
     Zookeeper,
 }
 
-/// What a restarted lock server finds on its disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestartData {
-    /// What it had.
-    Kept,
-    /// Nothing, as without persistence.
-    Lost,
-}
-
 macro_rules! words {
     ($($type:ty { $($word:literal => $value:ident),+ })+) => {
         $(impl Word for $type {
@@ -238,10 +228,10 @@ macro_rules! words {
 words! {
     KindWord { "register" => Register, "inventory" => Inventory, "append-file" => AppendFile }
     Algorithm { "redlock" => Redlock, "zookeeper" => Zookeeper }
-    RestartData { "kept" => Kept, "lost" => Lost }
     ClientStyle { "careful" => Careful, "naive" => Naive }
     Fencing { "none" => None, "write" => Write, "access" => Access, "cas" => Cas }
-    Peers { "nodes" => Nodes, "clients" => Clients, "resource" => Resource, "all" => All }
+    Persistence { "none" => None, "everysec" => Everysec, "always" => Always }
+    PeerGroup { "nodes" => Nodes, "clients" => Clients, "resource" => Resource, "all" => All }
     Direction { "both" => Both, "out" => Out, "in" => In }
 }
 
@@ -284,10 +274,10 @@ mod tests {
     fn words_are_those_of_serde_and_all_of_them() {
         assert_words::<KindWord>();
         assert_words::<Algorithm>();
-        assert_words::<RestartData>();
         assert_words::<ClientStyle>();
         assert_words::<Fencing>();
-        assert_words::<Peers>();
+        assert_words::<Persistence>();
+        assert_words::<PeerGroup>();
         assert_words::<Direction>();
         assert_words::<Phase>();
         assert_words::<Verdict>();

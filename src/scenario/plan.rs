@@ -2,7 +2,7 @@
 //!
 //! Refused is what could never do what it says: a target that does not exist, a phase that the target never reaches, a
 //! strike after the end, a cut of links that nobody uses. A run with such a fault would pass without having been
-//! tried. Deliberately absent: who the target turns out to be; that is drawn when the fault strikes.
+//! tried. What is done to links and to clocks is read by `links` and `clocks`. Deliberately absent: who the target turns out to be; that is drawn when the fault strikes.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -10,10 +10,12 @@ use std::time::Duration;
 use super::LockConfig;
 use super::capabilities::{Capabilities, FaultName};
 use super::error::{Problem, nearest};
-use super::file::{AtValue, FaultTables, PartitionTable};
+use super::fault_tables::{Aim, FaultTable, FaultTables};
+use super::fault_values::AtValue;
 use super::place::{Placed, TargetText};
 use super::validate::{Problems, Trial};
-use crate::fault::{At, Direction, Fault, FaultKind, Peers, Target};
+use crate::fault::{At, Fault, FaultKind, RESTART_DOWNTIME, Target};
+use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
 
 /// The fault plan in file order, with a problem for each fault that is left out.
@@ -23,98 +25,105 @@ pub(super) fn faults(
     environment: &Capabilities,
     problems: &mut Problems<'_>,
 ) -> Vec<Fault> {
-    let mut reader = Reader { trial, environment, problems };
-    let mut plan: Vec<(usize, Fault)> = Vec::new();
-    for table in &tables.pause {
-        if reader.available(FaultName::Pause, &table.span)
-            && let Some((target, at, duration)) = reader.common(&table.target, &table.at, &table.duration)
-        {
-            plan.push((table.span.start, Fault { kind: FaultKind::Pause, target, at, duration }));
-        }
-    }
-    for table in &tables.partition {
-        if reader.available(FaultName::Partition, &table.span) {
-            let common = reader.common(&table.target, &table.at, &table.duration);
-            let kind = reader.partition(table);
-            if let (Some((target, at, duration)), Some(kind)) = (common, kind) {
-                plan.push((table.span.start, Fault { kind, target, at, duration }));
-            }
-        }
-    }
-    // The shared vocabulary has no values for the rest yet, so that no environment can do them.
-    let rest = [
-        (FaultName::Kill, places(&tables.kill)),
-        (FaultName::Restart, places(&tables.restart)),
-        (FaultName::PowerLoss, places(&tables.power_loss)),
-        (FaultName::Delay, places(&tables.delay)),
-        (FaultName::Loss, places(&tables.loss)),
-        (FaultName::ClockJump, places(&tables.clock_jump)),
-        (FaultName::ClockDrift, places(&tables.clock_drift)),
-        (FaultName::ClockStrobe, places(&tables.clock_strobe)),
-    ];
-    for (name, places) in rest {
-        for place in places {
-            reader.unavailable(name, &place);
-        }
-    }
+    let mut reader = Reader { trial, environment, problems, plan: Vec::new() };
+    reader.read(FaultName::Pause, &tables.pause, |_, _| Some(FaultKind::Pause));
+    reader.read(FaultName::Kill, &tables.kill, |_, _| Some(FaultKind::Kill));
+    reader.read(FaultName::Restart, &tables.restart, |_, _| Some(FaultKind::Restart));
+    reader.read(FaultName::PowerLoss, &tables.power_loss, |reader, table| {
+        reader.has_disk(&table.target);
+        Some(FaultKind::PowerLoss)
+    });
+    reader.read(FaultName::Partition, &tables.partition, Reader::partition);
+    reader.read(FaultName::Delay, &tables.delay, Reader::delay);
+    reader.read(FaultName::Loss, &tables.loss, Reader::loss);
+    reader.read(FaultName::ClockJump, &tables.clock_jump, Reader::clock_jump);
+    reader.read(FaultName::ClockDrift, &tables.clock_drift, Reader::clock_drift);
+    reader.read(FaultName::ClockStrobe, &tables.clock_strobe, Reader::clock_strobe);
+    let mut plan = reader.plan;
     plan.sort_by_key(|(place, _)| *place);
     plan.into_iter().map(|(_, fault)| fault).collect()
 }
 
-fn places<T>(tables: &[Placed<T>]) -> Vec<Range<usize>> {
-    tables.iter().map(|table| table.span.clone()).collect()
-}
-
-struct Reader<'a, 'b> {
-    trial: &'a Trial,
+/// Reads one table after the other.
+pub(super) struct Reader<'a, 'b> {
+    pub(super) trial: &'a Trial,
     environment: &'a Capabilities,
-    problems: &'a mut Problems<'b>,
+    pub(super) problems: &'a mut Problems<'b>,
+    /// The faults so far, each with its place.
+    plan: Vec<(usize, Fault)>,
 }
 
 impl Reader<'_, '_> {
+    fn read<T: FaultTable>(
+        &mut self,
+        name: FaultName,
+        tables: &[Placed<T>],
+        kind: impl Fn(&mut Self, &T) -> Option<FaultKind>,
+    ) {
+        for table in tables {
+            if !self.available(name, &table.span) {
+                continue;
+            }
+            // Both before either is looked at, so that all mistakes are recorded.
+            let (common, kind) = (self.common(&table.aim()), kind(self, table));
+            if let (Some((target, at, duration)), Some(kind)) = (common, kind) {
+                self.plan.push((table.span.start, Fault { kind, target, at, duration }));
+            }
+        }
+    }
+
     fn available(&mut self, name: FaultName, place: &Range<usize>) -> bool {
         let available = self.environment.faults.contains(&name);
         if !available {
-            self.unavailable(name, place);
+            let environment = self.environment.environment;
+            let title = format!("fault `{name}` is not available in environment {environment} yet");
+            let help = format!("available in {environment}: {}", self.environment.fault_names());
+            self.problems.push(Problem::at(place, title, "not available").help(help));
         }
         available
     }
 
-    fn unavailable(&mut self, name: FaultName, place: &Range<usize>) {
-        let environment = self.environment.environment;
-        let title = format!("fault `{name}` is not available in environment {environment} yet");
-        let available = self.environment.fault_names();
-        self.problems
-            .push(Problem::at(place, title, "not available").help(format!("available in {environment}: {available}")));
-    }
-
     /// What every fault has: whom it strikes, when, for how long.
-    fn common(
-        &mut self,
-        target: &Placed<TargetText>,
-        at: &Placed<AtValue>,
-        duration: &Placed<super::duration::DurationText>,
-    ) -> Option<(Target, At, Duration)> {
-        let aimed = self.target(target);
-        let strikes = self.at(at);
-        let lasts = self.problems.positive("for", duration);
-        if let (Some(lasts), Some(run)) = (lasts, self.trial.duration)
-            && lasts > run
-        {
-            let title = format!("the fault lasts longer than the run of {run:?}");
-            self.problems.push(Problem::at(&duration.span, title, "longer than the run"));
-        }
-        if let (Some(lasts), Some(At::Every(every))) = (lasts, strikes)
-            && lasts >= every
-        {
-            let title = "the fault strikes again before it has ended";
-            let label = format!("not shorter than every {every:?}");
-            self.problems.push(Problem::at(&duration.span, title, label));
+    fn common(&mut self, aim: &Aim<'_>) -> Option<(Target, At, Duration)> {
+        let aimed = self.target(aim.target);
+        let strikes = self.at(aim.at);
+        let lasts = match aim.duration {
+            None => Some(RESTART_DOWNTIME),
+            Some(field) => self.problems.positive("for", field),
+        };
+        if let Some(lasts) = lasts {
+            self.fits(lasts, strikes, aim);
         }
         if let (Some(aimed), Some(strikes)) = (aimed, strikes) {
-            self.meet(aimed, target, strikes, at);
+            self.meet(aimed, aim.target, strikes, aim.at);
         }
         Some((aimed?, strikes?, lasts?))
+    }
+
+    /// Whether a fault of this length can strike at all: it must be over before the run is, and before it strikes again.
+    fn fits(&mut self, lasts: Duration, strikes: Option<At>, aim: &Aim<'_>) {
+        let place = aim.duration.map_or(&aim.at.span, |duration| &duration.span);
+        let first = match strikes {
+            Some(At::Time(first) | At::Every(first)) => first,
+            Some(At::Phase { every, .. }) => every.unwrap_or_default(),
+            None => Duration::ZERO,
+        };
+        // One that begins after the end was refused at its own place.
+        if let Some(run) = self.trial.duration.filter(|run| first < *run && first + lasts > *run) {
+            let problem = if lasts > run {
+                let title = format!("the fault lasts longer than the run of {run:?}");
+                Problem::at(place, title, "longer than the run")
+            } else {
+                let title = format!("the fault would outlast the run of {run:?}, so it never strikes");
+                Problem::at(place, title, format!("longer than the {:?} that are left then", run - first))
+            };
+            self.problems.push(problem);
+        }
+        if let Some(At::Every(every)) = strikes.filter(|at| matches!(at, At::Every(every) if lasts >= *every)) {
+            let title = "the fault strikes again before it has ended";
+            let label = format!("not shorter than every {every:?}");
+            self.problems.push(Problem::at(place, title, label));
+        }
     }
 
     fn target(&mut self, field: &Placed<TargetText>) -> Option<Target> {
@@ -136,33 +145,18 @@ impl Reader<'_, '_> {
                 return self.problems.refuse(problem);
             }
         };
-        let trial = self.trial;
-        let known = || trial.locks.iter().filter_map(|(name, config)| config.as_ref().map(|config| (name, config)));
         match target {
-            Target::Client(client) => {
-                if let Some(clients) = trial.clients.filter(|clients| client.0 > *clients) {
-                    let title = format!("there is no client {}", client.0);
-                    let help = format!("clients of this workload: client:1 to client:{clients}");
-                    self.problems.push(Problem::at(&field.span, title, "no such client").help(help));
-                }
-            }
-            Target::Node(node) => {
-                for (name, config) in known().filter(|(_, config)| node.0 > config.nodes()) {
-                    let nodes = config.nodes();
-                    let title = format!("lock `{name}` has no node {}", node.0);
-                    let help = format!("nodes of `{name}`: node:1 to node:{nodes}; every lock on trial must have it");
-                    self.problems.push(Problem::at(&field.span, title, "no such node").help(help));
-                }
-            }
+            Target::Client(client) => self.client_exists(client, &field.span),
+            Target::Node(node) => self.node_exists(node, &field.span),
             Target::Minority => {
-                for (name, _) in known().filter(|(_, config)| config.nodes() < 3) {
+                for (name, _) in self.trial.known_locks().filter(|(_, config)| config.nodes() < 3) {
                     let title = format!("lock `{name}` has no minority");
                     self.problems.push(Problem::at(&field.span, title, "one node is always a majority"));
                 }
             }
             Target::Leader => {
                 let zookeeper = |lock: &Option<LockConfig>| !matches!(lock, Some(LockConfig::Redlock(_)));
-                if !trial.locks.is_empty() && !trial.locks.values().any(zookeeper) {
+                if !self.trial.locks.is_empty() && !self.trial.locks.values().any(zookeeper) {
                     let title = "no lock on trial has a leader";
                     let help = "only a ZooKeeper ensemble has one; Redis masters are equals";
                     self.problems.push(Problem::at(&field.span, title, "nobody").help(help));
@@ -171,6 +165,31 @@ impl Reader<'_, '_> {
             Target::Holder | Target::Waiter | Target::One | Target::Majority | Target::All => {}
         }
         Some(target)
+    }
+
+    pub(super) fn client_exists(&mut self, client: ClientId, place: &Range<usize>) {
+        if let Some(clients) = self.trial.clients.filter(|clients| client.0 > *clients) {
+            let title = format!("there is no client {}", client.0);
+            let help = format!("clients of this workload: client:1 to client:{clients}");
+            self.problems.push(Problem::at(place, title, "no such client").help(help));
+        }
+    }
+
+    pub(super) fn node_exists(&mut self, node: NodeId, place: &Range<usize>) {
+        for (name, config) in self.trial.known_locks().filter(|(_, config)| node.0 > config.nodes()) {
+            let nodes = config.nodes();
+            let title = format!("lock `{name}` has no node {}", node.0);
+            let help = format!("nodes of `{name}`: node:1 to node:{nodes}; every lock on trial must have it");
+            self.problems.push(Problem::at(place, title, "no such node").help(help));
+        }
+    }
+
+    fn has_disk(&mut self, target: &Placed<TargetText>) {
+        if let Some(aimed) = target.0.parse::<Target>().ok().filter(|target| target.is_client()) {
+            let title = format!("`{aimed}` is a client, and only lock servers have anything on a disk");
+            self.problems
+                .push(Problem::at(&target.span, title, "a client").help("`[[fault.kill]]` strikes clients too"));
+        }
     }
 
     fn at(&mut self, field: &Placed<AtValue>) -> Option<At> {
@@ -232,44 +251,6 @@ impl Reader<'_, '_> {
                     .help(format!("phases of a {target}: {}", reached.join(", ")))
                     .help("`client:N` can be struck at any phase"),
             );
-        }
-    }
-
-    fn partition(&mut self, table: &PartitionTable) -> Option<FaultKind> {
-        let direction = match &table.direction {
-            None => Some(Direction::default()),
-            Some(field) => self.problems.choice("a value of `direction`", field),
-        };
-        // A mistaken target was recorded already.
-        let target = table.target.0.parse::<Target>().ok();
-        let peers = match (&table.peers, target) {
-            (None, Some(target)) => Some(if target.is_client() { Peers::Nodes } else { Peers::All }),
-            (None, None) => None,
-            (Some(field), target) => {
-                let peers = self.problems.choice("a value of `peers`", field);
-                if let (Some(peers), Some(target)) = (peers, target)
-                    && let Some(reason) = self.cuts_nothing(target, peers)
-                {
-                    let title = format!("a partition of `{target}` from `{peers}` cuts nothing");
-                    self.problems.push(Problem::at(&field.span, title, reason));
-                }
-                peers
-            }
-        };
-        Some(FaultKind::Partition { peers: peers?, direction: direction? })
-    }
-
-    /// Why nobody uses the links between the target and the peers, if so.
-    fn cuts_nothing(&self, target: Target, peers: Peers) -> Option<&'static str> {
-        // A mistaken lock may be one with an ensemble; without any lock, that is the mistake.
-        let locks = &self.trial.locks;
-        let ensemble = locks.is_empty() || locks.values().any(|lock| !matches!(lock, Some(LockConfig::Redlock(_))));
-        match peers {
-            Peers::Clients if target.is_client() => Some("clients do not talk to each other"),
-            Peers::Resource if !target.is_client() => Some("lock servers do not talk to the resource"),
-            Peers::Nodes if target == Target::All => Some("the cut-off servers keep together"),
-            Peers::Nodes if !target.is_client() && !ensemble => Some("Redis masters do not talk to each other"),
-            _ => None,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::duration::{self, DurationError, DurationText, RangeText, UNITS_HELP};
 use super::error::Problem;
 use super::file::{LockTable, ResourceTable, ScenarioFile, WorkloadTable};
 use super::place::{Algorithm, Choice, Count, KindWord, Placed, Word};
-use super::{DurationRange, LockConfig, RedlockConfig, Resource, Workload, WorkloadKind, ZookeeperConfig};
+use super::{DurationRange, LockConfig, Persistence, RedlockConfig, Resource, Workload, WorkloadKind, ZookeeperConfig};
 use crate::verdict::{CheckName, Verdict};
 
 /// The shortest lease: below it the allowance for clock drift (1 % and 2 ms) leaves next to nothing.
@@ -42,7 +42,12 @@ impl<'a> Problems<'a> {
         None
     }
 
-    fn bad_duration<T>(&mut self, key: &str, span: &std::ops::Range<usize>, error: &DurationError) -> Option<T> {
+    pub(super) fn bad_duration<T>(
+        &mut self,
+        key: &str,
+        span: &std::ops::Range<usize>,
+        error: &DurationError,
+    ) -> Option<T> {
         let title = match error {
             DurationError::Reversed => format!("`{key}` is not a range"),
             _ => format!("`{key}` is not a duration"),
@@ -81,7 +86,7 @@ impl<'a> Problems<'a> {
         Some(duration)
     }
 
-    fn range(&mut self, key: &str, field: &Placed<RangeText>) -> Option<DurationRange> {
+    pub(super) fn range(&mut self, key: &str, field: &Placed<RangeText>) -> Option<DurationRange> {
         match duration::parse_range(&field.0) {
             Ok(range) => Some(range),
             Err(error) => self.bad_duration(key, &field.span, &error),
@@ -125,6 +130,13 @@ pub(super) struct Trial {
     pub(super) clients: Option<u32>,
     pub(super) duration: Option<Duration>,
     pub(super) locks: BTreeMap<String, Option<LockConfig>>,
+}
+
+impl Trial {
+    /// The locks that are not mistaken, by name.
+    pub(super) fn known_locks(&self) -> impl Iterator<Item = (&String, &LockConfig)> {
+        self.locks.iter().filter_map(|(name, config)| config.as_ref().map(|config| (name, config)))
+    }
 }
 
 pub(super) fn title(file: &ScenarioFile, problems: &mut Problems<'_>) {
@@ -292,7 +304,28 @@ fn redlock(table: &LockTable, environment: &Capabilities, problems: &mut Problem
         }),
     };
     let renewal = table.renewal.as_ref().is_some_and(|renewal| renewal.value);
-    Some(RedlockConfig { nodes: nodes?, ttl: ttl?, renewal, node_timeout: node_timeout?, retry_delay: retry_delay? })
+    let persistence = match &table.persistence {
+        None => Some(Persistence::default()),
+        Some(field) => problems.choice("a value of `persistence`", field).and_then(|persistence| {
+            if environment.persistence.contains(&persistence) {
+                return Some(persistence);
+            }
+            let (word, name) = (&field.word, environment.environment);
+            let title = format!("persistence `{word}` is not available in environment {name} yet");
+            let known = Persistence::words().into_iter().filter(|(_, value)| environment.persistence.contains(value));
+            let available = known.map(|(word, _)| word).collect::<Vec<_>>().join(", ");
+            let problem = Problem::at(&field.span, title, "not available");
+            problems.refuse(problem.help(format!("available in {name}: {available}")))
+        }),
+    };
+    Some(RedlockConfig {
+        nodes: nodes?,
+        ttl: ttl?,
+        renewal,
+        node_timeout: node_timeout?,
+        retry_delay: retry_delay?,
+        persistence: persistence?,
+    })
 }
 
 /// A tenth of the lease, so that a silent node does not use it up; at most 50 ms, the published upper end for a lease
@@ -307,6 +340,7 @@ fn zookeeper(table: &LockTable, environment: &Capabilities, problems: &mut Probl
     foreign("renewal", table.renewal.as_ref(), "redlock", "zookeeper", problems);
     foreign("node-timeout", table.node_timeout.as_ref(), "redlock", "zookeeper", problems);
     foreign("retry-delay", table.retry_delay.as_ref(), "redlock", "zookeeper", problems);
+    foreign("persistence", table.persistence.as_ref(), "redlock", "zookeeper", problems);
     let limit =
         format!("environment {} has {} ZooKeeper servers", environment.environment, environment.max_zookeeper_servers);
     let servers = match &table.servers {

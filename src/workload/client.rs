@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::{Access, Action, ResourceClient};
 use crate::history::recorder::Record;
-use crate::history::{F, ItemValue, Op, OpType, Process};
+use crate::history::{F, ItemValue, Life, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::lock::runtime::SharedRuntime;
 use crate::lock::{AcquireOptions, DistributedLock, Guard, GuardState, LostReason, PausePoint, ReleaseOutcome};
@@ -45,6 +45,9 @@ pub struct Client {
     log: Log,
     rng: ChaCha8Rng,
     attempts: u32,
+    /// True from the check of validity to the sending of the access. A program has no instruction in between that could
+    /// heed a signal, so neither has the client: this is the window that no lease lock can close.
+    sending: watch::Sender<bool>,
 }
 
 /// One turn: an attempt, and the hold if it succeeds.
@@ -66,7 +69,19 @@ impl Client {
             record: Arc::clone(&parts.record),
             runtime: Arc::clone(&parts.runtime),
         };
-        Self { workload, parts, log, rng, attempts: 0 }
+        Self { workload, parts, log, rng, attempts: 0, sending: watch::Sender::new(false) }
+    }
+
+    /// The same client in a later life: it goes on with process and attempt numbers of its own, and does not draw again
+    /// what it drew before.
+    #[must_use]
+    pub fn reborn(mut self, seed: Seed, life: &Life) -> Self {
+        self.attempts = life.attempts();
+        self.rng = seed.stream(&format!("client/{}/life/{}", self.log.client.0, life.number()));
+        if let Process::Client(process) = life.process() {
+            self.log.process = AtomicU32::new(process);
+        }
+        self
     }
 
     /// Takes turns until `end`, or until the run is called off. A turn that has begun is brought to its end.
@@ -126,8 +141,12 @@ impl Client {
     async fn hold(&self, turn: &Turn, guard: Guard, hold_for: Duration) {
         let lost = {
             let section = pin!(self.critical_section(turn, &guard, hold_for));
-            let signal = pin!(guard.lost());
-            // A client that was stopped between its check and its write goes on with the write: left comes first.
+            let signal = pin!(async {
+                let reason = guard.lost().await;
+                // The sender lives in self, so waiting cannot fail.
+                let _ = self.sending.subscribe().wait_for(|sending| !sending).await;
+                reason
+            });
             match select(section, signal).await {
                 Either::Left(_) => match guard.state() {
                     // The section itself heeded the signal.
@@ -178,6 +197,7 @@ impl Client {
         if !may_go_on() {
             return;
         }
+        self.sending.send_replace(true);
         self.reached(Phase::BeforeRead).await;
         let Some(read) = self.access(turn, F::Read, Action::Read).await else { return };
         let work = self.parts.runtime.sleep_until(self.parts.runtime.now() + hold_for);
@@ -188,6 +208,7 @@ impl Client {
         if !may_go_on() {
             return;
         }
+        self.sending.send_replace(true);
         self.reached(Phase::BeforeWrite).await;
         let write = Action::Write { stock: read.stock - 1, based_on: read.version.unwrap_or_default() };
         self.access(turn, F::Write, write).await;
@@ -203,6 +224,7 @@ impl Client {
             }
         };
         self.log.note(turn, OpType::Invoke, f, |op| op.value = asked);
+        self.sending.send_replace(false);
         let (item, hold, client, token) = (turn.item, turn.hold.clone(), self.log.client, turn.token);
         match self.parts.resource.access(Access { item, hold, client, token, action }).await {
             Ok(value) => {

@@ -52,7 +52,7 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
     let end = loop {
         match control.order().await? {
             Order::Begin { end } => break end,
-            Order::Stop => {
+            Order::Stop | Order::Leave => {
                 control.close(Report::Done).await;
                 return Ok(());
             }
@@ -92,6 +92,8 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
             }
         }
     }
+    control.reports.send(Report::Done);
+    while !matches!(control.order().await?, Order::Leave) {}
     heartbeat.abort();
     control.close(Report::Done).await;
     Ok(())

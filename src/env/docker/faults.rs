@@ -116,9 +116,9 @@ impl Faults {
         let wound = Wound { member, entry, peers: members };
         self.note(&wound, duration)?;
         let script = Script::default()
-            .probe("before", &peers)
+            .probe_open("before", &peers)
             .cut(&table, &peers, grudge.direction, duration + GRACE)
-            .probe("during", &peers);
+            .probe_blocked("during", &peers);
         match script.run(&self.engine, container.id(), &container.name).await {
             Ok(printed) => {
                 let mut probes = self.link_probes(&wound, &printed, "before", "reachable");
@@ -139,7 +139,7 @@ impl Faults {
                 vec![self.container_state(wound.member, "after", "running").await?]
             }
             Undo::DeleteTable(table) => {
-                let script = Script::default().delete_table(table).probe("after", &self.peers(&wound.peers)?);
+                let script = Script::default().delete_table(table).probe_open("after", &self.peers(&wound.peers)?);
                 let printed = script.run(&self.engine, container.id(), &container.name).await;
                 self.link_probes(wound, &printed.map_err(|error| failed(&error))?, "after", "reachable")
             }
@@ -181,6 +181,10 @@ impl Faults {
     }
 }
 
+fn unavailable(what: &str) -> FaultError {
+    FaultError(format!("{what} not available in environment docker yet"))
+}
+
 impl Environment for Faults {
     fn apply<'a>(
         &'a self,
@@ -194,6 +198,12 @@ impl Environment for Faults {
                 Strike::Cut(grudge) => {
                     join_all(grudge.cuts.keys().map(|member| self.cut(id, *member, grudge, duration))).await
                 }
+                // The loader refuses these before anything starts; whoever comes another way is told the same.
+                Strike::Kill(_) => return Err(unavailable("kill and restart are")),
+                Strike::PowerLoss(_) => return Err(unavailable("power-loss is")),
+                Strike::Delay { .. } => return Err(unavailable("delay is")),
+                Strike::Loss { .. } => return Err(unavailable("loss is")),
+                Strike::Clock { .. } => return Err(unavailable("faults of clocks are")),
             };
             let (mut wounds, mut probes, mut failure) = (Vec::new(), Vec::new(), None);
             for outcome in applied {

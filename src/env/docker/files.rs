@@ -15,6 +15,7 @@ pub const BASE: &str = "docker/base.sh";
 const FILES: &[(&str, &str)] = &[
     (COMPOSE, include_str!("../../../docker-compose.yml")),
     (BASE, include_str!("../../../docker/base.sh")),
+    ("docker/clockshim.c", include_str!("../../../docker/clockshim.c")),
     ("docker/redis.Dockerfile", include_str!("../../../docker/redis.Dockerfile")),
     ("docker/tools.Dockerfile", include_str!("../../../docker/tools.Dockerfile")),
     ("docker/zookeeper.Dockerfile", include_str!("../../../docker/zookeeper.Dockerfile")),

@@ -69,8 +69,11 @@ pub enum Order {
         /// The pause point's number.
         number: u64,
     },
-    /// Bring the current turn to its end and be done.
+    /// To a client: bring the current turn to its end and be done.
     Stop,
+    /// The trial is over, faults and all: go. Until then a container that is done stays, so that its faults can be healed
+    /// and looked at.
+    Leave,
 }
 
 /// What a client needs to know.

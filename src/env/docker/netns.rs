@@ -17,6 +17,9 @@ use crate::fault::Direction;
 /// How long a probe waits for a handshake. On one host it takes a millisecond; a busy host gets some more.
 const HANDSHAKE: Duration = Duration::from_millis(500);
 
+/// How often a link is tried before it counts as blocked, where it should be open.
+const HANDSHAKE_TRIES: u32 = 6;
+
 /// The names of our nft tables begin with this.
 pub const TABLE_PREFIX: &str = "fencepost_";
 
@@ -67,14 +70,26 @@ impl Script {
         self
     }
 
-    /// Prints a line `LABEL ADDRESS reachable|blocked` for each peer.
-    pub fn probe(mut self, label: &str, peers: &[Peer]) -> Self {
+    /// Prints a line `LABEL ADDRESS reachable` for each peer that can be reached, `… blocked` for each that can't. One
+    /// success proves a link open, so on a busy host it is tried a few times.
+    pub fn probe_open(self, label: &str, peers: &[Peer]) -> Self {
+        self.probe(label, peers, HANDSHAKE_TRIES)
+    }
+
+    /// As [`Script::probe_open`], with one try: that a link is blocked shows by silence.
+    pub fn probe_blocked(self, label: &str, peers: &[Peer]) -> Self {
+        self.probe(label, peers, 1)
+    }
+
+    fn probe(mut self, label: &str, peers: &[Peer], tries: u32) -> Self {
         let limit = HANDSHAKE.as_secs_f64();
         for Peer { address, port } in peers {
             // 124: timeout's own code. A refused handshake fails at once, and shows that packets travel.
             self.0 += &format!(
-                "( code=0; timeout {limit} bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null || code=$?; \
-                 if [ $code = 124 ]; then echo {label} {address} blocked; else echo {label} {address} reachable; fi ) &\n"
+                "( for try in $(seq {tries}); do code=0; \
+                 timeout {limit} bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null || code=$?; \
+                 if [ $code != 124 ]; then echo {label} {address} reachable; exit; fi; done; \
+                 echo {label} {address} blocked ) &\n"
             );
         }
         self.0 += "wait\n";
@@ -118,7 +133,7 @@ impl Script {
     }
 }
 
-/// Reads what [`Script::probe`] printed under `label`: each peer, and whether it was reachable.
+/// Reads what [`Script::probe_open`] printed under `label`: each peer, and whether it was reachable.
 pub fn read_probes<'a>(printed: &'a str, label: &'a str) -> impl Iterator<Item = (Ipv4Addr, &'a str)> {
     printed.lines().filter_map(move |line| {
         let mut words = line.split_whitespace();

@@ -29,7 +29,7 @@ pub async fn main(socket: &Path) -> anyhow::Result<()> {
     let service = service(Resource::new(plan.fencing, plan.items), record);
     let server = tokio::spawn(async move { axum::serve(listener, service).await });
     control.reports.send(Report::Ready);
-    while !matches!(control.order().await?, Order::Stop) {}
+    while !matches!(control.order().await?, Order::Leave) {}
     server.abort();
     control.close(Report::Done).await;
     Ok(())

@@ -22,7 +22,7 @@ use crate::env::Environment;
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
 use crate::history::recorder::Record;
-use crate::history::{FORMAT, Header, History, Process, Recorder};
+use crate::history::{FORMAT, Header, History, Recorder};
 use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::TokioRuntime;
 use crate::nemesis::{Desk, Event, Nemesis};
@@ -34,7 +34,7 @@ use crate::time::{BootClock, Clock, Nanos};
 /// How long containers may take to start and clients to open their sessions.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long after the end clients may take to bring their last turn to its end.
+/// How long clients may take to bring their last turn to its end, beyond a hold and a fault that began before the end.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
 /// The first host number that trials may use in the cluster's network, and how many each has.
@@ -199,7 +199,7 @@ impl Trial<'_> {
         let ended = self.listen(hub, &recorder, events, end).await;
         // Its channel is closed now: it undoes what is left and goes.
         nemesis.await.context("the nemesis failed")?;
-        let finished = self.finish_resource(hub, &recorder).await;
+        let finished = self.dismiss(hub, &recorder).await;
         let error = ended.and(finished).err().map(|error| format!("{error:#}"));
         if error.is_some() {
             self.save_logs(&containers).await;
@@ -322,7 +322,9 @@ impl Trial<'_> {
         end: Nanos,
     ) -> anyhow::Result<()> {
         let mut busy: BTreeSet<Speaker> = self.clients().map(Speaker::Client).collect();
-        let limit = tokio::time::Instant::now() + (end - BootClock.now()) + FINISH_LIMIT;
+        let longest_fault = self.scenario.faults.iter().map(|fault| fault.duration).max().unwrap_or_default();
+        let allowance = self.scenario.workload.hold.max + longest_fault + FINISH_LIMIT;
+        let limit = tokio::time::Instant::now() + (end - BootClock.now()) + allowance;
         let mut stop = self.stop.clone();
         let mut stopping = false;
         while !busy.is_empty() {
@@ -337,13 +339,13 @@ impl Trial<'_> {
             };
             let Ok(Some((speaker, report))) = heard else {
                 let names: Vec<_> = busy.iter().map(|speaker| self.name(*speaker)).collect();
-                bail!("not done {FINISH_LIMIT:?} after the end: {}", names.join(", "));
+                bail!("not done {allowance:?} after the end: {}", names.join(", "));
             };
             match (speaker, report) {
                 (Speaker::Client(_), Some(Report::Done)) => drop(busy.remove(&speaker)),
                 (_, Some(Report::Op(op))) => {
                     // The nemesis has no ear for what happens after it has gone.
-                    if let Some(event) = event_of(&op) {
+                    if let Some(event) = Event::of(&op) {
                         let _ = events.send(event);
                     }
                     recorder.record(*op);
@@ -364,9 +366,9 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// Lets the resource say its last words: its record may lag behind the clients'.
-    async fn finish_resource(&self, hub: &mut Hub, recorder: &Recorder) -> anyhow::Result<()> {
-        hub.orders.send(Speaker::Resource, Order::Stop);
+    /// Lets everybody go, and the resource say its last words: its record may lag behind the clients'.
+    async fn dismiss(&self, hub: &mut Hub, recorder: &Recorder) -> anyhow::Result<()> {
+        hub.orders.send_all(&Order::Leave);
         let limit = tokio::time::Instant::now() + Duration::from_secs(5);
         loop {
             match tokio::time::timeout_at(limit, hub.heard.recv()).await {
@@ -388,12 +390,6 @@ impl Trial<'_> {
             }
         }
     }
-}
-
-/// What the nemesis should know of an op.
-fn event_of(op: &crate::history::Op) -> Option<Event> {
-    let (Process::Client(_), Some(client), Some(hold)) = (op.process, op.client, op.hold.clone()) else { return None };
-    Some(Event::Op { client, f: op.f, kind: op.kind, hold })
 }
 
 /// A folder for sockets that is removed when dropped.

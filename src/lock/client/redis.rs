@@ -18,15 +18,16 @@ use crate::lock::error::NodeError;
 /// with the next retransmission, which TCP puts off further and further; a new one is there at once.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
 
-/// `EXTEND`: set the time to live if the key is ours. Returns 1 ours, 0 absent, -1 theirs.
-const EXTEND_IF_OWNER: &str = "local owner = redis.call('GET', KEYS[1])
+/// Sets the time to live (`ARGV[2]`, milliseconds) if the key holds the owner token `ARGV[1]`. Returns 1 ours, 0 absent,
+/// -1 theirs. Public for models of a Redis node, which must do the same.
+pub const EXTEND_IF_OWNER: &str = "local owner = redis.call('GET', KEYS[1])
 if not owner then return 0 end
 if owner ~= ARGV[1] then return -1 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1";
 
-/// Delete if the key is ours. Returns 1 ours, 0 absent, -1 theirs.
-const DELETE_IF_OWNER: &str = "local owner = redis.call('GET', KEYS[1])
+/// Deletes the key if it holds the owner token `ARGV[1]`. Returns 1 ours, 0 absent, -1 theirs. Public as the other.
+pub const DELETE_IF_OWNER: &str = "local owner = redis.call('GET', KEYS[1])
 if not owner then return 0 end
 if owner ~= ARGV[1] then return -1 end
 redis.call('DEL', KEYS[1])

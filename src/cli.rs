@@ -1,0 +1,159 @@
+//! The command line: verbs, arguments, help texts.
+//!
+//! Deliberately absent: what the verbs do; that is `main` and `run`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::seed::Seed;
+
+/// Puts distributed locks on trial.
+///
+/// Runs concurrent clients against a lock, hurts them and their servers, records what happened, and says whether two
+/// clients ever held the lock at once, and what that did to what it protects.
+#[derive(Debug, Parser)]
+#[command(name = "fencepost", version, max_term_width = 110, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0    everything as expected (or valid, where nothing is expected)
+  1    a guarantee was broken that should have held, or held that should have been broken
+  2    unknown: too little was exercised, or the run was interrupted
+  254  bad arguments, scenario or history
+  255  the environment or fencepost itself failed";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run scenario files and judge what happened.
+    Run(RunArgs),
+    /// Judge a stored history again.
+    Check {
+        /// A `history.jsonl`.
+        history: PathBuf,
+        /// How to print the result.
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Judge a stored run again and draw its page.
+    Report {
+        /// A run's folder, as `run` prints it.
+        run: PathBuf,
+    },
+    /// The cluster of real servers that `--env docker` uses.
+    #[command(subcommand)]
+    Cluster(ClusterVerb),
+    /// List the scenario files of a folder.
+    List {
+        /// The folder.
+        #[arg(default_value = "scenarios")]
+        folder: PathBuf,
+    },
+    /// Print the JSON Schema of scenario files, for editors.
+    Schema,
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// One client of a trial, inside its container.
+    #[command(hide = true)]
+    Client {
+        /// The client's number.
+        #[arg(long)]
+        id: u32,
+        /// The control socket.
+        #[arg(long)]
+        socket: PathBuf,
+    },
+    /// The protected resource of a trial, inside its container.
+    #[command(hide = true)]
+    Resource {
+        /// The control socket.
+        #[arg(long)]
+        socket: PathBuf,
+    },
+    /// Heals when the run that started it dies.
+    #[command(hide = true)]
+    Watchdog {
+        /// The state folder.
+        folder: PathBuf,
+    },
+}
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Scenario files.
+    #[arg(required = true)]
+    pub scenarios: Vec<PathBuf>,
+    /// The world to run in.
+    #[arg(long, value_enum, default_value_t = EnvironmentName::Docker)]
+    pub env: EnvironmentName,
+    /// Try only this lock of the scenario; may be repeated.
+    #[arg(long = "lock", value_name = "NAME")]
+    pub locks: Vec<String>,
+    /// Fixes every random choice of the plan. Drawn and printed if absent.
+    #[arg(long)]
+    pub seed: Option<Seed>,
+    /// Where run folders go.
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub out: PathBuf,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
+/// The worlds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EnvironmentName {
+    /// Real Redis and ZooKeeper in containers; needs Docker.
+    Docker,
+}
+
+/// How to print a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    Human,
+    /// `verdict.json`, one object a line.
+    Json,
+    /// JUnit XML, for CI servers.
+    Junit,
+}
+
+/// What to do with the cluster.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ClusterVerb {
+    /// Start it, building its images if they are missing, and wait until every server answers.
+    Up,
+    /// Say how it is.
+    Status,
+    /// Undo every fault that fencepost left on this machine.
+    Heal,
+    /// Stop it and remove its containers and network. The images stay.
+    Down,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_seed_that_is_none_is_refused() {
+        let error = Cli::try_parse_from(["fencepost", "run", "x.toml", "--seed", "lucky"]).unwrap_err().to_string();
+        assert!(error.contains("whole number"), "{error}");
+    }
+}

@@ -1,0 +1,232 @@
+//! The model of one Redis node: keys with deadlines, the commands and scripts that locks use, crashes and restarts.
+//!
+//! A pure state machine: the caller says what time it is on the node's two clocks. Expiry is a comparison with the
+//! *wall* clock when a key is accessed, as in the server, with the server's edges:
+//! - a key lives through the millisecond of its deadline (`now > deadline` ends it), but `PEXPIREAT` to now, or
+//!   `PEXPIRE` by 0, deletes at once;
+//! - a script sees one time from start to end;
+//! - deadlines are absolute, so a clock that jumps back lengthens what is left of a key, also over a restart, and
+//!   revives none that was deleted. One that was overdue but not accessed *is* back, unless the server's background
+//!   sweep ([`RedisModel::sweep`]) came first.
+//!
+//! The conformance test compares it with a real server, command by command. Deliberately absent: timers, connections,
+//! latency (the simulation's own), types other than strings, eviction, replication. An `everysec` server schedules its
+//! fsyncs by its cached wall clock; the model does by the monotonic one, so a jump back does not hold them up here.
+
+mod command;
+mod disk;
+
+use std::collections::BTreeMap;
+
+use self::disk::{Change, Disk};
+pub use command::{Command, Reply};
+
+pub use crate::scenario::Persistence;
+use crate::time::Nanos;
+
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its value.
+    pub value: String,
+    /// The last millisecond of its life, on the node's wall clock (milliseconds since the epoch).
+    pub deadline: Option<i64>,
+}
+
+/// One Redis node.
+#[derive(Clone, Debug)]
+pub struct RedisModel {
+    /// While the node is down: what it will find when it starts.
+    keys: BTreeMap<String, Entry>,
+    disk: Disk,
+    running: bool,
+}
+
+/// The node's two clocks at one command.
+#[derive(Clone, Copy)]
+struct Now {
+    wall_ms: i64,
+    mono: Nanos,
+}
+
+impl RedisModel {
+    /// An empty node that runs.
+    pub fn new(persistence: Persistence) -> Self {
+        Self { keys: BTreeMap::new(), disk: Disk::new(persistence), running: true }
+    }
+
+    /// Carries out a command at `wall_ms` on the node's wall clock, milliseconds since the epoch, and at `mono` on its
+    /// monotonic one, which must not go back.
+    ///
+    /// # Panics
+    /// If the node is down: whoever delivers requests must not deliver them to the dead.
+    pub fn execute(&mut self, wall_ms: i64, mono: Nanos, command: &Command) -> Reply {
+        assert!(self.running, "a command reached a node that is down: {command}");
+        let now = Now { wall_ms, mono };
+        match command {
+            Command::Set { key, value, if_absent, px_ms } => self.set(now, key, value, *if_absent, *px_ms),
+            Command::Get(key) => self.look(now, key).map_or(Reply::Nil, |entry| Reply::Bulk(entry.value.clone())),
+            Command::Del(key) => Reply::flag(self.delete(now, key)),
+            Command::Pttl(key) => Reply::Integer(match self.look(now, key) {
+                None => -2,
+                Some(Entry { deadline: None, .. }) => -1,
+                Some(Entry { deadline: Some(deadline), .. }) => deadline.saturating_sub(wall_ms).max(0),
+            }),
+            Command::Pexpire(key, ms) => self.pexpire(now, key, *ms),
+            Command::PexpireAt(key, deadline) => Reply::flag(self.expire_at(now, key, *deadline)),
+            Command::Incr(key) => self.incr(now, key),
+            Command::Exists(key) => Reply::flag(self.look(now, key).is_some()),
+            Command::Time => {
+                let (seconds, micros) = (wall_ms.div_euclid(1000), wall_ms.rem_euclid(1000) * 1000);
+                Reply::Array(vec![Reply::Bulk(seconds.to_string()), Reply::Bulk(micros.to_string())])
+            }
+            Command::FlushAll => {
+                self.disk.write(mono, || Change::Clear);
+                self.keys.clear();
+                Reply::Ok
+            }
+            Command::ExtendIfOwner { key, owner, ttl_ms } => match self.owned(now, key, owner) {
+                1 => match self.pexpire(now, key, *ttl_ms) {
+                    Reply::Integer(_) => Reply::Integer(1),
+                    refused => refused,
+                },
+                other => Reply::Integer(other),
+            },
+            Command::DeleteIfOwner { key, owner } => match self.owned(now, key, owner) {
+                1 => Reply::flag(self.delete(now, key)),
+                other => Reply::Integer(other),
+            },
+        }
+    }
+
+    /// Deletes every key whose deadline has come at `wall_ms`, as the server does by itself ten times a second.
+    ///
+    /// The sweep is a millisecond stricter than an access: it takes keys in the millisecond of their deadline. Other
+    /// than that only a clock that goes back tells the difference: without a sweep in between, a key that was overdue
+    /// for a moment and that nobody accessed lives on.
+    pub fn sweep(&mut self, wall_ms: i64, mono: Nanos) {
+        self.keys.retain(|key, entry| {
+            let delete = entry.deadline.is_some_and(|deadline| wall_ms >= deadline);
+            if delete {
+                self.disk.write(mono, || Change::Delete(key.clone()));
+            }
+            !delete
+        });
+    }
+
+    /// Ends the process at once (`kill -9`). The page cache survives: only a node without an append-only file forgets.
+    pub fn crash(&mut self) {
+        self.running = false;
+        if self.disk.persistence == Persistence::None {
+            self.keys.clear();
+        }
+    }
+
+    /// Cuts the machine's power at `mono` on the node's monotonic clock: what no fsync had covered is lost.
+    pub fn power_loss(&mut self, mono: Nanos) {
+        self.crash();
+        self.disk.power_loss(mono, &mut self.keys);
+    }
+
+    /// Starts the node again with what it finds on its disk. Deadlines are as they were, in wall time.
+    pub fn restart(&mut self) {
+        self.running = true;
+    }
+
+    /// Whether the node runs.
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// What a key holds, overdue or not, without the effects of an access: for explanations, not for clients.
+    pub fn peek(&self, key: &str) -> Option<&Entry> {
+        self.keys.get(key)
+    }
+
+    /// What a key holds; one that is overdue is deleted.
+    fn look(&mut self, now: Now, key: &str) -> Option<&Entry> {
+        let deadline = self.keys.get(key)?.deadline;
+        if deadline.is_some_and(|deadline| now.wall_ms > deadline) {
+            self.remove(now, key);
+            return None;
+        }
+        self.keys.get(key)
+    }
+
+    fn put(&mut self, now: Now, key: &str, entry: Entry) {
+        self.disk.write(now.mono, || Change::Put(key.to_owned(), entry.clone()));
+        self.keys.insert(key.to_owned(), entry);
+    }
+
+    fn remove(&mut self, now: Now, key: &str) {
+        self.disk.write(now.mono, || Change::Delete(key.to_owned()));
+        self.keys.remove(key);
+    }
+
+    fn set(&mut self, now: Now, key: &str, value: &str, if_absent: bool, px_ms: Option<i64>) -> Reply {
+        let deadline = match px_ms {
+            None => None,
+            Some(ms) => match now.wall_ms.checked_add(ms) {
+                Some(deadline) if ms > 0 => Some(deadline),
+                // Also if NX would not hold: arguments are checked first.
+                _ => return Reply::refused("invalid expire time in 'set' command"),
+            },
+        };
+        if if_absent && self.look(now, key).is_some() {
+            return Reply::Nil;
+        }
+        self.put(now, key, Entry { value: value.to_owned(), deadline });
+        Reply::Ok
+    }
+
+    fn delete(&mut self, now: Now, key: &str) -> bool {
+        let found = self.look(now, key).is_some();
+        if found {
+            self.remove(now, key);
+        }
+        found
+    }
+
+    fn pexpire(&mut self, now: Now, key: &str, ms: i64) -> Reply {
+        match now.wall_ms.checked_add(ms) {
+            Some(deadline) => Reply::flag(self.expire_at(now, key, deadline)),
+            None => Reply::refused("invalid expire time in 'pexpire' command"),
+        }
+    }
+
+    /// Gives a key a deadline: whether it existed. A deadline that has come deletes it.
+    fn expire_at(&mut self, now: Now, key: &str, deadline: i64) -> bool {
+        let Some(entry) = self.look(now, key) else { return false };
+        if deadline <= now.wall_ms {
+            self.remove(now, key);
+        } else {
+            let entry = Entry { deadline: Some(deadline), ..entry.clone() };
+            self.put(now, key, entry);
+        }
+        true
+    }
+
+    fn incr(&mut self, now: Now, key: &str) -> Reply {
+        let entry = self.look(now, key).cloned().unwrap_or(Entry { value: "0".to_owned(), deadline: None });
+        // The server reads only what it would write itself: no sign +, no zeros ahead.
+        let number = entry.value.parse::<i64>().ok().filter(|number| number.to_string() == entry.value);
+        let Some(number) = number else { return Reply::refused("value is not an integer or out of range") };
+        let Some(next) = number.checked_add(1) else {
+            return Reply::refused("increment or decrement would overflow");
+        };
+        self.put(now, key, Entry { value: next.to_string(), ..entry });
+        Reply::Integer(next)
+    }
+
+    /// What the scripts find: 1 the key holds `owner`, 0 it does not exist, -1 it holds something else.
+    fn owned(&mut self, now: Now, key: &str, owner: &str) -> i64 {
+        match self.look(now, key) {
+            None => 0,
+            Some(entry) if entry.value == owner => 1,
+            Some(_) => -1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! What is said to a Redis node and what it answers, in the words of the protocol (RESP 2).
+//!
+//! Deliberately absent: commands that no lock uses.
+
+use std::fmt;
+
+use crate::lock::client::{DELETE_IF_OWNER, EXTEND_IF_OWNER};
+
+/// A command. Times are in milliseconds, as the server takes them, wrong ones included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `SET key value [NX] [PX ms]`
+    Set {
+        /// The key.
+        key: String,
+        /// What it is to hold.
+        value: String,
+        /// `NX`: only if the key does not exist.
+        if_absent: bool,
+        /// `PX`: milliseconds to live from now. Without it the key lives for ever, also one that had a deadline.
+        px_ms: Option<i64>,
+    },
+    /// `GET key`
+    Get(String),
+    /// `DEL key`
+    Del(String),
+    /// `PTTL key`
+    Pttl(String),
+    /// `PEXPIRE key ms`: milliseconds from now; zero or less deletes.
+    Pexpire(String, i64),
+    /// `PEXPIREAT key ms`: milliseconds since the epoch; now or earlier deletes.
+    PexpireAt(String, i64),
+    /// `INCR key`: fetch-and-increment, the counter of fencing tokens.
+    Incr(String),
+    /// `EXISTS key`
+    Exists(String),
+    /// `TIME`
+    Time,
+    /// `FLUSHALL`
+    FlushAll,
+    /// [`EXTEND_IF_OWNER`]
+    ExtendIfOwner {
+        /// The lock's key.
+        key: String,
+        /// The owner token that it must hold.
+        owner: String,
+        /// The new time to live, milliseconds.
+        ttl_ms: i64,
+    },
+    /// [`DELETE_IF_OWNER`]
+    DeleteIfOwner {
+        /// The lock's key.
+        key: String,
+        /// The owner token that it must hold.
+        owner: String,
+    },
+}
+
+impl Command {
+    /// The command as a client sends it, word by word.
+    pub fn words(&self) -> Vec<String> {
+        let mut words: Vec<String> = Vec::new();
+        let mut say = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
+        match self {
+            Self::Set { key, value, if_absent, px_ms } => {
+                say(&["SET", key, value]);
+                if *if_absent {
+                    say(&["NX"]);
+                }
+                if let Some(px_ms) = px_ms {
+                    say(&["PX", &px_ms.to_string()]);
+                }
+            }
+            Self::Get(key) => say(&["GET", key]),
+            Self::Del(key) => say(&["DEL", key]),
+            Self::Pttl(key) => say(&["PTTL", key]),
+            Self::Pexpire(key, ms) => say(&["PEXPIRE", key, &ms.to_string()]),
+            Self::PexpireAt(key, ms) => say(&["PEXPIREAT", key, &ms.to_string()]),
+            Self::Incr(key) => say(&["INCR", key]),
+            Self::Exists(key) => say(&["EXISTS", key]),
+            Self::Time => say(&["TIME"]),
+            Self::FlushAll => say(&["FLUSHALL"]),
+            Self::ExtendIfOwner { key, owner, ttl_ms } => {
+                say(&["EVAL", EXTEND_IF_OWNER, "1", key, owner, &ttl_ms.to_string()]);
+            }
+            Self::DeleteIfOwner { key, owner } => say(&["EVAL", DELETE_IF_OWNER, "1", key, owner]),
+        }
+        words
+    }
+}
+
+impl fmt::Display for Command {
+    /// As a person would type it; scripts by name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExtendIfOwner { key, owner, ttl_ms } => write!(f, "extend-if-owner {key} {owner} {ttl_ms}"),
+            Self::DeleteIfOwner { key, owner } => write!(f, "delete-if-owner {key} {owner}"),
+            plain => f.write_str(&plain.words().join(" ")),
+        }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// `+OK`
+    Ok,
+    /// Nothing: the key does not exist, or `NX` did not hold.
+    Nil,
+    /// A number.
+    Integer(i64),
+    /// A text.
+    Bulk(String),
+    /// Several answers.
+    Array(Vec<Reply>),
+    /// A refusal: nothing was changed. Of a refusal inside of a script the script's own words are left out.
+    Error(String),
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => f.write_str("OK"),
+            Self::Nil => f.write_str("(nil)"),
+            Self::Integer(number) => write!(f, "{number}"),
+            Self::Bulk(text) => write!(f, "{text:?}"),
+            Self::Array(parts) => f.debug_list().entries(parts.iter().map(ToString::to_string)).finish(),
+            Self::Error(text) => write!(f, "({text})"),
+        }
+    }
+}
+
+impl Reply {
+    pub(super) fn refused(text: impl fmt::Display) -> Self {
+        Self::Error(format!("ERR {text}"))
+    }
+
+    pub(super) fn flag(flag: bool) -> Self {
+        Self::Integer(flag.into())
+    }
+}

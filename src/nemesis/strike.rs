@@ -1,0 +1,157 @@
+//! One strike: what a fault comes to once its target is known, what the history is told of it, its way from before it is
+//! applied until after it is undone.
+//!
+//! Deliberately absent: when it begins, and who its targets are.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Desk;
+use crate::env::FaultError;
+use crate::fault::grudge::Parties;
+use crate::fault::{Fault, FaultKind, Grudge, Member, Peers, Strike};
+use crate::history::{F, FaultEvent, Op, OpType, Probe, Process};
+use crate::ids::ClientId;
+use crate::phase::Phase;
+
+/// What a fault does to the members that its target turned out to be.
+pub(super) fn resolved(kind: &FaultKind, targets: &[Member], parties: Parties) -> Strike {
+    let links = |peers: &Peers, direction| Grudge::isolate(targets, &parties.peers(peers), direction);
+    match kind {
+        FaultKind::Pause => Strike::Freeze(targets.to_vec()),
+        FaultKind::Kill | FaultKind::Restart => Strike::Kill(targets.to_vec()),
+        FaultKind::PowerLoss => Strike::PowerLoss(targets.to_vec()),
+        FaultKind::Partition { peers, direction } => Strike::Cut(links(peers, *direction)),
+        FaultKind::Delay { peers, direction, extra } => {
+            Strike::Delay { links: links(peers, *direction), extra: *extra }
+        }
+        FaultKind::Loss { peers, direction, permille } => {
+            Strike::Loss { links: links(peers, *direction), permille: *permille }
+        }
+        FaultKind::Clock(change) => Strike::Clock { members: targets.to_vec(), change: *change },
+    }
+}
+
+/// What a history tells of a strike beyond its targets.
+fn told(strike: &Strike) -> FaultEvent {
+    let nanos = |duration: Duration| duration.as_nanos() as u64;
+    let mut event = FaultEvent::default();
+    match strike {
+        Strike::Freeze(_) | Strike::Kill(_) | Strike::PowerLoss(_) => {}
+        Strike::Cut(links) => event.grudge = Some(links.clone()),
+        Strike::Delay { links, extra: (least, most) } => {
+            event.grudge = Some(links.clone());
+            event.late_by = Some((nanos(*least), nanos(*most)));
+        }
+        Strike::Loss { links, permille } => {
+            event.grudge = Some(links.clone());
+            event.lost_permille = Some(*permille);
+        }
+        Strike::Clock { change, .. } => event.clock = Some(*change),
+    }
+    event
+}
+
+/// Whether two strikes at once would blur what can be seen of either: a member that is down cannot be frozen, and whether
+/// a cut link carries anything cannot be told while one of its ends is down or another strike cuts it too.
+pub(super) fn blur(one: &Strike, other: &Strike) -> bool {
+    let (a, b) = (Reach::of(one), Reach::of(other));
+    let is_down = |strike: &Strike| matches!(strike, Strike::Kill(_) | Strike::PowerLoss(_));
+    !a.stopped.is_disjoint(&b.stopped)
+        || !a.cut.is_disjoint(&b.cut)
+        || (is_down(one) && b.cut.iter().any(|(x, y)| a.stopped.contains(x) || a.stopped.contains(y)))
+        || (is_down(other) && a.cut.iter().any(|(x, y)| b.stopped.contains(x) || b.stopped.contains(y)))
+}
+
+/// What a strike stops: members, and links by their ends.
+#[derive(Default)]
+struct Reach {
+    stopped: BTreeSet<Member>,
+    cut: BTreeSet<(Member, Member)>,
+}
+
+impl Reach {
+    fn of(strike: &Strike) -> Self {
+        let mut reach = Self::default();
+        match strike {
+            Strike::Freeze(members) | Strike::Kill(members) | Strike::PowerLoss(members) => {
+                reach.stopped.extend(members);
+            }
+            Strike::Cut(Grudge { cuts, .. }) => {
+                let pairs = cuts.iter().flat_map(|(member, peers)| peers.iter().map(move |peer| (*member, *peer)));
+                reach.cut.extend(pairs.map(|(member, peer)| (member.min(peer), member.max(peer))));
+            }
+            // Late and lost packets and wrong clocks add up, and each strike's part in them can be told.
+            Strike::Delay { .. } | Strike::Loss { .. } | Strike::Clock { .. } => {}
+        }
+        reach
+    }
+}
+
+/// One strike, from before it is applied until after it is undone.
+pub(super) struct StrikeRun {
+    desk: Desk,
+    strike: Strike,
+    event: FaultEvent,
+    duration: Duration,
+}
+
+impl StrikeRun {
+    /// Strike number `id` of the run, by `fault`, which struck at `phase` if a phase timed it.
+    pub fn new(desk: Desk, id: u32, strike: Strike, fault: &Fault, targets: Vec<Member>, phase: Option<Phase>) -> Self {
+        let event = FaultEvent {
+            id,
+            kind: fault.kind.name().to_owned(),
+            plan: fault.to_string(),
+            targets,
+            phase,
+            requested: fault.duration.as_nanos() as u64,
+            ..told(&strike)
+        };
+        Self { desk, strike, event, duration: fault.duration }
+    }
+
+    /// Strikes, lets the client that waits at a pause point go on, and undoes the strike when its time is up or the run
+    /// is called off.
+    pub async fn run(self, waiting: Option<(ClientId, u64)>) {
+        let Desk { environment, runtime, .. } = &self.desk;
+        self.note(OpType::Invoke, F::Fault, Vec::new(), None);
+        let applied = environment.apply(self.event.id, &self.strike, self.duration).await;
+        let until = runtime.now() + self.duration;
+        let struck = applied.is_ok();
+        self.complete(F::Fault, applied);
+        // Frozen or cut off exactly at this step: the go-ahead comes after the fault.
+        if let Some((client, number)) = waiting {
+            environment.go(client, number);
+        }
+        if !struck {
+            return;
+        }
+        let mut stop = self.desk.stop.clone();
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = runtime.sleep_until(until) => {}
+        }
+        self.note(OpType::Invoke, F::Heal, Vec::new(), None);
+        let healed = environment.heal(self.event.id).await;
+        self.complete(F::Heal, healed);
+    }
+
+    fn complete(&self, f: F, outcome: Result<Vec<Probe>, FaultError>) {
+        match outcome {
+            Ok(probes) if probes.iter().all(Probe::passed) => self.note(OpType::Ok, f, probes, None),
+            Ok(probes) => self.note(OpType::Info, f, probes, Some("a probe saw something else".to_owned())),
+            // A strike that failed left nothing behind; a failed heal is in doubt.
+            Err(error) if f == F::Fault => self.note(OpType::Fail, f, Vec::new(), Some(error.to_string())),
+            Err(error) => self.note(OpType::Info, f, Vec::new(), Some(error.to_string())),
+        }
+    }
+
+    fn note(&self, kind: OpType, f: F, probes: Vec<Probe>, error: Option<String>) {
+        let mut op = Op::new(self.desk.runtime.now(), Process::Nemesis, kind, f);
+        op.fault = Some(FaultEvent { probes, ..self.event.clone() });
+        op.error = error;
+        self.desk.record.record(op);
+    }
+}

@@ -1,0 +1,209 @@
+//! The nemesis against a world that only takes notes, in paused time.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::env::FaultError;
+use crate::fault::{ClockChange, Direction, FaultKind, Grudge, PeerGroup, Peers};
+use crate::history::Probe;
+use crate::ids::NodeId;
+use crate::lock::runtime::Runtime;
+use crate::time::Clock;
+
+/// tokio's time, paused: it jumps whenever nobody has anything to do.
+struct Paused(tokio::time::Instant);
+
+impl Clock for Paused {
+    fn now(&self) -> Nanos {
+        Nanos(self.0.elapsed().as_nanos() as u64)
+    }
+}
+
+impl Runtime for Paused {
+    fn sleep_until(&self, at: Nanos) -> BoxFuture<'static, ()> {
+        tokio::time::sleep_until(self.0 + Duration::from_nanos(at.0)).boxed()
+    }
+
+    fn random(&self) -> u64 {
+        4
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        tokio::spawn(task);
+    }
+}
+
+/// Takes down what is asked of it; its second server leads.
+#[derive(Default)]
+struct Notes {
+    applied: Mutex<Vec<(u32, Strike)>>,
+    gone: Mutex<Vec<u64>>,
+}
+
+impl Environment for Notes {
+    fn apply<'a>(&'a self, id: u32, strike: &'a Strike, _: Duration) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
+        self.applied.lock().unwrap().push((id, strike.clone()));
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn heal(&self, _: u32) -> BoxFuture<'_, Result<Vec<Probe>, FaultError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn go(&self, _: ClientId, number: u64) {
+        self.gone.lock().unwrap().push(number);
+    }
+
+    fn leader(&self) -> BoxFuture<'_, Option<crate::ids::NodeId>> {
+        async { Some(NodeId(2)) }.boxed()
+    }
+}
+
+#[derive(Default)]
+struct Ops(Mutex<Vec<Op>>);
+
+impl Record for Ops {
+    fn record(&self, op: Op) {
+        self.0.lock().unwrap().push(op);
+    }
+}
+
+const C1: Member = Member::Client(ClientId(1));
+const N1: Member = Member::Node(NodeId(1));
+
+fn fault(kind: FaultKind, target: &str, at: At, millis: u64) -> Fault {
+    Fault { kind, target: target.parse().unwrap(), at, duration: Duration::from_millis(millis) }
+}
+
+fn at(millis: u64) -> At {
+    At::Time(Duration::from_millis(millis))
+}
+
+/// Runs a plan for ten seconds; each event comes at its time in milliseconds. What was applied, and what was recorded as
+/// (time in ms, op).
+fn trial(plan: &[Fault], events: Vec<(u64, Event)>) -> (Vec<Strike>, Vec<(u64, Op)>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let clock = Arc::new(Paused(tokio::time::Instant::now()));
+        let (notes, ops) = (Arc::new(Notes::default()), Arc::new(Ops::default()));
+        let (_stop, stopped) = watch::channel(false);
+        let desk = Desk {
+            environment: Arc::clone(&notes) as _,
+            record: Arc::clone(&ops) as _,
+            runtime: Arc::clone(&clock) as _,
+            stop: stopped,
+            start: Nanos::ZERO,
+            end: Nanos(10_000_000_000),
+        };
+        let (tell, told) = mpsc::unbounded_channel();
+        let nemesis = Nemesis::new(plan, Parties { clients: 2, nodes: 3 }, Seed(1), desk);
+        let tells = async move {
+            for (millis, event) in events {
+                clock.sleep_until(Nanos(millis * 1_000_000)).await;
+                tell.send(event).unwrap();
+            }
+            clock.sleep_until(Nanos(10_000_000_000)).await;
+        };
+        tokio::join!(nemesis.run(told), tells);
+        let applied = notes.applied.lock().unwrap().drain(..).map(|(_, strike)| strike).collect();
+        let ops = ops.0.lock().unwrap().drain(..).map(|op| (op.time.0 / 1_000_000, op)).collect();
+        (applied, ops)
+    })
+}
+
+fn acquired(client: u32, hold: &str) -> Event {
+    Event::Op { client: ClientId(client), f: F::Acquire, kind: OpType::Ok, hold: HoldId::new(hold) }
+}
+
+#[test]
+fn each_kind_becomes_its_strike_and_tells_what_was_asked() {
+    let seconds = Duration::from_secs;
+    let links = || Grudge::isolate(&[N1], &[C1, Member::Client(ClientId(2))], Direction::Out);
+    let peers = || Peers::from(PeerGroup::Clients);
+    let direction = Direction::Out;
+    let jump = ClockChange::Jump { by_ns: -5 };
+    let extra = (seconds(1), seconds(2));
+    for (kind, strike) in [
+        (FaultKind::Pause, Strike::Freeze(vec![N1])),
+        (FaultKind::Kill, Strike::Kill(vec![N1])),
+        (FaultKind::Restart, Strike::Kill(vec![N1])),
+        (FaultKind::PowerLoss, Strike::PowerLoss(vec![N1])),
+        (FaultKind::Partition { peers: peers(), direction }, Strike::Cut(links())),
+        (FaultKind::Delay { peers: peers(), direction, extra }, Strike::Delay { links: links(), extra }),
+        (FaultKind::Loss { peers: peers(), direction, permille: 7 }, Strike::Loss { links: links(), permille: 7 }),
+        (FaultKind::Clock(jump), Strike::Clock { members: vec![N1], change: jump }),
+    ] {
+        let name = kind.name();
+        let (applied, ops) = trial(&[fault(kind, "node:1", at(0), 1_500)], Vec::new());
+        assert_eq!(applied, std::slice::from_ref(&strike), "{name}: a fault at 0 s waits for nobody");
+        let event = ops[0].1.fault.as_ref().unwrap();
+        assert_eq!((event.kind.as_str(), &event.targets), (name, &vec![N1]));
+        assert_eq!(event.clock, matches!(strike, Strike::Clock { .. }).then_some(jump));
+        assert_eq!(event.late_by, matches!(strike, Strike::Delay { .. }).then_some((1_000_000_000, 2_000_000_000)));
+        assert_eq!(event.lost_permille, matches!(strike, Strike::Loss { .. }).then_some(7));
+        let has_links = matches!(strike, Strike::Cut(_) | Strike::Delay { .. } | Strike::Loss { .. });
+        assert_eq!(event.grudge, has_links.then(links), "{name}");
+        let told: Vec<(u64, F, OpType)> = ops.iter().map(|(millis, op)| (*millis, op.f, op.kind)).collect();
+        let (fault, heal) = (F::Fault, F::Heal);
+        let expected = [(0, fault, OpType::Invoke), (0, fault, OpType::Ok), (1_500, heal, OpType::Invoke)];
+        assert_eq!(told[..3], expected, "{name}");
+    }
+}
+
+#[test]
+fn the_leader_and_drawn_sets_are_lock_servers() {
+    for (target, count) in [("leader", 1), ("one", 1), ("minority", 1), ("majority", 2), ("all", 3)] {
+        let (applied, _) = trial(&[fault(FaultKind::Kill, target, at(100), 500)], Vec::new());
+        let [Strike::Kill(members)] = applied.as_slice() else { panic!("{applied:?}") };
+        assert_eq!(members.len(), count, "{target}");
+        assert!(members.is_sorted() && members.iter().all(|member| matches!(member, Member::Node(_))));
+        assert!(target != "leader" || members == &[Member::Node(NodeId(2))]);
+    }
+}
+
+#[test]
+fn a_strike_that_would_blur_another_waits_for_its_end() {
+    let cut = |direction| FaultKind::Partition { peers: PeerGroup::Nodes.into(), direction };
+    for (first, second, waits) in [
+        (FaultKind::Pause, FaultKind::Kill, true),
+        (FaultKind::Kill, FaultKind::Pause, true),
+        (FaultKind::Kill, cut(Direction::In), true),
+        (cut(Direction::Out), cut(Direction::In), true),
+        (cut(Direction::Both), FaultKind::Kill, true),
+        (FaultKind::Pause, cut(Direction::Both), false),
+        (FaultKind::Pause, FaultKind::Clock(ClockChange::Drift { ppm: 9 }), false),
+    ] {
+        let names = format!("{} then {}", first.name(), second.name());
+        let plan = [fault(first, "client:1", at(1_000), 3_000), fault(second, "client:1", at(2_000), 1_000)];
+        let (_, ops) = trial(&plan, Vec::new());
+        let second = ops.iter().find(|(_, op)| op.fault.as_ref().unwrap().id == 2).unwrap();
+        assert_eq!(second.0, if waits { 4_000 } else { 2_000 }, "{names}");
+    }
+}
+
+#[test]
+fn a_plan_is_drawn_the_same_when_another_fault_is_taken_out_of_it() {
+    let one = |target| fault(FaultKind::Pause, target, At::Every(Duration::from_secs(2)), 500);
+    let jump = FaultKind::Clock(ClockChange::Jump { by_ns: 1 });
+    let (alone, _) = trial(&[one("one")], Vec::new());
+    let (both, _) = trial(&[fault(jump, "minority", at(500), 100), one("one")], Vec::new());
+    assert_eq!(both.iter().filter(|strike| matches!(strike, Strike::Freeze(_))).cloned().collect::<Vec<_>>(), alone);
+}
+
+#[test]
+fn the_dead_neither_hold_nor_wait() {
+    let asked = Event::Op { client: ClientId(2), f: F::Acquire, kind: OpType::Invoke, hold: HoldId::new("c2-1") };
+    let mut crash = Op::new(Nanos(0), Process::Client(1), OpType::Info, F::Crash);
+    crash.client = Some(ClientId(1));
+    let events = vec![
+        (100, acquired(1, "c1-1")),
+        (200, asked),
+        (300, Event::of(&crash).unwrap()),
+        (400, Event::Crashed { client: ClientId(2) }),
+        (5_000, acquired(2, "c2-2")),
+    ];
+    let plan = [fault(FaultKind::Pause, "holder", at(1_000), 500), fault(FaultKind::Pause, "waiter", at(1_000), 500)];
+    let (applied, ops) = trial(&plan, events);
+    assert_eq!(applied, [Strike::Freeze(vec![Member::Client(ClientId(2))])]);
+    assert_eq!(ops[0].0, 5_000, "the holder strike waits until somebody holds");
+}

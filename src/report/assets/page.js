@@ -1,0 +1,124 @@
+// Zooms and moves the overviews. The page says everything without this script; it only gives a closer look.
+"use strict";
+(() => {
+  // Round instants to label, about eight, as the server side draws them.
+  function ticks(from, to) {
+    const rough = (to - from) / 8;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = [1, 2, 5, 10].map((round) => round * power).find((step) => step >= rough * 0.999999);
+    const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    const marks = [];
+    for (let number = Math.ceil(from / step); number * step <= to; number++) {
+      marks.push([number * step, (number * step).toFixed(decimals) + " s"]);
+    }
+    return marks;
+  }
+
+  function svg(name, attributes) {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  }
+
+  for (const figure of document.querySelectorAll("figure.overview")) {
+    const end = Number(figure.dataset.to);
+    const plot = figure.querySelector("svg.plot");
+    const left = Number(plot.getAttribute("x"));
+    const [, , width, height] = plot.getAttribute("viewBox").split(" ").map(Number);
+    const axis = figure.querySelector("g.axis .ticks");
+    const labels = [...figure.querySelectorAll("[data-t]")].map((element) => {
+      const y = /translate\(\S+ (\S+)\)/.exec(element.getAttribute("transform"))[1];
+      return { element, y, from: Number(element.dataset.t), until: Number(element.dataset.until ?? element.dataset.t) };
+    });
+    const hatch = figure.querySelector("pattern");
+    let view = [0, end];
+    let zoomed = false;
+
+    function draw() {
+      const [from, to] = view;
+      const place = (t) => left + ((t - from) / (to - from)) * width;
+      plot.setAttribute("viewBox", `${(from / end) * width} 0 ${((to - from) / end) * width} ${height}`);
+      hatch.setAttribute("patternTransform", `scale(${(to - from) / end} 1) rotate(45)`);
+      for (const label of labels) {
+        const seen = label.from <= to && label.until >= from;
+        label.element.style.display = seen ? "" : "none";
+        label.element.setAttribute("transform", `translate(${place(Math.max(label.from, from))} ${label.y})`);
+      }
+      axis.replaceChildren(...ticks(from, to).map(([t, text]) => {
+        const tick = svg("g", { transform: `translate(${place(t)} 0)` });
+        tick.append(svg("line", { y2: 5 }), Object.assign(svg("text", { y: 18 }), { textContent: text }));
+        return tick;
+      }));
+    }
+
+    function show(from, to) {
+      const span = Math.min(end, Math.max(end / 20000, to - from));
+      const start = Math.min(Math.max(0, from), end - span);
+      view = [start, start + span];
+      zoomed = span < end;
+      draw();
+    }
+
+    function zoom(factor, centre) {
+      const [from, to] = view;
+      const at = centre ?? (from + to) / 2;
+      show(at - (at - from) * factor, at + (to - at) * factor);
+    }
+
+    // Where on the time axis a pointer is.
+    function instant(event) {
+      const box = plot.getBoundingClientRect();
+      const share = box.width ? (event.clientX - box.left) / box.width : 0.5;
+      return view[0] + Math.min(1, Math.max(0, share)) * (view[1] - view[0]);
+    }
+
+    figure.addEventListener("wheel", (event) => {
+      // A plain wheel scrolls the page, as everywhere.
+      if (!event.ctrlKey && !event.metaKey && !event.shiftKey) return;
+      event.preventDefault();
+      zoom((event.deltaY || event.deltaX) > 0 ? 1.3 : 1 / 1.3, instant(event));
+    }, { passive: false });
+
+    let drag = null;
+    const picture = figure.querySelector("svg.timeline");
+    picture.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || event.target.closest("a")) return;
+      drag = { x: event.clientX, view };
+    });
+    window.addEventListener("pointermove", (event) => {
+      if (!drag || !zoomed) return;
+      const perPixel = (drag.view[1] - drag.view[0]) / plot.getBoundingClientRect().width;
+      const by = (drag.x - event.clientX) * perPixel;
+      show(drag.view[0] + by, drag.view[1] + by);
+    });
+    window.addEventListener("pointerup", () => { drag = null; });
+    picture.addEventListener("dblclick", (event) => zoom(0.25, instant(event)));
+
+    const tools = document.createElement("div");
+    tools.className = "tools";
+    const button = (text, title, action) => {
+      const element = document.createElement("button");
+      Object.assign(element, { type: "button", textContent: text, title });
+      element.addEventListener("click", action);
+      tools.append(element);
+    };
+    button("+", "zoom in", () => zoom(0.5));
+    button("−", "zoom out", () => zoom(2));
+    button("◀", "earlier", () => show(view[0] - (view[1] - view[0]) / 3, view[1] - (view[1] - view[0]) / 3));
+    button("▶", "later", () => show(view[0] + (view[1] - view[0]) / 3, view[1] + (view[1] - view[0]) / 3));
+    button("all", "the whole run", () => show(0, end));
+    tools.append("Ctrl + wheel or double click zooms, drag moves, a number leads to its violation.");
+    figure.prepend(tools);
+  }
+
+  // A link to a violation opens it; paper cannot be clicked, so printing opens all.
+  const openTarget = () => {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    if (target instanceof HTMLDetailsElement) target.open = true;
+  };
+  window.addEventListener("hashchange", openTarget);
+  openTarget();
+  window.addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+  });
+})();

@@ -1,0 +1,288 @@
+//! What the pictures share: the scale from instants to places, the lanes, the bands of faults, what a hold says.
+//!
+//! Knows where things lie, not which of them a picture shows; that is for `timeline` and `excerpt`.
+
+use maud::{Markup, html};
+
+use super::scene::{Scene, Strike};
+use super::words;
+use crate::fault::Member;
+use crate::history::{Ending, Hold};
+use crate::ids::ClientId;
+use crate::time::Nanos;
+
+/// The whole picture's width, in its own units.
+pub(super) const WIDTH: f64 = 1_200.0;
+/// Where time starts: left of it stand the lanes' names.
+pub(super) const LEFT: f64 = 84.0;
+/// Room at the right, so that the last tick's label fits.
+pub(super) const RIGHT: f64 = 16.0;
+/// How wide a letter of a picture's small text is, about.
+pub(super) const LETTER: f64 = 6.2;
+
+/// Turns instants into places.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    from: Nanos,
+    to: Nanos,
+    left: f64,
+    /// How wide all of the time is.
+    pub width: f64,
+}
+
+impl Scale {
+    /// Spreads `from..to` over `width` from `left` on.
+    pub fn new(from: Nanos, to: Nanos, left: f64, width: f64) -> Self {
+        Self { from, to: to.max(Nanos(from.0 + 1)), left, width }
+    }
+
+    /// The scale of a picture [`WIDTH`] wide.
+    pub fn of_picture(from: Nanos, to: Nanos) -> Self {
+        Self::new(from, to, LEFT, WIDTH - LEFT - RIGHT)
+    }
+
+    /// Where an instant lies; instants outside lie at the edges.
+    pub fn x(&self, at: Nanos) -> f64 {
+        let at = at.clamp(self.from, self.to);
+        self.left + self.width * (at.0 - self.from.0) as f64 / (self.to.0 - self.from.0) as f64
+    }
+
+    /// Where an interval starts and how wide it is, at least `least`.
+    pub fn bar(&self, from: Nanos, to: Nanos, least: f64) -> (f64, f64) {
+        let x = self.x(from);
+        (x, (self.x(to) - x).max(least))
+    }
+
+    /// Whether any part of an interval can be seen.
+    pub fn shows(&self, from: Nanos, to: Nanos) -> bool {
+        from <= self.to && to >= self.from
+    }
+
+    /// Where the right edge is.
+    pub fn right(&self) -> f64 {
+        self.left + self.width
+    }
+
+    /// Round instants to label, about eight, and their labels.
+    pub fn ticks(&self) -> Vec<(Nanos, String)> {
+        let rough = ((self.to.0 - self.from.0) as f64 / 8.0).max(1.0);
+        let power = 10_f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|round| round * power).find(|step| *step >= rough);
+        let step = step.unwrap_or(power).max(1.0) as u64;
+        let decimals = (9.0 - (step as f64).log10().floor()).max(0.0) as usize;
+        let first = self.from.0.div_ceil(step);
+        (first..=self.to.0 / step)
+            .map(|number| (Nanos(number * step), format!("{:.decimals$} s", (number * step) as f64 / 1e9)))
+            .collect()
+    }
+}
+
+/// A number as an attribute: two decimals are finer than any screen, also zoomed in.
+pub(super) fn n(value: f64) -> String {
+    let text = format!("{value:.2}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// How high the parts of a picture are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heights {
+    /// Above the lanes.
+    pub top: f64,
+    /// A client's lane.
+    pub lane: f64,
+    /// In a lane, from where to where a hold's bar reaches.
+    pub bar: (f64, f64),
+    /// The servers' lane.
+    pub servers: f64,
+    /// The resource's lane.
+    pub resource: f64,
+}
+
+/// Where the lanes lie, from top to bottom: clients, struck servers if any, the resource.
+pub(super) struct Lanes<'a> {
+    scene: &'a Scene<'a>,
+    /// The heights that it is made of.
+    pub heights: Heights,
+    /// Where the servers' lane starts, if there is one.
+    pub servers: Option<f64>,
+    /// Where the resource's lane starts.
+    pub resource: f64,
+    /// Where the lanes end.
+    pub bottom: f64,
+}
+
+impl<'a> Lanes<'a> {
+    /// Stacks the lanes of a scene; the first starts at `heights.top`.
+    pub fn new(scene: &'a Scene<'a>, heights: Heights) -> Self {
+        let clients_end = heights.top + heights.lane * scene.clients.len() as f64;
+        let struck = scene.strikes.iter().flat_map(|strike| &strike.event.targets);
+        let servers = struck.into_iter().any(|member| matches!(member, Member::Node(_))).then_some(clients_end);
+        let resource = servers.map_or(clients_end, |servers| servers + heights.servers);
+        Self { scene, heights, servers, resource, bottom: resource + heights.resource }
+    }
+
+    /// Where a client's lane starts.
+    pub fn client(&self, client: ClientId) -> f64 {
+        let position = self.scene.clients.binary_search(&client).unwrap_or_default();
+        self.heights.top + self.heights.lane * position as f64
+    }
+
+    /// The lane of a struck member: where it starts and how high it is.
+    pub fn of(&self, member: Member) -> (f64, f64) {
+        match member {
+            Member::Client(client) => (self.client(client), self.heights.lane),
+            Member::Node(_) => (self.servers.unwrap_or(self.resource), self.heights.servers),
+            Member::Resource => (self.resource, self.heights.resource),
+        }
+    }
+
+    /// The lanes' grounds and names.
+    pub fn ground(&self, right: f64) -> Markup {
+        let clients = self.scene.clients.iter().map(|client| {
+            let grants = self.scene.holds.iter().filter(|hold| hold.client == *client).count();
+            (self.client(*client), self.heights.lane, client.to_string(), format!("client {client}: {grants} grants"))
+        });
+        let servers =
+            self.servers.map(|y| (y, self.heights.servers, "servers".to_owned(), "the lock servers".to_owned()));
+        let accesses = format!("the protected resource: {} accesses", self.scene.served.len());
+        let resource = (self.resource, self.heights.resource, "resource".to_owned(), accesses);
+        html! {
+            @for (index, (y, height, name, title)) in clients.chain(servers).chain([resource]).enumerate() {
+                @if index % 2 == 0 {
+                    rect.ground x="0" y=(n(y)) width=(n(right)) height=(n(height)) {}
+                }
+                text.lane-name x="10" y=(n(y + height / 2.0 + 4.0)) { (name) title { (title) } }
+            }
+        }
+    }
+}
+
+/// One strike's shaded band on one lane: that of a struck client, or the one that all servers share.
+pub(super) struct Band<'a> {
+    /// The strike.
+    pub strike: &'a Strike<'a>,
+    /// Whose lane it is; of several struck servers the first.
+    pub member: Member,
+    /// From when it may have been felt.
+    pub from: Nanos,
+    /// Until when.
+    pub to: Nanos,
+}
+
+/// All bands, strike by strike.
+pub(super) fn bands<'a>(scene: &'a Scene<'a>) -> Vec<Band<'a>> {
+    let mut bands = Vec::new();
+    for strike in scene.strikes.iter().filter(|strike| !strike.missed()) {
+        let (from, to) = strike.felt(scene.end);
+        let is_node = |member: &&Member| matches!(member, Member::Node(_));
+        let first_node = strike.event.targets.iter().find(is_node);
+        let lanes = strike.event.targets.iter().filter(|member| !is_node(member)).chain(first_node);
+        bands.extend(lanes.map(|member| Band { strike, member: *member, from, to }));
+    }
+    bands
+}
+
+impl Band<'_> {
+    /// What it says on its lane: `paused`, `cut off`; on the servers' lane also who.
+    pub fn label(&self) -> String {
+        match self.member {
+            Member::Node(_) => format!("{} {}", words::members(self.strike.event), self.strike.label()),
+            _ => self.strike.label(),
+        }
+    }
+
+    /// Everything about it, for a hover text.
+    pub fn title(&self) -> String {
+        let event = self.strike.event;
+        let lasted = self.strike.lasted().map_or_else(|| "never healed".to_owned(), words::lasting);
+        let cuts = self.cut_off().map(|peers| format!(", cut off from {peers}")).unwrap_or_default();
+        format!(
+            "{} of {} (strike {}){cuts}: {} – {}, certainly in effect for {lasted}. Plan: {}",
+            event.kind,
+            words::members(event),
+            event.id,
+            self.from,
+            self.to,
+            event.plan
+        )
+    }
+
+    /// Whom a partition cuts it off from: `n1–n5`, or names.
+    pub fn cut_off(&self) -> Option<String> {
+        let peers = self.strike.event.grudge.as_ref()?.cuts.get(&self.member)?;
+        let names: Vec<String> = peers.iter().map(ToString::to_string).collect();
+        Some(match &names[..] {
+            [first, .., last] if names.len() > 3 => format!("{first} … {last}"),
+            _ => names.join(", "),
+        })
+    }
+}
+
+/// The part of a hold after the validity that its lock's API had exposed.
+pub(super) fn expired(hold: &Hold) -> Option<(Nanos, Nanos)> {
+    hold.outlived_validity().then(|| (hold.clipped_to(), hold.to))
+}
+
+/// A hold in one line, for a hover text.
+pub(super) fn hold_title(hold: &Hold) -> String {
+    let token = hold.token.map(|token| format!(", token {token}")).unwrap_or_default();
+    let until = hold.valid_until.map(|until| format!(", valid until {until}")).unwrap_or_default();
+    let ended = match hold.ended {
+        Some((_, Ending::Released)) => "released",
+        Some((_, Ending::Lost)) => "lost",
+        Some((_, Ending::Crashed)) => "its client died",
+        None => "still open",
+    };
+    let beyond = expired(hold)
+        .map(|(from, to)| format!(", {} beyond its validity", words::lasting(to - from)))
+        .unwrap_or_default();
+    format!(
+        "{} held {} for {}: {} – {} ({ended}){token}{until}{beyond}, hold {}",
+        hold.client,
+        hold.lock,
+        words::lasting(hold.to - hold.from),
+        hold.from,
+        hold.to,
+        hold.id
+    )
+}
+
+/// The hatch of expired holds, under a name of its own so that a zoomed picture can unstretch its own.
+pub(super) fn hatch(id: &str) -> Markup {
+    html! {
+        pattern id=(id) width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
+            rect.hatch-ground width="6" height="6" {}
+            line.hatch-line x1="0" y1="0" x2="0" y2="6" {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::NodeId;
+    use crate::report::sample;
+
+    #[test]
+    fn ticks_are_round_and_inside() {
+        let scale = Scale::new(Nanos(2_130_000_000), Nanos(3_370_000_000), 0.0, 1_000.0);
+        let labels: Vec<String> = scale.ticks().into_iter().map(|(_, label)| label).collect();
+        assert_eq!(labels, ["2.2 s", "2.4 s", "2.6 s", "2.8 s", "3.0 s", "3.2 s"]);
+        assert!(Scale::new(Nanos(5), Nanos(5), 0.0, 10.0).ticks().len() <= 2, "no width, no endless axis");
+    }
+
+    #[test]
+    fn struck_servers_share_one_band_that_names_them() {
+        let mut report = sample::report();
+        let history = &mut report.locks[0].history;
+        for event in history.ops.iter_mut().filter_map(|op| op.fault.as_mut()) {
+            event.targets = vec![Member::Node(NodeId(1)), Member::Node(NodeId(4)), Member::Client(ClientId(2))];
+        }
+        let scene = Scene::of(history);
+        let labels: Vec<String> = bands(&scene).iter().map(Band::label).collect();
+        assert_eq!(labels, ["paused", "n1, n4, c2 paused"]);
+        let heights = Heights { top: 10.0, lane: 30.0, bar: (0.0, 20.0), servers: 20.0, resource: 40.0 };
+        let lanes = Lanes::new(&scene, heights);
+        assert_eq!((lanes.of(Member::Node(NodeId(4))), lanes.resource, lanes.bottom), ((100.0, 20.0), 120.0, 160.0));
+    }
+}

@@ -1,0 +1,304 @@
+//! The whole run to real time: a lane per client, one for struck servers, one for the resource.
+//!
+//! Drawn as SVG of our own, because no chart knows what a hold is. The picture reads without script; the page's script
+//! can zoom it, which is why only marks that may be stretched lie inside the inner `svg`, and all text outside of it.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::lanes::{Heights, LEFT, LETTER, Lanes, Scale, WIDTH, bands, expired, hatch, hold_title, n};
+use super::scene::{Scene, Served};
+use super::words;
+use crate::check::Violation;
+use crate::history::F;
+use crate::ids::ClientId;
+use crate::time::Nanos;
+
+/// Above the lanes: the violations' numbers.
+const TOP: f64 = 24.0;
+/// Below the lanes: the time axis.
+const AXIS: f64 = 26.0;
+/// Above this many holds, hover texts would outweigh the page.
+const HOVER_LIMIT: usize = 3_000;
+
+/// A violation that is told on the page.
+pub(super) struct Told<'a> {
+    /// Its number on the page, from 1.
+    pub number: usize,
+    /// Where on the page it is told.
+    pub anchor: String,
+    /// The violation.
+    pub violation: &'a Violation,
+}
+
+/// The overview of a whole run. `id` is unique on the page.
+pub(super) fn overview(scene: &Scene<'_>, violations: &[&Violation], told: &[Told<'_>], id: &str) -> Markup {
+    if scene.history.ops.is_empty() {
+        return html! { p.none { "Nothing was recorded: there is no timeline to draw." } };
+    }
+    let heights = Heights { top: 0.0, lane: 32.0, bar: (13.0, 28.0), servers: 20.0, resource: 30.0 };
+    let lanes = Lanes::new(scene, heights);
+    let outer = Scale::of_picture(Nanos::ZERO, scene.end);
+    let inner = Scale::new(Nanos::ZERO, scene.end, 0.0, outer.width);
+    let (bottom, width, height) = (n(lanes.bottom), n(outer.width), TOP + lanes.bottom + AXIS);
+    let hatch_id = format!("expired-{id}");
+    html! {
+        figure.overview id=(id) data-to=(seconds(scene.end)) {
+            svg.timeline viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label="timeline of the whole run" {
+                defs { (hatch(&hatch_id)) }
+                g transform=(format!("translate(0 {TOP})")) { (lanes.ground(WIDTH)) }
+                svg.plot x=(LEFT) y=(TOP) width=(width) height=(bottom) viewBox=(format!("0 0 {width} {bottom}"))
+                    preserveAspectRatio="none" {
+                    (marks(scene, &lanes, &inner, violations, &hatch_id))
+                }
+                g.labels { (labels(scene, &lanes, &outer, told)) }
+                g.axis transform=(format!("translate(0 {})", n(TOP + lanes.bottom))) {
+                    line x1=(LEFT) x2=(n(outer.right())) y1="0" y2="0" {}
+                    g.ticks {
+                        @for (at, label) in outer.ticks() {
+                            g transform=(format!("translate({} 0)", n(outer.x(at)))) {
+                                line y2="5" {}
+                                text y="18" { (label) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// All that may be stretched: rectangles and upright strokes.
+fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Violation], hatch_id: &str) -> Markup {
+    let (bar_top, bar_end) = lanes.heights.bar;
+    let bar_height = bar_end - bar_top;
+    let hover = scene.holds.len() <= HOVER_LIMIT;
+    html! {
+        @for band in bands(scene) {
+            @let (x, width) = scale.bar(band.from, band.to, 1.0);
+            @let (y, height) = lanes.of(band.member);
+            rect class={ "band " (band.strike.class()) } x=(n(x)) y=(n(y)) width=(n(width)) height=(n(height)) {
+                title { (band.title()) }
+            }
+        }
+        @for breach in breaches(violations) {
+            @let (x, width) = scale.bar(breach.from, breach.to, 1.0);
+            rect.breach x=(n(x)) y="0" width=(n(width)) height=(n(lanes.bottom)) { title { (breach.title) } }
+        }
+        @for client in &scene.clients {
+            @let y = lanes.client(*client);
+            path.wait d=(waits(scene, *client, scale, y + bar_end - 4.0)) {}
+        }
+        @for hold in &scene.holds {
+            @let (x, width) = scale.bar(hold.from, hold.clipped_to(), 0.6);
+            @let y = lanes.client(hold.client) + bar_top;
+            rect.hold x=(n(x)) y=(n(y)) width=(n(width)) height=(n(bar_height)) {
+                @if hover || hold.outlived_validity() { title { (hold_title(hold)) } }
+            }
+            @if let Some((from, to)) = expired(hold) {
+                @let (x, width) = scale.bar(from, to, 1.0);
+                rect.expired x=(n(x)) y=(n(y)) width=(n(width)) height=(n(bar_height))
+                    fill=(format!("url(#{hatch_id})")) { title { (hold_title(hold)) } }
+            }
+        }
+        @for signal in &scene.signals {
+            @if let Some(client) = signal.client {
+                @let y = lanes.client(client);
+                @if matches!(signal.f, F::Lost | F::Crash) {
+                    path.lost d=(format!("M{} {}v{}", n(scale.x(signal.time)), n(y + bar_top - 1.0), n(bar_height + 3.0))) {
+                        title { (words::line(signal)) }
+                    }
+                } @else if let Some(since) = signal.since {
+                    @let (x, width) = scale.bar(since, signal.time, 1.0);
+                    rect.stall x=(n(x)) y=(n(y + bar_end + 1.0)) width=(n(width)) height="2" {
+                        title { (words::line(signal)) }
+                    }
+                }
+            }
+        }
+        (served(scene, lanes, scale))
+    }
+}
+
+/// A stretch of time without a gap between violations.
+struct Breach {
+    from: Nanos,
+    to: Nanos,
+    title: String,
+}
+
+/// Joins violations that overlap or touch: laid over each other, their shades would hide the lanes.
+fn breaches(violations: &[&Violation]) -> Vec<Breach> {
+    let mut sorted: Vec<&Violation> = violations.to_vec();
+    sorted.sort_by_key(|violation| violation.from);
+    sorted
+        .chunk_by({
+            let mut end = Nanos::ZERO;
+            move |one, next| {
+                end = end.max(one.to);
+                next.from <= end
+            }
+        })
+        .filter_map(|chunk| {
+            let (first, to) = (chunk.first()?, chunk.iter().map(|violation| violation.to).max()?);
+            let title = match chunk.len() {
+                1 => first.text.clone(),
+                count => format!("{count} violations from {} to {to}; the first: {}", first.from, first.text),
+            };
+            Some(Breach { from: first.from, to, title })
+        })
+        .collect()
+}
+
+/// The waits of one client as one shape: a thousand shapes of their own would outweigh the page.
+fn waits(scene: &Scene<'_>, client: ClientId, scale: &Scale, y: f64) -> String {
+    let waits = scene.acquires().filter(|span| span.client == client);
+    waits
+        .map(|span| {
+            let (x, width) = scale.bar(span.invoke.time, span.to, 0.3);
+            format!("M{} {}h{}v4h-{}z", n(x), n(y), n(width), n(width))
+        })
+        .collect()
+}
+
+/// Accesses at the resource: reads in the upper half, writes in the lower; refused ones half as long; stale ones last,
+/// so that they lie on top.
+fn served(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+    let stroke = |access: &Served<'_>| {
+        let half = lanes.heights.resource / 2.0;
+        let y = lanes.resource + if access.op.f == F::Read { 2.0 } else { half + 1.0 };
+        let length = if access.accepted() { half - 3.0 } else { half / 2.0 };
+        format!("M{} {}v{}", n(scale.x(access.op.time)), n(y), n(length))
+    };
+    let fresh = |accepted: bool| {
+        let fresh = scene.served.iter().filter(move |access| !access.stale && access.accepted() == accepted);
+        fresh.map(stroke).collect::<String>()
+    };
+    html! {
+        path.accepted d=(fresh(true)) {}
+        path.refused d=(fresh(false)) {}
+        @for access in scene.served.iter().filter(|access| access.stale) {
+            path class=(if access.accepted() { "stale" } else { "stale refused" }) d=(stroke(access)) {
+                title { "stale: " (words::line(access.op)) }
+            }
+        }
+    }
+}
+
+/// What must not be stretched: texts, each with the instant that it belongs to, for the script to move.
+fn labels(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, told: &[Told<'_>]) -> Markup {
+    // A label that would run into its neighbour is left out; the band's hover text has it all.
+    let mut free: BTreeMap<u64, f64> = BTreeMap::new();
+    let mut names = bands(scene);
+    names.retain(|band| {
+        let (x, y) = (scale.x(band.from), lanes.of(band.member).0);
+        let free = free.entry(y as u64).or_insert(f64::NEG_INFINITY);
+        let fits = *free <= x;
+        if fits {
+            *free = x + LETTER * band.label().len() as f64 + 8.0;
+        }
+        fits
+    });
+    let mut flags: Vec<&Told<'_>> = told.iter().collect();
+    flags.sort_by_key(|told| told.violation.from);
+    let mut last = f64::NEG_INFINITY;
+    flags.retain(|told| {
+        let x = scale.x(told.violation.from);
+        let fits = x - last >= 17.0;
+        if fits {
+            last = x;
+        }
+        fits
+    });
+    html! {
+        @for band in names {
+            g data-t=(seconds(band.from)) data-until=(seconds(band.to))
+                transform=(format!("translate({} {})", n(scale.x(band.from)), n(TOP + lanes.of(band.member).0))) {
+                @let room = WIDTH - scale.x(band.from) - LETTER * band.label().len() as f64;
+                text class={ "band-name " (band.strike.class()) } x=(n(room.min(3.0))) y="10" { (band.label()) }
+            }
+        }
+        @for told in flags {
+            a href={ "#" (told.anchor) } {
+                g.flag data-t=(seconds(told.violation.from))
+                    transform=(format!("translate({} 0)", n(scale.x(told.violation.from)))) {
+                    path d="M0 23L-4 17H4Z" {}
+                    rect x="-8" y="3" width="16" height="14" rx="3" {}
+                    text x="0" y="14" { (told.number) }
+                    title { (told.violation.text) }
+                }
+            }
+        }
+    }
+}
+
+/// An instant as the script reads it.
+fn seconds(at: Nanos) -> String {
+    format!("{:.9}", at.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::lanes::RIGHT;
+    use crate::report::sample;
+
+    #[test]
+    fn bars_stand_where_their_times_say() {
+        let report = sample::report();
+        let history = &report.locks[0].history;
+        let scene = Scene::of(history);
+        let scale = Scale::new(Nanos::ZERO, scene.end, 0.0, WIDTH - LEFT - RIGHT);
+        assert_eq!(scene.end, Nanos(2_900_000_000), "the picture below is 2.9 s wide");
+        let per_second = scale.width / 2.9;
+        let svg = overview(&scene, &[], &[], "redlock").into_string();
+        // c2 holds from 0.2 s, exposed as valid until 1.2 s, told to be lost at 2.74 s.
+        let bar = |class: &str, from: f64, to: f64| {
+            format!(
+                "<rect class=\"{class}\" x=\"{}\" y=\"45\" width=\"{}\"",
+                n(from * per_second),
+                n((to - from) * per_second)
+            )
+        };
+        assert!(svg.contains(&bar("hold", 0.2, 1.2)), "{} in {svg}", bar("hold", 0.2, 1.2));
+        assert!(svg.contains(&bar("expired", 1.2, 2.74)), "{} in {svg}", bar("expired", 1.2, 2.74));
+    }
+
+    #[test]
+    fn bands_lie_on_the_struck_lane_and_say_what_they_are() {
+        let report = sample::report();
+        let scene = Scene::of(&report.locks[0].history);
+        let svg = overview(&scene, &[], &[], "redlock").into_string();
+        let band = format!("<rect class=\"band pause\" x=\"{}\" y=\"32\"", n(0.22 * (WIDTH - LEFT - RIGHT) / 2.9));
+        assert!(svg.contains(&band), "{band} in {svg}");
+        assert!(svg.contains(">paused</text>"), "{svg}");
+        assert!(
+            svg.contains("pause of c2 (strike 1): 0.220000s – 2.721000s, certainly in effect for 2.499 s"),
+            "{svg}"
+        );
+    }
+
+    #[test]
+    fn violations_that_overlap_are_shaded_once() {
+        let violation = |from, to| Violation {
+            severity: crate::check::Severity::Belief,
+            text: format!("from {from}"),
+            ops: Vec::new(),
+            from: Nanos(from),
+            to: Nanos(to),
+        };
+        let all = [violation(10, 90), violation(20, 30), violation(80, 95), violation(200, 200)];
+        let breaches = breaches(&all.iter().collect::<Vec<_>>());
+        let spans: Vec<(u64, u64)> = breaches.iter().map(|breach| (breach.from.0, breach.to.0)).collect();
+        assert_eq!(spans, [(10, 95), (200, 200)]);
+        assert!(breaches[0].title.starts_with("3 violations") && breaches[1].title == "from 200");
+    }
+
+    #[test]
+    fn an_empty_history_has_no_picture_but_says_so() {
+        let report = sample::empty();
+        let svg = overview(&Scene::of(&report.locks[0].history), &[], &[], "redlock").into_string();
+        assert!(svg.contains("Nothing was recorded") && !svg.contains("<svg"));
+    }
+}

@@ -1,0 +1,312 @@
+//! How times, ops and figures read: the same words in the console, the page and the JUnit file.
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+
+use super::scene::Scene;
+use super::{Expectation, LockReport, Report};
+use crate::check::{CheckName, CheckResult, Severity, Verdict};
+use crate::history::{F, FaultEvent, ItemValue, Op, OpType, Process};
+use crate::time::Nanos;
+
+/// A duration in the unit that suits it: `412.5 ms`.
+pub(super) fn lasting(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    match duration.as_nanos() {
+        0 => "0 s".to_owned(),
+        1..1_000_000 => format!("{:.0} µs", seconds * 1e6),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", seconds * 1e3),
+        _ => format!("{seconds:.3} s"),
+    }
+}
+
+/// How long a fault lasted beside how long it was to last: a difference that could matter is pointed out.
+pub(super) fn lasted_mark(requested: Duration, lasted: Duration) -> Markup {
+    // A twentieth, or what a busy host is late by; below that a reader has nothing to learn from it.
+    let tolerance = (requested / 20).max(Duration::from_millis(20));
+    let off = lasted.abs_diff(requested) > tolerance;
+    html! { span class=[off.then_some("notice-word")] { (lasting(lasted)) } }
+}
+
+/// `later` relative to `origin`, with its sign: `+0.512 s`.
+pub(super) fn relative(later: Nanos, origin: Nanos) -> String {
+    if later >= origin { format!("+{}", lasting(later - origin)) } else { format!("−{}", lasting(origin - later)) }
+}
+
+/// A number without needless decimals: `12`, `33.3`.
+pub(super) fn number(value: f64) -> String {
+    if !value.is_finite() {
+        "–".to_owned()
+    } else if value.fract() == 0.0 || value.abs() >= 10_000.0 {
+        format!("{value:.0}")
+    } else if value.abs() >= 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+}
+
+/// A figure's name and value as a reader wants them: `overlap-ms`, `40` become `overlap` and `40 ms`.
+pub(super) fn figure(name: &str, value: f64) -> (String, String) {
+    let units = [("-ms", " ms"), ("-us", " µs"), ("-s", " s"), ("-percent", " %")];
+    let unit = units.iter().find_map(|(suffix, unit)| Some((name.strip_suffix(suffix)?, *unit)));
+    let (name, unit) = unit.unwrap_or((name, ""));
+    (name.replace('-', " "), format!("{}{unit}", number(value)))
+}
+
+/// The result of one check of a lock, if it ran.
+pub(super) fn result(lock: &LockReport, check: CheckName) -> Option<&CheckResult> {
+    lock.judgement.checks.iter().find(|result| result.check == check)
+}
+
+/// What was expected of one check of a lock, if anything.
+pub(super) fn expectation(lock: &LockReport, check: CheckName) -> Option<&Expectation> {
+    lock.expectations.iter().find(|expectation| expectation.check == check)
+}
+
+/// The checks that any lock of the report ran or should have run, in order.
+pub(super) fn checks_shown(report: &Report) -> impl Iterator<Item = CheckName> {
+    CheckName::ALL.into_iter().filter(|check| {
+        report.locks.iter().any(|lock| result(lock, *check).is_some() || expectation(lock, *check).is_some())
+    })
+}
+
+/// A cell of the verdict matrix: what the check says, and how that compares with what was expected.
+pub(super) struct Cell {
+    /// The verdict; absent where the check did not run.
+    pub verdict: Option<Verdict>,
+    /// What was expected of it, if anything.
+    pub expected: Option<Verdict>,
+}
+
+impl Cell {
+    /// The cell of one check and one lock.
+    pub fn of(lock: &LockReport, check: CheckName) -> Self {
+        Self {
+            verdict: result(lock, check).map(|result| result.verdict),
+            expected: expectation(lock, check).map(|expectation| expectation.expected),
+        }
+    }
+
+    /// Whether something was expected that did not come.
+    pub fn unmet(&self) -> bool {
+        self.expected.is_some() && self.expected != self.verdict
+    }
+
+    /// The verdict as text.
+    pub fn says(&self) -> &'static str {
+        self.verdict.map_or("did not run", Verdict::name)
+    }
+
+    /// The remark on the expectation; empty where it goes without saying.
+    pub fn remark(&self) -> String {
+        match (self.verdict, self.expected) {
+            (verdict, Some(expected)) if verdict != Some(expected) => format!("expected {expected}"),
+            (Some(Verdict::Invalid | Verdict::Unknown), Some(_)) => "as expected".to_owned(),
+            _ => String::new(),
+        }
+    }
+}
+
+/// One telling number of a lock's trial.
+pub(super) struct KeyFigure {
+    /// What is counted.
+    pub label: &'static str,
+    /// How much.
+    pub value: String,
+    /// Whether a reader should worry.
+    pub alarming: bool,
+}
+
+/// The numbers that tell most of a lock's trial: those of the checks, else what can be counted in the history.
+pub(super) fn key_figures(lock: &LockReport, scene: &Scene<'_>) -> Vec<KeyFigure> {
+    let figure = |check, names: &[&str]| {
+        let figures = &result(lock, check)?.figures;
+        names.iter().find_map(|name| figures.get(*name).copied())
+    };
+    let (accepted, refused) = scene.stale();
+    let grants = figure(CheckName::Coverage, &["grants"]).unwrap_or(scene.holds.len() as f64);
+    let overlaps = figure(CheckName::MutualExclusion, &["overlaps"])
+        .or_else(|| result(lock, CheckName::MutualExclusion).map(|result| result.violations.len() as f64));
+    let overlap = figure(CheckName::MutualExclusion, &["overlap-ms"]);
+    let accepted = figure(CheckName::Fencing, &["stale-accepted"]).unwrap_or(accepted as f64);
+    let refused = figure(CheckName::Fencing, &["stale-refused"]).unwrap_or(refused as f64);
+    let acknowledged = figure(CheckName::LostUpdates, &["acknowledged", "acked"]);
+    let lost = figure(CheckName::LostUpdates, &["lost"]);
+    let percent = figure(CheckName::LostUpdates, &["lost-percent"])
+        .or_else(|| Some(lost? / acknowledged? * 100.0).filter(|percent| percent.is_finite()));
+    let plain = |label, value: Option<f64>, alarming| {
+        value.map(|value| KeyFigure { label, value: number(value), alarming: alarming && value > 0.0 })
+    };
+    [
+        plain("grants", Some(grants), false),
+        plain("overlaps", overlaps, true),
+        overlap.map(|overlap| KeyFigure {
+            label: "overlap time",
+            value: Duration::try_from_secs_f64(overlap / 1e3).map_or_else(|_| number(overlap), lasting),
+            alarming: overlap > 0.0,
+        }),
+        plain("stale accesses accepted", Some(accepted), true),
+        plain("stale accesses refused", Some(refused), false),
+        plain("updates acknowledged", acknowledged, false),
+        plain("updates lost", lost, true),
+        percent.map(|percent| KeyFigure {
+            label: "share lost",
+            value: format!("{} %", number(percent)),
+            alarming: percent > 0.0,
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What a degree of severity means.
+pub(super) fn severity(severity: Severity) -> (&'static str, &'static str) {
+    match severity {
+        Severity::Effect => ("effect", "A stale access was accepted, or an update was lost: damage was done."),
+        Severity::Interleaved => {
+            ("interleaved", "Critical sections interleaved: two clients used the resource at the same time.")
+        }
+        Severity::Belief => ("belief", "Two clients believed at the same time that they held the lock."),
+    }
+}
+
+/// Whose op it is.
+pub(super) fn who(op: &Op) -> String {
+    match (op.process, op.client) {
+        (Process::Client(_), Some(client)) => client.to_string(),
+        (Process::Monitor, Some(client)) => format!("{client}’s monitor"),
+        (Process::Client(number), None) => format!("process {number}"),
+        (process, _) => process.to_string(),
+    }
+}
+
+/// What an op says, as a clause that follows [`who`].
+pub(super) fn what(op: &Op) -> String {
+    let client = op.client.map_or_else(|| "a client".to_owned(), |client| client.to_string());
+    let value = op.value.as_ref();
+    match (op.process, op.f, op.kind) {
+        (_, F::Acquire, OpType::Invoke) => "asks for the lock".to_owned(),
+        (_, F::Acquire, OpType::Ok) => "is granted the lock".to_owned(),
+        (_, F::Acquire, OpType::Fail) => "does not get the lock".to_owned(),
+        (_, F::Acquire, OpType::Info) => "does not know whether it got the lock".to_owned(),
+        (_, F::Release, OpType::Invoke) => "begins to release".to_owned(),
+        (_, F::Release, OpType::Ok) => "has released".to_owned(),
+        (_, F::Release, OpType::Fail) => "finds nothing to release".to_owned(),
+        (_, F::Release, OpType::Info) => "does not know whether it released".to_owned(),
+        (_, F::Lost, _) => "is told that the lock is lost".to_owned(),
+        (_, F::Crash, _) => "dies".to_owned(),
+        (_, F::Stall, _) => {
+            let stalled = op.since.map(|since| op.time - since).map(lasting).unwrap_or_default();
+            format!("sees that it had not run for {stalled}")
+        }
+        (Process::Resource, f, OpType::Ok) => format!("accepts {client}’s {f}{}", of_item(value)),
+        (Process::Resource, f, _) => format!("refuses {client}’s {f}{}", of_item(value)),
+        (_, F::Read, OpType::Invoke) => "sends its read".to_owned(),
+        (_, F::Write, OpType::Invoke) => format!("sends its write{}", of_item(value)),
+        (_, f @ (F::Read | F::Write), OpType::Ok) => format!("learns that its {f} was accepted{}", of_item(value)),
+        (_, f @ (F::Read | F::Write), OpType::Fail) => format!("learns that its {f} was refused"),
+        (_, f @ (F::Read | F::Write), OpType::Info) => format!("does not know whether its {f} was accepted"),
+        (_, f @ (F::Fault | F::Heal), kind) => fault(op.fault.as_ref(), f, kind),
+    }
+}
+
+fn of_item(value: Option<&ItemValue>) -> String {
+    let Some(value) = value else { return String::new() };
+    let version = value.version.map(|version| format!(", version {version}")).unwrap_or_default();
+    let based_on = value.based_on.map(|based_on| format!(", based on version {based_on}")).unwrap_or_default();
+    format!(" (item {}: stock {}{version}{based_on})", value.item, value.stock)
+}
+
+fn fault(event: Option<&FaultEvent>, f: F, kind: OpType) -> String {
+    let name = event.map_or_else(|| f.to_string(), |event| format!("{} of {}", event.kind, members(event)));
+    match (f, kind) {
+        (F::Fault, OpType::Invoke) => format!("orders: {name}"),
+        (F::Fault, OpType::Ok) => format!("has verified: {name}"),
+        (F::Fault, OpType::Fail) => format!("could not apply: {name}"),
+        (F::Fault, OpType::Info) => format!("cannot tell whether it applied: {name}"),
+        (_, OpType::Invoke) => format!("begins to heal: {name}"),
+        (_, OpType::Ok) => format!("has healed: {name}"),
+        (_, _) => format!("cannot tell whether it healed: {name}"),
+    }
+}
+
+/// Whom a fault struck: `c3`, or `n1, n2`.
+pub(super) fn members(event: &FaultEvent) -> String {
+    let names: Vec<String> = event.targets.iter().map(ToString::to_string).collect();
+    if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+}
+
+/// The rest that an op carries: hold, token, validity, error.
+pub(super) fn details(op: &Op) -> String {
+    let mut details = Vec::new();
+    details.extend(op.hold.as_ref().map(|hold| format!("hold {hold}")));
+    details.extend(op.token.map(|token| format!("token {token}")));
+    details.extend(op.valid_until.map(|until| format!("valid until {until}")));
+    details.extend(op.error.clone());
+    details.join(" · ")
+}
+
+/// One op in one line, for a hover text.
+pub(super) fn line(op: &Op) -> String {
+    let details = details(op);
+    let details = if details.is_empty() { details } else { format!(" · {details}") };
+    format!("{} {} {}{details} · op {}", op.time, who(op), what(op), op.index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn numbers_lose_needless_decimals() {
+        for (value, text) in [(12.0, "12"), (33.333, "33.3"), (0.25, "0.25"), (123_456.7, "123457"), (f64::NAN, "–")]
+        {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn durations_choose_their_unit() {
+        for (nanos, text) in [(0, "0 s"), (1_500, "2 µs"), (12_340_000, "12.3 ms"), (2_500_000_000, "2.500 s")] {
+            assert_eq!(lasting(Duration::from_nanos(nanos)), text);
+        }
+        assert_eq!(relative(Nanos(1_000_000), Nanos(3_000_000)), "−2.0 ms");
+    }
+
+    #[test]
+    fn figures_take_their_unit_from_their_name() {
+        assert_eq!(figure("overlap-ms", 40.0), ("overlap".to_owned(), "40 ms".to_owned()));
+        assert_eq!(figure("holds-under-fault", 3.0), ("holds under fault".to_owned(), "3".to_owned()));
+    }
+
+    #[test]
+    fn every_op_reads_as_a_clause() {
+        let report = sample::report();
+        let lines: Vec<String> = report.locks[1].history.ops.iter().map(line).collect();
+        let text = lines.join("\n");
+        for part in [
+            "0.020000s c1 is granted the lock · hold c1-1 · token 31 · valid until 1.020000s · op ",
+            "resource refuses c2’s write (item 1: stock 997, version 3) · hold c2-1 · token below the highest seen",
+            "nemesis has verified: pause of c2",
+            "c2’s monitor sees that it had not run for 2.501 s",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_cell_says_only_what_does_not_go_without_saying() {
+        let cell = |verdict, expected| Cell { verdict, expected };
+        let valid = Some(Verdict::Valid);
+        let invalid = Some(Verdict::Invalid);
+        assert_eq!(cell(invalid, invalid).remark(), "as expected");
+        assert_eq!(cell(invalid, valid).remark(), "expected valid");
+        assert_eq!(cell(valid, valid).remark(), "");
+        assert_eq!(cell(valid, None).remark(), "");
+        assert!(cell(None, valid).unmet() && cell(None, valid).says() == "did not run");
+    }
+}

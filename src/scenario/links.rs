@@ -1,0 +1,160 @@
+//! What faults do to links: between whom, which way, how late, how often.
+//!
+//! Links that nobody uses are refused: a cut of them would change nothing. Deliberately absent: everything that all
+//! faults have ([`super::plan`]).
+
+use super::LockConfig;
+use super::error::Problem;
+use super::fault_tables::{DelayTable, LossTable, PartitionTable};
+use super::fault_values::{MemberText, PeersValue};
+use super::place::{Choice, Placed, TargetText};
+use super::plan::Reader;
+use crate::fault::{Direction, FaultKind, Member, PeerGroup, Peers, Target};
+
+/// What a list of members may say.
+const MEMBERS: &str = "client:N, node:N, resource";
+
+impl Reader<'_, '_> {
+    pub(super) fn partition(&mut self, table: &PartitionTable) -> Option<FaultKind> {
+        let (peers, direction) = self.links(&table.target, table.peers.as_ref(), table.direction.as_ref())?;
+        Some(FaultKind::Partition { peers, direction })
+    }
+
+    pub(super) fn delay(&mut self, table: &DelayTable) -> Option<FaultKind> {
+        let by = self.problems.range("by", &table.by).and_then(|by| {
+            if by.max.is_zero() {
+                return self.problems.refuse(Problem::at(&table.by.span, "`by` must be longer than zero", "zero"));
+            }
+            Some((by.min, by.max))
+        });
+        let links = self.links(&table.target, table.peers.as_ref(), table.direction.as_ref());
+        let ((peers, direction), extra) = (links?, by?);
+        Some(FaultKind::Delay { peers, direction, extra })
+    }
+
+    pub(super) fn loss(&mut self, table: &LossTable) -> Option<FaultKind> {
+        let percent = table.percent.0;
+        let tenths = percent * 10.0;
+        // Decimal fractions are not exact in binary: a hair's breadth off is meant to be exact.
+        let permille = if !(tenths > 0.0 && percent <= 100.0) {
+            let title = "`percent` must be more than 0 and at most 100";
+            self.problems.refuse(Problem::at(&table.percent.span, title, "no share of a hundred"))
+        } else if (tenths - tenths.round()).abs() > 1e-9 {
+            let title = "`percent` is finer than a tenth of a per cent";
+            self.problems
+                .refuse(Problem::at(&table.percent.span, title, "too fine").help("lost are so many of a thousand"))
+        } else {
+            Some(tenths.round() as u32)
+        };
+        let links = self.links(&table.target, table.peers.as_ref(), table.direction.as_ref());
+        let ((peers, direction), permille) = (links?, permille?);
+        Some(FaultKind::Loss { peers, direction, permille })
+    }
+
+    fn links(
+        &mut self,
+        target: &Placed<TargetText>,
+        peers: Option<&Placed<PeersValue>>,
+        direction: Option<&Placed<Choice<Direction>>>,
+    ) -> Option<(Peers, Direction)> {
+        let direction = match direction {
+            None => Some(Direction::default()),
+            Some(field) => self.problems.choice("a value of `direction`", field),
+        };
+        // A mistaken target was recorded already.
+        let target = target.0.parse::<Target>().ok();
+        let peers = match (peers.map(|field| (&field.value, &field.span)), target) {
+            (None, Some(target)) => Some(if target.is_client() { PeerGroup::Nodes } else { PeerGroup::All }.into()),
+            (None, None) => None,
+            (Some((PeersValue::Group(word), span)), target) => {
+                let field = Placed { value: word.clone(), span: span.clone() };
+                let group = self.problems.choice("a value of `peers`", &field);
+                if group.is_none()
+                    && let Some(problem) = self.problems.list.last_mut()
+                {
+                    problem.help.push(format!("or a list of members: {MEMBERS}"));
+                }
+                if let (Some(group), Some(target)) = (group, target)
+                    && let Some(reason) = self.unused(target, group)
+                {
+                    let title = format!("nothing passes between `{target}` and `{group}`");
+                    self.problems.push(Problem::at(span, title, reason));
+                }
+                group.map(Peers::Group)
+            }
+            (Some((PeersValue::Members(list), span)), target) => {
+                if list.is_empty() {
+                    let problem = Problem::at(span, "`peers` lists nobody", "empty");
+                    self.problems.push(problem.help(format!("valid members: {MEMBERS}")));
+                }
+                self.members(list, target).map(Peers::Members)
+            }
+        };
+        Some((peers?, direction?))
+    }
+
+    /// The members of a list, if none of them is mistaken.
+    fn members(&mut self, list: &[Placed<MemberText>], target: Option<Target>) -> Option<Vec<Member>> {
+        let mut members = Vec::new();
+        for field in list {
+            let Some(member) = self.member(field) else { continue };
+            if members.contains(&member) {
+                let title = format!("`{}` is listed twice", field.0);
+                self.problems.push(Problem::at(&field.span, title, "again"));
+            } else if let Some((target, reason)) =
+                target.and_then(|target| Some((target, self.unlinked(target, member)?)))
+            {
+                let title = format!("nothing passes between `{target}` and `{}`", field.0);
+                self.problems.push(Problem::at(&field.span, title, reason));
+            }
+            members.push(member);
+        }
+        (members.len() == list.len()).then_some(members)
+    }
+
+    fn member(&mut self, field: &Placed<MemberText>) -> Option<Member> {
+        let member = match (field.0.as_str(), field.0.parse()) {
+            ("resource", _) => Member::Resource,
+            (_, Ok(Target::Client(client))) => {
+                self.client_exists(client, &field.span);
+                Member::Client(client)
+            }
+            (_, Ok(Target::Node(node))) => {
+                self.node_exists(node, &field.span);
+                Member::Node(node)
+            }
+            _ => {
+                let problem = Problem::at(&field.span, format!("`{}` is not a member", field.0), "unknown");
+                return self.problems.refuse(
+                    problem.help(format!("valid members: {MEMBERS}")).help("clients and nodes are counted from 1"),
+                );
+            }
+        };
+        Some(member)
+    }
+
+    /// Why nobody uses the link between the target and one member, if so.
+    fn unlinked(&self, target: Target, member: Member) -> Option<&'static str> {
+        match (target, member) {
+            (Target::Client(one), Member::Client(other)) if one == other => Some("the target itself"),
+            (Target::Node(one), Member::Node(other)) if one == other => Some("the target itself"),
+            (_, Member::Client(_)) => self.unused(target, PeerGroup::Clients),
+            (_, Member::Node(_)) => self.unused(target, PeerGroup::Nodes),
+            (_, Member::Resource) => self.unused(target, PeerGroup::Resource),
+        }
+    }
+
+    /// Why nobody uses the links between the target and the peers, if so.
+    fn unused(&self, target: Target, peers: PeerGroup) -> Option<&'static str> {
+        // A mistaken lock may be one with an ensemble; without any lock, that is the mistake.
+        let locks = &self.trial.locks;
+        let ensemble = locks.is_empty() || locks.values().any(|lock| !matches!(lock, Some(LockConfig::Redlock(_))));
+        match peers {
+            PeerGroup::Clients if target.is_client() => Some("clients do not talk to each other"),
+            PeerGroup::Resource if !target.is_client() => Some("lock servers do not talk to the resource"),
+            PeerGroup::Nodes if target == Target::All => Some("the struck servers keep together"),
+            PeerGroup::Nodes if !target.is_client() && !ensemble => Some("Redis masters do not talk to each other"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The command as its users meet it, where no Docker is needed: help, lists, and one clear message for each mistake.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn fencepost(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fencepost")).args(arguments).output().expect("the binary runs")
+}
+
+/// Runs and expects failure: the exit code and what stands on standard error.
+fn refused(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = fencepost(arguments);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.stdout.is_empty(), "a refusal prints nothing to standard output");
+    assert!(!message.contains("panicked"), "{message}");
+    (output.status.code(), message)
+}
+
+fn scenario(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().prefix("case").suffix(".toml").tempfile().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+/// A shipped scenario with one thing changed.
+fn changed(from: &str, to: &str) -> tempfile::NamedTempFile {
+    let text = std::fs::read_to_string("scenarios/client-pause.toml").unwrap();
+    assert!(text.contains(from), "the scenario no longer says {from}");
+    scenario(&text.replace(from, to))
+}
+
+#[test]
+fn a_scenario_with_a_mistake_is_refused_with_place_and_remedy() {
+    let broken = scenario("title = \n");
+    let unknown = changed("clients = 5", "clientz = 5");
+    let unit = changed("ttl = \"1s\"", "ttl = \"5 parsecs\"");
+    let target = changed("target = \"holder\"", "target = \"client:9\"");
+    let kind = changed("[[fault.pause]]", "[[fault.kill]]");
+    let cases = [
+        (Path::new("scenarios/no-such-file.toml"), "no-such-file.toml", ""),
+        (broken.path(), ":1:", ""),
+        (unknown.path(), "clientz", "clients"),
+        (unit.path(), "5 parsecs", "ms"),
+        (target.path(), "client:9", "5"),
+        (kind.path(), "kill", "not available in environment docker yet"),
+    ];
+    for (path, place, remedy) in cases {
+        let (code, message) = refused(&["run", "--env", "docker", path.to_str().unwrap()]);
+        assert_eq!(code, Some(254), "{message}");
+        assert!(message.contains(place) && message.contains(remedy), "{message}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    for arguments in [&["frobnicate"][..], &["run"], &["run", "x.toml", "--seed", "lucky"], &["check"]] {
+        let (code, message) = refused(arguments);
+        assert_eq!(code, Some(254), "{message}");
+    }
+    let (code, message) = refused(&["run", "--env", "docker", "scenarios/calm.toml", "--lock", "etcd"]);
+    assert_eq!(code, Some(254));
+    assert!(message.contains("`etcd`") && message.contains("redlock, zookeeper"), "{message}");
+}
+
+#[test]
+fn without_a_docker_daemon_the_remedy_is_told_and_nothing_is_left() {
+    let out = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_fencepost"))
+        .args(["run", "--env", "docker", "scenarios/calm.toml", "--out"])
+        .arg(out.path())
+        .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(255), "{message}");
+    assert!(message.contains("no Docker daemon answers at unix:///nonexistent/docker.sock"), "{message}");
+    let runs =
+        std::fs::read_dir(out.path().join("calm")).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir());
+    assert_eq!(runs.count(), 0, "a run that never began leaves no folder");
+}
+
+#[test]
+fn a_report_folder_that_cannot_be_written_is_refused_before_anything_starts() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (code, message) =
+        refused(&["run", "--env", "docker", "scenarios/calm.toml", "--out", file.path().to_str().unwrap()]);
+    assert_eq!(code, Some(254), "{message}");
+    assert!(message.contains("cannot write to the report folder") && message.contains("--out"), "{message}");
+}
+
+#[test]
+fn a_malformed_history_is_refused_with_its_line() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "{}\n").unwrap();
+    let (code, message) = refused(&["check", file.path().to_str().unwrap()]);
+    assert_eq!(code, Some(254), "{message}");
+    assert!(message.contains(":1: not the header"), "{message}");
+    let (code, message) = refused(&["report", file.path().to_str().unwrap()]);
+    assert_eq!(code, Some(254), "{message}");
+}
+
+#[test]
+fn a_stored_history_is_judged_again() {
+    let bad = "src/check/testdata/bad";
+    let overlap = std::fs::read_dir(bad)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("mutual-exclusion--")))
+        .expect("there is a history with an overlap");
+    let output = fencepost(&["check", overlap.to_str().unwrap(), "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lock = verdict["locks"].as_object().unwrap().values().next().unwrap();
+    assert_eq!(lock["checks"]["mutual-exclusion"]["verdict"], "invalid");
+}
+
+#[test]
+fn the_shipped_scenarios_are_listed() {
+    let output = fencepost(&["list"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for name in ["calm", "client-pause", "client-pause-fenced", "partition-client"] {
+        assert!(text.lines().any(|line| line.split_whitespace().next() == Some(name)), "{text}");
+    }
+}
+
+#[test]
+fn help_schema_and_completions_are_printed() {
+    let help = String::from_utf8(fencepost(&["--help"]).stdout).unwrap();
+    assert!(help.contains("Exit codes") && !help.contains("watchdog"), "{help}");
+    let schema: serde_json::Value = serde_json::from_slice(&fencepost(&["schema"]).stdout).unwrap();
+    assert!(schema["properties"]["workload"].is_object());
+    assert!(!fencepost(&["completions", "bash"]).stdout.is_empty());
+}

@@ -1,0 +1,280 @@
+//! The lock suite on real servers: `cargo test --features docker-tests --test docker_locks -- --nocapture`.
+//!
+//! Redlock over the cluster's five Redis masters, the ZooKeeper lock over its ensemble of three, both through
+//! `src/lock/client`. Each client has a tokio runtime of its own, which stands for its process: shut down, it sends
+//! nothing more. Keys and znodes have a prefix of their own for each test, so tests and others share the cluster.
+
+mod lock_suite;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use fencepost::env::docker::run_lock::RunLock;
+use fencepost::env::docker::{cluster, files, wire};
+use fencepost::ids::LockName;
+use fencepost::lock::backend::RedisNode;
+use fencepost::lock::client::{RedisServer, ZookeeperEnsemble};
+use fencepost::lock::runtime::{Runtime, SharedRuntime, TokioRuntime};
+use fencepost::lock::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use fencepost::time::{Clock, Nanos};
+use futures_util::future::{BoxFuture, FutureExt, LocalBoxFuture};
+use lock_suite::{Client, Fixture, RedlockFixture};
+use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
+use tokio::sync::Mutex;
+
+/// The cluster, and the right to use it: a run of the harness at the same time would hurt and empty its servers.
+struct Cluster {
+    redis: Vec<SocketAddr>,
+    zookeeper: String,
+    _run: RunLock,
+}
+
+/// Shared by the tests that run at the same time; the last gives the right back.
+static CLUSTER: Mutex<Weak<Cluster>> = Mutex::const_new(Weak::new());
+
+async fn cluster() -> Arc<Cluster> {
+    let mut shared = CLUSTER.lock().await;
+    if let Some(cluster) = shared.upgrade() {
+        return cluster;
+    }
+    let state = files::state_folder().unwrap();
+    let mut told = false;
+    let run = loop {
+        match RunLock::take(&state, "the lock suite").await {
+            Ok(run) => break run,
+            Err(busy) if !told => println!("waiting: {busy}"),
+            Err(_) => {}
+        }
+        told = true;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    let up = cluster::up(&|line| println!("{line}")).await.unwrap();
+    let servers: Vec<String> = up.zookeeper.iter().map(|server| server.published.to_string()).collect();
+    let redis = up.redis.iter().map(|server| server.published).collect();
+    let cluster = Arc::new(Cluster { redis, zookeeper: servers.join(","), _run: run });
+    *shared = Arc::downgrade(&cluster);
+    cluster
+}
+
+/// The process of one client.
+struct Process(Option<tokio::runtime::Runtime>);
+
+impl Process {
+    fn new() -> Self {
+        Self(Some(Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()))
+    }
+
+    /// Its clock, timers and tasks, usable from outside of it.
+    fn runtime(&self) -> SharedRuntime {
+        let handle = self.0.as_ref().expect("it lives").handle().clone();
+        Arc::new(Inside { runtime: TokioRuntime::from_entropy(), handle })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A runtime must not be waited for within another.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+struct Inside {
+    runtime: TokioRuntime,
+    handle: tokio::runtime::Handle,
+}
+
+impl Clock for Inside {
+    fn now(&self) -> Nanos {
+        self.runtime.now()
+    }
+}
+
+impl Runtime for Inside {
+    fn sleep_until(&self, at: Nanos) -> BoxFuture<'static, ()> {
+        self.runtime.sleep_until(at)
+    }
+
+    fn random(&self) -> u64 {
+        self.runtime.random()
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.handle.spawn(task);
+    }
+}
+
+/// What both fixtures share: the cluster, a prefix, and the processes.
+struct World {
+    cluster: Arc<Cluster>,
+    prefix: String,
+    processes: RefCell<BTreeMap<usize, Process>>,
+    /// Ports that are taken and do not listen.
+    closed: RefCell<Vec<TcpSocket>>,
+}
+
+impl World {
+    async fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // A process id comes again, and ZooKeeper's znodes outlive a test that was killed.
+        let prefix = format!("lock-suite-{}-{number}-{:08x}", std::process::id(), rand::random::<u32>());
+        let (processes, closed) = (RefCell::default(), RefCell::default());
+        Self { cluster: cluster().await, prefix, processes, closed }
+    }
+
+    fn client(&self, lock: impl FnOnce(SharedRuntime) -> Arc<dyn DistributedLock>) -> Client {
+        let process = Process::new();
+        let runtime = process.runtime();
+        let mut processes = self.processes.borrow_mut();
+        let id = processes.len();
+        processes.insert(id, process);
+        Client { id, lock: lock(Arc::clone(&runtime)), runtime }
+    }
+
+    fn crash(&self, client: &Client) {
+        self.processes
+            .borrow_mut()
+            .get_mut(&client.id)
+            .expect("its client")
+            .0
+            .take()
+            .expect("alive")
+            .shutdown_background();
+    }
+}
+
+struct OnRedis(World);
+
+impl OnRedis {
+    fn key_prefix(&self) -> String {
+        format!("{}:", self.0.prefix)
+    }
+
+    fn stopped(&self, count: usize) -> Vec<SocketAddr> {
+        let closed = || {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let address = socket.local_addr().unwrap();
+            self.0.closed.borrow_mut().push(socket);
+            address
+        };
+        (0..count).map(|_| closed()).collect()
+    }
+}
+
+impl Fixture for OnRedis {
+    fn client(&self, lease: Duration) -> Client {
+        // Patient: a busy machine is no reason to lose a vote.
+        let node_timeout = Duration::from_millis(300);
+        self.redlock(0, RedlockSettings { ttl: lease, node_timeout, renewal: true, ..RedlockSettings::default() }).0
+    }
+
+    fn crash(&self, client: &Client) {
+        self.0.crash(client);
+    }
+
+    fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        async move {
+            let command = format!("DEL {}{name}", self.key_prefix());
+            for server in &self.0.cluster.redis {
+                wire::redis(*server, &[&command], Duration::from_secs(5)).await.unwrap();
+            }
+        }
+        .boxed_local()
+    }
+
+    fn gives_tokens(&self) -> bool {
+        false
+    }
+}
+
+impl RedlockFixture for OnRedis {
+    fn redlock(&self, stopped: usize, settings: RedlockSettings) -> (Client, Vec<String>) {
+        let stopped = self.stopped(stopped);
+        let addresses = stopped.iter().chain(&self.0.cluster.redis[stopped.len()..]);
+        let nodes = addresses.map(|address| Arc::new(RedisServer::new(*address)) as Arc<dyn RedisNode>).collect();
+        let settings = RedlockSettings { key_prefix: self.key_prefix(), ..settings };
+        let client = self.0.client(|runtime| Arc::new(Redlock::new(nodes, settings, runtime)));
+        (client, stopped.iter().map(ToString::to_string).collect())
+    }
+}
+
+struct OnZookeeper(World);
+
+impl OnZookeeper {
+    fn root(&self) -> String {
+        format!("/{}", self.0.prefix)
+    }
+
+    async fn janitor(&self) -> zookeeper_client::Client {
+        zookeeper_client::Client::connect(&self.0.cluster.zookeeper).await.unwrap()
+    }
+}
+
+/// Deletes what is below a lock's folder; contenders come and go meanwhile.
+async fn clear(janitor: &zookeeper_client::Client, folder: &str) {
+    for contender in janitor.list_children(folder).await.unwrap_or_default() {
+        let _ = janitor.delete(&format!("{folder}/{contender}"), None).await;
+    }
+}
+
+impl Fixture for OnZookeeper {
+    fn client(&self, lease: Duration) -> Client {
+        let ensemble = ZookeeperEnsemble::new(&*self.0.cluster.zookeeper, lease);
+        let settings = ZookeeperSettings { root: self.root() };
+        self.0.client(|runtime| Arc::new(ZookeeperLock::new(Arc::new(ensemble), settings, runtime)))
+    }
+
+    fn crash(&self, client: &Client) {
+        self.0.crash(client);
+    }
+
+    fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        async move { clear(&self.janitor().await, &format!("{}/{name}", self.root())).await }.boxed_local()
+    }
+
+    fn gives_tokens(&self) -> bool {
+        true
+    }
+}
+
+/// Runs a test on a runtime of its own.
+fn block_on(test: impl Future<Output = ()>) {
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+fn redis(body: impl AsyncFnOnce(&OnRedis)) {
+    block_on(async {
+        body(&OnRedis(World::new().await)).await;
+    });
+}
+
+fn zookeeper(body: impl AsyncFnOnce(&OnZookeeper)) {
+    block_on(async {
+        let fixture = OnZookeeper(World::new().await);
+        body(&fixture).await;
+        let (janitor, root) = (fixture.janitor().await, fixture.root());
+        for lock in janitor.list_children(&root).await.unwrap_or_default() {
+            let folder = format!("{root}/{lock}");
+            clear(&janitor, &folder).await;
+            let _ = janitor.delete(&folder, None).await;
+        }
+        let _ = janitor.delete(&root, None).await;
+    });
+}
+
+mod redlock {
+    crate::tests_of_any_lock!(crate::redis);
+    crate::tests_of_redlock!(crate::redis);
+}
+
+mod zookeeper_lock {
+    crate::tests_of_any_lock!(crate::zookeeper);
+}

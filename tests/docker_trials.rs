@@ -1,0 +1,272 @@
+//! The trials of the README on real servers, and what happens when they are cut short.
+//!
+//! Needs Docker; `.ci/run` runs it. Trials share one cluster, so they take turns.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fencepost::env::docker::engine::{Engine, Role, State};
+use fencepost::env::docker::files::state_folder;
+use fencepost::env::docker::journal::Journal;
+use fencepost::history::{self, F, History, OpType};
+use serde_json::Value;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn command(scenario: &str, out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fencepost"));
+    command.args(["run", "--env", "docker", "--format", "json", "--out"]).arg(out);
+    command.arg(format!("scenarios/{scenario}.toml"));
+    command
+}
+
+/// Runs a scenario to its end: its verdict, and each lock's history.
+fn run(scenario: &str) -> (Value, BTreeMap<String, History>) {
+    let out = tempfile::tempdir().unwrap();
+    let output = command(scenario, out.path()).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{scenario}: {message}\n{}", String::from_utf8_lossy(&output.stdout));
+    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let folder = out.path().join(scenario).join("latest");
+    assert!(fs::read_to_string(folder.join("report.html")).unwrap().ends_with("</html>"));
+    let locks = verdict["locks"].as_object().unwrap().keys();
+    let histories =
+        locks.map(|lock| (lock.clone(), history::file::read(&folder.join(lock).join("history.jsonl")).unwrap()));
+    let histories = histories.collect();
+    nothing_is_left();
+    (verdict, histories)
+}
+
+fn check<'a>(verdict: &'a Value, lock: &str, check: &str) -> &'a Value {
+    &verdict["locks"][lock]["checks"][check]
+}
+
+fn figure(verdict: &Value, lock: &str, of: &str, name: &str) -> f64 {
+    check(verdict, lock, of)["figures"][name].as_f64().unwrap_or_else(|| panic!("{lock} {of} {name}"))
+}
+
+/// No container of a run, nothing frozen, no fault in the journal.
+fn nothing_is_left() {
+    let left = left();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+fn left() -> Vec<String> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let containers = runtime.block_on(async { Engine::connect().await.unwrap().containers().await.unwrap() });
+    let container = |container: &fencepost::env::docker::engine::Container| {
+        !container.role.outlives_runs() || container.state != State::Running
+    };
+    let mut left: Vec<String> =
+        containers.iter().filter(|own| container(own)).map(|own| format!("{} ({})", own.name, own.state)).collect();
+    let journal = Journal::open(&state_folder().unwrap()).unwrap();
+    left.extend(journal.outstanding().unwrap().into_keys().map(|entry| format!("{entry:?}")));
+    left
+}
+
+#[test]
+fn calm_is_valid_on_both_locks() {
+    let _turn = turn();
+    let (verdict, _) = run("calm");
+    for lock in ["redlock", "zookeeper"] {
+        let grants = figure(&verdict, lock, "coverage", "grants");
+        assert!(grants >= 300.0, "{lock}: {grants} grants");
+        assert_eq!(verdict["locks"][lock]["verdict"], "valid", "{lock}");
+    }
+}
+
+#[test]
+fn a_paused_holder_breaks_both_locks() {
+    let _turn = turn();
+    let (verdict, histories) = run("client-pause");
+    for (lock, history) in &histories {
+        for broken in ["mutual-exclusion", "fencing", "lost-updates"] {
+            assert_eq!(check(&verdict, lock, broken)["verdict"], "invalid", "{lock} {broken}");
+        }
+        // The other side of each pause: the client itself noticed that it had not run.
+        let paused = history.ops.iter().filter(|op| op.f == F::Fault && op.kind == OpType::Ok);
+        for pause in paused {
+            let stalled = history.ops.iter().any(|op| {
+                op.f == F::Stall && op.time > pause.time && op.since.is_some_and(|since| since <= pause.time)
+            });
+            assert!(stalled, "{lock}: nobody felt the pause at {}", pause.time);
+        }
+    }
+}
+
+#[test]
+fn fencing_saves_the_resource_where_the_lock_gives_tokens() {
+    let _turn = turn();
+    let (verdict, _) = run("client-pause-fenced");
+    assert_eq!(check(&verdict, "zookeeper", "mutual-exclusion")["verdict"], "invalid");
+    assert_eq!(check(&verdict, "zookeeper", "lost-updates")["verdict"], "valid");
+    assert_eq!(figure(&verdict, "zookeeper", "fencing", "stale-accepted"), 0.0);
+    assert!(figure(&verdict, "zookeeper", "fencing", "stale-refused") > 0.0, "nothing was fenced off");
+    assert_eq!(check(&verdict, "redlock", "fencing")["verdict"], "invalid");
+}
+
+#[test]
+fn a_holder_that_is_cut_off_is_told_before_the_next_grant() {
+    let _turn = turn();
+    let (_, histories) = run("partition-client");
+    for (lock, history) in &histories {
+        let lost: Vec<_> = history.ops.iter().filter(|op| op.f == F::Lost).collect();
+        assert!(!lost.is_empty(), "{lock}: nobody lost the lock");
+        for signal in lost {
+            let granted = |op: &&history::Op| op.f == F::Acquire && op.kind == OpType::Ok;
+            let own = history.ops.iter().filter(granted).find(|op| op.hold == signal.hold).unwrap();
+            let next = history.ops.iter().filter(granted).find(|op| op.time > own.time);
+            assert!(next.is_none_or(|next| next.time > signal.time), "{lock}: {:?} was told late", signal.hold);
+        }
+    }
+}
+
+/// Starts a run and waits until a fault is in the journal and visible in the world.
+fn strike(scenario: &str, out: &Path, visible: impl Fn() -> bool) -> Child {
+    let child = command(scenario, out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while !visible() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{scenario}: no fault was seen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+fn somebody_is_frozen() -> bool {
+    let output = Command::new("docker")
+        .args(["ps", "--quiet", "--filter", "status=paused", "--filter", "label=io.fencepost.cluster=fencepost"])
+        .output();
+    output.is_ok_and(|output: Output| !output.stdout.is_empty())
+}
+
+fn a_cut_is_in_the_journal() -> bool {
+    let journal = Journal::open(&state_folder().unwrap()).unwrap();
+    journal.outstanding().is_ok_and(|entries| !entries.is_empty())
+}
+
+/// Kills the harness without warning and measures how long anything of it remains.
+fn heals_after_kill(scenario: &str, visible: fn() -> bool) {
+    let _turn = turn();
+    let out = tempfile::tempdir().unwrap();
+    let mut child = strike(scenario, out.path(), visible);
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    let killed = Instant::now();
+    while !left().is_empty() {
+        assert!(killed.elapsed() < Duration::from_secs(20), "the watchdog did not heal: {:?}", left());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!("{scenario}: healed {:?} after kill -9 (goal: 2 s)", killed.elapsed());
+}
+
+#[test]
+fn a_harness_killed_in_a_pause_leaves_nothing_frozen() {
+    heals_after_kill("client-pause", somebody_is_frozen);
+}
+
+#[test]
+fn a_harness_killed_in_a_partition_leaves_nothing_cut() {
+    heals_after_kill("partition-client", a_cut_is_in_the_journal);
+}
+
+#[test]
+fn ctrl_c_heals_and_still_writes_the_report() {
+    let _turn = turn();
+    let out = tempfile::tempdir().unwrap();
+    let mut child = strike("client-pause", out.path(), somebody_is_frozen);
+    signal(&child, "INT");
+    let status = child.wait().unwrap();
+    nothing_is_left();
+    let page = fs::read_to_string(out.path().join("client-pause/latest/report.html")).unwrap();
+    assert!(page.contains("interrupted"));
+    assert!(matches!(status.code(), Some(1 | 2)), "{status:?}");
+}
+
+#[test]
+fn a_second_run_is_refused_with_the_reason() {
+    let _turn = turn();
+    let out = tempfile::tempdir().unwrap();
+    let mut first = strike("client-pause", out.path(), somebody_is_frozen);
+    let second = command("calm", out.path()).output().unwrap();
+    signal(&first, "INT");
+    first.wait().unwrap();
+    let message = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(255), "{message}");
+    assert!(message.contains("another run is using the cluster (client-pause"), "{message}");
+}
+
+/// A file system of `size` that is mounted while it lives. Needs root, as the runs of CI have.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(&folder)
+            .status()
+            .unwrap();
+        assert!(mounted.success(), "mounting needs root");
+        Self(folder)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_left_running() {
+    let _turn = turn();
+    let full = SmallDisk::mount("16k");
+    let output = command("calm", &full.0).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(254), "{message}");
+    assert!(message.contains("cannot write to the report folder") && message.contains("--out"), "{message}");
+
+    // Room for the start, not for the history.
+    let small = SmallDisk::mount("256k");
+    let output = command("calm", &small.0).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(255), "{message}");
+    assert!(message.contains("No space left"), "{message}");
+    nothing_is_left();
+}
+
+#[test]
+fn a_strangers_container_is_not_touched() {
+    let _turn = turn();
+    let name = format!("stranger-{}", std::process::id());
+    let docker = |arguments: &[&str]| {
+        let output = Command::new("docker").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    docker(&["run", "--detach", "--name", &name, "--entrypoint", "sleep", "fencepost-tools", "600"]);
+    docker(&["pause", &name]);
+    let healed = Command::new(env!("CARGO_BIN_EXE_fencepost")).args(["cluster", "heal"]).output().unwrap();
+    let state = docker(&["inspect", "--format", "{{.State.Status}}", &name]);
+    docker(&["unpause", &name]);
+    docker(&["rm", "--force", &name]);
+    assert!(healed.status.success());
+    assert_eq!(state.trim(), "paused", "heal thaws only our own");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let roles = runtime.block_on(async { Engine::connect().await.unwrap().containers().await.unwrap() });
+    assert!(roles.iter().all(|container| container.role != Role::Helper), "helpers are removed");
+}

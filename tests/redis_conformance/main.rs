@@ -1,0 +1,215 @@
+//! The model of a Redis node against a real Redis, command by command:
+//! `cargo test --features docker-tests --test redis_conformance -- --nocapture`.
+//!
+//! Seeded random sequences run in lockstep on both. Both have the same wall clock: it stands still, and the sequence
+//! moves it, so expiry is compared to the millisecond and nothing sleeps. `FENCEPOST_TEST_SEED` and
+//! `FENCEPOST_TEST_SEQUENCES` choose others; `FENCEPOST_TEST_REDIS_IMAGE` another image that has the clock shim.
+
+mod sequence;
+mod server;
+
+use std::time::{Duration, Instant};
+
+use fencepost::env::docker::clock_page::Setting;
+use fencepost::env::sim::redis::{Command, Persistence, RedisModel, Reply};
+use fencepost::time::Nanos;
+
+use self::sequence::{START_MS, Step, draw, shortest};
+use self::server::{Real, with_server};
+
+/// How long a clock that a test forgot stays moved.
+const AN_HOUR: Duration = Duration::from_secs(3600);
+const STEPS: usize = 80;
+
+fn chosen(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// The model with the clock that the sequence moves. No fsync comes into play: time on its monotonic clock stands still.
+struct Model {
+    node: RedisModel,
+    wall_ms: i64,
+}
+
+impl Model {
+    fn new(persistence: Persistence) -> Self {
+        Self { node: RedisModel::new(persistence), wall_ms: START_MS }
+    }
+
+    /// Carries out a step; what it answered, if it was a command.
+    fn step(&mut self, step: &Step) -> Option<Reply> {
+        match step {
+            Step::Clock(wall_ms) => self.wall_ms = *wall_ms,
+            Step::Say(command) => return Some(self.node.execute(self.wall_ms, Nanos::ZERO, command)),
+        }
+        None
+    }
+}
+
+/// The first step whose replies differ, with the model's and the server's, and how many were compared.
+fn compare(real: &mut Real, steps: &[Step]) -> (usize, Option<(usize, Reply, Reply)>) {
+    let mut model = Model::new(Persistence::None);
+    real.clock(START_MS);
+    assert_eq!(real.say(&Command::FlushAll), Reply::Ok);
+    let mut compared = 0;
+    for (index, step) in steps.iter().enumerate() {
+        let expected = model.step(step);
+        let answered = real.step(step);
+        if let (Some(expected), Some(answered)) = (expected, answered) {
+            compared += 1;
+            if expected != answered {
+                return (compared, Some((index, expected, answered)));
+            }
+        }
+    }
+    (compared, None)
+}
+
+#[tokio::test]
+async fn random_sequences_get_the_same_replies_from_model_and_server() {
+    let (first, count) = (chosen("FENCEPOST_TEST_SEED", 1), chosen("FENCEPOST_TEST_SEQUENCES", 400));
+    with_server(&[], move |real| {
+        real.no_sweeps();
+        let start = Instant::now();
+        let (mut compared, mut differing, mut shown) = (0, 0, String::new());
+        for seed in first..first + count {
+            let steps = draw(seed, STEPS);
+            let (replies, difference) = compare(real, &steps);
+            compared += replies;
+            if difference.is_some() {
+                differing += 1;
+                if shown.is_empty() {
+                    let short = shortest(&steps, |steps| compare(real, steps).1.is_some());
+                    let (_, difference) = compare(real, &short);
+                    let (at, expected, answered) = difference.expect("it differs every time");
+                    let lines: Vec<String> = short[..=at].iter().map(|step| format!("    {step}")).collect();
+                    shown = format!(
+                        "seed {seed}, shortest sequence that differs:\n{}\n  model:  {expected}\n  server: {answered}",
+                        lines.join("\n")
+                    );
+                }
+            }
+        }
+        let share = 100.0 * (compared - differing) as f64 / compared as f64;
+        println!(
+            "{} of {compared} replies agree ({share:.3} %), {count} sequences from seed {first}, Redis {}, {:?}",
+            compared - differing,
+            real.version(),
+            start.elapsed()
+        );
+        assert!(shown.is_empty(), "{shown}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_killed_server_and_the_model_find_the_same_keys_again() {
+    let aof = |fsync: &'static str| vec!["--appendonly", "yes", "--appendfsync", fsync];
+    let kinds =
+        [(Persistence::None, vec![]), (Persistence::Everysec, aof("everysec")), (Persistence::Always, aof("always"))];
+    for (persistence, arguments) in kinds {
+        with_server(&arguments, move |real| {
+            let mut compared = 0;
+            for seed in 1..=3 {
+                let mut model = Model::new(persistence);
+                real.no_sweeps();
+                real.clock(START_MS);
+                assert_eq!(real.say(&Command::FlushAll), Reply::Ok);
+                let steps = draw(seed, 4 * STEPS);
+                // The last access deletes what is overdue, so that the server's sweep at its start finds nothing.
+                let look = sequence::look_at_all();
+                for step in steps.iter().chain(&look) {
+                    assert_eq!(model.step(step), real.step(step), "{persistence:?}, seed {seed}: {step}");
+                }
+                model.node.crash();
+                model.node.restart();
+                real.kill_and_start();
+                real.no_sweeps();
+                for step in &look {
+                    let (expected, answered) = (model.step(step), real.step(step));
+                    assert_eq!(expected, answered, "{persistence:?}, seed {seed}, after a kill: {step}");
+                    compared += 1;
+                }
+            }
+            println!("{persistence:?}: {compared} replies after 3 kills agree");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn the_sweep_deletes_what_is_overdue_for_good() {
+    with_server(&[], |real| {
+        let mut model = Model::new(Persistence::None);
+        let set = |key: &str, px_ms| {
+            Step::Say(Command::Set { key: key.into(), value: "x".into(), if_absent: false, px_ms: Some(px_ms) })
+        };
+        // Overdue, due in this very millisecond (an access would still find it), and not due.
+        let keys = [set("a", 1000), set("b", 1001), set("n", 1002)];
+        for step in [Step::Clock(START_MS)].iter().chain(&keys).chain(&[Step::Clock(START_MS + 1001)]) {
+            assert_eq!(model.step(step), real.step(step));
+        }
+        model.node.sweep(model.wall_ms, Nanos::ZERO);
+        // The server sweeps ten times a second; DBSIZE counts keys and accesses none.
+        let start = Instant::now();
+        while real.raw(&["DBSIZE"]) != Reply::Integer(1) {
+            assert!(start.elapsed() < Duration::from_secs(20), "the server never swept");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        println!("swept within {:?}", start.elapsed());
+        for step in [Step::Clock(START_MS)].into_iter().chain(sequence::look_at_all()) {
+            assert_eq!(model.step(&step), real.step(&step), "{step}");
+        }
+    })
+    .await;
+}
+
+/// The clock shim itself: ahead, drifting, standing still, and back to true time by itself.
+#[tokio::test]
+async fn the_clock_shows_what_the_page_says() {
+    with_server(&[], |real| {
+        let off = |real: &mut Real| {
+            let before = server::wall_ns();
+            let shown = real.time_ns();
+            (shown - before, server::wall_ns() - before)
+        };
+        real.page(&Setting::TRUE_TIME);
+        let (ahead, took) = off(real);
+        assert!(ahead >= -1_000 && ahead <= took, "true time: {ahead} ns ahead in {took} ns");
+
+        const MINUTE: i64 = 60_000_000_000;
+        for offset in [MINUTE, -MINUTE] {
+            real.page(&Setting::skewed(offset, 0, AN_HOUR));
+            let (ahead, took) = off(real);
+            println!("asked for {offset} ns, {} ns more seen, in a round trip of {took} ns", ahead - offset);
+            // The page takes both clocks one after the other: what may come between them is not the shim's.
+            assert!((ahead - offset).abs() < 1_000_000_000, "{ahead} ns ahead");
+        }
+
+        // Twice as fast: between two looks it gains what CLOCK_MONOTONIC passed, within what the looks took.
+        let page = Setting::skewed(0, 1_000_000, AN_HOUR);
+        real.page(&page);
+        let around = |real: &mut Real| {
+            let before = page.wall_ns(server::mono_ns()).unwrap();
+            let shown = real.time_ns();
+            let after = page.wall_ns(server::mono_ns()).unwrap();
+            assert!(shown >= before - 1000 && shown <= after, "{before} <= {shown} <= {after}");
+        };
+        around(real);
+        std::thread::sleep(Duration::from_millis(50));
+        around(real);
+
+        real.clock(START_MS);
+        assert_eq!((real.time_ns(), real.time_ns()), (START_MS * 1_000_000, START_MS * 1_000_000));
+
+        real.page(&Setting::stopped_at(START_MS, Duration::from_millis(300)));
+        let start = Instant::now();
+        while real.time_ns() == START_MS * 1_000_000 {
+            assert!(start.elapsed() < Duration::from_secs(20), "the clock never healed");
+        }
+        println!("healed by itself after {:?}", start.elapsed());
+        let (ahead, took) = off(real);
+        assert!(ahead >= -1_000 && ahead <= took, "healed: {ahead} ns ahead in {took} ns");
+    })
+    .await;
+}

@@ -1,0 +1,131 @@
+//! Random sequences of commands and clock moves, drawn where the edges are, and their shrinking.
+
+use std::fmt;
+
+use fencepost::env::sim::redis::{Command, Persistence, RedisModel};
+use fencepost::seed::{ChaCha8Rng, Seed};
+use fencepost::time::Nanos;
+use rand::RngExt;
+
+/// Where the clock stands when a sequence begins, milliseconds since the epoch.
+pub const START_MS: i64 = 1_700_000_000_123;
+/// Few keys, so that commands meet.
+const KEYS: [&str; 3] = ["a", "b", "n"];
+const VALUES: [&str; 9] = ["x", "y", "41", "-1", "007", "+5", "", "9223372036854775806", "-9223372036854775808"];
+
+/// One step. Clock moves are absolute, so that leaving a step out changes no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Sets the clock, milliseconds since the epoch.
+    Clock(i64),
+    /// Says a command and compares the replies.
+    Say(Command),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clock(wall_ms) => write!(f, "clock to start {:+} ms", wall_ms - START_MS),
+            Self::Say(command) => command.fmt(f),
+        }
+    }
+}
+
+fn pick<T: Copy>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
+    from[rng.random_range(0..from.len())]
+}
+
+/// A sequence of `length` steps. The model runs along, so that clock moves can aim at deadlines.
+pub fn draw(seed: u64, length: usize) -> Vec<Step> {
+    let mut rng = Seed(seed).stream("redis-conformance");
+    let mut model = RedisModel::new(Persistence::None);
+    let mut wall_ms = START_MS;
+    let mut steps = Vec::with_capacity(length);
+    for _ in 0..length {
+        if rng.random_bool(0.35) {
+            wall_ms = clock(&mut rng, &model, wall_ms);
+            steps.push(Step::Clock(wall_ms));
+        } else {
+            let command = command(&mut rng, wall_ms);
+            model.execute(wall_ms, Nanos::ZERO, &command);
+            steps.push(Step::Say(command));
+        }
+    }
+    steps
+}
+
+/// Looks at everything that can be seen of all keys.
+pub fn look_at_all() -> Vec<Step> {
+    let look = |key: &&str| [Command::Get((*key).into()), Command::Pttl((*key).into())].map(Step::Say);
+    KEYS.iter().flat_map(look).collect()
+}
+
+fn clock(rng: &mut ChaCha8Rng, model: &RedisModel, wall_ms: i64) -> i64 {
+    let deadline = model.peek(pick(rng, &KEYS)).and_then(|entry| entry.deadline);
+    // Not a deadline at the end of time: the page counts nanoseconds in 64 bits.
+    let near = deadline.filter(|deadline| (deadline - START_MS).abs() < 1_000_000_000);
+    match (rng.random_range(0..10), near) {
+        (0..5, Some(deadline)) => deadline + pick(rng, &[-1, 0, 1]),
+        (5, _) => START_MS,
+        (6, _) => wall_ms - rng.random_range(1..4000),
+        _ => wall_ms + pick(rng, &[1, 1, 2, 10, 999, 1000, 3000]),
+    }
+}
+
+fn command(rng: &mut ChaCha8Rng, wall_ms: i64) -> Command {
+    let key = pick(rng, &KEYS).to_owned();
+    let value = pick(rng, &VALUES).to_owned();
+    let millis = |rng: &mut ChaCha8Rng| match rng.random_range(0..12) {
+        0 => pick(rng, &[0, -1, -5000, i64::MIN, i64::MAX, i64::MAX - START_MS]),
+        1..4 => pick(rng, &[1, 2, 1000]),
+        _ => rng.random_range(1..3000),
+    };
+    match rng.random_range(0..100) {
+        0..26 => {
+            let px_ms = rng.random_bool(0.8).then(|| millis(rng));
+            Command::Set { key, value, if_absent: rng.random_bool(0.6), px_ms }
+        }
+        26..38 => Command::Get(key),
+        38..43 => Command::Del(key),
+        43..55 => Command::Pttl(key),
+        55..61 => Command::Pexpire(key, millis(rng)),
+        61..67 => {
+            let deadline = match rng.random_range(0..6) {
+                0 => pick(rng, &[0, -1, i64::MIN, i64::MAX]),
+                1..4 => wall_ms + pick(rng, &[-1, 0, 1]),
+                _ => wall_ms + millis(rng).clamp(-10_000, 10_000),
+            };
+            Command::PexpireAt(key, deadline)
+        }
+        67..75 => Command::Incr(key),
+        75..81 => Command::Exists(key),
+        81..83 => Command::Time,
+        83 => Command::FlushAll,
+        84..92 => Command::ExtendIfOwner { key, owner: value, ttl_ms: millis(rng) },
+        _ => Command::DeleteIfOwner { key, owner: value },
+    }
+}
+
+/// The shortest sequence that still `fails`, found by leaving out ever smaller parts (delta debugging).
+pub fn shortest(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
+    let mut steps = steps.to_vec();
+    let mut part = steps.len().div_ceil(2);
+    while part > 0 {
+        let mut from = 0;
+        while from < steps.len() {
+            let shorter: Vec<Step> = steps
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| !(from..from + part).contains(i))
+                .map(|(_, s)| s.clone())
+                .collect();
+            if fails(&shorter) {
+                steps = shorter;
+            } else {
+                from += part;
+            }
+        }
+        part /= 2;
+    }
+    steps
+}

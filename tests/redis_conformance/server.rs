@@ -1,0 +1,222 @@
+//! A real Redis in a container of its own, with a clock that the test moves.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use fencepost::env::docker::clock_page::{self, ClockPage, Setting};
+use fencepost::env::docker::engine::{CLUSTER, Engine, LABEL_CLUSTER, LABEL_ROLE, Role};
+use fencepost::env::docker::run_lock::RunLock;
+use fencepost::env::docker::{files, images};
+use fencepost::env::sim::redis::{Command, Reply};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::AN_HOUR;
+use crate::sequence::Step;
+
+static NUMBER: AtomicU32 = AtomicU32::new(1);
+/// Tests take turns: there is one run lock.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+pub fn wall_ns() -> i64 {
+    let now = clock_gettime(ClockId::Realtime);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+pub fn mono_ns() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+/// A connection to the server, and its clock.
+pub struct Real {
+    engine: Engine,
+    handle: tokio::runtime::Handle,
+    container: String,
+    page: ClockPage,
+    connection: BufReader<TcpStream>,
+}
+
+/// Starts a server with further arguments, runs `body` on a thread where it may block, and removes the server, whatever
+/// became of the body.
+pub async fn with_server(arguments: &[&str], body: impl FnOnce(&mut Real) + Send + 'static) {
+    let _turn = TURN.lock().await;
+    let engine = Engine::connect().await.unwrap();
+    // A run of the harness would remove the container: it clears away what an earlier run left.
+    let state = files::state_folder().unwrap();
+    let mut told = false;
+    let _run = loop {
+        match RunLock::take(&state, "the Redis conformance test").await {
+            Ok(lock) => break lock,
+            Err(busy) if !told => println!("waiting: {busy}"),
+            Err(_) => {}
+        }
+        told = true;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    let image = match std::env::var("FENCEPOST_TEST_REDIS_IMAGE") {
+        Ok(image) => image,
+        Err(_) => {
+            images::ensure(&engine, &|line| println!("{line}")).await.unwrap();
+            images::REDIS.to_owned()
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let page = ClockPage::open(folder.path()).unwrap();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let container = format!("fencepost-conformance-{}-{number}", std::process::id());
+    let labels = HashMap::from([
+        (LABEL_CLUSTER.to_owned(), CLUSTER.to_owned()),
+        (LABEL_ROLE.to_owned(), Role::Helper.to_string()),
+    ]);
+    let port = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(String::new()) };
+    let config = ContainerCreateBody {
+        image: Some(image),
+        labels: Some(labels),
+        env: Some(vec![format!("LD_PRELOAD={}", clock_page::SHIM)]),
+        // DEBUG turns the background sweep off.
+        cmd: Some(["--enable-debug-command", "yes"].iter().chain(arguments).map(ToString::to_string).collect()),
+        host_config: Some(HostConfig {
+            binds: Some(vec![format!("{}:{}:ro", folder.path().display(), clock_page::FOLDER)]),
+            port_bindings: Some(HashMap::from([("6379/tcp".to_owned(), Some(vec![port]))])),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let options = CreateContainerOptionsBuilder::new().name(&container).build();
+    engine.docker().create_container(Some(options), config).await.unwrap();
+    let (of_body, named) = (engine.clone(), container.clone());
+    let handle = tokio::runtime::Handle::current();
+    let outcome = tokio::task::spawn_blocking(move || {
+        handle.block_on(of_body.docker().start_container(&named, None)).unwrap();
+        let connection = connect(&of_body, &handle, &named);
+        body(&mut Real { engine: of_body, handle, container: named, page, connection });
+    })
+    .await;
+    let force = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    engine.docker().remove_container(&container, Some(force)).await.unwrap();
+    if let Err(panicked) = outcome {
+        resume_unwind(panicked.into_panic());
+    }
+}
+
+/// Connects as soon as the server answers.
+fn connect(engine: &Engine, handle: &tokio::runtime::Handle, container: &str) -> BufReader<TcpStream> {
+    let start = Instant::now();
+    loop {
+        let details = handle.block_on(engine.docker().inspect_container(container, None)).unwrap();
+        let ports = details.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
+        let port = ports.get("6379/tcp").and_then(|ends| ends.as_ref()?.first()?.host_port.as_ref()?.parse().ok());
+        if let Some(connection) = port.and_then(try_connect) {
+            return connection;
+        }
+        assert!(start.elapsed() < START_LIMIT, "{container} does not answer");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn try_connect(port: u16) -> Option<BufReader<TcpStream>> {
+    let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).ok()?;
+    stream.set_nodelay(true).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let mut connection = BufReader::new(stream);
+    // A published port takes connections before the server behind it does.
+    connection.get_mut().write_all(b"PING\r\n").ok()?;
+    let mut line = String::new();
+    connection.read_line(&mut line).ok()?;
+    (line == "+PONG\r\n").then_some(connection)
+}
+
+impl Real {
+    /// Carries out a step; what the server answered, if it was a command.
+    pub fn step(&mut self, step: &Step) -> Option<Reply> {
+        match step {
+            Step::Clock(wall_ms) => self.clock(*wall_ms),
+            Step::Say(command) => return Some(self.say(command)),
+        }
+        None
+    }
+
+    /// Stops the server's clock at `wall_ms`, milliseconds since the epoch.
+    pub fn clock(&mut self, wall_ms: i64) {
+        self.page(&Setting::stopped_at(wall_ms, AN_HOUR));
+    }
+
+    pub fn page(&mut self, setting: &Setting) {
+        self.page.set(setting).unwrap();
+    }
+
+    pub fn say(&mut self, command: &Command) -> Reply {
+        self.raw(&command.words().iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    pub fn raw(&mut self, words: &[&str]) -> Reply {
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            request += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        self.connection.get_mut().write_all(request.as_bytes()).unwrap();
+        self.reply()
+    }
+
+    fn reply(&mut self) -> Reply {
+        let mut line = String::new();
+        self.connection.read_line(&mut line).unwrap();
+        let (kind, rest) = line.trim_end().split_at(1);
+        match (kind, rest) {
+            ("+", "OK") => Reply::Ok,
+            // Within a script the server adds which script it was, and where in it.
+            ("-", text) => Reply::Error(text.split(" script: ").next().unwrap().to_owned()),
+            (":", number) => Reply::Integer(number.parse().unwrap()),
+            ("$" | "*", "-1") => Reply::Nil,
+            ("$", length) => {
+                let mut text = vec![0; length.parse::<usize>().unwrap() + 2];
+                self.connection.read_exact(&mut text).unwrap();
+                text.truncate(text.len() - 2);
+                Reply::Bulk(String::from_utf8(text).unwrap())
+            }
+            ("*", length) => Reply::Array((0..length.parse::<usize>().unwrap()).map(|_| self.reply()).collect()),
+            _ => panic!("not RESP: {line:?}"),
+        }
+    }
+
+    /// What `TIME` says, ns since the epoch.
+    pub fn time_ns(&mut self) -> i64 {
+        let Reply::Array(parts) = self.raw(&["TIME"]) else { panic!("TIME says two numbers") };
+        let number = |part: &Reply| match part {
+            Reply::Bulk(text) => text.parse::<i64>().unwrap(),
+            other => panic!("no number: {other}"),
+        };
+        number(&parts[0]) * 1_000_000_000 + number(&parts[1]) * 1000
+    }
+
+    /// Turns the background sweep off until the server's next start: it comes when it likes, between any two commands.
+    pub fn no_sweeps(&mut self) {
+        assert_eq!(self.raw(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]), Reply::Ok);
+    }
+
+    pub fn version(&mut self) -> String {
+        let Reply::Bulk(info) = self.raw(&["INFO", "server"]) else { panic!("INFO is a text") };
+        info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap().to_owned()
+    }
+
+    pub fn kill_and_start(&mut self) {
+        let Self { engine, handle, container, .. } = self;
+        handle.block_on(engine.docker().kill_container(container, None)).unwrap();
+        let start = Instant::now();
+        while handle.block_on(engine.docker().inspect_container(container, None)).unwrap().state.unwrap().running
+            == Some(true)
+        {
+            assert!(start.elapsed() < START_LIMIT, "{container} survives being killed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        handle.block_on(engine.docker().start_container(container, None)).unwrap();
+        self.connection = connect(engine, handle, container);
+    }
+}
