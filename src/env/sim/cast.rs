@@ -24,7 +24,9 @@ use crate::history::{Life, Op};
 use crate::ids::{ClientId, LockName, NodeId};
 use crate::lock::backend::RedisNode;
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{AcquireOptions, DistributedLock, PausePoint, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use crate::lock::{
+    AcquireOptions, DistributedLock, PausePoint, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings,
+};
 use crate::nemesis::Event;
 use crate::phase::Phase;
 use crate::scenario::{LockConfig, Scenario};
@@ -167,7 +169,9 @@ impl Cast {
         let caller = |node| Caller::new(Arc::clone(&self.world), process, self.host(Member::Node(node)));
         match &self.config {
             LockConfig::Redlock(config) => {
-                let link = |node: NodeId| Arc::new(RedisLink::new(format!("redis-{}", node.0), caller(node))) as Arc<dyn RedisNode>;
+                let link = |node: NodeId| {
+                    Arc::new(RedisLink::new(format!("redis-{}", node.0), caller(node))) as Arc<dyn RedisNode>
+                };
                 let settings = RedlockSettings {
                     ttl: config.ttl,
                     node_timeout: config.node_timeout,
@@ -183,8 +187,7 @@ impl Cast {
                 let servers: Vec<NodeId> = (1..=config.servers).map(NodeId).collect();
                 let callers = servers.iter().map(|server| (*server, caller(*server))).collect();
                 let transport = Arc::new(ZkTransport::new(callers));
-                let ensemble =
-                    SimEnsemble::new(servers, config.session_timeout, transport, Arc::clone(runtime));
+                let ensemble = SimEnsemble::new(servers, config.session_timeout, transport, Arc::clone(runtime));
                 let settings = ZookeeperSettings { root: "/fencepost/trial".to_owned() };
                 Arc::new(ZookeeperLock::new(Arc::new(ensemble), settings, Arc::clone(runtime)))
             }

@@ -215,8 +215,7 @@ impl State {
     fn stall(&mut self, connection: ConnectionId, way: u8, number: u64, segment: Segment) {
         let from = self.net.connections[connection as usize].hosts[usize::from(way)];
         self.trace.event(self.now, from, Kind::Lost, &(connection, way, number));
-        let Way { stalled, round, attempt, .. } =
-            &mut self.net.connections[connection as usize].ways[usize::from(way)];
+        let Way { stalled, round, attempt, .. } = &mut self.net.connections[connection as usize].ways[usize::from(way)];
         let first = stalled.is_empty();
         let after = if segment == Segment::Syn { RECONNECT_AFTER } else { RETRANSMIT_AFTER };
         let place = stalled.partition_point(|(known, _)| *known < number);
@@ -259,7 +258,9 @@ impl State {
 
     /// A segment reaches the end of its link.
     pub(super) fn arrive(&mut self, slot: u32) {
-        let Some(Flying { connection, way, era, number, segment }) = self.net.flying[slot as usize].take() else { return };
+        let Some(Flying { connection, way, era, number, segment }) = self.net.flying[slot as usize].take() else {
+            return;
+        };
         self.net.free.push(slot);
         let Net { connections, links, .. } = &self.net;
         let going = &connections[connection as usize];

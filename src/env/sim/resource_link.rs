@@ -52,9 +52,8 @@ impl ResourceClient for ResourceLink {
         async move {
             let patience = self.runtime.now() + PATIENCE;
             let opened = before(&*self.runtime, patience, self.connection()).await;
-            let connection = opened.unwrap_or_else(|| {
-                Err(AccessError::Unreachable(format!("no connection within {PATIENCE:?}")))
-            })?;
+            let connection = opened
+                .unwrap_or_else(|| Err(AccessError::Unreachable(format!("no connection within {PATIENCE:?}"))))?;
             let answer = before(&*self.runtime, patience, self.ask(connection, access)).await;
             answer.unwrap_or_else(|| {
                 if let Some(connection) = lock(&self.connection).take() {

@@ -30,13 +30,7 @@ pub(super) enum End {
 
 impl State {
     /// Begins to open a connection; `opening` is told when it is there, or dropped when it is refused.
-    pub fn connect(
-        &mut self,
-        client: HostId,
-        server: HostId,
-        end: End,
-        opening: oneshot::Sender<()>,
-    ) -> ConnectionId {
+    pub fn connect(&mut self, client: HostId, server: HostId, end: End, opening: oneshot::Sender<()>) -> ConnectionId {
         let connection = self.net.add(client, server, [true, false], end);
         self.net.connections[connection as usize].opening = Some(opening);
         self.send(connection, UP, Segment::Syn);

@@ -129,16 +129,12 @@ fn machines(scenario: &Scenario, config: &LockConfig, seed: Seed) -> (Vec<Host>,
         let clock = HostClock::new(uptime, rng.random_range(-NATURAL_PPM..=NATURAL_PPM));
         let role = match (member, config) {
             (Member::Client(_), _) => Role::Program,
-            (Member::Resource, _) => {
-                Role::Resource(Resource::new(scenario.resource.fencing, scenario.workload.locks))
-            }
-            (Member::Node(_), LockConfig::Redlock(config)) => {
-                Role::Redis(RedisModel::new(match config.persistence {
-                    scenario::Persistence::None => Persistence::None,
-                    scenario::Persistence::Everysec => Persistence::Everysec,
-                    scenario::Persistence::Always => Persistence::Always,
-                }))
-            }
+            (Member::Resource, _) => Role::Resource(Resource::new(scenario.resource.fencing, scenario.workload.locks)),
+            (Member::Node(_), LockConfig::Redlock(config)) => Role::Redis(RedisModel::new(match config.persistence {
+                scenario::Persistence::None => Persistence::None,
+                scenario::Persistence::Everysec => Persistence::Everysec,
+                scenario::Persistence::Always => Persistence::Always,
+            })),
             (Member::Node(id), LockConfig::Zookeeper(config)) => {
                 let first = 1 + parties.clients as HostId;
                 let peers = (1..=config.servers).map(|peer| (NodeId(peer), first + peer as HostId - 1)).collect();
