@@ -33,6 +33,13 @@ const EXIT_CODES: &str = "Exit codes:
 pub enum Verb {
     /// Run scenario files and judge what happened.
     Run(RunArgs),
+    /// Compare locks: every scenario over many seeds, in simulation; one table and one index page.
+    Compare(CompareArgs),
+    /// Run a simulated run again, and prove or deny that it is the same.
+    Replay {
+        /// A run's folder, as `run` prints it.
+        run: PathBuf,
+    },
     /// Judge a stored history again.
     Check {
         /// A `history.jsonl`.
@@ -94,25 +101,50 @@ pub struct RunArgs {
     #[arg(required = true)]
     pub scenarios: Vec<PathBuf>,
     /// The world to run in.
-    #[arg(long, value_enum, default_value_t = EnvironmentName::Docker)]
+    #[arg(long, value_enum, default_value_t = EnvironmentName::Sim)]
     pub env: EnvironmentName,
     /// Try only this lock of the scenario; may be repeated.
     #[arg(long = "lock", value_name = "NAME")]
     pub locks: Vec<String>,
-    /// Fixes every random choice of the plan. Drawn and printed if absent.
+    /// Fixes every random choice: in simulation of the run, in docker of the plan. Drawn and printed if absent.
     #[arg(long)]
     pub seed: Option<Seed>,
+    /// Run this many seeds, from the seed on, over all cores, and count. Simulation only.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: Option<u64>,
     /// Where run folders go.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
-    /// How to print the result.
+    /// How to print the result. With --seeds, `json` prints a line per seed and a summary.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
+}
+
+/// Arguments of `compare`.
+#[derive(Debug, clap::Args)]
+pub struct CompareArgs {
+    /// Scenario files, or folders of them.
+    #[arg(required = true)]
+    pub scenarios: Vec<PathBuf>,
+    /// How many seeds of each scenario to run.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// The first seed; the others follow it. Drawn and printed if absent.
+    #[arg(long)]
+    pub seed: Option<Seed>,
+    /// Compare only this lock of the scenarios; may be repeated.
+    #[arg(long = "lock", value_name = "NAME")]
+    pub locks: Vec<String>,
+    /// Where run folders and the index page go.
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub out: PathBuf,
 }
 
 /// The worlds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EnvironmentName {
+    /// A deterministic simulation: nothing to install, and every run repeats.
+    Sim,
     /// Real Redis and ZooKeeper in containers; needs Docker.
     Docker,
 }

@@ -1,21 +1,23 @@
 //! The `fencepost` command: parses the command line, does what its verb says, turns the result into an exit code.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use fencepost::check;
-use fencepost::cli::{Cli, ClusterVerb, Format, RunArgs, Verb};
+use fencepost::cli::{Cli, ClusterVerb, CompareArgs, EnvironmentName, Format, RunArgs, Verb};
 use fencepost::env::docker;
 use fencepost::history;
 use fencepost::ids::ClientId;
 use fencepost::report::console::Style;
+use fencepost::report::sweep::Sweep;
 use fencepost::report::{self, Report};
-use fencepost::run::{self, Request, RunError};
+use fencepost::run::{self, Environment, Plan, Replayed, Request, RunError};
 use fencepost::scenario;
+use fencepost::seed::Seed;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
@@ -74,6 +76,20 @@ impl Failure {
     }
 }
 
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            // Drawn with the offending line, and colours where somebody looks.
+            RunError::Scenario(error) if std::io::stderr().is_terminal() => {
+                Self { code: BAD_REQUEST, message: error.styled() }
+            }
+            RunError::Scenario(error) => Self { code: BAD_REQUEST, message: error.to_string() },
+            error if error.is_bad_request() => Self::bad_request(error),
+            error => Self::own(error),
+        }
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::own(error)
@@ -83,6 +99,8 @@ impl From<anyhow::Error> for Failure {
 async fn act(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Run(args) => run_all(args).await,
+        Verb::Compare(args) => compare(args),
+        Verb::Replay { run } => replay(&run),
         Verb::Check { history, format } => check_history(&history, format),
         Verb::Report { run } => {
             let report = report::json::read_run(&run, check::judge).map_err(Failure::bad_request)?;
@@ -112,29 +130,146 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
 
 /// Runs scenarios one after another; the worst exit code counts, and an interruption ends them all.
 async fn run_all(args: RunArgs) -> Result<u8, Failure> {
+    let environment = match args.env {
+        EnvironmentName::Sim => Environment::Sim,
+        EnvironmentName::Docker => Environment::Docker,
+    };
+    if args.seeds.is_some() && environment == Environment::Docker {
+        return Err(Failure::bad_request(
+            "--seeds runs in simulation only; leave out --env docker, or leave out --seeds",
+        ));
+    }
     let stop = stop_on_signals();
     let mut worst = 0;
-    for path in args.scenarios {
-        let request = Request { scenario: path, locks: args.locks.clone(), seed: args.seed, out: args.out.clone() };
-        let progress = Progress::new();
-        let outcome = run::docker(&request, &|message| progress.say(message), stop.clone()).await;
-        progress.clear();
-        let report = match outcome {
-            Ok(report) => report,
-            Err(RunError::Scenario(error)) if std::io::stderr().is_terminal() => {
-                return Err(Failure { code: BAD_REQUEST, message: error.styled() });
-            }
-            Err(RunError::Scenario(error)) => return Err(Failure { code: BAD_REQUEST, message: error.to_string() }),
-            Err(error) if error.is_bad_request() => return Err(Failure::bad_request(error)),
-            Err(error) => return Err(Failure::own(error)),
-        };
-        say(&print(&report, args.format));
-        worst = worst.max(exit_code(&report));
-        if report.interrupted.is_some() {
+    // All files are read before the first is run: a mistake in the last one must not cost the others' time.
+    let plans: Vec<Plan> = args
+        .scenarios
+        .iter()
+        .map(|path| {
+            let (locks, out) = (args.locks.clone(), args.out.clone());
+            Plan::load(Request { scenario: path.clone(), locks, seed: args.seed, out }, environment)
+                .map_err(Failure::from)
+        })
+        .collect::<Result<_, _>>()?;
+    for plan in plans {
+        if *stop.borrow() {
             break;
         }
+        let code = match args.seeds {
+            Some(seeds) => sweep(&plan, seeds, args.format, &stop)?,
+            None => {
+                let progress = Progress::new();
+                let report = run::run(&plan, &|message| progress.say(message), stop.clone()).await;
+                progress.clear();
+                let report = report?;
+                say(&print(&report, args.format));
+                exit_code(&report)
+            }
+        };
+        worst = worst.max(code);
     }
     Ok(worst)
+}
+
+/// Runs many seeds of one scenario and prints their count.
+fn sweep(plan: &Plan, seeds: u64, format: Format, stop: &watch::Receiver<bool>) -> Result<u8, Failure> {
+    let counted = count(plan, seeds, stop, &mut |report| match format {
+        Format::Human => {}
+        Format::Json => say(&report::json::verdict(report).to_string()),
+        Format::Junit => say(&report::junit::junit(report)),
+    })?;
+    match format {
+        Format::Human => {
+            say(&report::compare::table(std::slice::from_ref(&counted), style_of_stdout()));
+            say(&format!("seeds   {} from {}", counted.seeds, counted.first));
+            if let Some(example) = &counted.example {
+                say(&format!("page    {} (one of the runs)", example.join(report::PAGE).display()));
+            }
+        }
+        Format::Json => say(&serde_json::json!({ "summary": counted }).to_string()),
+        Format::Junit => {}
+    }
+    Ok(u8::from(!counted.expected()))
+}
+
+/// Runs many seeds with a progress bar.
+fn count(
+    plan: &Plan,
+    seeds: u64,
+    stop: &watch::Receiver<bool>,
+    each: &mut dyn FnMut(&Report),
+) -> Result<Sweep, Failure> {
+    let bar = ProgressBar::new(seeds);
+    if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {wide_bar} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar.set_message(plan.scenario().name.clone());
+    let counted = run::sweep(plan, seeds, stop, &mut |report| {
+        bar.inc(1);
+        bar.suspend(|| each(report));
+    });
+    bar.finish_and_clear();
+    Ok(counted?)
+}
+
+/// The matrix locks × scenarios.
+fn compare(args: CompareArgs) -> Result<u8, Failure> {
+    let files = scenario_files(&args.scenarios)?;
+    let stop = stop_on_signals();
+    let seed = args.seed.unwrap_or_else(Seed::from_entropy);
+    let plans: Vec<Plan> = files
+        .into_iter()
+        .map(|scenario| {
+            let (locks, out) = (args.locks.clone(), args.out.clone());
+            Plan::load(Request { scenario, locks, seed: Some(seed), out }, Environment::Sim).map_err(Failure::from)
+        })
+        .collect::<Result<_, _>>()?;
+    let mut sweeps = Vec::new();
+    for plan in &plans {
+        if *stop.borrow() {
+            break;
+        }
+        sweeps.push(count(plan, args.seeds, &stop, &mut |_| {})?);
+    }
+    let folder = args.out.join("compare");
+    let index = report::compare::write(&folder, &sweeps)
+        .with_context(|| format!("cannot write the index page in {}", folder.display()))?;
+    say(&report::compare::table(&sweeps, style_of_stdout()));
+    say(&format!("page    {}", index.display()));
+    say(&format!("seeds   {} from {}", args.seeds, seed));
+    Ok(u8::from(!sweeps.iter().all(Sweep::expected)))
+}
+
+/// The files that paths name: themselves, or all scenario files of a folder.
+fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let listed = scenario::list(path).with_context(|| format!("cannot list {}", path.display()));
+            files.extend(listed.map_err(Failure::bad_request)?.into_iter().map(|scenario| scenario.path));
+        } else {
+            files.push(path.clone());
+        }
+    }
+    if files.is_empty() {
+        return Err(Failure::bad_request("no scenario files there; name files, or a folder that holds some"));
+    }
+    Ok(files)
+}
+
+/// Proves or denies that a simulated run repeats.
+fn replay(folder: &Path) -> Result<u8, Failure> {
+    let replayed = run::replay(folder).map_err(Failure::bad_request)?;
+    for lock in &replayed {
+        match &lock.difference {
+            None => say(&format!("{}: the same, trace hash {}", lock.lock, lock.recorded)),
+            Some(difference) => say(&format!(
+                "{}: DIFFERENT: recorded {}, replayed {}; first at {difference}",
+                lock.lock, lock.recorded, lock.replayed
+            )),
+        }
+    }
+    Ok(u8::from(!replayed.iter().all(Replayed::is_same)))
 }
 
 /// 0 as expected; 255 a trial failed; 2 nothing worse than unknown; 1 a guarantee did otherwise than expected.

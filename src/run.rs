@@ -1,23 +1,32 @@
 //! The pipeline of one run: scenario → environment → clients and nemesis → history → checks → report.
 //!
-//! The only file that knows every room.
+//! The only room that knows every other. `assemble` puts reports together, `sweep` runs many seeds, `replay` proves or
+//! denies that a simulated run repeats.
 
-use std::collections::BTreeMap;
+mod assemble;
+mod replay;
+mod sweep;
+
 use std::fs;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-use crate::check::{self, Judgement};
+use self::assemble::Tried;
 use crate::env::docker::run::Session;
-use crate::env::docker::trial::Outcome;
-use crate::history::History;
-use crate::report::{self, Expectation, LockReport, Report};
-use crate::scenario::{self, Capabilities, LoadError, LockConfig, Scenario};
+use crate::env::sim;
+use crate::history;
+use crate::ids::TraceHash;
+use crate::report::{self, Report};
+use crate::scenario::{self, Capabilities, LoadError, Scenario};
 use crate::seed::Seed;
-use crate::verdict::{CheckName, Verdict};
+
+pub use assemble::recheck;
+pub use replay::{ReplayError, Replayed, replay};
+pub use sweep::sweep;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -78,22 +87,89 @@ impl RunError {
     }
 }
 
-/// Runs a scenario on real servers in containers, judges what was recorded, and writes the report.
+/// The world to run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// A deterministic simulation.
+    Sim,
+    /// Real servers in containers.
+    Docker,
+}
+
+impl Environment {
+    /// The name used at the command line, in files and on pages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sim => "sim",
+            Self::Docker => "docker",
+        }
+    }
+
+    fn capabilities(self) -> Capabilities {
+        match self {
+            Self::Sim => Capabilities::sim(),
+            Self::Docker => Capabilities::docker(),
+        }
+    }
+}
+
+/// A request whose scenario was read and found right.
+pub struct Plan {
+    request: Request,
+    environment: Environment,
+    scenario: Scenario,
+    locks: Vec<String>,
+}
+
+impl Plan {
+    /// Reads the scenario, and sees that `environment` can run it.
+    ///
+    /// # Errors
+    /// The scenario is wrong, or lacks a lock that was asked for.
+    pub fn load(request: Request, environment: Environment) -> Result<Self, RunError> {
+        let scenario = scenario::load(&request.scenario, &environment.capabilities())?;
+        let locks = chosen_locks(&scenario, &request.locks)?;
+        Ok(Self { request, environment, scenario, locks })
+    }
+
+    /// The scenario.
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    fn seed(&self) -> Seed {
+        self.request.seed.unwrap_or_else(Seed::from_entropy)
+    }
+}
+
+/// Runs a scenario once, judges what was recorded, and writes the report.
 ///
-/// When `stop` becomes true the run is called off: faults are healed, and what was recorded is judged and reported.
+/// When `stop` becomes true a run on real servers is called off: faults are healed, and what was recorded is judged and
+/// reported. A simulated run takes a moment, and is brought to its end.
 ///
 /// # Errors
-/// The request is wrong, or the run could not be done at all. A trial that failed on the way is part of the report.
-pub async fn docker(
-    request: &Request,
+/// The run could not be done at all. A trial that failed on the way is part of the report.
+pub async fn run(
+    plan: &Plan,
     progress: &(dyn Fn(&str) + Sync),
     stop: watch::Receiver<bool>,
 ) -> Result<Report, RunError> {
-    let scenario = scenario::load(&request.scenario, &Capabilities::docker())?;
-    let locks = chosen_locks(&scenario, &request.locks)?;
-    let seed = request.seed.unwrap_or_else(Seed::from_entropy);
-    let started = SystemTime::now();
-    let folder = make_folder(&request.out, &scenario.name, started, seed)?;
+    let (seed, started) = (plan.seed(), SystemTime::now());
+    match plan.environment {
+        Environment::Sim => sim(plan, seed, started),
+        Environment::Docker => docker(plan, seed, started, progress, stop).await,
+    }
+}
+
+async fn docker(
+    plan: &Plan,
+    seed: Seed,
+    started: SystemTime,
+    progress: &(dyn Fn(&str) + Sync),
+    stop: watch::Receiver<bool>,
+) -> Result<Report, RunError> {
+    let Plan { scenario, locks, .. } = plan;
+    let folder = make_folder(&plan.request.out, &scenario.name, started, seed)?;
     let outcomes = {
         let session = Session::open(&scenario.name, progress).await.map_err(|error| {
             // Nothing was recorded: leave no empty folder behind.
@@ -101,31 +177,61 @@ pub async fn docker(
             RunError::Environment(error)
         })?;
         progress(&format!("trying {} for {:?}", locks.join(" and "), scenario.workload.duration));
-        session.try_locks(&scenario, &locks, seed, &folder, &stop).await
+        session.try_locks(scenario, locks, seed, &folder, &stop).await
     };
     progress("judging the histories");
-    let parts = locks.iter().zip(outcomes);
-    let locks = parts.map(|(lock, outcome)| lock_report(&scenario, lock, outcome)).collect();
-    let report = Report {
-        scenario: scenario.name.clone(),
-        title: scenario.title.clone(),
-        why: scenario.why.clone(),
-        source: scenario.source.clone(),
-        environment: "docker".to_owned(),
-        seed,
-        folder: folder.clone(),
-        started: humantime::format_rfc3339_seconds(started).to_string().replace('T', " ").replace('Z', ""),
-        settings: settings(&scenario),
-        plan: scenario.faults.iter().map(ToString::to_string).collect(),
-        replay: replay(request, seed),
-        versions: Default::default(),
-        locks,
-        interrupted: stop.borrow().then(|| "interrupted".to_owned()),
-    };
-    let report = Report { versions: versions(&report.locks), ..report };
+    let tried = locks.iter().zip(outcomes).map(|(lock, outcome)| Tried {
+        lock: lock.clone(),
+        history: outcome.history,
+        trace_hash: None,
+        error: outcome.error,
+    });
+    let mut report = assemble::report(plan, seed, started, folder, tried.collect());
+    report.interrupted = stop.borrow().then(|| "interrupted".to_owned());
+    keep(report)
+}
+
+fn sim(plan: &Plan, seed: Seed, started: SystemTime) -> Result<Report, RunError> {
+    let folder = make_folder(&plan.request.out, &plan.scenario.name, started, seed)?;
+    let mut tried = Vec::new();
+    for lock in &plan.locks {
+        let outcome = simulate(&plan.scenario, lock, seed, 0..0);
+        let place = folder.join(lock);
+        fs::create_dir(&place)
+            .and_then(|()| history::file::write(&place.join(report::HISTORY), &outcome.history))
+            .and_then(|()| replay::write_trace(&place, &outcome.trace))
+            .map_err(|source| RunError::Report { path: folder.display().to_string(), source })?;
+        tried.push(simulated(lock, outcome));
+    }
+    keep(assemble::report(plan, seed, started, folder, tried))
+}
+
+/// Simulates one trial, telling the events numbered `events`.
+///
+/// On a thread of its own: inside of a tokio task, tokio's primitives make a future that did much wait for the next turn
+/// of the task, which never comes while the simulation runs in it.
+fn simulate(scenario: &Scenario, lock: &str, seed: Seed, events: Range<u64>) -> sim::Outcome {
+    let trial = || sim::run_told(scenario, lock, seed, events);
+    match std::thread::scope(|scope| scope.spawn(trial).join()) {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn simulated(lock: &str, outcome: sim::Outcome) -> Tried {
+    Tried {
+        lock: lock.to_owned(),
+        history: outcome.history,
+        trace_hash: Some(TraceHash(outcome.trace.hash)),
+        error: outcome.error,
+    }
+}
+
+/// Writes a report into its folder, and points `latest` at it.
+fn keep(report: Report) -> Result<Report, RunError> {
     report::write(&report)
-        .and_then(|_| point_latest_at(&folder))
-        .map_err(|source| RunError::Report { path: folder.display().to_string(), source })?;
+        .and_then(|_| point_latest_at(&report.folder))
+        .map_err(|source| RunError::Report { path: report.folder.display().to_string(), source })?;
     Ok(report)
 }
 
@@ -143,8 +249,7 @@ fn chosen_locks(scenario: &Scenario, asked: &[String]) -> Result<Vec<String>, Ru
 
 /// Makes `out/SCENARIO/TIME-SEED` and sees that it can be written to.
 fn make_folder(out: &Path, scenario: &str, started: SystemTime, seed: Seed) -> Result<PathBuf, RunError> {
-    let time: String = humantime::format_rfc3339_seconds(started).to_string();
-    let time = time.replace([':', '-'], "").replace('T', "-").replace('Z', "");
+    let time = timestamp(started).replace([':', '-'], "").replace('T', "-").replace('Z', "");
     let folder = out.join(scenario).join(format!("{time}-{seed}"));
     let attempt = || {
         fs::create_dir_all(&folder)?;
@@ -175,115 +280,7 @@ fn point_latest_at(folder: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(folder.file_name().unwrap_or_default(), latest)
 }
 
-fn lock_report(scenario: &Scenario, lock: &str, outcome: Outcome) -> LockReport {
-    let judgement = check::judge(&outcome.history);
-    let config = scenario.locks.get(lock);
-    LockReport {
-        name: lock.to_owned(),
-        algorithm: outcome.history.header.algorithm.clone(),
-        settings: config.map(lock_settings).unwrap_or_default(),
-        expectations: demanded(scenario.expect.get(lock), &judgement),
-        history: outcome.history,
-        judgement,
-        trace_hash: None,
-        error: outcome.error,
-    }
-}
-
-/// What is demanded of a lock: its `[expect]` lines; beside them always a well-formed history and coverage, so that
-/// nothing passes unexercised. A lock without lines must pass every check that applies to it.
-fn demanded(stated: Option<&BTreeMap<CheckName, Verdict>>, judgement: &Judgement) -> Vec<Expectation> {
-    let reached = |check| judgement.checks.iter().find(|result| result.check == check).map(|result| result.verdict);
-    let expectation = |check| {
-        let line = stated.and_then(|lines| lines.get(&check)).copied();
-        let demanded = match stated {
-            Some(_) => matches!(check, CheckName::Assumptions | CheckName::Coverage),
-            None => reached(check) != Some(Verdict::NotApplicable),
-        };
-        let expected = line.or(demanded.then_some(Verdict::Valid))?;
-        Some(Expectation { check, expected, reached: reached(check), stated: line.is_some() })
-    };
-    CheckName::ALL.into_iter().filter_map(expectation).collect()
-}
-
-fn settings(scenario: &Scenario) -> Vec<(String, String)> {
-    let workload = &scenario.workload;
-    let client = match workload.client {
-        scenario::ClientStyle::Careful => "careful: checks validity before each access, stops when the lock is lost",
-        scenario::ClientStyle::Naive => "naive: does not look at validity",
-    };
-    let duration = |duration| scenario::duration::text(duration);
-    [
-        ("workload", "inventory: read an item's stock, write it one lower".to_owned()),
-        ("clients", workload.clients.to_string()),
-        ("client", client.to_owned()),
-        ("lock names", workload.locks.to_string()),
-        ("hold", workload.hold.to_string()),
-        ("think", workload.think.to_string()),
-        ("wait", duration(workload.wait)),
-        ("duration", duration(workload.duration)),
-        ("fencing at the resource", scenario.resource.fencing.name().to_owned()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .to_vec()
-}
-
-fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
-    let duration = |duration| scenario::duration::text(duration);
-    let settings = match config {
-        LockConfig::Redlock(redlock) => vec![
-            ("nodes", format!("{} Redis masters", redlock.nodes)),
-            ("ttl", duration(redlock.ttl)),
-            ("renewal", if redlock.renewal { "every third of the ttl" } else { "off" }.to_owned()),
-            ("node timeout", duration(redlock.node_timeout)),
-            ("retry delay", redlock.retry_delay.to_string()),
-        ],
-        LockConfig::Zookeeper(zookeeper) => vec![
-            ("servers", format!("{} ZooKeeper servers", zookeeper.servers)),
-            ("session timeout", duration(zookeeper.session_timeout)),
-        ],
-    };
-    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-fn versions(locks: &[LockReport]) -> BTreeMap<String, String> {
-    locks.iter().flat_map(|lock| lock.history.header.versions.clone()).collect()
-}
-
-fn replay(request: &Request, seed: Seed) -> String {
-    let locks: String = request.locks.iter().map(|lock| format!(" --lock {lock}")).collect();
-    format!("fencepost run {} --env docker{locks} --seed {seed}", request.scenario.display())
-}
-
-/// Judges a stored history again: a report of its own, which is shown and not written.
-pub fn recheck(path: &Path, history: History) -> Report {
-    let header = history.header.clone();
-    let judgement = check::judge(&history);
-    let expectations = demanded(None, &judgement);
-    let lock = LockReport {
-        name: header.lock,
-        algorithm: header.algorithm,
-        settings: Vec::new(),
-        history,
-        judgement,
-        expectations,
-        trace_hash: None,
-        error: None,
-    };
-    Report {
-        scenario: header.scenario.clone(),
-        title: header.scenario,
-        why: String::new(),
-        source: String::new(),
-        environment: header.environment,
-        seed: header.seed,
-        folder: path.parent().unwrap_or(Path::new("")).to_owned(),
-        started: String::new(),
-        settings: Vec::new(),
-        plan: Vec::new(),
-        replay: String::new(),
-        versions: header.versions,
-        locks: vec![lock],
-        interrupted: None,
-    }
+/// `2026-11-23T09:29:35Z`
+fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
 }

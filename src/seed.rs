@@ -11,7 +11,7 @@ pub use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 /// The number that fixes every random choice of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seed(pub u64);
 

@@ -1,6 +1,10 @@
 //! Tests of the model: single behaviours, random faults, and the lock on top of it.
 
 mod behaviour;
+mod client;
+mod live;
+mod lock;
+mod properties;
 mod sessions;
 mod world;
 

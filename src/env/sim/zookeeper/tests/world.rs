@@ -63,6 +63,9 @@ pub struct World {
     sequence: u64,
     rng: ChaCha8Rng,
     latency: (u64, u64),
+    watched_session: Option<i64>,
+    /// When a leader first served without the watched session.
+    pub session_ended: Option<Nanos>,
 }
 
 impl World {
@@ -83,6 +86,8 @@ impl World {
             sequence: 0,
             rng: Seed(seed).stream("world"),
             latency: (200_000, 3_000_000),
+            watched_session: None,
+            session_ended: None,
         };
         members.iter().for_each(|id| world.start(*id));
         world
@@ -94,7 +99,15 @@ impl World {
 
     fn input(&mut self, id: NodeId, input: Input) {
         let mut out = Vec::new();
-        self.servers.get_mut(&id).unwrap().handle(self.now, input, &mut out);
+        let server = self.servers.get_mut(&id).unwrap();
+        server.handle(self.now, input, &mut out);
+        if let Some(watched) = self.watched_session
+            && self.session_ended.is_none()
+            && server.role() == Role::Leading
+            && !server.sessions().any(|session| session == watched)
+        {
+            self.session_ended = Some(self.now);
+        }
         for output in out {
             match output {
                 Output::ToPeer(to, message) => self.send(Host::Node(id), Host::Node(to), Event::Peer(message)),
@@ -245,6 +258,10 @@ impl World {
         self.cut(other, one);
     }
 
+    pub fn is_cut(&self, from: Host, to: Host) -> bool {
+        self.cut.contains_key(&(from, to))
+    }
+
     /// Cuts `some` off from all other servers.
     pub fn isolate(&mut self, some: &[NodeId]) {
         let ids = self.ids();
@@ -288,6 +305,23 @@ impl World {
 
     pub fn paths(&self, id: NodeId) -> Vec<String> {
         self.servers[&id].znodes().map(|(path, _)| path.to_owned()).collect()
+    }
+
+    /// The server that a client is connected to.
+    pub fn home(&self, client: u32) -> Option<NodeId> {
+        let newest = self.connections.values().rev().find(|connection| connection.client == client);
+        newest.map(|connection| connection.server)
+    }
+
+    /// Notes in [`Self::session_ended`] when the session of a client ends.
+    pub fn watch_session_of(&mut self, client: u32) {
+        let of_client = |id: &&ConnectionId| self.connections[id].client == client;
+        let newest = *self.connections.keys().rev().find(of_client).unwrap();
+        let session = self.replies(newest).find_map(|reply| match reply {
+            Reply::Connected { credentials, .. } => Some(credentials.session),
+            _ => None,
+        });
+        self.watched_session = session;
     }
 
     // Raw clients.

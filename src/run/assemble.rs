@@ -1,0 +1,157 @@
+//! Puts a report together: what was run, what the checks say, what was demanded.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::{Plan, timestamp};
+use crate::check::{self, Judgement};
+use crate::history::History;
+use crate::ids::TraceHash;
+use crate::report::{Expectation, LockReport, Report};
+use crate::scenario::{self, LockConfig, Scenario};
+use crate::seed::Seed;
+use crate::verdict::{CheckName, Verdict};
+
+/// One lock's trial, as an environment leaves it.
+pub(super) struct Tried {
+    /// The lock's table name.
+    pub lock: String,
+    /// What was recorded.
+    pub history: History,
+    /// For a simulated trial: the hash over all its events.
+    pub trace_hash: Option<TraceHash>,
+    /// Why it ended early, if it did.
+    pub error: Option<String>,
+}
+
+/// The report of one run of `plan`; `folder` is empty for a run that is only counted.
+pub(super) fn report(plan: &Plan, seed: Seed, started: SystemTime, folder: PathBuf, tried: Vec<Tried>) -> Report {
+    let scenario = &plan.scenario;
+    let locks: Vec<LockReport> = tried.into_iter().map(|tried| lock_report(scenario, tried)).collect();
+    Report {
+        scenario: scenario.name.clone(),
+        title: scenario.title.clone(),
+        why: scenario.why.clone(),
+        source: scenario.source.clone(),
+        environment: plan.environment.name().to_owned(),
+        seed,
+        folder,
+        started: timestamp(started).replace('T', " ").replace('Z', ""),
+        settings: settings(scenario),
+        plan: scenario.faults.iter().map(ToString::to_string).collect(),
+        replay: replay(plan, seed),
+        versions: locks.iter().flat_map(|lock| lock.history.header.versions.clone()).collect(),
+        locks,
+        interrupted: None,
+    }
+}
+
+fn lock_report(scenario: &Scenario, tried: Tried) -> LockReport {
+    let judgement = check::judge(&tried.history);
+    LockReport {
+        algorithm: tried.history.header.algorithm.clone(),
+        settings: scenario.locks.get(&tried.lock).map(lock_settings).unwrap_or_default(),
+        expectations: demanded(scenario.expect.get(&tried.lock), &judgement),
+        history: tried.history,
+        judgement,
+        trace_hash: tried.trace_hash,
+        error: tried.error,
+        name: tried.lock,
+    }
+}
+
+/// What is demanded of a lock: its `[expect]` lines; beside them always a well-formed history and coverage, so that
+/// nothing passes unexercised. A lock without lines must pass every check that applies to it.
+fn demanded(stated: Option<&BTreeMap<CheckName, Verdict>>, judgement: &Judgement) -> Vec<Expectation> {
+    let reached = |check| judgement.checks.iter().find(|result| result.check == check).map(|result| result.verdict);
+    let expectation = |check| {
+        let line = stated.and_then(|lines| lines.get(&check)).copied();
+        let demanded = match stated {
+            Some(_) => matches!(check, CheckName::Assumptions | CheckName::Coverage),
+            None => reached(check) != Some(Verdict::NotApplicable),
+        };
+        let expected = line.or(demanded.then_some(Verdict::Valid))?;
+        Some(Expectation { check, expected, reached: reached(check), stated: line.is_some() })
+    };
+    CheckName::ALL.into_iter().filter_map(expectation).collect()
+}
+
+fn settings(scenario: &Scenario) -> Vec<(String, String)> {
+    let workload = &scenario.workload;
+    let client = match workload.client {
+        scenario::ClientStyle::Careful => "careful: checks validity before each access, stops when the lock is lost",
+        scenario::ClientStyle::Naive => "naive: does not look at validity",
+    };
+    let duration = |duration| scenario::duration::text(duration);
+    [
+        ("workload", "inventory: read an item's stock, write it one lower".to_owned()),
+        ("clients", workload.clients.to_string()),
+        ("client", client.to_owned()),
+        ("lock names", workload.locks.to_string()),
+        ("hold", workload.hold.to_string()),
+        ("think", workload.think.to_string()),
+        ("wait", duration(workload.wait)),
+        ("duration", duration(workload.duration)),
+        ("fencing at the resource", scenario.resource.fencing.name().to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
+    let duration = |duration| scenario::duration::text(duration);
+    let settings = match config {
+        LockConfig::Redlock(redlock) => vec![
+            ("nodes", format!("{} Redis masters", redlock.nodes)),
+            ("ttl", duration(redlock.ttl)),
+            ("renewal", if redlock.renewal { "every third of the ttl" } else { "off" }.to_owned()),
+            ("node timeout", duration(redlock.node_timeout)),
+            ("retry delay", redlock.retry_delay.to_string()),
+        ],
+        LockConfig::Zookeeper(zookeeper) => vec![
+            ("servers", format!("{} ZooKeeper servers", zookeeper.servers)),
+            ("session timeout", duration(zookeeper.session_timeout)),
+        ],
+    };
+    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The command that runs it again with the same seed.
+fn replay(plan: &Plan, seed: Seed) -> String {
+    let locks: String = plan.request.locks.iter().map(|lock| format!(" --lock {lock}")).collect();
+    format!("fencepost run {} --env {}{locks} --seed {seed}", plan.request.scenario.display(), plan.environment.name())
+}
+
+/// Judges a stored history again: a report of its own, which is shown and not written.
+pub fn recheck(path: &Path, history: History) -> Report {
+    let header = history.header.clone();
+    let judgement = check::judge(&history);
+    let expectations = demanded(None, &judgement);
+    let lock = LockReport {
+        name: header.lock,
+        algorithm: header.algorithm,
+        settings: Vec::new(),
+        history,
+        judgement,
+        expectations,
+        trace_hash: None,
+        error: None,
+    };
+    Report {
+        scenario: header.scenario.clone(),
+        title: header.scenario,
+        why: String::new(),
+        source: String::new(),
+        environment: header.environment,
+        seed: header.seed,
+        folder: path.parent().unwrap_or(Path::new("")).to_owned(),
+        started: String::new(),
+        settings: Vec::new(),
+        plan: Vec::new(),
+        replay: String::new(),
+        versions: header.versions,
+        locks: vec![lock],
+        interrupted: None,
+    }
+}

@@ -1,0 +1,64 @@
+//! Many seeds of one scenario, over all cores.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use rayon::prelude::*;
+use tokio::sync::watch;
+
+use super::{Plan, RunError, assemble, sim, simulate, simulated};
+use crate::report::Report;
+use crate::report::sweep::Sweep;
+use crate::seed::Seed;
+
+/// How many seeds are run before their results are counted, in the order of seeds: few enough to hold their histories.
+const CHUNK: u64 = 32;
+
+/// Runs `seeds` seeds from the plan's own on, in simulation, and draws one of the runs: the first that missed an
+/// expectation, or the first of all. `each` sees every report, in the order of seeds; its run folder is empty.
+///
+/// When `stop` becomes true no further seeds are begun.
+///
+/// # Errors
+/// The example could not be written.
+pub fn sweep(
+    plan: &Plan,
+    seeds: u64,
+    stop: &watch::Receiver<bool>,
+    each: &mut dyn FnMut(&Report),
+) -> Result<Sweep, RunError> {
+    let first = plan.seed();
+    let mut sweep: Option<Sweep> = None;
+    let mut missed: Option<Seed> = None;
+    for chunk in (0..seeds).step_by(CHUNK as usize) {
+        if *stop.borrow() {
+            break;
+        }
+        let reports: Vec<Report> = (chunk..seeds.min(chunk + CHUNK))
+            .into_par_iter()
+            .map(|offset| judged(plan, Seed(first.0.wrapping_add(offset))))
+            .collect();
+        for report in &reports {
+            sweep.get_or_insert_with(|| Sweep::new(report, plan.scenario.workload.duration)).add(report);
+            if !report.expected() {
+                missed.get_or_insert(report.seed);
+            }
+            each(report);
+        }
+    }
+    let mut sweep =
+        sweep.ok_or_else(|| RunError::Environment(anyhow::anyhow!("stopped before the first seed was run")))?;
+    let example = sim(plan, missed.unwrap_or(first), SystemTime::now())?;
+    sweep.example = Some(example.folder);
+    Ok(sweep)
+}
+
+/// Runs one seed and judges it; the history itself is not kept.
+fn judged(plan: &Plan, seed: Seed) -> Report {
+    let tried = plan.locks.iter().map(|lock| simulated(lock, simulate(&plan.scenario, lock, seed, 0..0)));
+    let mut report = assemble::report(plan, seed, SystemTime::UNIX_EPOCH, PathBuf::new(), tried.collect());
+    for lock in &mut report.locks {
+        lock.history.ops = Vec::new();
+    }
+    report
+}
