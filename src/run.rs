@@ -211,7 +211,7 @@ fn sim(plan: &Plan, seed: Seed, started: SystemTime) -> Result<Report, RunError>
 /// On a thread of its own: inside of a tokio task, tokio's primitives make a future that did much wait for the next turn
 /// of the task, which never comes while the simulation runs in it.
 fn simulate(scenario: &Scenario, lock: &str, seed: Seed, events: Range<u64>) -> sim::Outcome {
-    let trial = || sim::run_told(scenario, lock, seed, events);
+    let trial = || sim::Trial::new(scenario, lock, seed).telling(events).run();
     match std::thread::scope(|scope| scope.spawn(trial).join()) {
         Ok(outcome) => outcome,
         Err(panic) => std::panic::resume_unwind(panic),
