@@ -23,6 +23,9 @@ use crate::time::Nanos;
 /// A machine, by its place in the list.
 pub(super) type HostId = usize;
 
+/// Below this, void timers do no harm.
+const VOID_MIN: usize = 256;
+
 /// One life of the program on a machine: a crash ends it, a restart begins the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ProcessId {
@@ -113,6 +116,8 @@ pub(super) struct State {
     queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
     timers: Vec<TimerSlot>,
     free_timers: Vec<u32>,
+    /// How many timers in the queue were taken back, about.
+    void: usize,
     strobes: std::collections::BTreeMap<(HostId, u32), ClockChange>,
     pub hosts: Vec<Host>,
     pub net: Net,
@@ -142,6 +147,7 @@ impl World {
             queue: BinaryHeap::new(),
             timers: Vec::new(),
             free_timers: Vec::new(),
+            void: 0,
             strobes: Default::default(),
             net: Net::new(seed, names.collect()),
             hosts,
@@ -185,6 +191,18 @@ impl State {
     pub fn schedule(&mut self, at: u64, event: Event) {
         self.sequence += 1;
         self.queue.push(Reverse((at, self.sequence, event)));
+    }
+
+    /// Takes timers that were taken back out of the queue, when they are most of it: deadlines that were met early.
+    fn tidy(&mut self) {
+        if self.void > VOID_MIN && self.void * 2 > self.queue.len() {
+            let timers = &self.timers;
+            self.queue.retain(|Reverse((_, _, event))| match event {
+                Event::Timer(slot, generation) => timers[*slot as usize].generation == *generation,
+                _ => true,
+            });
+            self.void = 0;
+        }
     }
 
     /// Lets one event happen, unless it has become void meanwhile.
@@ -238,6 +256,8 @@ impl State {
     pub fn disarm(&mut self, key: TimerKey) {
         if self.timers[key.slot as usize].generation == key.generation {
             self.free_timer(key.slot);
+            self.void += 1;
+            self.tidy();
         }
     }
 
@@ -251,6 +271,7 @@ impl State {
     fn timer_fires(&mut self, time: u64, slot: u32, generation: u32) {
         let timer = &self.timers[slot as usize];
         if timer.generation != generation {
+            self.void = self.void.saturating_sub(1);
             return;
         }
         let (host, deadline) = (timer.host, timer.deadline);
