@@ -101,11 +101,13 @@ fn verb(rng: &mut ChaCha8Rng) -> Verb {
     }
 }
 
-/// The shortest sequence that still `fails`, found by leaving out ever smaller parts (delta debugging).
+/// The shortest sequence that still `fails`, found by leaving out ever smaller parts (delta debugging), then single
+/// requests, until nothing more can go.
 pub fn shortest(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
     let mut steps = steps.to_vec();
     let mut part = steps.len().div_ceil(2);
-    while part > 0 {
+    loop {
+        let before = steps.clone();
         let mut from = 0;
         while from < steps.len() {
             let left = steps.iter().enumerate().filter(|(index, _)| !(from..from + part).contains(index));
@@ -116,7 +118,30 @@ pub fn shortest(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<S
                 from += part;
             }
         }
-        part /= 2;
+        if part > 1 {
+            part = part.div_ceil(2);
+            continue;
+        }
+        for (step, verb) in requests(&steps).into_iter().rev() {
+            let mut shorter = steps.clone();
+            if let Step::Ask(_, verbs) = &mut shorter[step] {
+                verbs.remove(verb);
+            }
+            if fails(&shorter) {
+                steps = shorter;
+            }
+        }
+        if steps == before {
+            return steps;
+        }
     }
-    steps
+}
+
+/// Where the single requests are: step, and place in it.
+fn requests(steps: &[Step]) -> Vec<(usize, usize)> {
+    let of_step = |(index, step): (usize, &Step)| match step {
+        Step::Ask(_, verbs) => (0..verbs.len()).map(|verb| (index, verb)).collect(),
+        _ => Vec::new(),
+    };
+    steps.iter().enumerate().flat_map(of_step).collect()
 }
