@@ -38,6 +38,7 @@ pub mod phase;
 #[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]
+#[expect(clippy::disallowed_methods, reason = "says when a run was started")]
 pub mod run;
 #[cfg(feature = "harness")]
 pub mod scenario;

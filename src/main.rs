@@ -373,6 +373,7 @@ fn say(text: &str) {
 
 /// Becomes true at the first Ctrl-C or SIGTERM: the run heals, and still writes its report. The second ends the process
 /// at once, and the watchdog heals.
+#[expect(clippy::disallowed_methods, reason = "signals come in real time")]
 fn stop_on_signals(what_remains: &'static str) -> watch::Receiver<bool> {
     let (sender, stop) = watch::channel(false);
     tokio::spawn(async move {

@@ -6,6 +6,7 @@
 
 mod strike;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "runs on tokio, with its clock paused")]
 mod tests;
 
 use std::collections::BTreeMap;

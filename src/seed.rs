@@ -17,6 +17,7 @@ pub struct Seed(pub u64);
 
 impl Seed {
     /// A fresh seed from the operating system, for runs that were given none.
+    #[expect(clippy::disallowed_methods, reason = "the one number that no other number decides")]
     pub fn from_entropy() -> Self {
         // Short enough to read aloud and to pass through JSON numbers unharmed.
         Self(u64::from(rand::random::<u32>()))

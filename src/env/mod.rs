@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: anything about *when* a fault strikes (the nemesis) and what a history means (the checks).
 
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "lives on the real machine, in its time")]
 pub mod docker;
 pub mod sim;
 

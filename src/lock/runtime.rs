@@ -65,6 +65,7 @@ impl TokioRuntime {
     }
 
     /// A runtime with a random stream from the operating system: what a program in production wants.
+    #[expect(clippy::disallowed_methods, reason = "production locks draw from the operating system")]
     pub fn from_entropy() -> Self {
         Self { clock: BootClock, rng: Mutex::new(rand::make_rng()) }
     }
@@ -76,6 +77,7 @@ impl Clock for TokioRuntime {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "what the others hand in on a real machine")]
 impl Runtime for TokioRuntime {
     fn sleep_until(&self, at: Nanos) -> BoxFuture<'static, ()> {
         let clock = self.clock;

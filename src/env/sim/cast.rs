@@ -12,6 +12,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{mpsc, watch};
 
 use super::call::Caller;
+use super::locks::{LockMaker, Seam};
 use super::redis_link::RedisLink;
 use super::resource_link::ResourceLink;
 use super::runtime::SimRuntime;
@@ -24,9 +25,7 @@ use crate::history::{Life, Op};
 use crate::ids::{ClientId, LockName, NodeId};
 use crate::lock::backend::RedisNode;
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{
-    AcquireOptions, DistributedLock, PausePoint, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings,
-};
+use crate::lock::{AcquireOptions, DistributedLock, PausePoint};
 use crate::nemesis::Event;
 use crate::phase::Phase;
 use crate::scenario::{LockConfig, Scenario};
@@ -52,6 +51,7 @@ pub(super) struct Cast {
     pub world: Arc<World>,
     pub scenario: Arc<Scenario>,
     pub config: LockConfig,
+    pub make_lock: LockMaker,
     pub seed: Seed,
     pub hosts: BTreeMap<Member, HostId>,
     /// The phases at which a fault may strike.
@@ -167,31 +167,21 @@ impl Cast {
 
     fn build_lock(&self, process: ProcessId, runtime: &SharedRuntime) -> Arc<dyn DistributedLock> {
         let caller = |node| Caller::new(Arc::clone(&self.world), process, self.host(Member::Node(node)));
+        let nodes: Vec<NodeId> = (1..=self.config.nodes()).map(NodeId).collect();
+        let mut seam = Seam { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime) };
         match &self.config {
-            LockConfig::Redlock(config) => {
-                let link = |node: NodeId| {
-                    Arc::new(RedisLink::new(format!("redis-{}", node.0), caller(node))) as Arc<dyn RedisNode>
-                };
-                let settings = RedlockSettings {
-                    ttl: config.ttl,
-                    node_timeout: config.node_timeout,
-                    retry_delay_min: config.retry_delay.min,
-                    retry_delay_max: config.retry_delay.max,
-                    renewal: config.renewal,
-                    key_prefix: "trial:".to_owned(),
-                };
-                let nodes = (1..=config.nodes).map(NodeId).map(link).collect();
-                Arc::new(Redlock::new(nodes, settings, Arc::clone(runtime)))
+            LockConfig::Redlock(_) => {
+                let link = |node: &NodeId| Arc::new(RedisLink::new(format!("redis-{}", node.0), caller(*node)));
+                seam.redis = nodes.iter().map(|node| link(node) as Arc<dyn RedisNode>).collect();
             }
             LockConfig::Zookeeper(config) => {
-                let servers: Vec<NodeId> = (1..=config.servers).map(NodeId).collect();
-                let callers = servers.iter().map(|server| (*server, caller(*server))).collect();
+                let callers = nodes.iter().map(|node| (*node, caller(*node))).collect();
                 let transport = Arc::new(ZkTransport::new(callers));
-                let ensemble = SimEnsemble::new(servers, config.session_timeout, transport, Arc::clone(runtime));
-                let settings = ZookeeperSettings { root: "/fencepost/trial".to_owned() };
-                Arc::new(ZookeeperLock::new(Arc::new(ensemble), settings, Arc::clone(runtime)))
+                let ensemble = SimEnsemble::new(nodes, config.session_timeout, transport, Arc::clone(runtime));
+                seam.zookeeper = Some(Arc::new(ensemble));
             }
         }
+        (self.make_lock)(&self.config, seam)
     }
 }
 

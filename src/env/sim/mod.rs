@@ -1,13 +1,13 @@
 //! A world in one thread and in virtual time: nothing to install, thousands of trials a minute, every one repeatable.
 //!
-//! [`run_trial`] is the way in. Inside, from the ground up:
+//! [`run_trial`] is the way in, [`Trial`] the one with choices. Inside, from the ground up:
 //! - `world`: true time, the queue of what will happen, machines with their `clock`s and timers; `trace` hashes it all.
 //! - `net`: connections as TCP keeps them, over `link`s with latency, loss and cuts; `socket`: their ends. `message`: what
 //!   travels there.
 //! - `node`: what servers do with it: the models of [`redis`] and [`zookeeper`] (driven by `zk_node`), the resource.
 //! - `scheduler`: polls the futures of processes, which freeze and die; `runtime` is what those have for one.
 //! - `call`, `redis_link`, `zk_link`, `resource_link`: the lock seam and the resource's, over the net.
-//! - `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
+//! - `locks`: the lock on trial. `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
 //!
 //! Rules, on which repeatability rests: ordered maps only, `biased` selects, no ambient clock, randomness, thread or
 //! runtime; one random stream per process and part, so that removing one fault does not shift the rest.
@@ -17,6 +17,7 @@ mod cast;
 mod clock;
 mod faults;
 mod link;
+mod locks;
 mod message;
 mod net;
 mod node;
@@ -26,6 +27,8 @@ mod resource_link;
 mod runtime;
 mod scheduler;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod trial;
 mod world;
@@ -33,5 +36,6 @@ mod zk_link;
 mod zk_node;
 pub mod zookeeper;
 
+pub use locks::{LockMaker, Seam};
 pub use trace::Trace;
-pub use trial::{Outcome, run_told, run_trial};
+pub use trial::{Outcome, Trial, run_trial};

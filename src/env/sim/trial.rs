@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::cast::{Cast, Report};
 use super::clock::HostClock;
 use super::faults::Faults;
+use super::locks::{self, LockMaker};
 use super::node::Role;
 use super::redis::{Persistence, RedisModel};
 use super::runtime::SimRuntime;
@@ -67,30 +68,76 @@ pub struct Outcome {
 ///
 /// Self-contained and single-threaded: many trials can run on many threads.
 pub fn run_trial(scenario: &Scenario, lock: &str, seed: Seed) -> Outcome {
-    run_told(scenario, lock, seed, 0..0)
+    Trial::new(scenario, lock, seed).run()
 }
 
-/// As [`run_trial`], and tells the events numbered `events` in words: those around a difference between two runs.
-pub fn run_told(scenario: &Scenario, lock: &str, seed: Seed, events: Range<u64>) -> Outcome {
-    let Some(config) = scenario.locks.get(lock) else {
-        let error = Some(format!("the scenario has no lock `{lock}`"));
-        let history = History::new(header(scenario, lock, None, seed), Vec::new());
-        return Outcome { history, trace: Trace::default(), simulated: Duration::ZERO, error };
-    };
-    let header = header(scenario, lock, Some(config), seed);
-    let (hosts, members) = machines(scenario, config, seed);
-    let world = World::new(hosts, seed, Trace::new(events));
-    let ended = catch_unwind(AssertUnwindSafe(|| run(&world, members, scenario, config, seed)));
-    let error = match ended {
-        Ok(ended) => ended.err(),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            Some(format!("panicked: {}", text.unwrap_or("without a text")))
+/// The trial of one lock.
+pub struct Trial<'a> {
+    scenario: &'a Scenario,
+    lock: &'a str,
+    seed: Seed,
+    make_lock: LockMaker,
+    told: Range<u64>,
+}
+
+impl<'a> Trial<'a> {
+    /// The trial of the lock called `lock` of `scenario`.
+    pub fn new(scenario: &'a Scenario, lock: &'a str, seed: Seed) -> Self {
+        Self { scenario, lock, seed, make_lock: Arc::new(locks::configured), told: 0..0 }
+    }
+
+    /// Tries a lock of the caller's own making, on the servers that the scenario configures.
+    #[must_use]
+    pub fn with_lock(mut self, make_lock: LockMaker) -> Self {
+        self.make_lock = make_lock;
+        self
+    }
+
+    /// Has the trace tell the events numbered `events` in words: those around a difference between two runs.
+    #[must_use]
+    pub fn telling(mut self, events: Range<u64>) -> Self {
+        self.told = events;
+        self
+    }
+
+    /// Runs it. What was recorded is kept also when it fails on the way.
+    pub fn run(self) -> Outcome {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return self.run_here();
         }
-    };
-    let ops = std::mem::take(&mut *super::world::lock(&world.recording.ops));
-    let simulated = Duration::from_nanos(world.lock().now);
-    Outcome { history: History::new(header, ops), trace: world.take_trace(), simulated, error }
+        // On a thread of a tokio runtime its budget and its ambient timers would reach into the simulation.
+        let (scenario, lock, seed) = (self.scenario, self.lock, self.seed);
+        let ended = std::thread::scope(|scope| scope.spawn(|| self.run_here()).join());
+        ended.unwrap_or_else(|_| failed(scenario, lock, seed, "the thread of the simulation ended".to_owned()))
+    }
+
+    fn run_here(self) -> Outcome {
+        let Self { scenario, lock, seed, .. } = self;
+        let Some(config) = scenario.locks.get(lock) else {
+            return failed(scenario, lock, seed, format!("the scenario has no lock `{lock}`"));
+        };
+        let header = header(scenario, lock, Some(config), seed);
+        let (hosts, members) = machines(scenario, config, seed);
+        let world = World::new(hosts, seed, Trace::new(self.told));
+        let make_lock = self.make_lock;
+        let ended = catch_unwind(AssertUnwindSafe(|| run(&world, members, scenario, config, make_lock, seed)));
+        let error = match ended {
+            Ok(ended) => ended.err(),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+                Some(format!("panicked: {}", text.unwrap_or("without a text")))
+            }
+        };
+        let ops = std::mem::take(&mut *super::world::lock(&world.recording.ops));
+        let simulated = Duration::from_nanos(world.lock().now);
+        Outcome { history: History::new(header, ops), trace: world.take_trace(), simulated, error }
+    }
+}
+
+/// What is left of a trial that did not begin.
+fn failed(scenario: &Scenario, lock: &str, seed: Seed, why: String) -> Outcome {
+    let history = History::new(header(scenario, lock, scenario.locks.get(lock), seed), Vec::new());
+    Outcome { history, trace: Trace::default(), simulated: Duration::ZERO, error: Some(why) }
 }
 
 fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Seed) -> Header {
@@ -162,6 +209,7 @@ fn run(
     hosts: BTreeMap<Member, HostId>,
     scenario: &Scenario,
     config: &LockConfig,
+    make_lock: LockMaker,
     seed: Seed,
 ) -> Result<(), String> {
     let (reports, heard) = mpsc::unbounded_channel();
@@ -171,6 +219,7 @@ fn run(
         world: Arc::clone(world),
         scenario: Arc::new(scenario.clone()),
         config: config.clone(),
+        make_lock,
         seed,
         hosts,
         announce: announced(scenario),

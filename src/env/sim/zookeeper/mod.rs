@@ -36,6 +36,7 @@ mod prepare;
 pub mod server;
 pub mod session;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "some run on tokio, with its clock paused")]
 mod tests;
 mod tree;
 mod watches;

@@ -1,0 +1,165 @@
+//! Connections: order, cuts, loss, freezes, crashes.
+
+use futures_util::future::{FutureExt, join, join_all};
+
+use super::*;
+use crate::lock::runtime::before;
+
+#[test]
+fn what_is_sent_first_arrives_first() {
+    let (world, mut scheduler) = world();
+    let caller = caller(&world);
+    let numbers = scheduler.block_on(async {
+        let connection = caller.connect().await.unwrap().keep();
+        join_all((0..500).map(|_| caller.call(connection, incr()))).await
+    });
+    let numbers: Vec<i64> = numbers.unwrap().into_iter().map(number).collect();
+    assert_eq!(numbers, (1..=500).collect::<Vec<_>>(), "executed and answered in the order of sending");
+}
+
+#[test]
+fn what_is_sent_into_a_cut_arrives_with_a_retransmission_after_it() {
+    let (world, mut scheduler) = world();
+    let caller = caller(&world);
+    let answered = scheduler.block_on(async {
+        let connection = caller.connect().await.unwrap().keep();
+        until(&world, SECOND).await;
+        cut(&world, CLIENT, NODE, true);
+        let heal = async {
+            until(&world, 2 * SECOND).await;
+            assert_eq!(count(&world), 0);
+            cut(&world, CLIENT, NODE, false);
+        };
+        let call = async {
+            let both = join(caller.call(connection, incr()), caller.call(connection, incr())).await;
+            assert_eq!((number(both.0), number(both.1)), (1, 2));
+            world.lock().now
+        };
+        join(heal, call).await.1
+    });
+    // Tried again after 0.2, 0.6 and 1.4 s.
+    let answered = answered.unwrap();
+    assert!((2_400 * MILLISECOND..2_430 * MILLISECOND).contains(&answered), "{answered}");
+}
+
+#[test]
+fn if_only_the_way_back_is_cut_the_request_is_executed() {
+    let (world, mut scheduler) = world();
+    let caller = caller(&world);
+    let timer = runtime(&world, HARNESS);
+    scheduler
+        .block_on(async {
+            let connection = caller.connect().await.unwrap().keep();
+            cut(&world, NODE, CLIENT, true);
+            let second = Nanos(world.lock().now + SECOND);
+            assert!(before(&*timer, second, caller.call(connection, incr())).await.is_none());
+            assert_eq!(count(&world), 1, "on the established connection");
+            // For longer than the first retransmission nothing was acknowledged: what is new is held back.
+            let third = second + std::time::Duration::from_secs(1);
+            assert!(before(&*timer, third, caller.call(connection, incr())).await.is_none());
+            assert_eq!(count(&world), 1);
+            let fourth = third + std::time::Duration::from_secs(1);
+            assert!(before(&*timer, fourth, caller.connect()).await.is_none(), "a new connection needs both ways");
+            cut(&world, NODE, CLIENT, false);
+            assert!(caller.connect().await.is_some());
+            pass(&world, 10 * SECOND).await;
+            assert_eq!(count(&world), 2, "held back, not lost");
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_thawed_node_executes_what_was_sent_though_the_sender_has_gone() {
+    let (world, mut scheduler) = world();
+    let caller = caller(&world);
+    let timer = runtime(&world, HARNESS);
+    scheduler
+        .block_on(async {
+            let connection = caller.connect().await.unwrap().keep();
+            world.lock().freeze(NODE);
+            let patience = Nanos(world.lock().now + 50 * MILLISECOND);
+            assert!(before(&*timer, patience, caller.call(connection, incr())).await.is_none());
+            caller.close(connection);
+            assert!(caller.connect().await.is_some(), "a frozen program's kernel takes connections");
+            until(&world, 4 * SECOND).await;
+            assert_eq!(count(&world), 0);
+            world.lock().thaw(NODE);
+            assert_eq!(count(&world), 1, "executed at once on the thaw");
+        })
+        .unwrap();
+}
+
+#[test]
+fn loss_is_a_delay_not_an_error() {
+    let (world, mut scheduler) = world();
+    let caller = caller(&world);
+    let slow = scheduler.block_on(async {
+        let connection = caller.connect().await.unwrap().keep();
+        world.lock().net.link(CLIENT, NODE).losses.insert(1, 100);
+        let mut slow = 0;
+        for expected in 1..=300 {
+            let sent = world.lock().now;
+            assert_eq!(number(caller.call(connection, incr()).await), expected);
+            let took = world.lock().now - sent;
+            assert!(!(30 * MILLISECOND..200 * MILLISECOND).contains(&took), "{took}");
+            slow += u32::from(took >= 200 * MILLISECOND);
+        }
+        slow
+    });
+    assert!((15..50).contains(&slow.unwrap()), "about 10 % of 300");
+}
+
+#[test]
+fn a_killed_process_resets_its_connections_and_refuses_new_ones() {
+    let (world, mut scheduler) = world();
+    let caller = caller(&world);
+    scheduler
+        .block_on(async {
+            let connection = caller.connect().await.unwrap().keep();
+            cut(&world, NODE, CLIENT, true);
+            let unanswered = caller.call(connection, incr());
+            let kill = async {
+                pass(&world, 100 * MILLISECOND).await;
+                cut(&world, NODE, CLIENT, false);
+                world.lock().crash(NODE, Power::Killed);
+            };
+            let (answer, ()) = join(unanswered, kill).await;
+            assert_eq!((answer, caller.is_open(connection)), (None, false));
+            assert!(caller.connect().await.is_none(), "refused");
+            world.lock().restart(NODE);
+            let connection = caller.connect().await.unwrap().keep();
+            assert_eq!(number(caller.call(connection, incr()).await), 2, "what was executed was on its disk");
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_machine_without_power_says_nothing_until_it_is_back() {
+    let (world, mut scheduler) = world();
+    let caller = caller(&world);
+    let timer = runtime(&world, HARNESS);
+    scheduler
+        .block_on(async {
+            let connection = caller.connect().await.unwrap().keep();
+            world.lock().crash(NODE, Power::Off);
+            assert!(before(&*timer, Nanos(3 * SECOND), caller.call(connection, incr())).await.is_none());
+            assert!(caller.is_open(connection), "nobody told the client");
+            world.lock().restart(NODE);
+            until(&world, 8 * SECOND).await;
+            assert_eq!((caller.is_open(connection), count(&world)), (false, 0), "the machine knows no such connection");
+        })
+        .unwrap();
+}
+
+#[test]
+fn an_abandoned_attempt_to_connect_is_closed() {
+    let (world, mut scheduler) = world();
+    let caller = caller(&world);
+    scheduler
+        .block_on(async {
+            assert!(caller.connect().now_or_never().is_none());
+            until(&world, SECOND).await;
+            assert!(!caller.is_open(0));
+        })
+        .unwrap();
+}

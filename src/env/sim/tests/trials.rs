@@ -1,0 +1,75 @@
+//! Whole trials: the verdicts that they must reach, and that they repeat.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::check::judge;
+use crate::env::sim::{Trial, run_trial};
+use crate::scenario::{self, Capabilities, Scenario};
+use crate::seed::Seed;
+use crate::verdict::{CheckName, Verdict};
+
+const CALM: &str = include_str!("../../../../scenarios/calm.toml");
+const CLIENT_PAUSE: &str = include_str!("../../../../scenarios/client-pause.toml");
+const CHAOS: &str = include_str!("../../../../scenarios/chaos.toml");
+
+fn load(name: &str, source: &str, duration: Duration) -> Scenario {
+    let path = format!("{name}.toml");
+    let mut scenario = scenario::parse(path.as_ref(), source, &Capabilities::sim()).unwrap();
+    scenario.workload.duration = duration;
+    scenario
+}
+
+/// Runs `seeds` seeds of each lock; every one must reach what the scenario expects.
+fn meets_expectations(scenario: &Scenario, seeds: u64) {
+    for (lock, expected) in &scenario.expect {
+        for seed in (0..seeds).map(Seed) {
+            let outcome = run_trial(scenario, lock, seed);
+            assert_eq!(outcome.error, None, "{lock}, seed {seed}");
+            let reached: BTreeMap<CheckName, Verdict> =
+                judge(&outcome.history).checks.iter().map(|result| (result.check, result.verdict)).collect();
+            assert_eq!(reached.get(&CheckName::Assumptions), Some(&Verdict::Valid), "{lock}, seed {seed}");
+            for (check, verdict) in expected {
+                assert_eq!(reached.get(check), Some(verdict), "{lock}, seed {seed}: {check}");
+            }
+        }
+    }
+}
+
+#[test]
+fn in_calm_no_lock_is_accused() {
+    meets_expectations(&load("calm", CALM, Duration::from_secs(3)), 50);
+}
+
+#[test]
+fn a_paused_holder_breaks_both_locks() {
+    meets_expectations(&load("client-pause", CLIENT_PAUSE, Duration::from_secs(8)), 50);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let scenario = load("chaos", CHAOS, Duration::from_secs(20));
+    for lock in scenario.locks.keys() {
+        let runs: Vec<_> = [1, 1, 2].map(|seed| run_trial(&scenario, lock, Seed(seed))).into();
+        assert_eq!(runs[0].trace.first_difference(&runs[1].trace), None);
+        assert_eq!(runs[0].history, runs[1].history);
+        let differs = runs[0].trace.first_difference(&runs[2].trace).unwrap();
+        let told = Trial::new(&scenario, lock, Seed(1)).telling(differs..differs + 1).run().trace.told;
+        assert_eq!(told.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [differs]);
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_around_it_changes_nothing() {
+    let scenario = load("calm", CALM, Duration::from_secs(3));
+    for lock in scenario.locks.keys() {
+        let outside = std::thread::scope(|scope| scope.spawn(|| run_trial(&scenario, lock, Seed(3))).join().unwrap());
+        assert_eq!(run_trial(&scenario, lock, Seed(3)).trace.first_difference(&outside.trace), None);
+    }
+}
+
+#[test]
+fn a_trial_of_a_lock_that_is_not_there_says_so() {
+    let outcome = run_trial(&load("calm", CALM, Duration::from_secs(1)), "mutex", Seed(1));
+    assert!(outcome.error.is_some_and(|error| error.contains("no lock `mutex`")));
+}
