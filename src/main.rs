@@ -139,7 +139,12 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
             "--seeds runs in simulation only; leave out --env docker, or leave out --seeds",
         ));
     }
-    let stop = stop_on_signals();
+    let stop = match (environment, args.seeds) {
+        (Environment::Docker, _) => stop_on_signals("healing faults and writing the report"),
+        (Environment::Sim, Some(_)) => stop_on_signals("counting the seeds that were run"),
+        // Over in a moment, and nothing to heal: Ctrl-C simply ends it.
+        (Environment::Sim, None) => watch::channel(false).1,
+    };
     let mut worst = 0;
     // All files are read before the first is run: a mistake in the last one must not cost the others' time.
     let plans: Vec<Plan> = args
@@ -215,7 +220,7 @@ fn count(
 /// The matrix locks × scenarios.
 fn compare(args: CompareArgs) -> Result<u8, Failure> {
     let files = scenario_files(&args.scenarios)?;
-    let stop = stop_on_signals();
+    let stop = stop_on_signals("counting the seeds that were run");
     let seed = args.seed.unwrap_or_else(Seed::from_entropy);
     let plans: Vec<Plan> = files
         .into_iter()
@@ -369,7 +374,7 @@ fn say(text: &str) {
 /// Becomes true at the first Ctrl-C or SIGTERM: the run heals, and still writes its report. The second ends the process
 /// at once, and the watchdog heals.
 #[expect(clippy::disallowed_methods, reason = "signals come in real time")]
-fn stop_on_signals() -> watch::Receiver<bool> {
+fn stop_on_signals(what_remains: &'static str) -> watch::Receiver<bool> {
     let (sender, stop) = watch::channel(false);
     tokio::spawn(async move {
         use tokio::signal::unix::{SignalKind, signal};
@@ -385,7 +390,7 @@ fn stop_on_signals() -> watch::Receiver<bool> {
             if times > 0 {
                 std::process::exit(OWN_FAILURE.into());
             }
-            eprintln!("\nfencepost: stopping: healing faults and writing the report (again to stop at once)");
+            eprintln!("\nfencepost: stopping: {what_remains} (again to stop at once)");
             let _ = sender.send(true);
         }
     });

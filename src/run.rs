@@ -9,7 +9,6 @@ mod sweep;
 
 use std::fs;
 use std::io::{self, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -195,7 +194,7 @@ fn sim(plan: &Plan, seed: Seed, started: SystemTime) -> Result<Report, RunError>
     let folder = make_folder(&plan.request.out, &plan.scenario.name, started, seed)?;
     let mut tried = Vec::new();
     for lock in &plan.locks {
-        let outcome = simulate(&plan.scenario, lock, seed, 0..0);
+        let outcome = sim::run_trial(&plan.scenario, lock, seed);
         let place = folder.join(lock);
         fs::create_dir(&place)
             .and_then(|()| history::file::write(&place.join(report::HISTORY), &outcome.history))
@@ -204,18 +203,6 @@ fn sim(plan: &Plan, seed: Seed, started: SystemTime) -> Result<Report, RunError>
         tried.push(simulated(lock, outcome));
     }
     keep(assemble::report(plan, seed, started, folder, tried))
-}
-
-/// Simulates one trial, telling the events numbered `events`.
-///
-/// On a thread of its own: inside of a tokio task, tokio's primitives make a future that did much wait for the next turn
-/// of the task, which never comes while the simulation runs in it.
-fn simulate(scenario: &Scenario, lock: &str, seed: Seed, events: Range<u64>) -> sim::Outcome {
-    let trial = || sim::Trial::new(scenario, lock, seed).telling(events).run();
-    match std::thread::scope(|scope| scope.spawn(trial).join()) {
-        Ok(outcome) => outcome,
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
 }
 
 fn simulated(lock: &str, outcome: sim::Outcome) -> Tried {

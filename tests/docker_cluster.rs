@@ -2,6 +2,12 @@
 //!
 //! There is one cluster on a machine, so the tests take turns; each leaves it down. Times are printed, never asserted.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real servers live in real time, and their API has maps"
+)]
+
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -4,6 +4,8 @@
 //! `src/lock/client`. Each client has a tokio runtime of its own, which stands for its process: shut down, it sends
 //! nothing more. Keys and znodes have a prefix of their own for each test, so tests and others share the cluster.
 
+#![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
+
 mod lock_suite;
 
 use std::cell::RefCell;

@@ -2,6 +2,8 @@
 //!
 //! Needs Docker; `.ci/run` runs it. Trials share one cluster, so they take turns.
 
+#![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -108,6 +108,7 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
             ("renewal", if redlock.renewal { "every third of the ttl" } else { "off" }.to_owned()),
             ("node timeout", duration(redlock.node_timeout)),
             ("retry delay", redlock.retry_delay.to_string()),
+            ("persistence", persistence(redlock.persistence).to_owned()),
         ],
         LockConfig::Zookeeper(zookeeper) => vec![
             ("servers", format!("{} ZooKeeper servers", zookeeper.servers)),
@@ -115,6 +116,14 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
         ],
     };
     settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn persistence(persistence: scenario::Persistence) -> &'static str {
+    match persistence {
+        scenario::Persistence::None => "none: memory only",
+        scenario::Persistence::Everysec => "everysec: synced once a second",
+        scenario::Persistence::Always => "always: synced before each answer",
+    }
 }
 
 /// The command that runs it again with the same seed.

@@ -4,9 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::simulate;
 use crate::check;
-use crate::env::sim::Trace;
+use crate::env::sim::{self, Trace};
 use crate::ids::TraceHash;
 use crate::report::json::{ReadRunError, read_run};
 use crate::scenario::{self, Capabilities, LoadError};
@@ -68,12 +67,12 @@ pub fn replay(folder: &Path) -> Result<Vec<Replayed>, ReplayError> {
     let scenario = scenario::parse(&path, &run.source, &Capabilities::sim())?;
     let replayed = run.locks.iter().filter_map(|lock| {
         let recorded = lock.trace_hash?;
-        let again = simulate(&scenario, &lock.name, run.seed, 0..0);
+        let again = sim::run_trial(&scenario, &lock.name, run.seed);
         let replayed = TraceHash(again.trace.hash);
         let difference = (recorded != replayed).then(|| {
             let fingerprints = read_trace(&folder.join(&lock.name)).unwrap_or_default();
             let event = first_difference(&fingerprints, &again.trace.fingerprints);
-            let told = simulate(&scenario, &lock.name, run.seed, event..event + 1).trace.told;
+            let told = sim::Trial::new(&scenario, &lock.name, run.seed).telling(event..event + 1).run().trace.told;
             let words =
                 told.into_iter().next().map_or_else(|| "the replay ends before it".to_owned(), |(_, words)| words);
             format!("event {event} of {}: {words}", fingerprints.len())

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use rayon::prelude::*;
 use tokio::sync::watch;
 
-use super::{Plan, RunError, assemble, sim, simulate, simulated};
+use super::{Plan, RunError, assemble, sim, simulated};
+use crate::env::sim::run_trial;
 use crate::report::Report;
 use crate::report::sweep::Sweep;
 use crate::seed::Seed;
@@ -55,7 +56,7 @@ pub fn sweep(
 
 /// Runs one seed and judges it; the history itself is not kept.
 fn judged(plan: &Plan, seed: Seed) -> Report {
-    let tried = plan.locks.iter().map(|lock| simulated(lock, simulate(&plan.scenario, lock, seed, 0..0)));
+    let tried = plan.locks.iter().map(|lock| simulated(lock, run_trial(&plan.scenario, lock, seed)));
     let mut report = assemble::report(plan, seed, SystemTime::UNIX_EPOCH, PathBuf::new(), tried.collect());
     for lock in &mut report.locks {
         lock.history.ops = Vec::new();

@@ -5,6 +5,12 @@
 //! moves it, so expiry is compared to the millisecond and nothing sleeps. `FENCEPOST_TEST_SEED` and
 //! `FENCEPOST_TEST_SEQUENCES` choose others; `FENCEPOST_TEST_REDIS_IMAGE` another image that has the clock shim.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real servers live in real time, and their API has maps"
+)]
+
 mod sequence;
 mod server;
 

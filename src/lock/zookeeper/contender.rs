@@ -79,7 +79,7 @@ impl Contender {
                         return Ok((znode, self.list(deadlines).await?));
                     }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.stop(error)),
             }
         }
     }
@@ -148,9 +148,17 @@ impl Contender {
                     let retry = self.runtime.sleep_until(self.runtime.now() + RETRY_DELAY);
                     self.answer(deadlines.servers, retry).await?;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.stop(error)),
             }
         }
+    }
+
+    /// Why an answer ends the attempt.
+    fn stop(&self, error: ZkError) -> Stop {
+        if let ZkError::SessionEnded(reason) = &error {
+            self.kept.called_over(reason);
+        }
+        error.into()
     }
 
     /// Waits for an answer, but not past the deadline nor past the session's end.

@@ -79,6 +79,12 @@ impl KeptSession {
         }
     }
 
+    /// Takes note that the ensemble, or the client library, called the session over. The state may not have been followed
+    /// yet; whoever asks next must get another session and not this one again.
+    pub fn called_over(&self, reason: &str) {
+        self.lose(LostReason::SessionEnded(reason.to_owned()));
+    }
+
     fn lose(&self, reason: LostReason) {
         self.validity.send_modify(|validity| {
             validity.lost.get_or_insert(reason);

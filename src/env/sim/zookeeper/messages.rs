@@ -211,22 +211,29 @@ impl From<Stat> for Znode {
     }
 }
 
-/// Why an operation was not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Why an operation was not carried out. The texts are those of the `zookeeper-client` crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// The znode, or the parent of the one to create, does not exist.
+    #[error("node not exists")]
     NoNode,
     /// The znode exists already.
+    #[error("node already exists")]
     NodeExists,
     /// The znode has children.
+    #[error("node has not empty children")]
     NotEmpty,
     /// Ephemeral znodes have no children.
+    #[error("ephemeral node can not have children")]
     NoChildrenForEphemerals,
     /// There is no such path.
+    #[error("bad arguments")]
     BadArguments,
     /// The session is over.
+    #[error("session expired")]
     SessionExpired,
     /// The session lives on another server now. Never told to a client: its connection is closed instead.
+    #[error("session moved")]
     SessionMoved,
 }
 

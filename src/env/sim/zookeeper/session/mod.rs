@@ -102,8 +102,8 @@ impl Response {
         self.answer.map_err(|refusal| match refusal {
             Refusal::NoNode => ZkError::NoNode,
             Refusal::NodeExists => ZkError::NodeExists,
-            Refusal::SessionExpired => ZkError::SessionEnded("session expired".to_owned()),
-            other => ZkError::Refused(format!("{other:?}")),
+            Refusal::SessionExpired => ZkError::SessionEnded(refusal.to_string()),
+            other => ZkError::Refused(other.to_string()),
         })
     }
 }

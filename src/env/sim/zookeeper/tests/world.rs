@@ -4,6 +4,7 @@
 //! need more of its driver than this.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -63,6 +64,8 @@ pub struct World {
     sequence: u64,
     rng: ChaCha8Rng,
     latency: (u64, u64),
+    /// A hash over all that the servers did.
+    pub trace: DefaultHasher,
     watched_session: Option<i64>,
     /// When a leader first served without the watched session.
     pub session_ended: Option<Nanos>,
@@ -86,6 +89,7 @@ impl World {
             sequence: 0,
             rng: Seed(seed).stream("world"),
             latency: (200_000, 3_000_000),
+            trace: DefaultHasher::new(),
             watched_session: None,
             session_ended: None,
         };
@@ -108,6 +112,7 @@ impl World {
         {
             self.session_ended = Some(self.now);
         }
+        (self.now, id, &out).hash(&mut self.trace);
         for output in out {
             match output {
                 Output::ToPeer(to, message) => self.send(Host::Node(id), Host::Node(to), Event::Peer(message)),
