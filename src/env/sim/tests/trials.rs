@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::check::judge;
 use crate::env::sim::{Trial, run_trial};
+use crate::history::F;
 use crate::scenario::{self, Capabilities, Scenario};
 use crate::seed::Seed;
 use crate::verdict::{CheckName, Verdict};
@@ -44,6 +45,65 @@ fn in_calm_no_lock_is_accused() {
 #[test]
 fn a_paused_holder_breaks_both_locks() {
     meets_expectations(&load("client-pause", CLIENT_PAUSE, Duration::from_secs(8)), 50);
+}
+
+/// Holders are killed, servers lose power and are cut off: clients begin anew, and the history says so.
+const DEATHS: &str = r#"
+title = "Deaths"
+why = "Whoever dies takes nothing along but its own beliefs."
+
+[workload]
+kind = "inventory"
+clients = 3
+hold = "20ms..80ms"
+think = "0ms..40ms"
+duration = "12s"
+
+[resource]
+fencing = "access"
+
+[lock.redlock]
+nodes = 5
+ttl = "1s"
+persistence = "always"
+
+[lock.zookeeper]
+servers = 3
+session-timeout = "1s"
+
+[[fault.kill]]
+target = "holder"
+at = { phase = "before-write", every = "2s" }
+for = "700ms"
+
+[[fault.power-loss]]
+target = "one"
+at = { every = "3s" }
+for = "500ms"
+
+[[fault.loss]]
+target = "client:1"
+percent = 5
+at = "1s"
+for = "9s"
+"#;
+
+#[test]
+fn clients_that_die_come_back_and_leave_a_sound_history() {
+    let scenario = load("deaths", DEATHS, Duration::from_secs(12));
+    for lock in scenario.locks.keys() {
+        for seed in (0..20).map(Seed) {
+            let outcome = run_trial(&scenario, lock, seed);
+            assert_eq!(outcome.error, None, "{lock}, seed {seed}");
+            let deaths = outcome.history.ops.iter().filter(|op| op.f == F::Crash).count();
+            assert!(deaths >= 3, "{lock}, seed {seed}: {deaths} deaths");
+            let judgement = judge(&outcome.history);
+            for result in &judgement.checks {
+                let allowed = [Verdict::Valid, Verdict::NotApplicable].contains(&result.verdict);
+                assert!(allowed, "{lock}, seed {seed}: {}: {} {:?}", result.check, result.summary, result.violations);
+            }
+        }
+    }
 }
 
 #[test]
