@@ -194,7 +194,16 @@ fn sweep(plan: &Plan, seeds: u64, format: Format, stop: &watch::Receiver<bool>) 
         Format::Json => say(&serde_json::json!({ "summary": counted }).to_string()),
         Format::Junit => {}
     }
-    Ok(u8::from(!counted.expected()))
+    Ok(count_code(counted.expected(), stop))
+}
+
+/// The exit code of counted runs. What was called off has not shown what it was to show, however well it began.
+fn count_code(expected: bool, stop: &watch::Receiver<bool>) -> u8 {
+    match (expected, *stop.borrow()) {
+        (false, _) => 1,
+        (true, true) => 2,
+        (true, false) => 0,
+    }
 }
 
 /// Runs many seeds with a progress bar.
@@ -242,7 +251,7 @@ fn compare(args: CompareArgs) -> Result<u8, Failure> {
     say(&report::compare::table(&sweeps, style_of_stdout()));
     say(&format!("page    {}", index.display()));
     say(&format!("seeds   {} from {}", args.seeds, seed));
-    Ok(u8::from(!sweeps.iter().all(Sweep::expected)))
+    Ok(count_code(sweeps.iter().all(Sweep::expected), &stop))
 }
 
 /// The files that paths name: themselves, or all scenario files of a folder.

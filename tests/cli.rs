@@ -132,3 +132,20 @@ fn help_schema_and_completions_are_printed() {
     assert!(schema["properties"]["workload"].is_object());
     assert!(!fencepost(&["completions", "bash"]).stdout.is_empty());
 }
+
+#[test]
+fn a_sweep_that_is_called_off_does_not_pass() {
+    let out = tempfile::tempdir().unwrap();
+    let mut sweep = Command::new(env!("CARGO_BIN_EXE_fencepost"))
+        .args(["run", "scenarios/thawed-node.toml", "--seeds", "1000000", "--format", "json", "--out"])
+        .arg(out.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first line shows that seeds are being counted.
+    let mut lines = std::io::BufReader::new(sweep.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut lines, &mut String::new()).unwrap();
+    assert!(Command::new("kill").args(["-s", "INT", &sweep.id().to_string()]).status().unwrap().success());
+    std::io::copy(&mut lines, &mut std::io::sink()).unwrap();
+    assert_eq!(sweep.wait().unwrap().code(), Some(2), "every seed that was run was as expected, and most were not run");
+}
