@@ -13,6 +13,8 @@ use futures_util::future::BoxFuture;
 use crate::fault::Strike;
 use crate::history::Probe;
 use crate::ids::{ClientId, NodeId};
+use crate::lock::RedlockSettings;
+use crate::scenario::RedlockConfig;
 
 /// Why a fault could not be applied or undone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,4 +40,16 @@ pub trait Environment: Send + Sync {
 
     /// The lock server that leads the ensemble, if there is one.
     fn leader(&self) -> BoxFuture<'_, Option<NodeId>>;
+}
+
+/// The lock library's settings for a Redlock on trial: the same in every world.
+pub(crate) fn redlock_settings(config: &RedlockConfig, key_prefix: String) -> RedlockSettings {
+    RedlockSettings {
+        ttl: config.ttl,
+        node_timeout: config.node_timeout,
+        retry_delay_min: config.retry_delay.min,
+        retry_delay_max: config.retry_delay.max,
+        renewal: config.renewal,
+        key_prefix,
+    }
 }

@@ -12,13 +12,14 @@ use tokio::sync::{mpsc, watch};
 use super::http::HttpResource;
 use super::member::{Control, Reports};
 use super::messages::{ClientPlan, Order, Report, Speaker};
+use crate::env::redlock_settings;
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
 use crate::ids::{ClientId, LockName};
 use crate::lock::backend::RedisNode;
 use crate::lock::client::{RedisServer, ZookeeperEnsemble};
 use crate::lock::runtime::TokioRuntime;
-use crate::lock::{DistributedLock, PausePoint, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use crate::lock::{DistributedLock, PausePoint, Redlock, ZookeeperLock, ZookeeperSettings};
 use crate::phase::Phase;
 use crate::scenario::LockConfig;
 use crate::time::{BootClock, Clock, Nanos};
@@ -110,14 +111,7 @@ fn build_lock(plan: &ClientPlan) -> Arc<dyn DistributedLock> {
     match &plan.lock {
         LockConfig::Redlock(config) => {
             let node = |address: &std::net::SocketAddr| Arc::new(RedisServer::new(*address)) as Arc<dyn RedisNode>;
-            let settings = RedlockSettings {
-                ttl: config.ttl,
-                node_timeout: config.node_timeout,
-                retry_delay_min: config.retry_delay.min,
-                retry_delay_max: config.retry_delay.max,
-                renewal: config.renewal,
-                key_prefix: format!("{}:", plan.namespace),
-            };
+            let settings = redlock_settings(config, format!("{}:", plan.namespace));
             Arc::new(Redlock::new(plan.servers.iter().map(node).collect(), settings, runtime))
         }
         LockConfig::Zookeeper(config) => {

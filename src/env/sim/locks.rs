@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::env::redlock_settings;
 use crate::lock::backend::{RedisNode, ZkConnector};
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use crate::lock::{DistributedLock, Redlock, ZookeeperLock, ZookeeperSettings};
 use crate::scenario::LockConfig;
 
 /// What one client's lock is made over.
@@ -24,14 +25,7 @@ pub type LockMaker = Arc<dyn Fn(&LockConfig, Seam) -> Arc<dyn DistributedLock> +
 pub(super) fn configured(config: &LockConfig, seam: Seam) -> Arc<dyn DistributedLock> {
     match (config, seam.zookeeper) {
         (LockConfig::Redlock(config), _) => {
-            let settings = RedlockSettings {
-                ttl: config.ttl,
-                node_timeout: config.node_timeout,
-                retry_delay_min: config.retry_delay.min,
-                retry_delay_max: config.retry_delay.max,
-                renewal: config.renewal,
-                key_prefix: "trial:".to_owned(),
-            };
+            let settings = redlock_settings(config, "trial:".to_owned());
             Arc::new(Redlock::new(seam.redis, settings, seam.runtime))
         }
         (LockConfig::Zookeeper(_), Some(ensemble)) => {
