@@ -7,7 +7,9 @@
 //! - `node`: what servers do with it: the models of [`redis`] and [`zookeeper`] (driven by `zk_node`), the resource.
 //! - `scheduler`: polls the futures of processes, which freeze and die; `runtime` is what those have for one.
 //! - `call`, `redis_link`, `zk_link`, `resource_link`: the lock seam and the resource's, over the net.
-//! - `locks`: the lock on trial. `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
+//! - `machines`: who there is. `locks`: the lock on trial, and its way to its servers.
+//! - `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
+//! - `sandbox`: the same servers without a trial, for whoever leads the clients by hand.
 //!
 //! Rules, on which repeatability rests: ordered maps only, `biased` selects, no ambient clock, randomness, thread or
 //! runtime; one random stream per process and part, so that removing one fault does not shift the rest.
@@ -18,6 +20,7 @@ mod clock;
 mod faults;
 mod link;
 mod locks;
+mod machines;
 mod message;
 mod net;
 mod node;
@@ -25,6 +28,7 @@ pub mod redis;
 mod redis_link;
 mod resource_link;
 mod runtime;
+mod sandbox;
 mod scheduler;
 mod socket;
 #[cfg(test)]
@@ -37,5 +41,6 @@ mod zk_node;
 pub mod zookeeper;
 
 pub use locks::{LockMaker, Seam};
+pub use sandbox::Sandbox;
 pub use trace::Trace;
 pub use trial::{Outcome, Trial, run_trial};
