@@ -14,7 +14,7 @@ use fencepost::history;
 use fencepost::ids::ClientId;
 use fencepost::report::console::Style;
 use fencepost::report::sweep::Sweep;
-use fencepost::report::{self, Ending, OWN_FAILURE, Report};
+use fencepost::report::{self, Conclusion, OWN_FAILURE, Report};
 use fencepost::run::{self, Environment, Plan, Replayed, Request, RunError};
 use fencepost::scenario;
 use fencepost::seed::Seed;
@@ -106,7 +106,7 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
                 .with_context(|| format!("cannot write to {}", run.display()))
                 .map_err(Failure::own)?;
             say(&page.display().to_string());
-            Ok(Ending::of(&report).code())
+            Ok(Conclusion::of(&report).code())
         }
         Verb::Cluster(verb) => cluster(verb).await,
         Verb::List { folder } => list(&folder),
@@ -126,7 +126,7 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
     }
 }
 
-/// Runs scenarios one after another; the worst ending counts, and an interruption ends them all.
+/// Runs scenarios one after another; the worst conclusion counts, and an interruption ends them all.
 async fn run_all(args: RunArgs) -> Result<u8, Failure> {
     let environment = match args.env {
         EnvironmentName::Sim => Environment::Sim,
@@ -143,7 +143,7 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
         // Over in a moment, and nothing to heal: Ctrl-C simply ends it.
         (Environment::Sim, None) => watch::channel(false).1,
     };
-    let mut worst = Ending::default();
+    let mut worst = Conclusion::default();
     // All files are read before the first is run: a mistake in the last one must not cost the others' time.
     let plans: Vec<Plan> = args
         .scenarios
@@ -158,7 +158,7 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
         if *stop.borrow() {
             break;
         }
-        let ending = match args.seeds {
+        let conclusion = match args.seeds {
             Some(seeds) => sweep(&plan, seeds, args.format, &stop)?,
             None => {
                 let progress = Progress::new();
@@ -166,21 +166,21 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
                 progress.clear();
                 let report = report?;
                 say(&print(&report, args.format));
-                Ending::of(&report)
+                Conclusion::of(&report)
             }
         };
-        worst = worst.max(ending);
+        worst = worst.max(conclusion);
     }
     Ok(called_off(worst, &stop).code())
 }
 
 /// What was called off has not shown what it was to show, however well it began.
-fn called_off(ending: Ending, stop: &watch::Receiver<bool>) -> Ending {
-    if *stop.borrow() { ending.max(Ending::Unknown) } else { ending }
+fn called_off(conclusion: Conclusion, stop: &watch::Receiver<bool>) -> Conclusion {
+    if *stop.borrow() { conclusion.max(Conclusion::Unknown) } else { conclusion }
 }
 
 /// Runs many seeds of one scenario and prints their count.
-fn sweep(plan: &Plan, seeds: u64, format: Format, stop: &watch::Receiver<bool>) -> Result<Ending, Failure> {
+fn sweep(plan: &Plan, seeds: u64, format: Format, stop: &watch::Receiver<bool>) -> Result<Conclusion, Failure> {
     let counted = count(plan, seeds, stop, &mut |report| match format {
         Format::Human => {}
         Format::Json => say(&report::json::verdict(report).to_string()),
@@ -197,7 +197,7 @@ fn sweep(plan: &Plan, seeds: u64, format: Format, stop: &watch::Receiver<bool>) 
         Format::Json => say(&serde_json::json!({ "summary": counted }).to_string()),
         Format::Junit => {}
     }
-    Ok(counted.ending)
+    Ok(counted.conclusion)
 }
 
 /// Runs many seeds with a progress bar.
@@ -245,7 +245,7 @@ fn compare(args: CompareArgs) -> Result<u8, Failure> {
     say(&report::compare::table(&sweeps, style_of_stdout()));
     say(&format!("page    {}", index.display()));
     say(&format!("seeds   {} from {}", args.seeds, seed));
-    let worst = sweeps.iter().map(|sweep| sweep.ending).max().unwrap_or_default();
+    let worst = sweeps.iter().map(|sweep| sweep.conclusion).max().unwrap_or_default();
     Ok(called_off(worst, &stop).code())
 }
 
@@ -302,7 +302,7 @@ fn check_history(path: &Path, format: Format) -> Result<u8, Failure> {
     let history = history::file::read(path).map_err(Failure::bad_request)?;
     let report = run::recheck(path, history);
     say(&print(&report, format));
-    Ok(Ending::of(&report).code())
+    Ok(Conclusion::of(&report).code())
 }
 
 async fn cluster(verb: ClusterVerb) -> Result<u8, Failure> {

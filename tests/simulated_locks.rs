@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fencepost::env::sim::redis::{Command, Persistence};
-use fencepost::env::sim::{Sandbox, Seam};
+use fencepost::env::sim::{LockMaker, Sandbox, Seam, single_process_mutex};
 use fencepost::fault::Member;
 use fencepost::ids::{ClientId, LockName, NodeId};
 use fencepost::lock::runtime::SharedRuntime;
@@ -126,6 +126,33 @@ impl Fixture for OnZookeeper<'_> {
     }
 }
 
+/// The control, which has no servers.
+struct OnNothing<'a> {
+    sandbox: &'a Sandbox,
+    config: &'a LockConfig,
+    make: LockMaker,
+}
+
+impl Fixture for OnNothing<'_> {
+    fn client(&self, _lease: Duration) -> Client {
+        let (id, seam) = self.sandbox.client(self.config);
+        let runtime = Arc::clone(&seam.runtime);
+        client(id, (self.make)(self.config, seam), runtime)
+    }
+
+    fn crash(&self, client: &Client) {
+        crash(self.sandbox, client);
+    }
+
+    fn revoke<'a>(&'a self, _name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        unreachable!("nobody can take a mutex from its holder")
+    }
+
+    fn gives_tokens(&self) -> bool {
+        true
+    }
+}
+
 fn client(id: ClientId, lock: Arc<dyn DistributedLock>, runtime: SharedRuntime) -> Client {
     Client { id: id.0 as usize, lock, runtime }
 }
@@ -159,6 +186,13 @@ fn zookeeper(body: impl AsyncFn(&OnZookeeper)) {
     play(&OnZookeeper::config(lock_suite::LONG), async |sandbox| body(&OnZookeeper(sandbox)).await);
 }
 
+fn mutex(body: impl AsyncFn(&OnNothing)) {
+    let config = OnZookeeper::config(lock_suite::LONG);
+    play(&config, async |sandbox| {
+        body(&OnNothing { sandbox, config: &config, make: single_process_mutex() }).await;
+    });
+}
+
 mod redlock {
     crate::tests_of_any_lock!(crate::redis);
     crate::tests_of_redlock!(crate::redis);
@@ -166,6 +200,37 @@ mod redlock {
 
 mod zookeeper_lock {
     crate::tests_of_any_lock!(crate::zookeeper);
+}
+
+/// The control has no lease, and nobody can rob its holder: the bodies about that are not for it.
+mod single_process_mutex {
+    use super::*;
+
+    crate::tests_of!(crate::mutex: waits_until_it_is_given_back, one_attempt_on_a_held_lock, the_deadline_is_kept,
+        a_dropped_acquire_leaves_nothing, a_dropped_guard_gives_the_lock_back, tokens_rise,
+        with_lock_runs_and_gives_back, no_increment_is_lost);
+
+    /// Of a holder and two who wait, the holder and the first in line die at once: the lock goes to the second.
+    #[test]
+    fn the_dead_give_it_back_and_are_passed_over() {
+        crate::mutex(async |fixture| {
+            let name = LockName::new("crash");
+            let clients: [Client; 3] = std::array::from_fn(|_| fixture.client(lock_suite::LONG));
+            let held = clients[0].acquire(&name, lock_suite::SOON).await.unwrap();
+            let mut waiting = Vec::new();
+            for client in &clients[1..] {
+                waiting.push(client.acquire(&name, lock_suite::LONG));
+                client.sleep(Duration::from_millis(1)).await;
+            }
+            let died = clients[2].now();
+            clients[..2].iter().for_each(|client| fixture.crash(client));
+            let before = held.token();
+            drop(held);
+            let next = waiting.pop().unwrap().await.unwrap();
+            assert_eq!(clients[2].now(), died, "at once");
+            assert!(next.token() > before);
+        });
+    }
 }
 
 /// The bodies can fail here: a lock that excludes nobody does not get through.

@@ -9,6 +9,7 @@
 //! - `call`, `redis_link`, `zk_link`, `resource_link`: the lock seam and the resource's, over the net.
 //! - `machines`: who there is. `locks`: the lock on trial, and its way to its servers.
 //! - `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
+//! - `control`: the lock that nobody may accuse.
 //! - `sandbox`: the same servers without a trial, for whoever leads the clients by hand.
 //!
 //! Rules, on which repeatability rests: ordered maps only, `biased` selects, no ambient clock, randomness, thread or
@@ -17,6 +18,7 @@
 mod call;
 mod cast;
 mod clock;
+mod control;
 mod faults;
 mod link;
 mod locks;
@@ -40,6 +42,7 @@ mod zk_link;
 mod zk_node;
 pub mod zookeeper;
 
+pub use control::single_process_mutex;
 pub use locks::{LockMaker, Seam};
 pub use sandbox::Sandbox;
 pub use trace::Trace;

@@ -10,7 +10,7 @@ use crate::verdict::Verdict;
 /// How a run ended. Of several the worst counts, which is the last here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ending {
+pub enum Conclusion {
     /// Everything was as expected.
     #[default]
     AsExpected,
@@ -22,24 +22,24 @@ pub enum Ending {
     Failed,
 }
 
-impl Ending {
+impl Conclusion {
     /// How the run ended that `report` tells of.
     pub fn of(report: &Report) -> Self {
-        let mut ending = if report.interrupted.is_some() { Self::Unknown } else { Self::AsExpected };
+        let mut conclusion = if report.interrupted.is_some() { Self::Unknown } else { Self::AsExpected };
         for lock in &report.locks {
             // A trial that was called off did not fail.
             if lock.error.is_some() && report.interrupted.is_none() {
-                ending = ending.max(Self::Failed);
+                conclusion = conclusion.max(Self::Failed);
             }
             for missed in lock.expectations.iter().filter(|expectation| !expectation.held()) {
                 let unknown = missed.reached.is_none_or(|reached| reached == Verdict::Unknown);
-                ending = ending.max(if unknown { Self::Unknown } else { Self::Unexpected });
+                conclusion = conclusion.max(if unknown { Self::Unknown } else { Self::Unexpected });
             }
         }
-        ending
+        conclusion
     }
 
-    /// The process's exit code. Codes do not rise with how bad it is: merge endings, never codes.
+    /// The process's exit code. Codes do not rise with how bad it is: merge conclusions, never codes.
     pub fn code(self) -> u8 {
         match self {
             Self::AsExpected => 0,
@@ -96,7 +96,7 @@ mod tests {
         ];
         for (reached, error, interrupted, code) in table {
             let report = report(reached, error, interrupted);
-            assert_eq!(Ending::of(&report).code(), code, "{reached:?}, error {error}, interrupted {interrupted}");
+            assert_eq!(Conclusion::of(&report).code(), code, "{reached:?}, error {error}, interrupted {interrupted}");
             assert_eq!(report.expected(), code == 0, "{reached:?}, error {error}, interrupted {interrupted}");
         }
     }
@@ -105,12 +105,12 @@ mod tests {
     fn the_worst_of_several_counts() {
         let table = [
             (&[][..], 0),
-            (&[Ending::AsExpected, Ending::Unknown], 2),
-            (&[Ending::Unexpected, Ending::Unknown], 1),
-            (&[Ending::Unknown, Ending::Failed, Ending::Unexpected], 255),
+            (&[Conclusion::AsExpected, Conclusion::Unknown], 2),
+            (&[Conclusion::Unexpected, Conclusion::Unknown], 1),
+            (&[Conclusion::Unknown, Conclusion::Failed, Conclusion::Unexpected], 255),
         ];
-        for (endings, code) in table {
-            assert_eq!(endings.iter().copied().max().unwrap_or_default().code(), code, "{endings:?}");
+        for (conclusions, code) in table {
+            assert_eq!(conclusions.iter().copied().max().unwrap_or_default().code(), code, "{conclusions:?}");
         }
     }
 }
