@@ -10,6 +10,7 @@ mod evidence;
 mod fencing;
 #[cfg(test)]
 mod fixtures;
+pub mod linearizable;
 mod lost_updates;
 mod mutual_exclusion;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::history::History;
 use crate::time::Nanos;
 pub use crate::verdict::{CheckName, Verdict};
 use evidence::{Facts, Listing};
+pub use linearizable::{FailedRelease, Model, ModelError, ModelReplay};
 
 /// How bad a violation is: what a client believed, what it did, what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,8 +97,20 @@ pub fn judge(history: &History) -> Judgement {
             token_order::check(&facts),
             fencing::check(&facts),
             lost_updates::check(&facts),
+            linearizable::check(&facts),
             coverage::check(&facts),
         ]);
+    }
+    let verdict = checks.iter().fold(Verdict::NotApplicable, |worst, result| worst.merge(result.verdict));
+    Judgement { verdict, checks }
+}
+
+/// Judges by one model of a lock alone, of the caller's choice: for histories of other harnesses, and of locks that the
+/// other checks do not suit.
+pub fn judge_model(history: &History, model: Model, failed_release: FailedRelease) -> Judgement {
+    let mut checks = vec![assumptions::check(history)];
+    if checks[0].verdict != Verdict::Invalid {
+        checks.push(linearizable::check_model(history, model, failed_release));
     }
     let verdict = checks.iter().fold(Verdict::NotApplicable, |worst, result| worst.merge(result.verdict));
     Judgement { verdict, checks }
