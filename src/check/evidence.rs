@@ -197,6 +197,16 @@ impl Listing {
         }
     }
 
+    /// Whether there is room for one more to be listed.
+    pub fn has_room(&self) -> bool {
+        self.listed.len() < Self::LIMIT
+    }
+
+    /// Sets how many there are, where they were counted without being listed.
+    pub fn count(&mut self, total: usize) {
+        self.total = self.total.max(total);
+    }
+
     /// How many there are.
     pub fn total(&self) -> usize {
         self.total

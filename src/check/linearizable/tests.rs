@@ -274,6 +274,28 @@ fn leased_models_agree_with_trying_every_order() {
 }
 
 #[test]
+fn a_history_keeps_its_verdict_in_edn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.edn");
+    let mut seen = [0, 0];
+    for seed in 0..300 {
+        for model in [Model::Mutex, Model::FENCED] {
+            let history = Game::random(seed, Model::FENCED);
+            crate::history::edn::write(&path, &history, None).unwrap().unwrap();
+            let foreign = crate::history::edn::read(&path).unwrap().history;
+            for failed in [FailedRelease::DidNothing, FailedRelease::EndsTheClaim] {
+                // Whether anything was exercised may differ: in EDN a client that goes on after an op in doubt is another.
+                let invalid = |history| judge_model(history, model, failed).verdict == Verdict::Invalid;
+                let [ours, theirs] = [&history, &foreign].map(invalid);
+                assert_eq!(ours, theirs, "{model}, {failed}, seed {seed}:\n{}", listed(&history.ops));
+                seen[usize::from(ours)] += 1;
+            }
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 100), "too little was compared: {seen:?}");
+}
+
+#[test]
 fn a_search_without_budget_is_undecided() {
     let history = Game::random(1, Model::OWNER);
     assert_eq!(oracle::linearizable(&history.ops, Model::OWNER, FailedRelease::DidNothing, 0), None);
