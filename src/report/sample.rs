@@ -98,10 +98,10 @@ impl Script {
             }],
             ..FaultEvent::default()
         };
-        self.op(from, Process::Nemesis, OpType::Invoke, F::Fault).fault = Some(event("frozen"));
-        self.op(from + 1.0, Process::Nemesis, OpType::Ok, F::Fault).fault = Some(event("frozen"));
-        self.op(to, Process::Nemesis, OpType::Invoke, F::Heal).fault = Some(event("running"));
-        self.op(to + 1.0, Process::Nemesis, OpType::Ok, F::Heal).fault = Some(event("running"));
+        self.op(from, Process::Nemesis, OpType::Invoke, F::Fault).fault = Some(Box::new(event("frozen")));
+        self.op(from + 1.0, Process::Nemesis, OpType::Ok, F::Fault).fault = Some(Box::new(event("frozen")));
+        self.op(to, Process::Nemesis, OpType::Invoke, F::Heal).fault = Some(Box::new(event("running")));
+        self.op(to + 1.0, Process::Nemesis, OpType::Ok, F::Heal).fault = Some(Box::new(event("running")));
     }
 
     pub fn history(self, lock: &str, fencing: &str) -> History {
