@@ -12,6 +12,7 @@
 
 pub mod client;
 pub mod clock_page;
+mod clocks;
 pub mod cluster;
 mod command;
 pub mod compose;
@@ -24,9 +25,11 @@ pub mod hub;
 pub mod images;
 pub mod journal;
 mod launch;
+mod lives;
 pub mod member;
 pub mod messages;
 pub mod netns;
+mod persistence;
 pub mod resource;
 pub mod run;
 pub mod run_lock;
