@@ -3,5 +3,5 @@
 FROM debian:trixie-slim
 
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends iproute2 nftables procps \
+    && apt-get install -y --no-install-recommends iproute2 iptables nftables procps \
     && rm -rf /var/lib/apt/lists/*

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     };
     // Containers of a trial share two cores with servers and each other: one thread each is plenty.
     let mut runtime = match &cli.verb {
-        Verb::Client { .. } | Verb::Resource { .. } | Verb::Watchdog { .. } => {
+        Verb::Client { .. } | Verb::Resource { .. } | Verb::Watchdog { .. } | Verb::Netns { .. } => {
             tokio::runtime::Builder::new_current_thread()
         }
         _ => tokio::runtime::Builder::new_multi_thread(),
@@ -122,7 +122,10 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
             docker::client::main(&socket, ClientId(id)).await.map(|()| 0).map_err(Failure::own)
         }
         Verb::Resource { socket } => docker::resource::main(&socket).await.map(|()| 0).map_err(Failure::own),
-        Verb::Watchdog { folder } => docker::watchdog::main(&folder).await.map(|()| 0).map_err(Failure::own),
+        Verb::Watchdog { folder, netns } => {
+            docker::watchdog::main(&folder, &netns).await.map(|()| 0).map_err(Failure::own)
+        }
+        Verb::Netns { socket } => docker::netns::agent::main(&socket).await.map(|()| 0).map_err(Failure::own),
     }
 }
 

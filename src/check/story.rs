@@ -93,7 +93,7 @@ impl Story {
         ] {
             let state = if f == F::Fault { "frozen" } else { "running" };
             let what = format!("c{client} state");
-            let probe = Probe { what, expected: state.to_owned(), observed: state.to_owned() };
+            let probe = Probe::new(what, state, state);
             self.push(at, Process::Nemesis, kind, f).fault = Some(FaultEvent {
                 id,
                 kind: "pause".to_owned(),

@@ -91,11 +91,7 @@ impl Script {
             targets: vec![Member::Client(ClientId(client))],
             phase: Some(Phase::BeforeWrite),
             requested: 2_500 * MS,
-            probes: vec![Probe {
-                what: format!("c{client} container state"),
-                expected: observed.to_owned(),
-                observed: observed.to_owned(),
-            }],
+            probes: vec![Probe::new(format!("c{client} container state"), observed, observed)],
             ..FaultEvent::default()
         };
         self.op(from, Process::Nemesis, OpType::Invoke, F::Fault).fault = Some(event("frozen"));

@@ -94,7 +94,7 @@ impl Capabilities {
     pub fn docker() -> Self {
         Self {
             environment: "docker",
-            faults: BTreeSet::from([FaultName::Pause, FaultName::Partition]),
+            faults: BTreeSet::from([FaultName::Pause, FaultName::Partition, FaultName::Delay, FaultName::Loss]),
             persistence: BTreeSet::from([Persistence::None]),
             max_clients: 20,
             max_redis_nodes: 5,

@@ -68,14 +68,6 @@ pub enum EngineError {
         /// Its name.
         name: String,
     },
-    /// A script in a container's network failed.
-    #[error("the network of {name} could not be changed: {printed}")]
-    Script {
-        /// The container's name.
-        name: String,
-        /// What the script printed.
-        printed: String,
-    },
     /// The daemon answered with an error.
     #[error("the Docker daemon could not {doing}: {source}")]
     Api {
@@ -314,6 +306,13 @@ impl Engine {
             (_, Some(true)) => State::Running,
             _ => State::Stopped,
         })
+    }
+
+    /// The number of a container's first process on this machine; `None` while it does not run.
+    pub async fn pid(&self, container: &Container) -> Result<Option<i64>, EngineError> {
+        let doing = || format!("look at {}", container.name);
+        let details = self.docker.inspect_container(&container.id, None).await.map_err(api(doing()))?;
+        Ok(details.state.and_then(|state| state.pid).filter(|pid| *pid > 0))
     }
 
     /// What a container has printed.

@@ -5,9 +5,9 @@
 //! [`Faults::strike`], and a kind of undo in the journal that `heal.rs` can replay without the run.
 //! Deliberately absent: when a fault strikes (the nemesis), and the trial's containers.
 
-mod cut;
 mod freeze;
 mod ground;
+mod links;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,9 +20,10 @@ use super::engine::{Engine, Role};
 use super::hub::Orders;
 use super::journal::Journal;
 use super::messages::{Order, Speaker};
+use super::netns::{Effect, Netns};
 use super::wire;
 use crate::env::{Environment, FaultError};
-use crate::fault::{Member, Strike};
+use crate::fault::{Member, Refusal, Strike};
 use crate::history::Probe;
 use crate::ids::{ClientId, NodeId};
 use ground::{Ground, Struck, Wound};
@@ -45,12 +46,22 @@ impl Faults {
     pub fn new(
         engine: Engine,
         journal: Arc<Journal>,
+        netns: Netns,
         places: BTreeMap<Member, Place>,
         orders: Orders,
         ensemble: Vec<(NodeId, SocketAddr)>,
         tag: String,
     ) -> Self {
-        Self { ground: Ground { engine, journal, places, tag }, orders, ensemble, active: Mutex::default() }
+        let ground = Ground { engine, journal, places, netns, tag, doors: Mutex::default() };
+        Self { ground, orders, ensemble, active: Mutex::default() }
+    }
+
+    /// Finds the way into everybody's network and knocks at each door once, so that the first strike need not.
+    ///
+    /// # Errors
+    /// A network cannot be reached.
+    pub async fn prepare(&self) -> Result<(), FaultError> {
+        links::prepare(&self.ground).await
     }
 
     /// What a strike does to each of its members, side by side.
@@ -60,14 +71,25 @@ impl Faults {
             Strike::Freeze(members) => {
                 join_all(members.iter().map(|member| freeze::apply(ground, *member, duration))).await
             }
-            Strike::Cut(grudge) => {
-                join_all(grudge.cuts.keys().map(|member| cut::apply(ground, id, *member, grudge, duration))).await
+            Strike::Cut { links, refusal } => {
+                let effect = match refusal {
+                    Refusal::Drop => Effect::Drop,
+                    Refusal::Reset => Effect::Reset,
+                };
+                links::apply(ground, id, links, effect, duration).await?
+            }
+            Strike::Loss { links, permille } => {
+                links::apply(ground, id, links, Effect::Lose { permille: *permille }, duration).await?
+            }
+            Strike::Delay { links, extra: (least, most) } => {
+                let nanos = |time: &Duration| time.as_nanos() as u64;
+                // Drawn here as everywhere outside of the simulation: a seed fixes a plan, not a machine.
+                let effect = Effect::Late { least: nanos(least), most: nanos(most), seed: rand::random() };
+                links::apply(ground, id, links, effect, duration).await?
             }
             // The loader refuses these before anything starts; whoever comes another way is told the same.
             Strike::Kill(_) => return Err(unavailable("kill and restart are")),
             Strike::PowerLoss(_) => return Err(unavailable("power-loss is")),
-            Strike::Delay { .. } => return Err(unavailable("delay is")),
-            Strike::Loss { .. } => return Err(unavailable("loss is")),
             Strike::Clock { .. } => return Err(unavailable("faults of clocks are")),
         })
     }
@@ -124,8 +146,28 @@ impl Environment for Faults {
         self.undo_all(id).boxed()
     }
 
+    fn means(&self, strike: &Strike) -> &'static str {
+        match strike {
+            Strike::Cut { .. } | Strike::Loss { .. } => "nftables",
+            Strike::Delay { .. } => "nfqueue",
+            Strike::Freeze(_) | Strike::Kill(_) | Strike::PowerLoss(_) | Strike::Clock { .. } => "",
+        }
+    }
+
     fn go(&self, client: ClientId, number: u64) {
         self.orders.send(Speaker::Client(client), Order::Go { number });
+    }
+
+    fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>> {
+        async move {
+            let address = self.ground.places.get(&Member::Client(client))?.address;
+            let asked = self.ensemble.iter().map(|(node, server)| async move {
+                let clients = wire::sessions(*server, PATIENCE).await.ok()?;
+                clients.contains(&address).then_some(*node)
+            });
+            join_all(asked).await.into_iter().flatten().next()
+        }
+        .boxed()
     }
 
     fn leader(&self) -> BoxFuture<'_, Option<NodeId>> {

@@ -32,6 +32,7 @@ pub mod run;
 pub mod run_lock;
 pub mod settings;
 pub mod status;
+pub mod tempdir;
 pub mod trial;
 pub mod watchdog;
 pub mod wire;

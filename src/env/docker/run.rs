@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use super::cluster::{self, Cluster};
 use super::engine::Engine;
 use super::files::state_folder;
-use super::heal;
+use super::heal::{self, Reach};
 use super::journal::Journal;
+use super::netns::Netns;
 use super::run_lock::RunLock;
 use super::trial::{Outcome, Trial};
 use super::watchdog::Watchdog;
@@ -23,6 +24,7 @@ use crate::time::Nanos;
 pub struct Session {
     cluster: Cluster,
     journal: Arc<Journal>,
+    netns: Netns,
     // Fields are dropped in order: the lock says "given back" before the watchdog looks whether it was.
     _lock: RunLock,
     _watchdog: Watchdog,
@@ -45,8 +47,9 @@ impl Session {
         }
         let cluster = cluster::up(progress).await?;
         cluster::reset(&cluster).await?;
-        let watchdog = Watchdog::start(&folder).context("cannot start the watchdog")?;
-        Ok(Self { cluster, journal, _lock: lock, _watchdog: watchdog })
+        let netns = Netns::start(&engine).await?;
+        let watchdog = Watchdog::start(&folder, netns.socket()).context("cannot start the watchdog")?;
+        Ok(Self { cluster, journal, netns, _lock: lock, _watchdog: watchdog })
     }
 
     /// The cluster.
@@ -70,6 +73,7 @@ impl Session {
         let trials = locks.iter().zip(0..).filter_map(|(lock, number)| {
             let config = scenario.locks.get(lock)?;
             let (folder, journal, stop) = (folder.join(lock), Arc::clone(&self.journal), stop.clone());
+            let netns = self.netns.clone();
             Some(Trial {
                 scenario,
                 lock,
@@ -80,13 +84,15 @@ impl Session {
                 folder,
                 cluster: &self.cluster,
                 journal,
+                netns,
                 stop,
             })
         });
         let trials: Vec<Trial<'_>> = trials.collect();
         let outcomes = join_all(trials.iter().map(Trial::run)).await;
         // Nothing should be outstanding now; what is, a heal that failed, is tried once more.
-        let _ = heal::outstanding(&self.cluster.engine, &self.journal, Nanos(u64::MAX)).await;
+        let _ =
+            heal::outstanding(&self.cluster.engine, &self.journal, Nanos(u64::MAX), &Reach::with(&self.netns)).await;
         let _ = self.journal.clear();
         let kept = |(trial, outcome): (&Trial<'_>, anyhow::Result<Outcome>)| {
             outcome.unwrap_or_else(|error| trial.failed(format!("{error:#}")))
@@ -101,12 +107,14 @@ impl Session {
 /// # Errors
 /// Something could not be healed.
 pub async fn heal_leftovers(engine: &Engine, journal: &Journal) -> anyhow::Result<Vec<String>> {
-    let (healed, failed) = heal::outstanding(engine, journal, Nanos(u64::MAX)).await?;
+    let reach = Reach::default();
+    let (healed, failed) = heal::outstanding(engine, journal, Nanos(u64::MAX), &reach).await?;
     if !failed.is_empty() {
         bail!("could not be healed: {}; `fencepost cluster down` removes the containers", failed.join("; "));
     }
     let mut undone: Vec<String> = healed.iter().map(|entry| format!("{}: healed", entry.name)).collect();
-    undone.extend(heal::sweep(engine).await?);
+    undone.extend(heal::sweep(engine, &reach).await?);
+    drop(reach);
     cluster::remove_leftovers(engine).await?;
     journal.clear()?;
     Ok(undone)
@@ -123,10 +131,11 @@ pub async fn heal_all() -> anyhow::Result<Vec<String>> {
     match RunLock::try_take(&folder, "fencepost cluster heal") {
         Ok(_lock) => heal_leftovers(&engine, &journal).await,
         Err(_) => {
-            let (healed, failed) = heal::outstanding(&engine, &journal, Nanos(u64::MAX)).await?;
+            let reach = Reach::default();
+            let (healed, failed) = heal::outstanding(&engine, &journal, Nanos(u64::MAX), &reach).await?;
             let mut undone: Vec<String> = healed.iter().map(|entry| format!("{}: healed", entry.name)).collect();
             undone.extend(failed);
-            undone.extend(heal::sweep(&engine).await?);
+            undone.extend(heal::sweep(&engine, &reach).await?);
             Ok(undone)
         }
     }

@@ -17,7 +17,8 @@ use super::hub::Hub;
 use super::journal::Journal;
 use super::launch::{NewContainer, launch};
 use super::messages::{ClientPlan, Order, RESOURCE_PORT, Report, ResourcePlan, SOCKET, Speaker};
-use super::netns::Peer;
+use super::netns::Netns;
+use super::tempdir::TempDir;
 use crate::env::Environment;
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
@@ -62,6 +63,8 @@ pub struct Trial<'a> {
     pub cluster: &'a Cluster,
     /// Where faults are written down.
     pub journal: Arc<Journal>,
+    /// Who changes and looks at networks.
+    pub netns: Netns,
     /// Becomes true when the run is called off.
     pub stop: watch::Receiver<bool>,
 }
@@ -81,8 +84,7 @@ impl Trial<'_> {
     /// It could not begin, or its history could not be written.
     pub async fn run(&self) -> anyhow::Result<Outcome> {
         std::fs::create_dir_all(&self.folder).with_context(|| format!("cannot create {}", self.folder.display()))?;
-        // Not in the run's folder: a socket's path has room for 107 characters only.
-        let sockets = tempdir()?;
+        let sockets = TempDir::new()?;
         let mut hub = Hub::listen(&sockets.path().join("control.sock")).context("cannot open the control socket")?;
         let made = try_join_all(self.members().map(|speaker| self.create(speaker, sockets.path()))).await;
         let outcome = match made {
@@ -178,6 +180,10 @@ impl Trial<'_> {
         containers: BTreeMap<Speaker, Container>,
     ) -> anyhow::Result<Outcome> {
         self.make_ready(hub).await?;
+        let faults = self.faults(hub, &containers)?;
+        if self.scenario.faults.iter().any(|fault| fault.kind.is_of_links()) {
+            faults.prepare().await?;
+        }
         let start = BootClock.now();
         let end = start + self.scenario.workload.duration;
         let recorder = Arc::new(
@@ -186,7 +192,7 @@ impl Trial<'_> {
         );
         let (events, heard_by_nemesis) = mpsc::unbounded_channel();
         let desk = Desk {
-            environment: Arc::new(self.faults(hub, &containers)?) as Arc<dyn Environment>,
+            environment: Arc::new(faults) as Arc<dyn Environment>,
             record: Arc::clone(&recorder) as Arc<dyn Record>,
             runtime: Arc::new(TokioRuntime::new(self.seed)),
             stop: self.stop.clone(),
@@ -239,24 +245,23 @@ impl Trial<'_> {
         let mut places = BTreeMap::new();
         for (speaker, container) in containers {
             let address = self.address(*speaker)?;
-            // Clients listen nowhere: a refused handshake is as good an answer.
             let member = match speaker {
                 Speaker::Client(client) => Member::Client(*client),
                 Speaker::Resource => Member::Resource,
             };
-            let peer = Peer { address, port: RESOURCE_PORT };
-            places.insert(member, Place { container: container.clone(), peer });
+            places.insert(member, Place { container: container.clone(), address });
         }
         for server in self.servers() {
-            let peer = Peer { address: server.address, port: server.port };
-            places.insert(Member::Node(server.node), Place { container: server.container.clone(), peer });
+            let place = Place { container: server.container.clone(), address: server.address };
+            places.insert(Member::Node(server.node), place);
         }
         let ensemble = match self.config {
             LockConfig::Redlock(_) => Vec::new(),
             LockConfig::Zookeeper(_) => self.servers().iter().map(|server| (server.node, server.published)).collect(),
         };
         let (engine, journal) = (self.cluster.engine.clone(), Arc::clone(&self.journal));
-        Ok(Faults::new(engine, journal, places, hub.orders.clone(), ensemble, self.number.to_string()))
+        let tag = self.number.to_string();
+        Ok(Faults::new(engine, journal, self.netns.clone(), places, hub.orders.clone(), ensemble, tag))
     }
 
     /// The phases at which the plan may strike.
@@ -389,26 +394,5 @@ impl Trial<'_> {
                 let _ = std::fs::write(folder.join(format!("{}.log", container.name)), logs);
             }
         }
-    }
-}
-
-/// A folder for sockets that is removed when dropped.
-fn tempdir() -> anyhow::Result<TempDir> {
-    let path = std::env::temp_dir().join(format!("fencepost-{:08x}", rand::random::<u32>()));
-    std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    Ok(TempDir(path))
-}
-
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

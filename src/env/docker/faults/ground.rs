@@ -1,17 +1,18 @@
 //! What every mechanism stands on: the members' containers, the journal, and how to take back what failed half-way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::sync::Arc;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::env::FaultError;
 use crate::env::docker::engine::{Container, Engine};
-use crate::env::docker::heal;
+use crate::env::docker::heal::{self, Reach};
 use crate::env::docker::journal::{Entry, Journal, Undo};
-use crate::env::docker::netns::Peer;
+use crate::env::docker::netns::{Door, Netns};
 use crate::fault::Member;
 use crate::history::Probe;
 use crate::time::{BootClock, Clock};
@@ -19,13 +20,13 @@ use crate::time::{BootClock, Clock};
 /// How long after its planned end a fault may last before the watchdog undoes it, and the kernel forgets a cut.
 pub const GRACE: Duration = Duration::from_secs(2);
 
-/// One member of the trial: its container, and where it can be knocked at.
+/// One member of the trial: its container, and where it is.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Its container.
     pub container: Container,
-    /// Its address in the cluster's network, and a port.
-    pub peer: Peer,
+    /// Its address in the cluster's network.
+    pub address: Ipv4Addr,
 }
 
 /// What one strike did to one member.
@@ -49,13 +50,40 @@ pub(super) struct Ground {
     pub engine: Engine,
     pub journal: Arc<Journal>,
     pub places: BTreeMap<Member, Place>,
+    pub netns: Netns,
     /// Makes names of concurrent trials differ.
     pub tag: String,
+    /// Network namespaces, as far as they were needed.
+    pub doors: Mutex<BTreeMap<Member, Door>>,
 }
 
 impl Ground {
     pub fn place(&self, member: Member) -> Result<&Place, FaultError> {
         self.places.get(&member).ok_or_else(|| FaultError(format!("there is no {member} in this trial")))
+    }
+
+    /// The network namespaces of `members`, as they were when they were first needed, or as they are now: a container that
+    /// was started again has another one.
+    pub async fn doors(
+        &self,
+        members: impl Iterator<Item = Member>,
+        now: bool,
+    ) -> Result<BTreeMap<Member, Door>, FaultError> {
+        let members: BTreeSet<Member> = members.collect();
+        let known = |member: &Member| self.doors.lock().unwrap_or_else(PoisonError::into_inner).get(member).copied();
+        let doors = join_all(members.into_iter().map(|member| async move {
+            let Place { container, address } = self.place(member)?;
+            if let Some(door) = known(&member).filter(|_| !now) {
+                return Ok((member, door));
+            }
+            let pid = self.engine.pid(container).await.map_err(|error| FaultError(error.to_string()))?;
+            let pid =
+                pid.ok_or_else(|| FaultError(format!("{member} does not run, so its links cannot be reached")))?;
+            Ok((member, Door { pid, address: *address }))
+        }));
+        let doors: BTreeMap<Member, Door> = doors.await.into_iter().collect::<Result<_, FaultError>>()?;
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner).extend(&doors);
+        Ok(doors)
     }
 
     /// What the journal is to say of a fault at `member` that `undo` undoes.
@@ -79,7 +107,7 @@ impl Ground {
     /// Undoes a fault that could not be applied as it should; why, in words.
     pub async fn give_up(&self, entry: &Entry, why: String) -> FaultError {
         let containers = self.engine.containers().await.unwrap_or_default();
-        match heal::undo(&self.engine, &containers, entry).await {
+        match heal::undo(&self.engine, &containers, entry, &Reach::with(&self.netns)).await {
             // What could not be written down as healed is healed again, which does no harm.
             Ok(()) => drop(self.journal.healed(entry)),
             Err(error) => return FaultError(format!("{why}; and it could not be undone: {error}")),
@@ -92,7 +120,7 @@ impl Ground {
         let Place { container, .. } = self.place(member)?;
         let observed = self.engine.state(container).await.map_err(|error| FaultError(error.to_string()))?;
         let what = format!("{when}: state of {member}");
-        Ok(Probe { what, expected: expected.to_owned(), observed: observed.to_string() })
+        Ok(Probe::new(what, expected, observed.to_string()))
     }
 }
 
