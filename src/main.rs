@@ -326,7 +326,12 @@ async fn cluster_verb(verb: ClusterVerb, progress: &Progress) -> Result<(String,
         ClusterVerb::Status => {
             let status = docker::status::status().await.map_err(Failure::own)?;
             let code = if status.is_ready() { 0 } else { 1 };
-            (status.to_string(), code)
+            // The helper that tries things out needs the images, and so the first `up`.
+            let machine = match docker::abilities::machine().await {
+                Ok(machine) => machine.to_string(),
+                Err(error) => format!("machine: not tried out: {error:#}\n"),
+            };
+            (format!("{status}\n{machine}"), code)
         }
         ClusterVerb::Heal => {
             let undone = docker::run::heal_all().await?;

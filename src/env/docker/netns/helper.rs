@@ -46,6 +46,7 @@ pub enum NetnsError {
 #[derive(Clone)]
 pub struct Netns {
     socket: PathBuf,
+    helper: String,
     _hold: Arc<Hold>,
 }
 
@@ -92,7 +93,8 @@ impl Netns {
         loop {
             match stay(&socket).await {
                 Ok(stay) => {
-                    return Ok(Self { socket, _hold: Arc::new(Hold { _stay: stay, _folder: Some(folder) }) });
+                    let hold = Arc::new(Hold { _stay: stay, _folder: Some(folder) });
+                    return Ok(Self { socket, helper, _hold: hold });
                 }
                 Err(_) if started.elapsed() < START_LIMIT => tokio::time::sleep(Duration::from_millis(5)).await,
                 Err(error) => {
@@ -113,12 +115,18 @@ impl Netns {
     /// Nobody answers there.
     pub async fn join(socket: &Path) -> Result<Self, NetnsError> {
         let stay = stay(socket).await.map_err(NetnsError::Unreachable)?;
-        Ok(Self { socket: socket.to_owned(), _hold: Arc::new(Hold { _stay: stay, _folder: None }) })
+        let hold = Arc::new(Hold { _stay: stay, _folder: None });
+        Ok(Self { socket: socket.to_owned(), helper: String::new(), _hold: hold })
     }
 
     /// Where others can [`Netns::join`].
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// The helper's container, for the one who started it.
+    pub fn helper(&self) -> &str {
+        &self.helper
     }
 
     /// Asks for something; never [`Answer::Failed`].
