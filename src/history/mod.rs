@@ -17,7 +17,7 @@ use crate::seed::Seed;
 use crate::time::Nanos;
 pub use hold::{Ending, Hold};
 pub use life::Life;
-pub use op::{F, FaultEvent, ItemValue, Op, OpType, Probe, Process};
+pub use op::{ClockReading, F, FaultEvent, ItemValue, Op, OpType, Probe, Process};
 pub use recorder::Recorder;
 
 /// The version of the file format that this build reads and writes.

@@ -161,12 +161,16 @@ pub struct Probe {
     /// The figures behind it: a round trip, a count.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub measured: String,
+    /// Where a clock was looked at: what it showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockReading>,
 }
 
 impl Probe {
-    /// A look at `what`.
+    /// A look at something that is not a clock.
     pub fn new(what: impl Into<String>, expected: impl Into<String>, observed: impl Into<String>) -> Self {
-        Self { what: what.into(), expected: expected.into(), observed: observed.into(), measured: String::new() }
+        let (what, expected, observed) = (what.into(), expected.into(), observed.into());
+        Self { what, expected, observed, measured: String::new(), clock: None }
     }
 
     /// The same, with its figures.
@@ -177,8 +181,33 @@ impl Probe {
 
     /// Whether what was seen is what should be seen.
     pub fn passed(&self) -> bool {
-        self.expected == self.observed
+        match &self.clock {
+            Some(ClockReading { expected: Some(expected), error, uncertainty, .. }) => {
+                let tolerance = i128::from(*uncertainty);
+                let (expected, error) = (i128::from(*expected), i128::from(*error));
+                // What cannot be told from a right clock was not seen to be wrong.
+                (error - expected).abs() <= tolerance && (expected == 0 || expected.abs() > tolerance)
+            }
+            _ => self.expected == self.observed,
+        }
     }
+}
+
+/// By how much a party's wall clock was wrong, in nanoseconds; above zero, it was ahead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ClockReading {
+    /// Whose clock.
+    pub member: Member,
+    /// When it was looked at, on the timeline of the op's `time`.
+    pub at: Nanos,
+    /// By how much it was wrong.
+    pub error: i64,
+    /// By how much it should have been, if that is what the probe is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<i64>,
+    /// How far the reading itself may be off.
+    pub uncertainty: u64,
 }
 
 /// What the nemesis did: the payload of `fault` and `heal` ops.
@@ -297,5 +326,7 @@ impl Op {
         rebase(&mut self.time);
         self.valid_until.as_mut().map(rebase);
         self.since.as_mut().map(rebase);
+        let probes = self.fault.iter_mut().flat_map(|fault| &mut fault.probes);
+        probes.filter_map(|probe| probe.clock.as_mut()).for_each(|reading| rebase(&mut reading.at));
     }
 }

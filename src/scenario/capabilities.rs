@@ -94,11 +94,11 @@ impl Capabilities {
     pub fn docker() -> Self {
         Self {
             environment: "docker",
-            faults: BTreeSet::from([FaultName::Pause, FaultName::Partition, FaultName::Delay, FaultName::Loss]),
-            persistence: BTreeSet::from([Persistence::None]),
+            faults: FaultName::ALL.into(),
+            persistence: BTreeSet::from([Persistence::None, Persistence::Everysec, Persistence::Always]),
             max_clients: 20,
             max_redis_nodes: 5,
-            max_zookeeper_servers: 3,
+            max_zookeeper_servers: 5,
             zookeeper_tick: Duration::from_millis(200),
         }
     }

@@ -1,9 +1,12 @@
 //! Undoing faults: one by one as a run ends them, or all at once when nobody else did.
 
+use std::path::Path;
+
 use futures_util::future::join_all;
 use tokio::sync::OnceCell;
 
-use super::engine::{Container, Engine, State};
+use super::clocks;
+use super::engine::{Container, Engine, EngineError, Role, State};
 use super::journal::{Entry, Journal, Undo};
 use super::netns::{Answer, Door, Netns, NetnsError, Request};
 use crate::time::Nanos;
@@ -36,12 +39,21 @@ impl Reach {
 /// Undoes one fault. A container that is gone took its faults with it.
 ///
 /// # Errors
-/// The daemon or the network helper could not do it.
+/// The daemon or the network helper could not do it, or a clock's page cannot be written.
 pub async fn undo(engine: &Engine, containers: &[Container], entry: &Entry, reach: &Reach) -> Result<(), NetnsError> {
+    let set_right = |folder: &Path| {
+        clocks::set_right(folder).map_err(|source| EngineError::Clock { name: entry.name.clone(), source })
+    };
+    if let Undo::SetClock { folder, .. } | Undo::Start { folder: Some(folder) } = &entry.undo {
+        set_right(folder)?;
+    }
     let Some(container) = containers.iter().find(|container| container.id() == entry.container) else { return Ok(()) };
     match &entry.undo {
         Undo::Unpause if container.state == State::Paused => Ok(engine.unpause(container).await?),
         Undo::Unpause => Ok(()),
+        // One of a run is not missed: it is removed with the run.
+        Undo::Start { .. } if container.state == State::Stopped => Ok(engine.start(container).await?),
+        Undo::Start { .. } | Undo::SetClock { .. } => Ok(()),
         Undo::DeleteTable(table) => match door(engine, container).await? {
             Some(door) => {
                 let lift = Request::Lift { door, table: table.clone(), at_once: true };
@@ -96,11 +108,22 @@ pub async fn outstanding(
 /// undone, in words.
 ///
 /// # Errors
-/// The daemon or the network helper could not do it.
+/// The daemon or the network helper could not do it, or a clock's page cannot be written.
 pub async fn sweep(engine: &Engine, reach: &Reach) -> Result<Vec<String>, NetnsError> {
     let mut undone = Vec::new();
     let (mut names, mut doors) = (Vec::new(), Vec::new());
     for container in engine.containers().await? {
+        let is_server = matches!(container.role, Role::Redis | Role::Zookeeper);
+        if let Some(folder) = &container.clock {
+            let was_wrong = clocks::set_right(folder);
+            if was_wrong.map_err(|source| EngineError::Clock { name: container.name.clone(), source })? {
+                undone.push(format!("{} had a wrong clock: set right", container.name));
+            }
+        }
+        if container.state == State::Stopped && is_server {
+            engine.start(&container).await?;
+            undone.push(format!("{} was dead: started", container.name));
+        }
         if container.state == State::Paused {
             engine.unpause(&container).await?;
             undone.push(format!("{} was frozen: thawed", container.name));

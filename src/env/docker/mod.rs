@@ -5,7 +5,8 @@
 //! [`settings`] (what the environment may choose), [`abilities`] (what the machine can do), [`wire`] (the few words spoken with servers outside of a lock).
 //!
 //! [`run`] puts locks on trial in it: one [`trial`] per lock, whose containers ([`client`], [`resource`]) report to the
-//! [`hub`] in [`messages`]. [`faults`] hurts them, [`netns`] their links, [`clock_page`] moves a server's clock, [`journal`], [`heal`] and
+//! [`hub`] in [`messages`]. [`faults`] hurts them, [`netns`] their links, [`clock_page`] moves a process's clock, `lives`
+//! follows clients from one life to the next, `persistence` says what a Redis server keeps. [`journal`], [`heal`] and
 //! [`watchdog`] see to it that nothing stays hurt, [`run_lock`] that runs don't meet.
 //!
 //! No code here touches a container without the project's label.
@@ -13,6 +14,7 @@
 pub mod abilities;
 pub mod client;
 pub mod clock_page;
+mod clocks;
 pub mod cluster;
 mod command;
 pub mod compose;
@@ -25,9 +27,11 @@ pub mod hub;
 pub mod images;
 pub mod journal;
 mod launch;
+mod lives;
 pub mod member;
 pub mod messages;
 pub mod netns;
+mod persistence;
 pub mod resource;
 pub mod run;
 pub mod run_lock;

@@ -2,16 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, FutureExt, join_all, ready};
+
+use super::face::Face;
+use super::skew::SkewedClock;
 
 use crate::env::FaultError;
 use crate::env::docker::engine::{Container, Engine};
 use crate::env::docker::heal::{self, Reach};
+use crate::env::docker::hub::Orders;
 use crate::env::docker::journal::{Entry, Journal, Undo};
+use crate::env::docker::lives::Lives;
 use crate::env::docker::netns::{Door, Netns};
 use crate::fault::Member;
 use crate::history::Probe;
@@ -27,6 +33,17 @@ pub struct Place {
     pub container: Container,
     /// Its address in the cluster's network.
     pub address: Ipv4Addr,
+    /// Its clock, if that can be moved.
+    pub clock: Option<ClockPlace>,
+}
+
+/// A clock that can be moved and read.
+#[derive(Clone, Debug)]
+pub struct ClockPlace {
+    /// The folder with its page.
+    pub folder: PathBuf,
+    /// How it is read.
+    pub face: Face,
 }
 
 /// What one strike did to one member.
@@ -39,11 +56,18 @@ pub(super) trait Wound: Send + Sync {
 
     /// Undoes it, and looks whether its effect is gone. The journal is told by the caller.
     fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>>;
+
+    /// Does it again to a member whose container was started again meanwhile. By default there is nothing to do: what it
+    /// did outlives the container's processes.
+    fn again<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<(), FaultError>> {
+        let _ = ground;
+        ready(Ok(())).boxed()
+    }
 }
 
 /// What a mechanism made of one member: a wound, and what was seen before and during. An error means that nothing of it
 /// remains.
-pub(super) type Struck = Result<(Box<dyn Wound>, Vec<Probe>), FaultError>;
+pub(super) type Struck = Result<(Arc<dyn Wound>, Vec<Probe>), FaultError>;
 
 /// What all mechanisms share.
 pub(super) struct Ground {
@@ -55,6 +79,12 @@ pub(super) struct Ground {
     pub tag: String,
     /// Network namespaces, as far as they were needed.
     pub doors: Mutex<BTreeMap<Member, Door>>,
+    pub orders: Orders,
+    pub lives: Arc<Lives>,
+    /// What the strikes in force did, by their numbers.
+    pub active: Mutex<BTreeMap<u32, Vec<Arc<dyn Wound>>>>,
+    /// The clocks that were moved so far.
+    pub clocks: Mutex<BTreeMap<Member, Arc<SkewedClock>>>,
 }
 
 impl Ground {
@@ -72,7 +102,7 @@ impl Ground {
         let members: BTreeSet<Member> = members.collect();
         let known = |member: &Member| self.doors.lock().unwrap_or_else(PoisonError::into_inner).get(member).copied();
         let doors = join_all(members.into_iter().map(|member| async move {
-            let Place { container, address } = self.place(member)?;
+            let Place { container, address, .. } = self.place(member)?;
             if let Some(door) = known(&member).filter(|_| !now) {
                 return Ok((member, door));
             }
@@ -84,6 +114,41 @@ impl Ground {
         let doors: BTreeMap<Member, Door> = doors.await.into_iter().collect::<Result<_, FaultError>>()?;
         self.doors.lock().unwrap_or_else(PoisonError::into_inner).extend(&doors);
         Ok(doors)
+    }
+
+    /// Where a server answers on this machine.
+    pub fn published(&self, member: Member) -> Option<SocketAddr> {
+        match self.places.get(&member)?.clock.as_ref()?.face {
+            Face::Redis(address) | Face::Zookeeper(address) => Some(address),
+            Face::Client(_) => None,
+        }
+    }
+
+    /// A member's clock: one for all strikes of the trial, because they add up.
+    pub fn clock(&self, member: Member, place: &ClockPlace) -> Result<Arc<SkewedClock>, FaultError> {
+        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(clock) = clocks.get(&member) {
+            return Ok(Arc::clone(clock));
+        }
+        let opened = SkewedClock::open(&place.folder);
+        let clock =
+            opened.map_err(|error| FaultError(format!("the page of {member}'s clock cannot be used: {error}")))?;
+        clocks.insert(member, Arc::clone(&clock));
+        Ok(clock)
+    }
+
+    /// Does again to a member what did not outlive its container's processes; what became of it, for the history.
+    pub async fn came_back(&self, member: Member) -> Vec<Probe> {
+        // Its network is another one now.
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+        let all = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut probes = Vec::new();
+        for wound in all.values().flatten().filter(|wound| wound.member() == member) {
+            if let Err(error) = wound.again(self).await {
+                probes.push(Probe::new(format!("after: {:?} again", wound.entry().undo), "in force", error.0));
+            }
+        }
+        probes
     }
 
     /// What the journal is to say of a fault at `member` that `undo` undoes.
@@ -119,8 +184,7 @@ impl Ground {
     pub async fn container_state(&self, member: Member, when: &str, expected: &str) -> Result<Probe, FaultError> {
         let Place { container, .. } = self.place(member)?;
         let observed = self.engine.state(container).await.map_err(|error| FaultError(error.to_string()))?;
-        let what = format!("{when}: state of {member}");
-        Ok(Probe::new(what, expected, observed.to_string()))
+        Ok(Probe::new(format!("{when}: state of {member}"), expected, observed.to_string()))
     }
 }
 

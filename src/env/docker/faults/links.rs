@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
@@ -17,6 +18,7 @@ use crate::env::docker::netns::rules::TABLE_PREFIX;
 use crate::env::docker::netns::{Answer, Count, Door, Effect, Layer, Request, Seen};
 use crate::fault::{Grudge, Member};
 use crate::history::Probe;
+use crate::time::{BootClock, Clock, Nanos};
 
 /// How long a handshake may take on a link that should be open: a retransmission and a busy machine's worst.
 const OPEN: Duration = Duration::from_millis(2_500);
@@ -40,6 +42,8 @@ struct Links {
     links: Vec<(Member, Member)>,
     entry: Entry,
     layer: Layer,
+    /// When the kernel is to forget it.
+    until: Nanos,
 }
 
 /// Strikes all links of `grudge`: all of them or none.
@@ -88,7 +92,7 @@ pub(super) async fn apply(
             let count = counts.get(&(doors[from].address, doors[to].address)).copied();
             probes.push(struck_probe(&link, effect, during, count, links.contains(&(*to, *from))));
         }
-        Ok((Box::new(wound) as Box<dyn Wound>, probes))
+        Ok((Arc::new(wound) as Arc<dyn Wound>, probes))
     });
     Ok(struck.collect())
 }
@@ -121,14 +125,15 @@ fn layers(
     }
     // What is held back still needs its marks after the end.
     let lateness = if let Effect::Late { most, .. } = effect { Duration::from_nanos(most) } else { Duration::ZERO };
-    let expiry = (duration + lateness + GRACE).as_millis() as u64;
+    let lasts = duration + lateness + GRACE;
+    let (expiry, until) = (lasts.as_millis() as u64, BootClock.now() + lasts);
     let table = format!("{TABLE_PREFIX}{}_{id}", ground.tag);
     let wound = |(member, links): (Member, Vec<(Member, Member)>)| {
         let incoming = links.iter().filter(|(_, to)| *to == member).map(|(from, _)| doors[from].address).collect();
         let outgoing = links.iter().filter(|(_, to)| *to != member).map(|(_, to)| doors[to].address).collect();
         let layer = Layer { door: doors[&member], table: table.clone(), incoming, outgoing, effect, expiry };
         let entry = ground.entry(member, Undo::DeleteTable(table.clone()))?;
-        Ok(Links { member, links, entry, layer })
+        Ok(Links { member, links, entry, layer, until })
     };
     at.into_iter().map(wound).collect()
 }
@@ -156,14 +161,13 @@ async fn during(
             silent
         }
     };
-    let counted = join_all(wounds.iter().map(|wound| count(ground, &wound.layer)));
+    let counted = join_all(wounds.iter().map(|Links { layer, .. }| count(ground, layer.door, &layer.table)));
     let counted: Result<Vec<Counts>, FaultError> = counted.await.into_iter().collect();
     Ok((seen, counted?.into_iter().flatten().collect()))
 }
 
-async fn count(ground: &Ground, layer: &Layer) -> Result<Counts, FaultError> {
-    let Layer { door, table, .. } = layer.clone();
-    match ask(ground, &Request::Count { door, table }).await? {
+async fn count(ground: &Ground, door: Door, table: &str) -> Result<Counts, FaultError> {
+    match ask(ground, &Request::Count { door, table: table.to_owned() }).await? {
         Answer::Counts(counts) => {
             let ends = |count: &Count| match count.outgoing {
                 true => (door.address, count.peer),
@@ -275,11 +279,11 @@ impl Wound for Links {
     fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
         async move {
             let failed = |error: FaultError| not_healed(self.member, error);
-            // Figures only: what was seen of the strike was seen while it was on.
-            let counts = count(ground, &self.layer).await.unwrap_or_default();
-            let Layer { door, table, .. } = self.layer.clone();
-            ask(ground, &Request::Lift { door, table, at_once: false }).await.map_err(failed)?;
             let doors = ground.doors(self.links.iter().flat_map(|(from, to)| [*from, *to]), false).await?;
+            let (door, table) = (doors[&self.member], self.layer.table.clone());
+            // Figures only: what was seen of the strike was seen while it was on.
+            let counts = count(ground, door, &table).await.unwrap_or_default();
+            ask(ground, &Request::Lift { door, table, at_once: false }).await.map_err(failed)?;
             let seen = knock(ground, &self.links, &doors, OPEN).await.map_err(failed)?;
             let probes = self.links.iter().zip(seen).map(|((from, to), seen)| {
                 let probe = open_probe("after", &format!("{from} to {to}"), seen);
@@ -294,6 +298,16 @@ impl Wound for Links {
                 }
             });
             Ok(probes.collect())
+        }
+        .boxed()
+    }
+
+    /// The table was in the network namespace, which ended with the container's processes.
+    fn again<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<(), FaultError>> {
+        async move {
+            let door = ground.doors([self.member].into_iter(), false).await?[&self.member];
+            let expiry = (self.until - BootClock.now()).as_millis() as u64;
+            ask(ground, &Request::Lay(vec![Layer { door, expiry, ..self.layer.clone() }])).await.map(drop)
         }
         .boxed()
     }
