@@ -35,14 +35,14 @@ fn a_scenario_with_a_mistake_is_refused_with_place_and_remedy() {
     let unknown = changed("clients = 5", "clientz = 5");
     let unit = changed("ttl = \"1s\"", "ttl = \"5 parsecs\"");
     let target = changed("target = \"holder\"", "target = \"client:9\"");
-    let kind = changed("[[fault.pause]]", "[[fault.kill]]");
+    let crowd = changed("clients = 5", "clients = 21");
     let cases = [
         (Path::new("scenarios/no-such-file.toml"), "no-such-file.toml", ""),
         (broken.path(), ":1:", ""),
         (unknown.path(), "clientz", "clients"),
         (unit.path(), "5 parsecs", "ms"),
         (target.path(), "client:9", "5"),
-        (kind.path(), "kill", "not available in environment docker yet"),
+        (crowd.path(), "clients", "environment docker runs at most 20"),
     ];
     for (path, place, remedy) in cases {
         let (code, message) = refused(&["run", "--env", "docker", path.to_str().unwrap()]);
