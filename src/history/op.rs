@@ -288,7 +288,7 @@ pub struct Op {
     pub since: Option<Nanos>,
     /// For `fault` and `heal`: what the nemesis did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fault: Option<FaultEvent>,
+    pub fault: Option<Box<FaultEvent>>,
     /// Why it failed or is in doubt, why the lock was lost, why an access was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

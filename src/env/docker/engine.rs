@@ -104,7 +104,9 @@ pub enum Role {
     Client,
     /// The protected resource.
     Resource,
-    /// Anything else that was started for a run, such as a helper in another container's network.
+    /// The run's helper that changes networks. It ends with those who hold on to it.
+    Netns,
+    /// Anything else that was started for a run.
     Helper,
 }
 
@@ -121,6 +123,7 @@ impl Role {
             "ui" => Self::Ui,
             "client" => Self::Client,
             "resource" => Self::Resource,
+            "netns" => Self::Netns,
             _ => Self::Helper,
         }
     }
@@ -135,6 +138,7 @@ impl fmt::Display for Role {
             Self::Ui => "ui",
             Self::Client => "client",
             Self::Resource => "resource",
+            Self::Netns => "netns",
             Self::Helper => "helper",
         })
     }
@@ -433,7 +437,7 @@ mod tests {
 
     #[test]
     fn roles_read_back_as_they_print() {
-        for role in [Role::Redis, Role::Zookeeper, Role::Ui, Role::Client, Role::Resource, Role::Helper] {
+        for role in [Role::Redis, Role::Zookeeper, Role::Ui, Role::Client, Role::Resource, Role::Netns, Role::Helper] {
             assert_eq!(Role::from_label(&role.to_string()), role);
         }
     }
