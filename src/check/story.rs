@@ -93,13 +93,8 @@ impl Story {
         ] {
             let state = if f == F::Fault { "frozen" } else { "running" };
             let what = format!("c{client} state");
-<<<<<<< HEAD
             let probe = Probe::new(what, state, state);
-            self.push(at, Process::Nemesis, kind, f).fault = Some(FaultEvent {
-=======
-            let probe = Probe { what, expected: state.to_owned(), observed: state.to_owned() };
             self.push(at, Process::Nemesis, kind, f).fault = Some(Box::new(FaultEvent {
->>>>>>> main
                 id,
                 kind: "pause".to_owned(),
                 plan: format!("pause client:{client} at 0s, for 1s"),

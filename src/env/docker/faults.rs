@@ -39,6 +39,16 @@ pub use ground::{ClockPlace, GRACE, Place};
 /// How long a server may take to say whether it leads.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// What faults are made with.
+pub struct Hands {
+    /// The Docker daemon.
+    pub engine: Engine,
+    /// Where each is written down first.
+    pub journal: Arc<Journal>,
+    /// Who changes networks.
+    pub netns: Netns,
+}
+
 /// The faults of one trial.
 pub struct Faults {
     ground: Arc<Ground>,
@@ -48,9 +58,7 @@ pub struct Faults {
 impl Faults {
     /// Faults on `places`. `ensemble` is asked for its leader. `tag` tells concurrent trials apart.
     pub fn new(
-        engine: Engine,
-        journal: Arc<Journal>,
-        netns: Netns,
+        hands: Hands,
         places: BTreeMap<Member, Place>,
         orders: Orders,
         lives: Arc<Lives>,
@@ -58,6 +66,7 @@ impl Faults {
         tag: String,
     ) -> Self {
         let (active, clocks, doors) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let Hands { engine, journal, netns } = hands;
         let ground = Ground { engine, journal, places, netns, tag, orders, lives, active, clocks, doors };
         Self { ground: Arc::new(ground), ensemble }
     }

@@ -14,7 +14,7 @@ use super::abilities;
 use super::clock_page::ClockPage;
 use super::cluster::{Cluster, Server};
 use super::engine::{Container, Role};
-use super::faults::{ClockPlace, Face, Faults, Place};
+use super::faults::{ClockPlace, Face, Faults, Hands, Place};
 use super::hub::Hub;
 use super::journal::Journal;
 use super::launch::{NewContainer, launch};
@@ -278,9 +278,13 @@ impl Trial<'_> {
             LockConfig::Redlock(_) => Vec::new(),
             LockConfig::Zookeeper(_) => self.servers().iter().map(|server| (server.node, server.published)).collect(),
         };
-        let (engine, journal) = (self.cluster.engine.clone(), Arc::clone(&self.journal));
-        let (orders, lives, netns) = (hub.orders.clone(), Arc::clone(&members.lives), self.netns.clone());
-        Ok(Faults::new(engine, journal, netns, places, orders, lives, ensemble, self.number.to_string()))
+        let hands = Hands {
+            engine: self.cluster.engine.clone(),
+            journal: Arc::clone(&self.journal),
+            netns: self.netns.clone(),
+        };
+        let (orders, lives) = (hub.orders.clone(), Arc::clone(&members.lives));
+        Ok(Faults::new(hands, places, orders, lives, ensemble, self.number.to_string()))
     }
 
     /// The phases at which the plan may strike.
