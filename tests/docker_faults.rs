@@ -141,7 +141,11 @@ fn tell(histories: &BTreeMap<String, History>) -> Vec<String> {
                 wrong.push(format!("{kind} on {sort} struck only {} times", strikes.len()));
             }
             for strike in strikes.iter().filter(|strike| strike.applied.kind != OpType::Ok || !strike.has_healed()) {
-                wrong.push(format!("{kind} on {sort}: {:#?}\n{:#?}", strike.applied, strike.healed));
+                for op in [Some(strike.applied), strike.healed].into_iter().flatten() {
+                    let probes = op.fault.iter().flat_map(|fault| &fault.probes).filter(|probe| !probe.passed());
+                    let probes: Vec<_> = probes.collect();
+                    wrong.push(format!("{kind} on {sort} at {}: {:?} {:?} {probes:?}", op.time, op.kind, op.error));
+                }
             }
         }
     }

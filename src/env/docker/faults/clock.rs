@@ -48,7 +48,7 @@ pub(super) async fn apply(
     let clock = ground.clock(member, place)?;
     let entry = ground.entry(member, Undo::SetClock { folder: place.folder.clone(), strike: id })?;
     let unseen = |error| FaultError(format!("not applied, the clock of {member} cannot be read: {error}"));
-    let before = look(ground, container, place, &clock).await.map_err(unseen)?;
+    let before = look(ground, container, place, &clock, None).await.map_err(unseen)?;
     let before = probe(member, "before", before);
     ground.note(&entry, duration)?;
     if let Err(error) = clock.begin(id, change) {
@@ -58,7 +58,7 @@ pub(super) async fn apply(
         let wait = VISIBLE * 1e6 / ppm.unsigned_abs().max(1) as f64;
         tokio::time::sleep(Duration::from_nanos(wait as u64).min(PATIENCE)).await;
     }
-    let during = match look(ground, container, place, &clock).await {
+    let during = match look(ground, container, place, &clock, Some(id)).await {
         Ok(seen) => probe(member, "during", seen),
         Err(error) => {
             let _ = clock.end(id);
@@ -82,19 +82,22 @@ struct Look {
     expected: i64,
 }
 
+/// Looks at a clock; if `shows` is the number of a strike, until what that does can be told from what a look may be off by.
 async fn look(
     ground: &Ground,
     container: &Container,
     place: &ClockPlace,
     clock: &SkewedClock,
+    shows: Option<u32>,
 ) -> std::io::Result<Look> {
-    // One that may have flipped while it was looked at shows nothing.
-    let steady = |seen: &Seen| {
+    // One that may have flipped while it was looked at shows nothing, and what a look may be off by cannot be seen.
+    let usable = |seen: &Seen| {
         let early = clock.error_ns(Nanos(seen.at.0.saturating_sub(seen.uncertainty)));
         let late = clock.error_ns(Nanos(seen.at.0 + seen.uncertainty));
         early.abs_diff(late) <= seen.uncertainty
+            && shows.is_none_or(|id| clock.part_ns(id, seen.at).unsigned_abs() > seen.uncertainty)
     };
-    let seen = face::read(ground, container, &place.face, steady).await?;
+    let seen = face::read(ground, container, &place.face, usable).await?;
     Ok(Look { seen, expected: clock.error_ns(seen.at) })
 }
 
@@ -118,7 +121,7 @@ async fn watch(ground: Arc<Ground>, member: Member, duration: Duration, seen: Ar
     loop {
         tokio::time::sleep((duration / LOOKS).max(LEAST)).await;
         // A process that is frozen or dead now has no clock to look at; the look at the end counts.
-        if let Ok(look) = look(&ground, container, place, &clock).await {
+        if let Ok(look) = look(&ground, container, place, &clock, None).await {
             seen.lock().unwrap_or_else(PoisonError::into_inner).push(probe(member, "meanwhile", look));
         }
     }
@@ -138,9 +141,9 @@ impl Wound for Skewed {
             self.looking.abort();
             let (container, place) = clock_place(ground, self.member)?;
             let clock = ground.clock(self.member, place)?;
-            let last = look(ground, container, place, &clock).await;
+            let last = look(ground, container, place, &clock, None).await;
             let lapses = clock.end(self.id).map_err(|error| not_healed(self.member, error))?;
-            let after = look(ground, container, place, &clock).await;
+            let after = look(ground, container, place, &clock, None).await;
             let mut probes = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
             for (when, look) in [("until the end", last), ("after", after)] {
                 probes.push(match look {

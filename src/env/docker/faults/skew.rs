@@ -26,18 +26,21 @@ struct Skew(BTreeMap<u32, (ClockChange, Nanos)>);
 impl Skew {
     /// By how much the clock is to be wrong at `now`, in nanoseconds. A strobe begins on its wrong side.
     fn error_ns(&self, now: Nanos) -> i64 {
-        let part = |(change, since): &(ClockChange, Nanos)| {
-            let elapsed = i128::from((now - *since).as_nanos() as u64);
-            match *change {
-                ClockChange::Jump { by_ns } => i128::from(by_ns),
-                ClockChange::Drift { ppm } => elapsed * i128::from(ppm) / 1_000_000,
-                ClockChange::Strobe { by_ns, period } => match elapsed / period.as_nanos().max(1) as i128 % 2 {
-                    0 => i128::from(by_ns),
-                    _ => 0,
-                },
-            }
-        };
-        self.0.values().map(part).sum::<i128>().clamp(i64::MIN.into(), i64::MAX.into()) as i64
+        self.0.keys().map(|id| self.part_ns(*id, now)).fold(0, i64::saturating_add)
+    }
+
+    /// What strike `id` adds to the error.
+    fn part_ns(&self, id: u32, now: Nanos) -> i64 {
+        let Some((change, since)) = self.0.get(&id) else { return 0 };
+        let elapsed = i128::from((now - *since).as_nanos() as u64);
+        match *change {
+            ClockChange::Jump { by_ns } => by_ns,
+            ClockChange::Drift { ppm } => i64::try_from(elapsed * i128::from(ppm) / 1_000_000).unwrap_or(i64::MAX),
+            ClockChange::Strobe { by_ns, period } => match elapsed / period.as_nanos().max(1) as i128 % 2 {
+                0 => by_ns,
+                _ => 0,
+            },
+        }
     }
 
     fn rate_ppm(&self) -> i64 {
@@ -109,6 +112,11 @@ impl SkewedClock {
     /// By how much the clock should be wrong at `now`, in nanoseconds.
     pub fn error_ns(&self, now: Nanos) -> i64 {
         self.lock().skew.error_ns(now)
+    }
+
+    /// What strike `id` should add to that, in nanoseconds.
+    pub fn part_ns(&self, id: u32, now: Nanos) -> i64 {
+        self.lock().skew.part_ns(id, now)
     }
 
     /// Renews the page until no strike is left.
