@@ -65,14 +65,23 @@ pub enum CheckName {
     Fencing,
     /// No acknowledged update vanished.
     LostUpdates,
+    /// The lock's operations fit into one order that a correct lock could have produced.
+    Linearizable,
     /// What was exercised.
     Coverage,
 }
 
 impl CheckName {
     /// All checks, in the order in which they are run and shown.
-    pub const ALL: [Self; 6] =
-        [Self::Assumptions, Self::MutualExclusion, Self::TokenOrder, Self::Fencing, Self::LostUpdates, Self::Coverage];
+    pub const ALL: [Self; 7] = [
+        Self::Assumptions,
+        Self::MutualExclusion,
+        Self::TokenOrder,
+        Self::Fencing,
+        Self::LostUpdates,
+        Self::Linearizable,
+        Self::Coverage,
+    ];
 
     /// The name used in scenario files, histories and pages.
     pub fn name(self) -> &'static str {
@@ -82,6 +91,7 @@ impl CheckName {
             Self::TokenOrder => "token-order",
             Self::Fencing => "fencing",
             Self::LostUpdates => "lost-updates",
+            Self::Linearizable => "linearizable",
             Self::Coverage => "coverage",
         }
     }

@@ -32,6 +32,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
+use crate::lock::backend::Connections;
 use crate::verdict::{CheckName, Verdict};
 
 /// One scenario: everything that a trial needs to know, validated.
@@ -177,6 +178,9 @@ pub struct RedlockConfig {
     /// What a master still has after it was killed or lost power.
     #[serde(default)]
     pub persistence: Persistence,
+    /// Which connections requests travel on.
+    #[serde(default)]
+    pub connections: Connections,
 }
 
 /// When a Redis master writes what it was told to its disk.

@@ -138,7 +138,9 @@ fn build_lock(plan: &ClientPlan) -> Arc<dyn DistributedLock> {
     let runtime = Arc::new(TokioRuntime::new(seed_of(plan)));
     match &plan.lock {
         LockConfig::Redlock(config) => {
-            let node = |address: &std::net::SocketAddr| Arc::new(RedisServer::new(*address)) as Arc<dyn RedisNode>;
+            let node = |address: &std::net::SocketAddr| {
+                Arc::new(RedisServer::with(*address, config.connections)) as Arc<dyn RedisNode>
+            };
             let settings = redlock_settings(config, format!("{}:", plan.namespace));
             Arc::new(Redlock::new(plan.servers.iter().map(node).collect(), settings, runtime))
         }

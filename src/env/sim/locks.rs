@@ -37,8 +37,10 @@ impl Seam {
         let callers = nodes.map(|(node, host)| (node, Caller::new(Arc::clone(world), process, host)));
         let mut seam = Self { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime) };
         match config {
-            LockConfig::Redlock(_) => {
-                let link = |(node, caller): (NodeId, _)| RedisLink::new(format!("redis-{}", node.0), caller);
+            LockConfig::Redlock(config) => {
+                let link = |(node, caller): (NodeId, _)| {
+                    RedisLink::new(format!("redis-{}", node.0), caller, config.connections)
+                };
                 seam.redis = callers.map(|caller| Arc::new(link(caller)) as Arc<dyn RedisNode>).collect();
             }
             LockConfig::Zookeeper(config) => {
