@@ -155,15 +155,20 @@ fn tell(histories: &BTreeMap<String, History>) -> Vec<String> {
 
 #[test]
 fn clocks_go_wrong_as_asked_and_are_set_right() {
-    let clocks = |target: &str| {
+    // Each kind has a member of its own, so that the figures are those of one fault.
+    let clocks = |sort: &str| {
         [
-            fault("clock-jump", target, "by = \"+4s\"\nat = { every = \"3s\" }\nfor = \"1s\""),
-            fault("clock-drift", target, "by = \"-10%\"\nat = { every = \"3s\" }\nfor = \"2s\""),
-            fault("clock-strobe", target, "by = \"+300ms\"\nperiod = \"50ms\"\nat = { every = \"3s\" }\nfor = \"1s\""),
+            fault("clock-jump", &format!("{sort}:1"), "by = \"+4s\"\nat = { every = \"4s\" }\nfor = \"1s\""),
+            fault("clock-drift", &format!("{sort}:2"), "by = \"-10%\"\nat = { every = \"4s\" }\nfor = \"2s\""),
+            fault(
+                "clock-strobe",
+                &format!("{sort}:3"),
+                "by = \"+300ms\"\nperiod = \"50ms\"\nat = { every = \"4s\" }\nfor = \"1s\"",
+            ),
         ]
         .concat()
     };
-    let text = workload(69) + REDLOCK + ZOOKEEPER + &clocks("one") + &clocks("client:2");
+    let text = workload(90) + REDLOCK + ZOOKEEPER + &clocks("node") + &clocks("client");
     let wrong = tell(&run("clocks", &text));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
