@@ -65,14 +65,26 @@ pub enum CheckName {
     Fencing,
     /// No acknowledged update vanished.
     LostUpdates,
+    /// Whose hold is over is told.
+    LostSignal,
+    /// Who waits is granted the lock.
+    Liveness,
     /// What was exercised.
     Coverage,
 }
 
 impl CheckName {
     /// All checks, in the order in which they are run and shown.
-    pub const ALL: [Self; 6] =
-        [Self::Assumptions, Self::MutualExclusion, Self::TokenOrder, Self::Fencing, Self::LostUpdates, Self::Coverage];
+    pub const ALL: [Self; 8] = [
+        Self::Assumptions,
+        Self::MutualExclusion,
+        Self::TokenOrder,
+        Self::Fencing,
+        Self::LostUpdates,
+        Self::LostSignal,
+        Self::Liveness,
+        Self::Coverage,
+    ];
 
     /// The name used in scenario files, histories and pages.
     pub fn name(self) -> &'static str {
@@ -82,6 +94,8 @@ impl CheckName {
             Self::TokenOrder => "token-order",
             Self::Fencing => "fencing",
             Self::LostUpdates => "lost-updates",
+            Self::LostSignal => "lost-signal",
+            Self::Liveness => "liveness",
             Self::Coverage => "coverage",
         }
     }

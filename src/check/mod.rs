@@ -10,6 +10,10 @@ mod evidence;
 mod fencing;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod gate;
+mod liveness;
+mod lost_signal;
 mod lost_updates;
 mod mutual_exclusion;
 #[cfg(test)]
@@ -95,6 +99,8 @@ pub fn judge(history: &History) -> Judgement {
             token_order::check(&facts),
             fencing::check(&facts),
             lost_updates::check(&facts),
+            lost_signal::check(&facts),
+            liveness::check(&facts),
             coverage::check(&facts),
         ]);
     }

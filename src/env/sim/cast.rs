@@ -168,7 +168,15 @@ impl Cast {
     fn build_lock(&self, process: ProcessId, runtime: &SharedRuntime) -> Arc<dyn DistributedLock> {
         let caller = |node| Caller::new(Arc::clone(&self.world), process, self.host(Member::Node(node)));
         let nodes: Vec<NodeId> = (1..=self.config.nodes()).map(NodeId).collect();
-        let mut seam = Seam { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime) };
+        let wall = {
+            let world = Arc::clone(&self.world);
+            Arc::new(move || {
+                let state = world.lock();
+                let milliseconds = state.hosts[process.host].clock.wall_ms(state.now).max(0);
+                Nanos(milliseconds.unsigned_abs() * 1_000_000)
+            })
+        };
+        let mut seam = Seam { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime), wall };
         match &self.config {
             LockConfig::Redlock(_) => {
                 let link = |node: &NodeId| Arc::new(RedisLink::new(format!("redis-{}", node.0), caller(*node)));

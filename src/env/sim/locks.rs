@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::env::redlock_settings;
+use crate::env;
+use crate::lock::DistributedLock;
 use crate::lock::backend::{RedisNode, ZkConnector};
+use crate::lock::flawed::WallClock;
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{DistributedLock, Redlock, ZookeeperLock, ZookeeperSettings};
 use crate::scenario::LockConfig;
 
 /// What one client's lock is made over.
@@ -16,21 +17,21 @@ pub struct Seam {
     pub zookeeper: Option<Arc<dyn ZkConnector>>,
     /// The client's own clock, timers, randomness and spawner.
     pub runtime: SharedRuntime,
+    /// The time of day of the client's machine, for canaries that rest on it.
+    pub wall: WallClock,
 }
 
 /// Makes one client's lock.
 pub type LockMaker = Arc<dyn Fn(&LockConfig, Seam) -> Arc<dyn DistributedLock> + Send + Sync>;
 
-/// The library's own locks.
+/// The locks that scenarios configure.
 pub(super) fn configured(config: &LockConfig, seam: Seam) -> Arc<dyn DistributedLock> {
     match (config, seam.zookeeper) {
         (LockConfig::Redlock(config), _) => {
-            let settings = redlock_settings(config, "trial:".to_owned());
-            Arc::new(Redlock::new(seam.redis, settings, seam.runtime))
+            env::redlock(config, seam.redis, "trial:".to_owned(), seam.runtime, seam.wall)
         }
-        (LockConfig::Zookeeper(_), Some(ensemble)) => {
-            let settings = ZookeeperSettings { root: "/fencepost/trial".to_owned() };
-            Arc::new(ZookeeperLock::new(ensemble, settings, seam.runtime))
+        (LockConfig::Zookeeper(config), Some(ensemble)) => {
+            env::zookeeper(config, ensemble, "/fencepost/trial".to_owned(), seam.runtime, seam.wall)
         }
         (LockConfig::Zookeeper(_), None) => unreachable!("a ZooKeeper lock's seam has an ensemble"),
     }
