@@ -3,6 +3,9 @@
 //! Simulated seconds and events per CPU-second, with faults, history, trace and checks on; then how that grows with the
 //! number of clients. CPU time, not wall time: a busy machine does not change it much. An event is an entry of the trace:
 //! a segment sent, lost or delivered, a timer that ran out, a fault, a recorded op.
+//!
+//! `cargo bench --bench simulation -- chaos zookeeper 50 3` measures one line only: scenario, lock, clients, seeds. That
+//! is what to give a profiler.
 
 use std::io::Write;
 use std::time::Duration;
@@ -81,11 +84,25 @@ fn row(scenario: &str, lock: &str, clients: u32, measured: &Measured) {
     ));
 }
 
+/// A scenario with this many clients, and one lock name for every five of them.
+fn crowded(name: &str, clients: u32) -> Scenario {
+    let mut scenario = load(name);
+    scenario.workload.clients = clients;
+    scenario.workload.locks = (clients / 5).max(1);
+    scenario
+}
+
 fn main() {
     say(&format!(
         "{:<16} {:<10} {:>7} {:>9} {:>9} {:>7} {:>9} {:>10} {:>12} {:>12}",
         "scenario", "lock", "clients", "simulated", "events", "ops", "CPU s", "in checks", "sim s/CPU s", "M ev/CPU s"
     ));
+    // Cargo adds `--bench`.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [name, lock, clients, seeds] = &arguments[..] {
+        let (clients, seeds) = (clients.parse().expect("how many clients"), seeds.parse().expect("how many seeds"));
+        return row(name, lock, clients, &measure(&crowded(name, clients), lock, seeds));
+    }
     // Warm caches and allocator.
     measure(&load("client-pause"), "redlock", 5);
     let base = measure(&load("client-pause"), "redlock", 50);
@@ -105,10 +122,7 @@ fn main() {
     say("\ngrowth: client-pause, one lock name for every 5 clients");
     for lock in ["redlock", "zookeeper"] {
         for (clients, seeds) in [(5, 30), (50, 6), (500, 1)] {
-            let mut scenario = load("client-pause");
-            scenario.workload.clients = clients;
-            scenario.workload.locks = clients / 5;
-            row("client-pause", lock, clients, &measure(&scenario, lock, seeds));
+            row("client-pause", lock, clients, &measure(&crowded("client-pause", clients), lock, seeds));
         }
     }
     let met = |reached: f64, goal: f64| if reached >= goal { "met" } else { "MISSED" };

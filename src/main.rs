@@ -15,7 +15,7 @@ use fencepost::ids::ClientId;
 use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use fencepost::report::console::Style;
 use fencepost::report::sweep::Sweep;
-use fencepost::report::{self, Report};
+use fencepost::report::{self, Conclusion, OWN_FAILURE, Report};
 use fencepost::run::{self, Environment, Plan, Replayed, Request, RunError};
 use fencepost::scenario;
 use fencepost::seed::Seed;
@@ -24,8 +24,6 @@ use tokio::sync::watch;
 
 /// Bad arguments, a bad scenario, a bad history.
 const BAD_REQUEST: u8 = 254;
-/// The environment or fencepost itself failed.
-const OWN_FAILURE: u8 = 255;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -109,7 +107,7 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
                 .with_context(|| format!("cannot write to {}", run.display()))
                 .map_err(Failure::own)?;
             say(&page.display().to_string());
-            Ok(exit_code(&report))
+            Ok(Conclusion::of(&report).code())
         }
         Verb::Cluster(verb) => cluster(verb).await,
         Verb::List { locks: true, .. } => {
@@ -133,7 +131,7 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
     }
 }
 
-/// Runs scenarios one after another; the worst exit code counts, and an interruption ends them all.
+/// Runs scenarios one after another; the worst conclusion counts, and an interruption ends them all.
 async fn run_all(args: RunArgs) -> Result<u8, Failure> {
     let environment = match args.env {
         EnvironmentName::Sim => Environment::Sim,
@@ -150,7 +148,7 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
         // Over in a moment, and nothing to heal: Ctrl-C simply ends it.
         (Environment::Sim, None) => watch::channel(false).1,
     };
-    let mut worst = 0;
+    let mut worst = Conclusion::default();
     // All files are read before the first is run: a mistake in the last one must not cost the others' time.
     let plans: Vec<Plan> = args
         .scenarios
@@ -165,7 +163,7 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
         if *stop.borrow() {
             break;
         }
-        let code = match args.seeds {
+        let conclusion = match args.seeds {
             Some(seeds) => sweep(&plan, seeds, args.format, &stop)?,
             None => {
                 let progress = Progress::new();
@@ -173,16 +171,21 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
                 progress.clear();
                 let report = report?;
                 say(&print(&report, args.format));
-                exit_code(&report)
+                Conclusion::of(&report)
             }
         };
-        worst = worst.max(code);
+        worst = worst.max(conclusion);
     }
-    Ok(worst)
+    Ok(called_off(worst, &stop).code())
+}
+
+/// What was called off has not shown what it was to show, however well it began.
+fn called_off(conclusion: Conclusion, stop: &watch::Receiver<bool>) -> Conclusion {
+    if *stop.borrow() { conclusion.max(Conclusion::Unknown) } else { conclusion }
 }
 
 /// Runs many seeds of one scenario and prints their count.
-fn sweep(plan: &Plan, seeds: u64, format: Format, stop: &watch::Receiver<bool>) -> Result<u8, Failure> {
+fn sweep(plan: &Plan, seeds: u64, format: Format, stop: &watch::Receiver<bool>) -> Result<Conclusion, Failure> {
     let counted = count(plan, seeds, stop, &mut |report| match format {
         Format::Human => {}
         Format::Json => say(&report::json::verdict(report).to_string()),
@@ -199,16 +202,7 @@ fn sweep(plan: &Plan, seeds: u64, format: Format, stop: &watch::Receiver<bool>) 
         Format::Json => say(&serde_json::json!({ "summary": counted }).to_string()),
         Format::Junit => {}
     }
-    Ok(count_code(counted.expected(), stop))
-}
-
-/// The exit code of counted runs. What was called off has not shown what it was to show, however well it began.
-fn count_code(expected: bool, stop: &watch::Receiver<bool>) -> u8 {
-    match (expected, *stop.borrow()) {
-        (false, _) => 1,
-        (true, true) => 2,
-        (true, false) => 0,
-    }
+    Ok(counted.conclusion)
 }
 
 /// Runs many seeds with a progress bar.
@@ -256,7 +250,8 @@ fn compare(args: CompareArgs) -> Result<u8, Failure> {
     say(&report::compare::table(&sweeps, style_of_stdout()));
     say(&format!("page    {}", index.display()));
     say(&format!("seeds   {} from {}", args.seeds, seed));
-    Ok(count_code(sweeps.iter().all(Sweep::expected), &stop))
+    let worst = sweeps.iter().map(|sweep| sweep.conclusion).max().unwrap_or_default();
+    Ok(called_off(worst, &stop).code())
 }
 
 /// The files that paths name: themselves, or all scenario files of a folder.
@@ -291,22 +286,6 @@ fn replay(folder: &Path) -> Result<u8, Failure> {
     Ok(u8::from(!replayed.iter().all(Replayed::is_same)))
 }
 
-/// 0 as expected; 255 a trial failed; 2 nothing worse than unknown; 1 a guarantee did otherwise than expected.
-fn exit_code(report: &Report) -> u8 {
-    use fencepost::verdict::Verdict::Unknown;
-    let missed: Vec<_> =
-        report.locks.iter().flat_map(|lock| &lock.expectations).filter(|expectation| !expectation.held()).collect();
-    if report.expected() {
-        0
-    } else if report.interrupted.is_none() && report.locks.iter().any(|lock| lock.error.is_some()) {
-        OWN_FAILURE
-    } else if missed.iter().all(|expectation| expectation.reached.is_none_or(|reached| reached == Unknown)) {
-        2
-    } else {
-        1
-    }
-}
-
 fn print(report: &Report, format: Format) -> String {
     match format {
         Format::Human => report::console::table(report, style_of_stdout()),
@@ -328,7 +307,7 @@ fn check_history(path: &Path, format: Format) -> Result<u8, Failure> {
     let history = history::file::read(path).map_err(Failure::bad_request)?;
     let report = run::recheck(path, history);
     say(&print(&report, format));
-    Ok(exit_code(&report))
+    Ok(Conclusion::of(&report).code())
 }
 
 async fn cluster(verb: ClusterVerb) -> Result<u8, Failure> {

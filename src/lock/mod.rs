@@ -25,6 +25,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use error::{AcquireError, AttemptError, LostReason, ReleaseOutcome};
+#[cfg(feature = "harness")]
+pub(crate) use guard::Hold;
 pub use guard::{Guard, GuardState};
 pub use redlock::{Redlock, RedlockSettings};
 pub use zookeeper::{ZookeeperLock, ZookeeperSettings};
@@ -53,7 +55,8 @@ impl AcquireOptions {
         Self { wait, pause_point: None }
     }
 
-    async fn reached(&self, phase: Phase) {
+    /// Announces a phase, in trials.
+    pub(crate) async fn reached(&self, phase: Phase) {
         if let Some(pause_point) = &self.pause_point {
             pause_point.reached(phase).await;
         }

@@ -3,7 +3,7 @@
 //! Everything here is made from a [`Report`]: recorded histories and the checks' results. Nothing is judged here.
 //! [`console`], [`json`], [`junit`] and [`html`] each say the same in their own form; `scene` sorts a history out for
 //! them and `words` phrases it; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
-//! parts of the page.
+//! parts of the page. `conclusion` says how runs ended, for exit codes.
 
 pub mod compare;
 pub mod console;
@@ -12,6 +12,7 @@ pub mod json;
 pub mod junit;
 
 mod appendix;
+mod conclusion;
 mod excerpt;
 mod lanes;
 mod plots;
@@ -34,6 +35,8 @@ use crate::check::{CheckName, Judgement, Verdict};
 use crate::history::History;
 use crate::ids::TraceHash;
 use crate::seed::Seed;
+
+pub use conclusion::{Conclusion, OWN_FAILURE};
 
 /// The page's name in the run folder.
 pub const PAGE: &str = "report.html";
@@ -129,7 +132,7 @@ pub struct Report {
 impl Report {
     /// Whether every expectation of every lock held and nothing went wrong.
     pub fn expected(&self) -> bool {
-        self.interrupted.is_none() && self.locks.iter().all(LockReport::expected)
+        Conclusion::of(self) == Conclusion::AsExpected
     }
 
     /// The worst verdict of all locks.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{LockReport, Report};
+use super::{Conclusion, LockReport, Report};
 use crate::check::{CheckName, Verdict};
 use crate::seed::Seed;
 
@@ -66,6 +66,8 @@ pub struct Sweep {
     pub seeds: u64,
     /// In how many every expectation of every lock held.
     pub as_expected: u64,
+    /// The worst conclusion of all runs.
+    pub conclusion: Conclusion,
     /// How long each run lasted, on its own clock.
     #[serde(skip)]
     pub duration: Duration,
@@ -95,6 +97,7 @@ impl Sweep {
             first: report.seed,
             seeds: 0,
             as_expected: 0,
+            conclusion: Conclusion::default(),
             duration,
             locks: report.locks.iter().map(tally).collect(),
             example: None,
@@ -104,7 +107,9 @@ impl Sweep {
     /// Counts one run.
     pub fn add(&mut self, report: &Report) {
         self.seeds += 1;
-        self.as_expected += u64::from(report.expected());
+        let conclusion = Conclusion::of(report);
+        self.as_expected += u64::from(conclusion == Conclusion::AsExpected);
+        self.conclusion = self.conclusion.max(conclusion);
         for (tally, lock) in self.locks.iter_mut().zip(&report.locks) {
             tally.add(report.seed, lock);
         }
@@ -112,7 +117,7 @@ impl Sweep {
 
     /// Whether every expectation held in every run.
     pub fn expected(&self) -> bool {
-        self.as_expected == self.seeds
+        self.conclusion == Conclusion::AsExpected
     }
 }
 
@@ -185,6 +190,7 @@ mod tests {
         assert_eq!((sweep.seeds, sweep.locks[0].verdicts[&CheckName::Assumptions].values().sum::<u64>()), (3, 3));
         assert!(sweep.locks[0].missed.contains(&Seed(99)) && !sweep.expected());
         assert_eq!(sweep.locks[0].errors, ["the disk is full"]);
+        assert_eq!(sweep.conclusion, Conclusion::Failed, "one trial failed, whatever the others found");
     }
 
     #[test]

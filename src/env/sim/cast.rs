@@ -13,17 +13,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::call::Caller;
 use super::locks::{LockMaker, Seam};
-use super::redis_link::RedisLink;
 use super::resource_link::ResourceLink;
 use super::runtime::SimRuntime;
 use super::world::{HostId, ProcessId, World, lock};
-use super::zk_link::ZkTransport;
-use super::zookeeper::session::SimEnsemble;
 use crate::fault::Member;
 use crate::history::recorder::Record;
 use crate::history::{Life, Op};
 use crate::ids::{ClientId, LockName, NodeId};
-use crate::lock::backend::RedisNode;
 use crate::lock::runtime::SharedRuntime;
 use crate::lock::{AcquireOptions, DistributedLock, PausePoint};
 use crate::nemesis::Event;
@@ -166,29 +162,8 @@ impl Cast {
     }
 
     fn build_lock(&self, process: ProcessId, runtime: &SharedRuntime) -> Arc<dyn DistributedLock> {
-        let caller = |node| Caller::new(Arc::clone(&self.world), process, self.host(Member::Node(node)));
-        let nodes: Vec<NodeId> = (1..=self.config.nodes()).map(NodeId).collect();
-        let wall = {
-            let world = Arc::clone(&self.world);
-            Arc::new(move || {
-                let state = world.lock();
-                let milliseconds = state.hosts[process.host].clock.wall_ms(state.now).max(0);
-                Nanos(milliseconds.unsigned_abs() * 1_000_000)
-            })
-        };
-        let mut seam = Seam { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime), wall };
-        match &self.config {
-            LockConfig::Redlock(_) => {
-                let link = |node: &NodeId| Arc::new(RedisLink::new(format!("redis-{}", node.0), caller(*node)));
-                seam.redis = nodes.iter().map(|node| link(node) as Arc<dyn RedisNode>).collect();
-            }
-            LockConfig::Zookeeper(config) => {
-                let callers = nodes.iter().map(|node| (*node, caller(*node))).collect();
-                let transport = Arc::new(ZkTransport::new(callers));
-                let ensemble = SimEnsemble::new(nodes, config.session_timeout, transport, Arc::clone(runtime));
-                seam.zookeeper = Some(Arc::new(ensemble));
-            }
-        }
+        let nodes = (1..=self.config.nodes()).map(|node| (NodeId(node), self.host(Member::Node(NodeId(node)))));
+        let seam = Seam::new(&self.world, process, nodes, &self.config, runtime);
         (self.make_lock)(&self.config, seam)
     }
 }

@@ -1,13 +1,21 @@
 //! The lock on trial, made over the simulated seam: the one that the scenario configures, or a caller's own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::call::Caller;
+use super::redis_link::RedisLink;
+use super::world::{HostId, ProcessId, World};
+use super::zk_link::ZkTransport;
+use super::zookeeper::session::SimEnsemble;
 use crate::env;
+use crate::ids::NodeId;
 use crate::lock::DistributedLock;
 use crate::lock::backend::{RedisNode, ZkConnector};
 use crate::lock::flawed::WallClock;
 use crate::lock::runtime::SharedRuntime;
 use crate::scenario::LockConfig;
+use crate::time::Nanos;
 
 /// What one client's lock is made over.
 pub struct Seam {
@@ -19,6 +27,42 @@ pub struct Seam {
     pub runtime: SharedRuntime,
     /// The time of day of the client's machine, for canaries that rest on it.
     pub wall: WallClock,
+}
+
+impl Seam {
+    /// The way of `process` to the lock servers on these machines.
+    pub(super) fn new(
+        world: &Arc<World>,
+        process: ProcessId,
+        nodes: impl Iterator<Item = (NodeId, HostId)>,
+        config: &LockConfig,
+        runtime: &SharedRuntime,
+    ) -> Self {
+        let callers = nodes.map(|(node, host)| (node, Caller::new(Arc::clone(world), process, host)));
+        let wall: WallClock = {
+            let world = Arc::clone(world);
+            Arc::new(move || {
+                let state = world.lock();
+                let milliseconds = state.hosts[process.host].clock.wall_ms(state.now).max(0);
+                Nanos(milliseconds.unsigned_abs() * 1_000_000)
+            })
+        };
+        let mut seam = Self { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime), wall };
+        match config {
+            LockConfig::Redlock(_) => {
+                let link = |(node, caller): (NodeId, _)| RedisLink::new(format!("redis-{}", node.0), caller);
+                seam.redis = callers.map(|caller| Arc::new(link(caller)) as Arc<dyn RedisNode>).collect();
+            }
+            LockConfig::Zookeeper(config) => {
+                let callers: BTreeMap<_, _> = callers.collect();
+                let nodes = callers.keys().copied().collect();
+                let transport = Arc::new(ZkTransport::new(callers));
+                let ensemble = SimEnsemble::new(nodes, config.session_timeout, transport, Arc::clone(runtime));
+                seam.zookeeper = Some(Arc::new(ensemble));
+            }
+        }
+        seam
+    }
 }
 
 /// Makes one client's lock.

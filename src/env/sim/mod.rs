@@ -7,7 +7,10 @@
 //! - `node`: what servers do with it: the models of [`redis`] and [`zookeeper`] (driven by `zk_node`), the resource.
 //! - `scheduler`: polls the futures of processes, which freeze and die; `runtime` is what those have for one.
 //! - `call`, `redis_link`, `zk_link`, `resource_link`: the lock seam and the resource's, over the net.
-//! - `locks`: the lock on trial. `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
+//! - `machines`: who there is. `locks`: the lock on trial, and its way to its servers.
+//! - `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
+//! - `control`: the lock that nobody may accuse.
+//! - `sandbox`: the same servers without a trial, for whoever leads the clients by hand.
 //!
 //! Rules, on which repeatability rests: ordered maps only, `biased` selects, no ambient clock, randomness, thread or
 //! runtime; one random stream per process and part, so that removing one fault does not shift the rest.
@@ -15,9 +18,11 @@
 mod call;
 mod cast;
 mod clock;
+mod control;
 mod faults;
 mod link;
 mod locks;
+mod machines;
 mod message;
 mod net;
 mod node;
@@ -25,6 +30,7 @@ pub mod redis;
 mod redis_link;
 mod resource_link;
 mod runtime;
+mod sandbox;
 mod scheduler;
 mod socket;
 #[cfg(test)]
@@ -36,6 +42,8 @@ mod zk_link;
 mod zk_node;
 pub mod zookeeper;
 
+pub use control::single_process_mutex;
 pub use locks::{LockMaker, Seam};
+pub use sandbox::Sandbox;
 pub use trace::Trace;
 pub use trial::{Outcome, Trial, run_trial};

@@ -1,6 +1,6 @@
 //! The trial of one lock in the simulation: machines, clients, a nemesis, one history.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -8,48 +8,34 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::FutureExt;
-use rand::RngExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::cast::{Cast, Report};
-use super::clock::HostClock;
 use super::faults::Faults;
 use super::locks::{self, LockMaker};
-use super::node::Role;
-use super::redis::{Persistence, RedisModel};
+use super::machines::{HARNESS, machines, ordinary_clock};
 use super::runtime::SimRuntime;
 use super::scheduler::Scheduler;
 use super::trace::Trace;
-use super::world::{Host, HostId, Power, World, lock};
-use super::zk_node::ZkNode;
+use super::world::{HostId, World, lock};
 use crate::env::Environment;
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
 use crate::history::recorder::Record;
 use crate::history::{FORMAT, Header, History, Op};
-use crate::ids::{ClientId, NodeId};
+use crate::ids::ClientId;
 use crate::lock::runtime::{SharedRuntime, before};
 use crate::nemesis::{Desk, Nemesis};
 use crate::phase::Phase;
-use crate::scenario::{self, LockConfig, Scenario};
+use crate::scenario::{LockConfig, Scenario};
 use crate::seed::Seed;
-use crate::time::Nanos;
 use crate::workload::resource::Resource;
-
-/// The machine of the harness itself, which no fault reaches.
-const HARNESS: HostId = 0;
 
 /// How long the servers may take to become one ensemble, and clients to open their sessions.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long after the end clients may take to bring their last turn to its end.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
-
-/// By how much an oscillator may be off by itself, in parts per million: ordinary crystals.
-const NATURAL_PPM: i64 = 20;
-
-/// Machines booted up to this long before the trial, so that no two monotonic clocks agree.
-const UPTIME_MAX: u64 = 10_000_000_000_000;
 
 /// What is left of a trial.
 #[derive(Clone, Debug)]
@@ -117,7 +103,9 @@ impl<'a> Trial<'a> {
             return failed(scenario, lock, seed, format!("the scenario has no lock `{lock}`"));
         };
         let header = header(scenario, lock, Some(config), seed);
-        let (hosts, members) = machines(scenario, config, seed);
+        let resource = Resource::new(scenario.resource.fencing, scenario.workload.locks);
+        let clock = |member| ordinary_clock(seed, member);
+        let (hosts, members) = machines(scenario.workload.clients, config, resource, seed, clock);
         let world = World::new(hosts, seed, Trace::new(self.told));
         let make_lock = self.make_lock;
         let ended = catch_unwind(AssertUnwindSafe(|| run(&world, members, scenario, config, make_lock, seed)));
@@ -157,43 +145,6 @@ fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Se
         clock_error: 0,
         versions: BTreeMap::from([("fencepost".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
     }
-}
-
-/// All machines of a trial, and which is whose.
-fn machines(scenario: &Scenario, config: &LockConfig, seed: Seed) -> (Vec<Host>, BTreeMap<Member, HostId>) {
-    let parties = Parties { clients: scenario.workload.clients, nodes: config.nodes() };
-    let mut hosts = vec![Host {
-        member: None,
-        power: Power::Running,
-        frozen: None,
-        clock: HostClock::new(Nanos::ZERO, 0),
-        inbox: VecDeque::new(),
-        role: Role::Program,
-    }];
-    let mut members = BTreeMap::new();
-    for member in parties.clients().chain(parties.nodes()).chain([Member::Resource]) {
-        let mut rng = seed.stream(&format!("clock/{member}"));
-        let uptime = Nanos(rng.random_range(0..UPTIME_MAX));
-        let clock = HostClock::new(uptime, rng.random_range(-NATURAL_PPM..=NATURAL_PPM));
-        let role = match (member, config) {
-            (Member::Client(_), _) => Role::Program,
-            (Member::Resource, _) => Role::Resource(Resource::new(scenario.resource.fencing, scenario.workload.locks)),
-            (Member::Node(_), LockConfig::Redlock(config)) => Role::Redis(RedisModel::new(match config.persistence {
-                scenario::Persistence::None => Persistence::None,
-                scenario::Persistence::Everysec => Persistence::Everysec,
-                scenario::Persistence::Always => Persistence::Always,
-            })),
-            (Member::Node(id), LockConfig::Zookeeper(config)) => {
-                let first = 1 + parties.clients as HostId;
-                let peers = (1..=config.servers).map(|peer| (NodeId(peer), first + peer as HostId - 1)).collect();
-                Role::Zookeeper(Box::new(ZkNode::new(id, peers, seed)))
-            }
-        };
-        members.insert(member, hosts.len());
-        let inbox = VecDeque::new();
-        hosts.push(Host { member: Some(member), power: Power::Running, frozen: None, clock, inbox, role });
-    }
-    (hosts, members)
 }
 
 /// The phases at which the plan may strike.

@@ -1,0 +1,102 @@
+//! What every mechanism stands on: the members' containers, the journal, and how to take back what failed half-way.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::env::FaultError;
+use crate::env::docker::engine::{Container, Engine};
+use crate::env::docker::heal;
+use crate::env::docker::journal::{Entry, Journal, Undo};
+use crate::env::docker::netns::Peer;
+use crate::fault::Member;
+use crate::history::Probe;
+use crate::time::{BootClock, Clock};
+
+/// How long after its planned end a fault may last before the watchdog undoes it, and the kernel forgets a cut.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+/// One member of the trial: its container, and where it can be knocked at.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its container.
+    pub container: Container,
+    /// Its address in the cluster's network, and a port.
+    pub peer: Peer,
+}
+
+/// What one strike did to one member.
+pub(super) trait Wound: Send + Sync {
+    /// Who was struck.
+    fn member(&self) -> Member;
+
+    /// What the journal says of it.
+    fn entry(&self) -> &Entry;
+
+    /// Undoes it, and looks whether its effect is gone. The journal is told by the caller.
+    fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>>;
+}
+
+/// What a mechanism made of one member: a wound, and what was seen before and during. An error means that nothing of it
+/// remains.
+pub(super) type Struck = Result<(Box<dyn Wound>, Vec<Probe>), FaultError>;
+
+/// What all mechanisms share.
+pub(super) struct Ground {
+    pub engine: Engine,
+    pub journal: Arc<Journal>,
+    pub places: BTreeMap<Member, Place>,
+    /// Makes names of concurrent trials differ.
+    pub tag: String,
+}
+
+impl Ground {
+    pub fn place(&self, member: Member) -> Result<&Place, FaultError> {
+        self.places.get(&member).ok_or_else(|| FaultError(format!("there is no {member} in this trial")))
+    }
+
+    /// What the journal is to say of a fault at `member` that `undo` undoes.
+    pub fn entry(&self, member: Member, undo: Undo) -> Result<Entry, FaultError> {
+        let Place { container, .. } = self.place(member)?;
+        Ok(Entry { container: container.id().to_owned(), name: container.name.clone(), undo })
+    }
+
+    /// Writes a fault down before it is applied. It is overdue when it outlasts `duration` by [`GRACE`].
+    pub fn note(&self, entry: &Entry, duration: Duration) -> Result<(), FaultError> {
+        self.journal
+            .apply(entry, BootClock.now() + duration + GRACE)
+            .map_err(|error| FaultError(format!("not applied, the journal cannot be written: {error}")))
+    }
+
+    /// Writes down that a fault was undone.
+    pub fn healed(&self, wound: &dyn Wound) -> Result<(), FaultError> {
+        self.journal.healed(wound.entry()).map_err(|error| not_healed(wound.member(), error))
+    }
+
+    /// Undoes a fault that could not be applied as it should; why, in words.
+    pub async fn give_up(&self, entry: &Entry, why: String) -> FaultError {
+        let containers = self.engine.containers().await.unwrap_or_default();
+        match heal::undo(&self.engine, &containers, entry).await {
+            // What could not be written down as healed is healed again, which does no harm.
+            Ok(()) => drop(self.journal.healed(entry)),
+            Err(error) => return FaultError(format!("{why}; and it could not be undone: {error}")),
+        }
+        FaultError(why)
+    }
+
+    /// Looks at what a member's container is doing.
+    pub async fn container_state(&self, member: Member, when: &str, expected: &str) -> Result<Probe, FaultError> {
+        let Place { container, .. } = self.place(member)?;
+        let observed = self.engine.state(container).await.map_err(|error| FaultError(error.to_string()))?;
+        let what = format!("{when}: state of {member}");
+        Ok(Probe { what, expected: expected.to_owned(), observed: observed.to_string() })
+    }
+}
+
+/// Why a heal is in doubt.
+pub(super) fn not_healed(member: Member, error: impl Display) -> FaultError {
+    FaultError(format!("{member} could not be healed: {error}"))
+}

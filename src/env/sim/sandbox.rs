@@ -1,0 +1,90 @@
+//! The simulated servers without a trial: clients that the caller leads by hand, step by step.
+//!
+//! What tests of a lock need: the lock code, the servers and the network are those of a trial. Machines keep exact time,
+//! all the same one, so that instants of different clients compare. Deliberately absent: scenarios, faults other than
+//! the end of a process, history, trace.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::call::Caller;
+use super::clock::HostClock;
+use super::locks::Seam;
+use super::machines::{HARNESS, machines};
+use super::message::Payload;
+use super::redis::{Command, Reply};
+use super::runtime::SimRuntime;
+use super::scheduler::Scheduler;
+use super::trace::Trace;
+use super::world::{HostId, Power, World};
+use crate::fault::Member;
+use crate::ids::{ClientId, NodeId};
+use crate::lock::runtime::SharedRuntime;
+use crate::scenario::{Fencing, LockConfig};
+use crate::seed::Seed;
+use crate::time::Nanos;
+use crate::workload::resource::Resource;
+
+/// How many clients there can be: each has a machine of its own, there from the beginning.
+const CLIENTS_MAX: u32 = 16;
+
+/// Servers of one kind, and machines for clients.
+pub struct Sandbox {
+    world: Arc<World>,
+    members: BTreeMap<Member, HostId>,
+    nodes: u32,
+    seed: Seed,
+    clients: AtomicU32,
+}
+
+impl Sandbox {
+    /// Runs `body` against the servers that `config` says, in virtual time; what it returns, or `None` if it waits for
+    /// something that will never happen.
+    pub fn play<T>(config: &LockConfig, seed: Seed, body: impl AsyncFnOnce(&Self) -> T) -> Option<T> {
+        let clock = |_| HostClock::new(Nanos::ZERO, 0);
+        let resource = Resource::new(Fencing::None, 1);
+        let (hosts, members) = machines(CLIENTS_MAX, config, resource, seed, clock);
+        let world = World::new(hosts, seed, Trace::default());
+        let mut scheduler = Scheduler::new(Arc::clone(&world));
+        world.lock().start_nodes();
+        let sandbox = Self { world, members, nodes: config.nodes(), seed, clients: AtomicU32::new(0) };
+        let ended = scheduler.block_on(body(&sandbox)).ok();
+        scheduler.shut_down();
+        ended
+    }
+
+    /// Starts one more client, a process of its own, whose lock sees all servers, with settings as `config` says.
+    ///
+    /// # Panics
+    /// There are more than 16.
+    pub fn client(&self, config: &LockConfig) -> (ClientId, Seam) {
+        let id = ClientId(self.clients.fetch_add(1, Ordering::Relaxed) + 1);
+        assert!(id.0 <= CLIENTS_MAX, "a sandbox has {CLIENTS_MAX} machines for clients");
+        let process = self.world.processes.current(self.host(Member::Client(id)));
+        let rng = self.seed.stream(&format!("client/{}/lock", id.0));
+        let runtime: SharedRuntime = Arc::new(SimRuntime::new(Arc::clone(&self.world), process, rng));
+        let nodes = (1..=self.nodes).map(|node| (NodeId(node), self.host(Member::Node(NodeId(node)))));
+        (id, Seam::new(&self.world, process, nodes, config, &runtime))
+    }
+
+    /// Kills a client or a server: nothing of it runs any more, its kernel closes its connections and refuses new ones.
+    pub fn kill(&self, member: Member) {
+        self.world.lock().crash(self.host(member), Power::Killed);
+    }
+
+    /// Has a Redis node execute a command for nobody's account; `None` if it does not answer.
+    pub async fn redis(&self, node: NodeId, command: Command) -> Option<Reply> {
+        let harness = self.world.processes.current(HARNESS);
+        let caller = Caller::new(Arc::clone(&self.world), harness, self.host(Member::Node(node)));
+        let opening = caller.connect().await?;
+        match caller.call(opening.id(), Payload::Command(command)).await {
+            Some(Payload::Reply(reply)) => Some(reply),
+            Some(_) | None => None,
+        }
+    }
+
+    fn host(&self, member: Member) -> HostId {
+        self.members[&member]
+    }
+}

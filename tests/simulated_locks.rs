@@ -1,0 +1,264 @@
+//! The lock suite in the simulation: the bodies that `docker_locks` runs on real servers, in virtual time, over many
+//! seeds.
+//!
+//! Redlock over five simulated Redis masters, the ZooKeeper lock over a simulated ensemble of three. Each client is a
+//! simulated process: killed, it sends nothing more.
+
+mod lock_suite;
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fencepost::env::sim::redis::{Command, Persistence};
+use fencepost::env::sim::{LockMaker, Sandbox, Seam, single_process_mutex};
+use fencepost::fault::Member;
+use fencepost::ids::{ClientId, LockName, NodeId};
+use fencepost::lock::runtime::SharedRuntime;
+use fencepost::lock::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use fencepost::scenario::{DurationRange, LockConfig, RedlockConfig, ZookeeperConfig};
+use fencepost::seed::Seed;
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use lock_suite::{Client, Fixture, RedlockFixture};
+
+/// How many seeds each body is run with.
+const SEEDS: u64 = 10;
+
+/// The masters that run. There are as many more that do not.
+const MASTERS: u32 = 5;
+
+struct OnRedis<'a> {
+    sandbox: &'a Sandbox,
+    config: &'a LockConfig,
+}
+
+impl Fixture for OnRedis<'_> {
+    fn client(&self, lease: Duration) -> Client {
+        self.redlock(0, RedlockSettings { ttl: lease, renewal: true, ..RedlockSettings::default() }).0
+    }
+
+    fn crash(&self, client: &Client) {
+        crash(self.sandbox, client);
+    }
+
+    fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        async move {
+            let key = format!("{}{name}", RedlockSettings::default().key_prefix);
+            for node in (1..=MASTERS).map(NodeId) {
+                self.sandbox.redis(node, Command::Del(key.clone())).await.expect("the node answers");
+            }
+        }
+        .boxed_local()
+    }
+
+    fn gives_tokens(&self) -> bool {
+        false
+    }
+}
+
+impl RedlockFixture for OnRedis<'_> {
+    fn redlock(&self, stopped: usize, settings: RedlockSettings) -> (Client, Vec<String>) {
+        let (id, Seam { redis: mut nodes, runtime, .. }) = self.sandbox.client(self.config);
+        let mut chosen = nodes.split_off(MASTERS as usize);
+        chosen.truncate(stopped);
+        let names = chosen.iter().map(|node| node.name().to_owned()).collect();
+        chosen.extend(nodes.drain(stopped..));
+        (client(id, Arc::new(Redlock::new(chosen, settings, Arc::clone(&runtime))), runtime), names)
+    }
+}
+
+/// A Redlock whose clients each have a key of their own: it excludes nobody.
+struct Everybody<'a>(OnRedis<'a>, Cell<u32>);
+
+impl Fixture for Everybody<'_> {
+    fn client(&self, lease: Duration) -> Client {
+        self.1.set(self.1.get() + 1);
+        let key_prefix = format!("{}:", self.1.get());
+        self.0.redlock(0, RedlockSettings { ttl: lease, key_prefix, ..RedlockSettings::default() }).0
+    }
+
+    fn crash(&self, client: &Client) {
+        self.0.crash(client);
+    }
+
+    fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        self.0.revoke(name)
+    }
+
+    fn gives_tokens(&self) -> bool {
+        false
+    }
+}
+
+struct OnZookeeper<'a>(&'a Sandbox);
+
+impl OnZookeeper<'_> {
+    fn config(session_timeout: Duration) -> LockConfig {
+        LockConfig::Zookeeper(ZookeeperConfig { servers: 3, session_timeout, flaw: None })
+    }
+}
+
+impl Fixture for OnZookeeper<'_> {
+    fn client(&self, lease: Duration) -> Client {
+        let (id, Seam { zookeeper, runtime, .. }) = self.0.client(&Self::config(lease));
+        let ensemble = zookeeper.expect("its servers are an ensemble");
+        client(id, Arc::new(ZookeeperLock::new(ensemble, ZookeeperSettings::default(), Arc::clone(&runtime))), runtime)
+    }
+
+    fn crash(&self, client: &Client) {
+        crash(self.0, client);
+    }
+
+    fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        async move {
+            let (_, seam) = self.0.client(&Self::config(lock_suite::LONG));
+            let janitor = seam.zookeeper.expect("its servers are an ensemble").connect().await.unwrap();
+            let folder = format!("{}/{name}", ZookeeperSettings::default().root);
+            for contender in janitor.children(&folder).await.unwrap() {
+                janitor.delete(&format!("{folder}/{contender}")).await.unwrap();
+            }
+        }
+        .boxed_local()
+    }
+
+    fn gives_tokens(&self) -> bool {
+        true
+    }
+}
+
+/// The control, which has no servers.
+struct OnNothing<'a> {
+    sandbox: &'a Sandbox,
+    config: &'a LockConfig,
+    make: LockMaker,
+}
+
+impl Fixture for OnNothing<'_> {
+    fn client(&self, _lease: Duration) -> Client {
+        let (id, seam) = self.sandbox.client(self.config);
+        let runtime = Arc::clone(&seam.runtime);
+        client(id, (self.make)(self.config, seam), runtime)
+    }
+
+    fn crash(&self, client: &Client) {
+        crash(self.sandbox, client);
+    }
+
+    fn revoke<'a>(&'a self, _name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        unreachable!("nobody can take a mutex from its holder")
+    }
+
+    fn gives_tokens(&self) -> bool {
+        true
+    }
+}
+
+fn client(id: ClientId, lock: Arc<dyn DistributedLock>, runtime: SharedRuntime) -> Client {
+    Client { id: id.0 as usize, lock, runtime }
+}
+
+fn crash(sandbox: &Sandbox, client: &Client) {
+    sandbox.kill(Member::Client(ClientId(client.id as u32)));
+}
+
+fn play(config: &LockConfig, body: impl AsyncFn(&Sandbox)) {
+    for seed in (0..SEEDS).map(Seed) {
+        Sandbox::play(config, seed, &body).unwrap_or_else(|| panic!("seed {seed}: it waits for ever"));
+    }
+}
+
+fn redis(body: impl AsyncFn(&OnRedis)) {
+    let config = LockConfig::Redlock(RedlockConfig {
+        nodes: 2 * MASTERS,
+        ttl: lock_suite::LONG,
+        renewal: true,
+        node_timeout: Duration::from_millis(50),
+        retry_delay: DurationRange { min: Duration::from_millis(20), max: Duration::from_millis(80) },
+        persistence: Persistence::None,
+        flaw: None,
+    });
+    play(&config, async |sandbox| {
+        (MASTERS + 1..=2 * MASTERS).for_each(|node| sandbox.kill(Member::Node(NodeId(node))));
+        body(&OnRedis { sandbox, config: &config }).await;
+    });
+}
+
+fn zookeeper(body: impl AsyncFn(&OnZookeeper)) {
+    play(&OnZookeeper::config(lock_suite::LONG), async |sandbox| body(&OnZookeeper(sandbox)).await);
+}
+
+fn mutex(body: impl AsyncFn(&OnNothing)) {
+    let config = OnZookeeper::config(lock_suite::LONG);
+    play(&config, async |sandbox| {
+        body(&OnNothing { sandbox, config: &config, make: single_process_mutex() }).await;
+    });
+}
+
+mod redlock {
+    crate::tests_of_any_lock!(crate::redis);
+    crate::tests_of_redlock!(crate::redis);
+}
+
+mod zookeeper_lock {
+    crate::tests_of_any_lock!(crate::zookeeper);
+}
+
+/// The control has no lease, and nobody can rob its holder: the bodies about that are not for it.
+mod single_process_mutex {
+    use super::*;
+
+    crate::tests_of!(crate::mutex: waits_until_it_is_given_back, one_attempt_on_a_held_lock, the_deadline_is_kept,
+        a_dropped_acquire_leaves_nothing, a_dropped_guard_gives_the_lock_back, tokens_rise,
+        with_lock_runs_and_gives_back, no_increment_is_lost);
+
+    /// Of a holder and two who wait, the holder and the first in line die at once: the lock goes to the second.
+    #[test]
+    fn the_dead_give_it_back_and_are_passed_over() {
+        crate::mutex(async |fixture| {
+            let name = LockName::new("crash");
+            let clients: [Client; 3] = std::array::from_fn(|_| fixture.client(lock_suite::LONG));
+            let held = clients[0].acquire(&name, lock_suite::SOON).await.unwrap();
+            let mut waiting = Vec::new();
+            for client in &clients[1..] {
+                waiting.push(client.acquire(&name, lock_suite::LONG));
+                client.sleep(Duration::from_millis(1)).await;
+            }
+            let died = clients[2].now();
+            clients[..2].iter().for_each(|client| fixture.crash(client));
+            let before = held.token();
+            drop(held);
+            let next = waiting.pop().unwrap().await.unwrap();
+            assert_eq!(clients[2].now(), died, "at once");
+            assert!(next.token() > before);
+        });
+    }
+}
+
+/// The bodies can fail here: a lock that excludes nobody does not get through.
+mod caught {
+    use super::*;
+
+    fn everybody(body: impl AsyncFn(&Everybody)) {
+        crate::redis(async |redis| {
+            body(&Everybody(OnRedis { sandbox: redis.sandbox, config: redis.config }, Cell::new(0))).await;
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "two held it at once")]
+    fn while_another_waits() {
+        everybody(async |fixture| lock_suite::waits_until_it_is_given_back(fixture).await);
+    }
+
+    #[test]
+    #[should_panic(expected = "is_none()")]
+    fn by_one_attempt() {
+        everybody(async |fixture| lock_suite::one_attempt_on_a_held_lock(fixture).await);
+    }
+
+    #[test]
+    #[should_panic(expected = "it waits for ever")]
+    fn when_it_never_answers() {
+        crate::redis(async |_| std::future::pending().await);
+    }
+}

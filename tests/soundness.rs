@@ -1,0 +1,156 @@
+//! A sound lock is never accused: many seeds of fair and of foul weather, and nothing but true accusations.
+//!
+//! Twice over: the ZooKeeper lock before a resource that looks at every token, which must never accept a stale access;
+//! and a mutex that cannot fail, against which no check may raise anything at all. `FENCEPOST_SOUNDNESS_SEEDS=20000
+//! cargo test --release --test soundness -- --nocapture` runs that many seeds of the scenarios as they are; without it
+//! a few, shortened.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fencepost::check::{self, CheckName, Judgement, Verdict};
+use fencepost::env::sim::{LockMaker, Seam, Trial, single_process_mutex};
+use fencepost::scenario::{self, Capabilities, Scenario};
+use fencepost::seed::Seed;
+use rayon::prelude::*;
+
+const SEEDS: &str = "FENCEPOST_SOUNDNESS_SEEDS";
+
+/// What is counted over all seeds, to show what was exercised.
+const FIGURES: [(CheckName, &str); 7] = [
+    (CheckName::Coverage, "grants"),
+    (CheckName::Coverage, "contended-acquires"),
+    (CheckName::Coverage, "faults-applied"),
+    (CheckName::Coverage, "holds-under-fault"),
+    (CheckName::MutualExclusion, "overlaps"),
+    (CheckName::Fencing, "stale-refused"),
+    (CheckName::Fencing, "stale-accepted"),
+];
+
+/// What many seeds came to.
+#[derive(Default)]
+struct Sum {
+    seeds: u64,
+    figures: BTreeMap<&'static str, f64>,
+    accusations: Vec<String>,
+}
+
+impl Sum {
+    fn of(seed: Seed, judgement: &Judgement, accusing: &[CheckName]) -> Self {
+        let mut sum = Self { seeds: 1, ..Self::default() };
+        for result in &judgement.checks {
+            if result.verdict == Verdict::Invalid && accusing.contains(&result.check) {
+                sum.accusations.push(format!("seed {seed}: {}: {}", result.check, result.summary));
+            }
+        }
+        for (check, name) in FIGURES {
+            let result = judgement.checks.iter().find(|result| result.check == check);
+            let figure = result.and_then(|result| result.figures.get(name)).copied();
+            *sum.figures.entry(name).or_default() += figure.unwrap_or_default();
+        }
+        sum
+    }
+
+    fn add(mut self, other: Self) -> Self {
+        self.seeds += other.seeds;
+        for (name, figure) in other.figures {
+            *self.figures.entry(name).or_default() += figure;
+        }
+        self.accusations.extend(other.accusations);
+        self
+    }
+}
+
+fn load(name: &str) -> Scenario {
+    let path = format!("{}/scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+    scenario::load(path.as_ref(), &Capabilities::sim()).unwrap()
+}
+
+/// Tries a lock on the servers of `scenario`'s ZooKeeper, over the first `seeds` seeds; what the checks in `accusing`
+/// have against it is kept.
+fn count(
+    scenario: &Scenario,
+    seeds: u64,
+    make: impl Fn() -> Option<LockMaker> + Sync,
+    accusing: &[CheckName],
+    name: &str,
+) -> Sum {
+    let judged = |seed| {
+        let trial = Trial::new(scenario, "zookeeper", Seed(seed));
+        let outcome = match make() {
+            Some(make) => trial.with_lock(make).run(),
+            None => trial.run(),
+        };
+        assert_eq!(outcome.error, None, "{}, {name}, seed {seed}", scenario.name);
+        Sum::of(Seed(seed), &check::judge(&outcome.history), accusing)
+    };
+    let sum = (0..seeds).into_par_iter().map(judged).reduce(Sum::default, Sum::add);
+    let figures: Vec<String> = FIGURES.iter().map(|(_, name)| format!("{name} {:.0}", sum.figures[name])).collect();
+    println!("{} {name}: {} seeds of {:?}: {}", scenario.name, seeds, scenario.workload.duration, figures.join(", "));
+    sum
+}
+
+/// Both kinds of weather, and how many seeds of each.
+fn weathers() -> [(Scenario, u64); 2] {
+    let seeds = std::env::var(SEEDS).ok().map(|seeds| seeds.parse().expect("FENCEPOST_SOUNDNESS_SEEDS is a number"));
+    ["calm", "chaos"].map(|name| {
+        let mut scenario = load(name);
+        if seeds.is_none() {
+            // Chaos needs the time for each of its faults.
+            scenario.workload.duration = Duration::from_secs(if name == "calm" { 2 } else { 15 });
+        }
+        (scenario, seeds.unwrap_or(50))
+    })
+}
+
+/// Demands that nobody is accused, and that there was occasion to.
+fn nobody_is_accused(make: impl Fn() -> Option<LockMaker> + Sync, checks: impl Fn(&str) -> Vec<CheckName>, name: &str) {
+    for (scenario, seeds) in weathers() {
+        let sum = count(&scenario, seeds, &make, &checks(&scenario.name), name);
+        let told = &sum.accusations[..sum.accusations.len().min(5)];
+        assert!(told.is_empty(), "{}, {name}: {} accusations: {told:#?}", scenario.name, sum.accusations.len());
+        assert_eq!((sum.seeds, sum.figures["stale-accepted"]), (seeds, 0.0), "{}, {name}", scenario.name);
+        let exercised = ["grants", "contended-acquires"].into_iter();
+        let faults = ["faults-applied", "holds-under-fault"].into_iter().filter(|_| !scenario.faults.is_empty());
+        for figure in exercised.chain(faults) {
+            assert!(sum.figures[figure] >= seeds as f64, "{}, {name}: {figure} {}", scenario.name, sum.figures[figure]);
+        }
+    }
+}
+
+#[test]
+fn the_resource_accepts_nothing_stale_from_zookeeper_clients() {
+    // A session is a lease: in foul weather two clients may both believe to hold the lock. The resource knows better.
+    let checks = |scenario: &str| {
+        let believed = |check: &CheckName| scenario == "calm" || *check != CheckName::MutualExclusion;
+        CheckName::ALL.into_iter().filter(believed).collect()
+    };
+    nobody_is_accused(|| None, checks, "zookeeper");
+}
+
+#[test]
+fn no_check_has_anything_against_a_mutex() {
+    nobody_is_accused(|| Some(single_process_mutex()), |_| CheckName::ALL.to_vec(), "single-process mutex");
+}
+
+/// Every other client uses a second mutex: as good as none.
+fn split() -> LockMaker {
+    let mutexes = [single_process_mutex(), single_process_mutex()];
+    let clients = std::sync::atomic::AtomicUsize::new(0);
+    std::sync::Arc::new(move |config, seam: Seam| {
+        let client = clients.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        mutexes[client % 2](config, seam)
+    })
+}
+
+#[test]
+fn a_control_with_a_flaw_is_accused() {
+    for name in ["calm", "chaos"] {
+        let mut scenario = load(name);
+        scenario.workload.duration = Duration::from_secs(5);
+        for check in [CheckName::MutualExclusion, CheckName::TokenOrder] {
+            let sum = count(&scenario, 5, || Some(split()), &[check], "split mutex");
+            assert_eq!(sum.accusations.len(), 5, "{name}: {check} accuses in every seed");
+        }
+    }
+}
