@@ -16,49 +16,16 @@
 #define PAGE_SIZE 4096
 #define PAGE_PATH "/run/fencepost-clock/page"
 
-#if defined(__x86_64__)
-enum { OPENAT = 257, CLOSE = 3, LSEEK = 8, MMAP = 9, CLOCK_GETTIME = 228 };
-static long sys(long n, long a, long b, long c, long d, long e, long f) {
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = f;
-    __asm__ volatile("syscall" : "+a"(n) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
-    return n;
-}
-#elif defined(__aarch64__)
-enum { OPENAT = 56, CLOSE = 57, LSEEK = 62, MMAP = 222, CLOCK_GETTIME = 113 };
-static long sys(long n, long a, long b, long c, long d, long e, long f) {
-    register long x8 __asm__("x8") = n;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    register long x4 __asm__("x4") = e;
-    register long x5 __asm__("x5") = f;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-    return x0;
-}
-#else
-#error "no system calls written down for this machine"
-#endif
+#include "sys.h"
 
 struct timespec { long sec, nsec; };
 struct timeval { long sec, usec; };
 struct slot { long valid_until, base_mono, base_wall, offset, rate_ppm; };
 enum { REALTIME = 0, MONOTONIC = 1, REALTIME_COARSE = 5 };
-enum { AT_FDCWD = -100, O_RDONLY_CLOEXEC = 02000000, SEEK_END = 2, PROT_READ = 1, MAP_SHARED = 1 };
-
-extern int *__errno_location(void) __attribute__((weak));
 static const unsigned char *page;
 
 __attribute__((constructor)) static void map_page(void) {
-    long fd = sys(OPENAT, AT_FDCWD, (long)PAGE_PATH, O_RDONLY_CLOEXEC, 0, 0, 0);
-    if (fd < 0) return;
-    if (sys(LSEEK, fd, 0, SEEK_END, 0, 0, 0) >= PAGE_SIZE) {
-        long at = sys(MMAP, 0, PAGE_SIZE, PROT_READ, MAP_SHARED, fd, 0);
-        if (at > 0 || at < -4095) page = (const unsigned char *)at;
-    }
-    sys(CLOSE, fd, 0, 0, 0, 0, 0);
+    page = map_file(PAGE_PATH, O_RDONLY_CLOEXEC, PROT_READ, PAGE_SIZE);
 }
 
 static long load(const struct slot *slot, int field) { return __atomic_load_n((const long *)slot + field, __ATOMIC_RELAXED); }
@@ -93,9 +60,7 @@ int clock_gettime(int clock, struct timespec *time) {
         time->nsec = ns % 1000000000;
         return 0;
     }
-    long failed = sys(CLOCK_GETTIME, clock, (long)time, 0, 0, 0, 0);
-    if (failed && __errno_location) *__errno_location() = (int)-failed;
-    return failed ? -1 : 0;
+    return result(sys(CLOCK_GETTIME, clock, (long)time, 0, 0, 0, 0));
 }
 
 int gettimeofday(struct timeval *time, void *zone) {

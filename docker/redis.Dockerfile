@@ -1,14 +1,12 @@
 # Redis 8 from Debian: one lock server of the cluster.
-#
-# Deliberately absent: a configuration file. All that differs from Redis' defaults is below, in one line each, and a
-# later argument wins over an earlier one (`command: ["--appendonly", "yes"]` in a compose file, say).
 
-# The clock shim needs no library, so a compiler without one will do; it stays behind in this stage.
-FROM debian:trixie-slim AS clock
+# The shims need no library, so a compiler without one will do; it stays behind in this stage, which all images share.
+FROM debian:trixie-slim AS shims
 RUN apt-get update && apt-get install -y --no-install-recommends gcc
-COPY clockshim.c /
-RUN gcc -O2 -Wall -Wextra -Werror -shared -fPIC -ffreestanding -nostdlib -fno-stack-protector \
-    -o /fencepost-clock.so /clockshim.c
+COPY sys.h clockshim.c syncshim.c /
+RUN for shim in clock sync; do \
+    gcc -O2 -Wall -Wextra -Werror -shared -fPIC -ffreestanding -nostdlib -fno-stack-protector \
+    -o /fencepost-$shim.so /${shim}shim.c || exit 1; done
 
 FROM debian:trixie-slim
 
@@ -17,8 +15,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && mkdir /data && chown redis:redis /data
 
-# Not preloaded: whoever wants to move this server's clock sets LD_PRELOAD and mounts a page.
-COPY --from=clock /fencepost-clock.so /usr/local/lib/
+# The entry script preloads them.
+COPY --from=shims /fencepost-clock.so /fencepost-sync.so /usr/local/lib/
+COPY redis.sh /usr/local/bin/
 
 USER redis
 WORKDIR /data
@@ -26,12 +25,4 @@ WORKDIR /data
 # what the host's disk costs, not what the image driver adds to it.
 VOLUME /data
 EXPOSE 6379
-# No persistence: as Redlock's critics assume, and as the default image of most deployments runs. A restart forgets.
-# No protected mode: the servers talk to nobody but the containers of their own network and 127.0.0.1.
-ENTRYPOINT ["redis-server", \
-    "--bind", "0.0.0.0", \
-    "--port", "6379", \
-    "--protected-mode", "no", \
-    "--dir", "/data", \
-    "--save", "", \
-    "--appendonly", "no"]
+ENTRYPOINT ["/bin/bash", "/usr/local/bin/redis.sh"]

@@ -2,7 +2,8 @@
 # Runs one ZooKeeper server of a static ensemble.
 #
 #   ZOO_MY_ID     its number: 1, 2, 3, …
-#   ZOO_SERVERS   the ensemble, parted by spaces: "server.1=172.30.57.21:2888:3888 server.2=…"
+#   ZOO_SERVERS   who may be in the ensemble, parted by spaces: "server.1=172.30.57.21:2888:3888 server.2=…"
+#   ZOO_COUNT     how many of them, from the first on, are (default: all)
 #   ZOO_HEAP      most heap the JVM may take (default 192m)
 set -euo pipefail
 
@@ -32,7 +33,10 @@ preAllocSize=4096
 snapCount=20000
 CFG
 # shellcheck disable=SC2086 # parted by spaces on purpose: one line for each
-printf '%s\n' $ZOO_SERVERS >>/conf/zoo.cfg
+printf '%s\n' $ZOO_SERVERS | head -n "${ZOO_COUNT:-99}" >>/conf/zoo.cfg
+
+# The wall clock of this server, and of no other process, is the harness's to move (docker/clockshim.c).
+export LD_PRELOAD=/usr/local/lib/fencepost-clock.so
 
 # `exec`: the JVM is process 1 and gets the signals. The serial collector and the first compiler tier start quickest
 # and take the least of a small machine.
@@ -40,7 +44,7 @@ jars=/usr/share/java
 exec java -Xmx"${ZOO_HEAP:-192m}" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto \
     -Dorg.slf4j.simpleLogger.logFile=System.out \
     -Dorg.slf4j.simpleLogger.showDateTime=true \
-    -Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS \
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS" \
     -Dorg.slf4j.simpleLogger.showThreadName=false \
     -Dorg.slf4j.simpleLogger.showShortLogName=true \
     -cp "$jars/zookeeper.jar:$jars/slf4j-simple.jar" \

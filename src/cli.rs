@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::check::Model;
 use crate::seed::Seed;
 
 /// Puts distributed locks on trial.
@@ -40,14 +41,8 @@ pub enum Verb {
         /// A run's folder, as `run` prints it.
         run: PathBuf,
     },
-    /// Judge a stored history again.
-    Check {
-        /// A `history.jsonl`.
-        history: PathBuf,
-        /// How to print the result.
-        #[arg(long, value_enum, default_value_t = Format::Human)]
-        format: Format,
-    },
+    /// Judge a stored history again, or one of another harness.
+    Check(CheckArgs),
     /// Judge a stored run again and draw its page.
     Report {
         /// A run's folder, as `run` prints it.
@@ -119,6 +114,31 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
     /// How to print the result. With --seeds, `json` prints a line per seed and a summary.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// A `history.jsonl`, or a history of Jepsen's in EDN.
+    pub history: PathBuf,
+    /// Ask only whether the lock's operations are linearizable, and by this model: mutex, owner-mutex, reentrant:K, fenced,
+    /// reentrant-fenced:K; owner-mutex+lease and fenced+lease let a hold end by itself when its validity is over. A history
+    /// in EDN needs one, since it does not say what lock it tells of.
+    #[arg(long)]
+    pub model: Option<Model>,
+    /// Read a release that failed as one that did nothing, as Knossos does. Otherwise a release ends its client's claim,
+    /// whatever comes of it.
+    #[arg(long, requires = "model")]
+    pub strict: bool,
+    /// Also write the acquires and releases as EDN that Knossos reads.
+    #[arg(long, value_name = "FILE")]
+    pub to_edn: Option<PathBuf>,
+    /// Which lock to write, where there are several.
+    #[arg(long = "lock", value_name = "NAME", requires = "to_edn")]
+    pub lock: Option<String>,
+    /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }

@@ -6,23 +6,30 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
+// Copied with every op and request: short ones live in place, long ones are shared.
 macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Wraps a name as it is.
-            pub fn new(name: impl Into<String>) -> Self {
+            pub fn new(name: impl Into<SmolStr>) -> Self {
                 Self(name.into())
             }
 
             /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The name as text that is cheap to copy.
+            pub fn shared(&self) -> SmolStr {
+                self.0.clone()
             }
         }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use fencepost::check;
-use fencepost::cli::{Cli, ClusterVerb, CompareArgs, EnvironmentName, Format, RunArgs, Verb};
+use fencepost::check::{self, FailedRelease};
+use fencepost::cli::{CheckArgs, Cli, ClusterVerb, CompareArgs, EnvironmentName, Format, RunArgs, Verb};
 use fencepost::env::docker;
 use fencepost::history;
-use fencepost::ids::ClientId;
+use fencepost::ids::{ClientId, LockName};
 use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use fencepost::report::console::Style;
 use fencepost::report::sweep::Sweep;
@@ -100,7 +100,7 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
         Verb::Run(args) => run_all(args).await,
         Verb::Compare(args) => compare(args),
         Verb::Replay { run } => replay(&run),
-        Verb::Check { history, format } => check_history(&history, format),
+        Verb::Check(args) => check_history(&args),
         Verb::Report { run } => {
             let report = report::json::read_run(&run, check::judge).map_err(Failure::bad_request)?;
             let page = report::write(&report)
@@ -303,10 +303,48 @@ fn style_of_stdout() -> Style {
     Style { colour, width: if terminal { width } else { None } }
 }
 
-fn check_history(path: &Path, format: Format) -> Result<u8, Failure> {
-    let history = history::file::read(path).map_err(Failure::bad_request)?;
-    let report = run::recheck(path, history);
-    say(&print(&report, format));
+fn check_history(args: &CheckArgs) -> Result<u8, Failure> {
+    let path = &args.history;
+    let (history, passed_over) = if history::edn::is_edn(path).map_err(Failure::bad_request)? {
+        let foreign = history::edn::read(path).map_err(Failure::bad_request)?;
+        (foreign.history, foreign.passed_over)
+    } else {
+        (history::file::read(path).map_err(Failure::bad_request)?, 0)
+    };
+    if let Some(to) = &args.to_edn {
+        let lock = args.lock.as_deref().map(LockName::new);
+        history::edn::write(to, &history, lock.as_ref())
+            .with_context(|| format!("cannot write {}", to.display()))?
+            .map_err(Failure::bad_request)?;
+    }
+    let reading = if args.strict { FailedRelease::DidNothing } else { FailedRelease::EndsTheClaim };
+    let model = match args.model {
+        Some(model) if model.is_leased() && args.strict => {
+            return Err(Failure::bad_request(format!(
+                "{model} takes every release to end the claim; leave out --strict"
+            )));
+        }
+        None if history.header.environment == history::edn::FOREIGN => {
+            return Err(Failure::bad_request(format!(
+                "{} does not say what lock it tells of; name a model, such as --model mutex, owner-mutex or fenced",
+                path.display()
+            )));
+        }
+        model => model.map(|model| (model, reading)),
+    };
+    let report = run::recheck(path, history, model);
+    say(&print(&report, args.format));
+    if let (Format::Human, Some(_)) = (args.format, model) {
+        // Which model was used and how releases were read is half of the verdict.
+        for result in report.locks.iter().flat_map(|lock| &lock.judgement.checks) {
+            say(&format!("{}: {}", result.check, result.summary));
+        }
+        if passed_over > 0 {
+            say(&format!(
+                "ops passed over, since they are no acquires or releases by numbered processes: {passed_over}"
+            ));
+        }
+    }
     Ok(Conclusion::of(&report).code())
 }
 

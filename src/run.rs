@@ -170,13 +170,13 @@ async fn docker(
     let Plan { scenario, locks, .. } = plan;
     let folder = make_folder(&plan.request.out, &scenario.name, started, seed)?;
     let outcomes = {
-        let session = Session::open(&scenario.name, progress).await.map_err(|error| {
+        let mut session = Session::open(scenario, progress).await.map_err(|error| {
             // Nothing was recorded: leave no empty folder behind.
             let _ = fs::remove_dir(&folder);
             RunError::Environment(error)
         })?;
         progress(&format!("trying {} for {:?}", locks.join(" and "), scenario.workload.duration));
-        session.try_locks(scenario, locks, seed, &folder, &stop).await
+        session.try_locks(scenario, locks, seed, &folder, &stop, progress).await.map_err(RunError::Environment)?
     };
     progress("judging the histories");
     let tried = locks.iter().zip(outcomes).map(|(lock, outcome)| Tried {

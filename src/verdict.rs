@@ -65,6 +65,8 @@ pub enum CheckName {
     Fencing,
     /// No acknowledged update vanished.
     LostUpdates,
+    /// The lock's operations fit into one order that a correct lock could have produced.
+    Linearizable,
     /// Whose hold is over is told.
     LostSignal,
     /// Who waits is granted the lock.
@@ -75,12 +77,13 @@ pub enum CheckName {
 
 impl CheckName {
     /// All checks, in the order in which they are run and shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Assumptions,
         Self::MutualExclusion,
         Self::TokenOrder,
         Self::Fencing,
         Self::LostUpdates,
+        Self::Linearizable,
         Self::LostSignal,
         Self::Liveness,
         Self::Coverage,
@@ -94,6 +97,7 @@ impl CheckName {
             Self::TokenOrder => "token-order",
             Self::Fencing => "fencing",
             Self::LostUpdates => "lost-updates",
+            Self::Linearizable => "linearizable",
             Self::LostSignal => "lost-signal",
             Self::Liveness => "liveness",
             Self::Coverage => "coverage",

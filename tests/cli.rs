@@ -35,14 +35,14 @@ fn a_scenario_with_a_mistake_is_refused_with_place_and_remedy() {
     let unknown = changed("clients = 5", "clientz = 5");
     let unit = changed("ttl = \"1s\"", "ttl = \"5 parsecs\"");
     let target = changed("target = \"holder\"", "target = \"client:9\"");
-    let kind = changed("[[fault.pause]]", "[[fault.kill]]");
+    let crowd = changed("clients = 5", "clients = 21");
     let cases = [
         (Path::new("scenarios/no-such-file.toml"), "no-such-file.toml", ""),
         (broken.path(), ":1:", ""),
         (unknown.path(), "clientz", "clients"),
         (unit.path(), "5 parsecs", "ms"),
         (target.path(), "client:9", "5"),
-        (kind.path(), "kill", "not available in environment docker yet"),
+        (crowd.path(), "clients", "environment docker runs at most 20"),
     ];
     for (path, place, remedy) in cases {
         let (code, message) = refused(&["run", "--env", "docker", path.to_str().unwrap()]);
@@ -112,6 +112,55 @@ fn a_stored_history_is_judged_again() {
     let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let lock = verdict["locks"].as_object().unwrap().values().next().unwrap();
     assert_eq!(lock["checks"]["mutual-exclusion"]["verdict"], "invalid");
+}
+
+/// Two clients hold the lock at once, in Jepsen's notation.
+const OVERLAP: &str = "{:process 0, :type :invoke, :f :acquire, :value nil, :time 1}
+{:process 0, :type :ok, :f :acquire, :value nil, :time 2}
+{:process 1, :type :invoke, :f :acquire, :value nil, :time 3}
+{:process 1, :type :ok, :f :acquire, :value nil, :time 4}
+";
+
+#[test]
+fn a_history_of_jepsens_is_judged_by_a_model() {
+    let file = tempfile::Builder::new().suffix(".edn").tempfile().unwrap();
+    std::fs::write(file.path(), OVERLAP).unwrap();
+    let path = file.path().to_str().unwrap();
+    let output = fencepost(&["check", path, "--model", "mutex"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("no release can have taken effect in between"), "{text}");
+    assert!(text.contains("model mutex, a release ends the claim"), "{text}");
+    let (code, message) = refused(&["check", path]);
+    assert_eq!(code, Some(254), "{message}");
+    assert!(message.contains("--model mutex"), "{message}");
+    for (arguments, remedy) in [
+        (["--model", "lock"], "reentrant-fenced:K"),
+        (["--model", "fenced+lease"], "leave out --strict"),
+        (["--format", "json"], "--model"),
+    ] {
+        let (code, message) = refused(&["check", path, arguments[0], arguments[1], "--strict"]);
+        assert_eq!(code, Some(254), "{message}");
+        assert!(message.contains(remedy), "{message}");
+    }
+    std::fs::write(file.path(), OVERLAP.replace(":process 1, :type :ok", ":process 1, :type :done")).unwrap();
+    let (code, message) = refused(&["check", path, "--model", "mutex"]);
+    assert_eq!(code, Some(254), "{message}");
+    assert!(message.contains(":4: ") && message.contains(":invoke, :ok, :fail and :info"), "{message}");
+}
+
+#[test]
+fn a_history_goes_out_as_edn_and_comes_in_again() {
+    let stored = "src/check/testdata/bad/mutual-exclusion+linearizable--granted-before-the-release.jsonl";
+    let file = tempfile::Builder::new().suffix(".edn").tempfile().unwrap();
+    let path = file.path().to_str().unwrap();
+    let first = fencepost(&["check", stored, "--model", "owner-mutex", "--to-edn", path]);
+    assert_eq!(first.status.code(), Some(1));
+    assert!(std::fs::read_to_string(path).unwrap().starts_with("{:process 0, :type :invoke, :f :acquire, :value nil"));
+    assert_eq!(fencepost(&["check", path, "--model", "owner-mutex"]).status.code(), Some(1));
+    let (code, message) = refused(&["check", "src/check/testdata/ok/two-locks-held-at-once.jsonl", "--to-edn", path]);
+    assert_eq!(code, Some(254), "{message}");
+    assert!(message.contains("--lock item-1"), "{message}");
 }
 
 #[test]

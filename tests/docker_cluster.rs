@@ -20,6 +20,7 @@ use fencepost::env::docker::engine::{CLUSTER, Engine, EngineError, LABEL_CLUSTER
 use fencepost::env::docker::settings::Settings;
 use fencepost::env::docker::status::status;
 use fencepost::env::docker::{images, wire};
+use fencepost::scenario::Persistence;
 use tokio::sync::{Mutex, MutexGuard};
 
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -95,7 +96,7 @@ async fn reset_empties_redis_and_touches_no_stranger() {
     assert!(said(&["SET left behind", "DBSIZE"]).await.contains(":1\r\n"));
 
     let start = Instant::now();
-    cluster::reset(&cluster).await.unwrap();
+    cluster::reset(&cluster, Persistence::None).await.unwrap();
     println!("reset: {:?}", start.elapsed());
 
     assert!(said(&["DBSIZE"]).await.contains(":0\r\n"));

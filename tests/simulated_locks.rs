@@ -20,6 +20,7 @@ use fencepost::scenario::{DurationRange, LockConfig, RedlockConfig, ZookeeperCon
 use fencepost::seed::Seed;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use lock_suite::{Client, Fixture, RedlockFixture};
+use smol_str::SmolStr;
 
 /// How many seeds each body is run with.
 const SEEDS: u64 = 10;
@@ -43,7 +44,7 @@ impl Fixture for OnRedis<'_> {
 
     fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
         async move {
-            let key = format!("{}{name}", RedlockSettings::default().key_prefix);
+            let key: SmolStr = format!("{}{name}", RedlockSettings::default().key_prefix).into();
             for node in (1..=MASTERS).map(NodeId) {
                 self.sandbox.redis(node, Command::Del(key.clone())).await.expect("the node answers");
             }

@@ -95,6 +95,16 @@ impl<'a> Facts<'a> {
         earlier + self.clock_error() < later
     }
 
+    /// How many acquires and releases are in doubt or never completed.
+    pub fn in_doubt(&self) -> u64 {
+        let lock_ops = self.history.ops.iter().filter(|op| matches!(op.f, F::Acquire | F::Release));
+        lock_ops.fold(0, |open, op| match op.kind {
+            OpType::Invoke => open + 1,
+            OpType::Ok | OpType::Fail => open - 1,
+            OpType::Info => open,
+        })
+    }
+
     /// When the history ended.
     pub fn end(&self) -> Nanos {
         self.history.ops.last().map_or(Nanos::ZERO, |op| op.time)
@@ -185,6 +195,16 @@ impl Listing {
         if self.listed.len() < Self::LIMIT {
             self.listed.push(violation());
         }
+    }
+
+    /// Whether there is room for one more to be listed.
+    pub fn has_room(&self) -> bool {
+        self.listed.len() < Self::LIMIT
+    }
+
+    /// Sets how many there are, where they were counted without being listed.
+    pub fn count(&mut self, total: usize) {
+        self.total = self.total.max(total);
     }
 
     /// How many there are.

@@ -7,12 +7,14 @@ use super::{CheckName, Verdict, judge};
 use crate::history::{F, OpType};
 
 fn nothing() -> Story {
-    Story::new(2)
+    let mut story = Story::new(2);
+    story.header.grant_within = Some(1_000_000_000);
+    story
 }
 
 /// One client takes turns with itself, and uses the resource.
 fn alone() -> Story {
-    let mut story = Story::new(2);
+    let mut story = nothing();
     for turn in 0..3u64 {
         let (hold, at) = (format!("c1-{turn}"), 10 + turn * 20);
         story.acquire(&hold, at, at + 1, turn + 1);
@@ -25,7 +27,7 @@ fn alone() -> Story {
 
 /// Two clients compete, and neither uses the resource.
 fn idle() -> Story {
-    let mut story = Story::new(2);
+    let mut story = nothing();
     story.acquire("c1-1", 10, 11, 1);
     story.op(12, "c2-1", OpType::Invoke, F::Acquire);
     story.release("c1-1", 20);
@@ -36,7 +38,7 @@ fn idle() -> Story {
 
 /// Nobody is ever granted anything.
 fn refused() -> Story {
-    let mut story = Story::new(2);
+    let mut story = nothing();
     for hold in ["c1-1", "c2-1"] {
         story.op(10, hold, OpType::Invoke, F::Acquire);
         story.op(20, hold, OpType::Fail, F::Acquire);

@@ -19,15 +19,16 @@ use crate::time::Nanos;
 const GUARANTEE: &str = "While no fault is in force, a lock that somebody waits for and nobody holds is granted within the bound, and \
      no client is passed over without end.";
 
-/// The bound of a history that states none.
-const DEFAULT_BOUND: Duration = Duration::from_secs(6);
-
 /// How often a client may be passed over, per client that competes.
 const PASSES_PER_CLIENT: usize = 25;
 
 /// Judges whether the lock was granted to those who waited.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
-    let mut watch = Watch::new(facts);
+    let Some(bound) = facts.history.header.grant_within else {
+        let summary = "The history does not say how long its lock may need.".to_owned();
+        return conclude(CheckName::Liveness, GUARANTEE, Verdict::NotApplicable, summary, &[], Listing::default());
+    };
+    let mut watch = Watch::new(facts, Duration::from_nanos(bound));
     for op in &facts.history.ops {
         watch.see(op);
     }
@@ -98,8 +99,7 @@ struct Watch<'a, 'b> {
 }
 
 impl<'a, 'b> Watch<'a, 'b> {
-    fn new(facts: &'b Facts<'a>) -> Self {
-        let header = &facts.history.header;
+    fn new(facts: &'b Facts<'a>, bound: Duration) -> Self {
         let mut ends: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for (place, hold) in facts.holds.iter().enumerate() {
             if let Some((end, _)) = hold.ended {
@@ -118,8 +118,8 @@ impl<'a, 'b> Watch<'a, 'b> {
         }
         Self {
             facts,
-            bound: header.grant_within.map_or(DEFAULT_BOUND, Duration::from_nanos),
-            limit: PASSES_PER_CLIENT * header.clients as usize,
+            bound,
+            limit: PASSES_PER_CLIENT * facts.history.header.clients as usize,
             locks: BTreeMap::new(),
             ends,
             faults,
@@ -354,10 +354,16 @@ mod tests {
     use crate::check::story::Story;
     use crate::seed::Seed;
 
-    /// c1 held the lock until 100 ms; c2 waits from 50 ms on. The bound is a second.
-    fn wanted() -> Story {
+    /// A story of two clients with a bound of a second.
+    fn bounded() -> Story {
         let mut story = Story::new(2);
         story.header.grant_within = Some(1_000_000_000);
+        story
+    }
+
+    /// c1 held the lock until 100 ms; c2 waits from 50 ms on. The bound is a second.
+    fn wanted() -> Story {
+        let mut story = bounded();
         story.acquire("c1-1", 10, 12, None);
         story.op(50, "c2-1", OpType::Invoke, F::Acquire);
         story.release("c1-1", 100);
@@ -422,19 +428,20 @@ mod tests {
 
     #[test]
     fn who_never_waited_shows_nothing() {
-        let mut story = Story::new(2);
+        let mut story = bounded();
         for (hold, at) in [("c1-1", 10), ("c2-1", 30)] {
             story.acquire(hold, at, at + 1, None);
             story.release(hold, at + 5);
         }
         assert_eq!(judged(story).verdict, Verdict::Unknown);
-        assert_eq!(judged(Story::new(2)).verdict, Verdict::Unknown);
+        assert_eq!(judged(bounded()).verdict, Verdict::Unknown);
+        assert_eq!(judged(Story::new(2)).verdict, Verdict::NotApplicable, "no bound, nothing to hold it to");
     }
 
     #[test]
     fn being_passed_over_is_counted_through_all_attempts_until_a_grant() {
         let story = |rounds: u64, granted_at: Option<u64>| {
-            let mut story = Story::new(2);
+            let mut story = bounded();
             for round in 0..rounds {
                 let (at, hold, vain) = (round * 10, format!("c1-{round}"), format!("c2-{round}"));
                 story.acquire(&hold, at + 1, at + 2, None);

@@ -12,10 +12,12 @@ mod fencing;
 mod fixtures;
 #[cfg(test)]
 mod gate;
+pub mod linearizable;
 mod liveness;
 mod lost_signal;
 mod lost_updates;
 mod mutual_exclusion;
+mod overlaps;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -27,9 +29,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::history::History;
+use crate::history::edn::FOREIGN;
 use crate::time::Nanos;
 pub use crate::verdict::{CheckName, Verdict};
 use evidence::{Facts, Listing};
+pub use linearizable::{FailedRelease, Model, ModelError, ModelReplay};
 
 /// How bad a violation is: what a client believed, what it did, what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,10 +103,33 @@ pub fn judge(history: &History) -> Judgement {
             token_order::check(&facts),
             fencing::check(&facts),
             lost_updates::check(&facts),
+            linearizable::check(&facts),
             lost_signal::check(&facts),
             liveness::check(&facts),
             coverage::check(&facts),
         ]);
+    }
+    let verdict = checks.iter().fold(Verdict::NotApplicable, |worst, result| worst.merge(result.verdict));
+    Judgement { verdict, checks }
+}
+
+/// Judges a well-formed history of a lock by the three checks of its guarantee: who held it, what the resource took from
+/// whom, in which order the lock's operations were.
+pub fn judge_lock(history: &History) -> [CheckResult; 3] {
+    let facts = Facts::of(history);
+    [mutual_exclusion::check(&facts), fencing::check(&facts), linearizable::check(&facts)]
+}
+
+/// Judges by one model of a lock alone, of the caller's choice: for histories of other harnesses, and of locks that the
+/// other checks do not suit.
+pub fn judge_model(history: &History, model: Model, failed_release: FailedRelease) -> Judgement {
+    // A foreign history's reader refused whatever is not well formed, and it knows holds by their processes only.
+    let mut checks = Vec::new();
+    if history.header.environment != FOREIGN {
+        checks.push(assumptions::check(history));
+    }
+    if checks.iter().all(|result| result.verdict != Verdict::Invalid) {
+        checks.push(linearizable::check_model(history, model, failed_release));
     }
     let verdict = checks.iter().fold(Verdict::NotApplicable, |worst, result| worst.merge(result.verdict));
     Judgement { verdict, checks }

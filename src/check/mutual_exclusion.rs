@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, holder, lasting, milliseconds, seconds, validity};
+use super::overlaps::{Overlaps, Span, overlaps, overlaps_that_meet};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
 use crate::history::{Ending, F, Hold, OpType, Process};
 use crate::ids::{ClientId, LockName};
@@ -20,9 +21,72 @@ const GUARANTEE: &str = "No two holds of one lock overlap, from the completion o
 /// Judges whether two holds of one lock certainly overlap.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let uses = uses(facts);
+    let tally = Tally::of(facts, &uses);
+    let mut listing = listed(facts, &uses);
+    listing.count(usize::try_from(tally.overlaps.pairs).unwrap_or(usize::MAX));
+
+    let overlaps = listing.total();
+    let holds = counted(facts.holds.len(), "hold", "holds");
+    let (verdict, summary) = if overlaps > 0 {
+        let summary = format!(
+            "{} among {holds}, {} of them while both were valid by their own API, {} with interleaved use of the \
+             resource; {} in all, the longest {}.",
+            counted(overlaps, "overlap", "overlaps"),
+            tally.within_validity,
+            tally.interleaved,
+            lasting(tally.overlaps.duration()),
+            lasting(tally.overlaps.longest),
+        );
+        (Verdict::Invalid, summary)
+    } else if !was_shared(&facts.holds) {
+        (Verdict::Unknown, format!("{holds}, and no lock was ever held by two clients: nothing could overlap."))
+    } else {
+        (Verdict::Valid, format!("{holds}, no two of one lock overlapped."))
+    };
+    let figures = [
+        ("holds", facts.holds.len() as f64),
+        ("overlaps", overlaps as f64),
+        ("overlaps-within-validity", tally.within_validity as f64),
+        ("overlaps-interleaved", tally.interleaved as f64),
+        ("overlap-ms", milliseconds(tally.overlaps.duration())),
+        ("longest-overlap-ms", milliseconds(tally.overlaps.longest)),
+    ];
+    conclude(CheckName::MutualExclusion, GUARANTEE, verdict, summary, &figures, listing)
+}
+
+/// How often, and for how long.
+struct Tally {
+    overlaps: Overlaps,
+    within_validity: u64,
+    interleaved: u64,
+}
+
+impl Tally {
+    fn of(facts: &Facts<'_>, uses: &[Option<Uses>]) -> Self {
+        let mut locks: BTreeMap<&LockName, Vec<usize>> = BTreeMap::new();
+        for (place, hold) in facts.holds.iter().enumerate() {
+            locks.entry(&hold.lock).or_default().push(place);
+        }
+        let mut tally = Self { overlaps: Overlaps::default(), within_validity: 0, interleaved: 0 };
+        for places in locks.values() {
+            // An overlap is certain if it is longer than clocks may disagree.
+            let certain = |to: fn(&Hold) -> Nanos| -> Vec<Span> {
+                let holds = places.iter().map(|place| &facts.holds[*place]);
+                holds.map(|hold| Span { from: hold.from + facts.clock_error(), to: to(hold) }).collect()
+            };
+            let held = certain(|hold| hold.to);
+            let reaches: Vec<_> = places.iter().map(|place| uses[*place].map(|uses| (uses.first, uses.last))).collect();
+            tally.overlaps = tally.overlaps.and(overlaps(&held));
+            tally.within_validity += overlaps(&certain(Hold::clipped_to)).pairs;
+            tally.interleaved += overlaps_that_meet(&held, &reaches);
+        }
+        tally
+    }
+}
+
+/// The first overlaps. Looking at every pair would take quadratic time.
+fn listed(facts: &Facts<'_>, uses: &[Option<Uses>]) -> Listing {
     let mut listing = Listing::default();
-    let (mut within_validity, mut interleaved) = (0, 0);
-    let (mut total, mut longest) = (Duration::ZERO, Duration::ZERO);
     let mut open: BTreeMap<&LockName, BTreeSet<(Nanos, usize)>> = BTreeMap::new();
     for (place, later) in facts.holds.iter().enumerate() {
         let open = open.entry(&later.lock).or_default();
@@ -34,48 +98,20 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
             continue;
         }
         for (to, other) in open.iter() {
-            let earlier = &facts.holds[*other];
+            if !listing.has_room() {
+                return listing;
+            }
             let overlap = Overlap {
-                earlier,
+                earlier: &facts.holds[*other],
                 later,
                 to: later.to.min(*to),
                 interleaved: matches!((uses[*other], uses[place]), (Some(a), Some(b)) if a.interleaves(b)),
             };
-            let lasted = overlap.certain(facts);
-            total += lasted;
-            longest = longest.max(lasted);
-            within_validity += usize::from(facts.before(later.from, earlier.clipped_to().min(later.clipped_to())));
-            interleaved += usize::from(overlap.interleaved);
             listing.add(|| overlap.violation(facts));
         }
         open.insert((later.to, place));
     }
-
-    let overlaps = listing.total();
-    let holds = counted(facts.holds.len(), "hold", "holds");
-    let (verdict, summary) = if overlaps > 0 {
-        let summary = format!(
-            "{} among {holds}, {within_validity} of them while both were valid by their own API, {interleaved} with \
-             interleaved use of the resource; {} in all, the longest {}.",
-            counted(overlaps, "overlap", "overlaps"),
-            lasting(total),
-            lasting(longest),
-        );
-        (Verdict::Invalid, summary)
-    } else if !was_shared(&facts.holds) {
-        (Verdict::Unknown, format!("{holds}, and no lock was ever held by two clients: nothing could overlap."))
-    } else {
-        (Verdict::Valid, format!("{holds}, no two of one lock overlapped."))
-    };
-    let figures = [
-        ("holds", facts.holds.len() as f64),
-        ("overlaps", overlaps as f64),
-        ("overlaps-within-validity", within_validity as f64),
-        ("overlaps-interleaved", interleaved as f64),
-        ("overlap-ms", milliseconds(total)),
-        ("longest-overlap-ms", milliseconds(longest)),
-    ];
-    conclude(CheckName::MutualExclusion, GUARANTEE, verdict, summary, &figures, listing)
+    listing
 }
 
 /// Whether two clients ever held one lock, be it one after the other.

@@ -94,8 +94,8 @@ impl Story {
         ] {
             let state = if f == F::Fault { "frozen" } else { "running" };
             let what = format!("c{client} state");
-            let probe = Probe { what, expected: state.to_owned(), observed: state.to_owned() };
-            self.push(at, Process::Nemesis, kind, f).fault = Some(FaultEvent {
+            let probe = Probe::new(what, state, state);
+            self.push(at, Process::Nemesis, kind, f).fault = Some(Box::new(FaultEvent {
                 id,
                 kind: "pause".to_owned(),
                 plan: format!("pause client:{client} at 0s, for 1s"),
@@ -104,7 +104,7 @@ impl Story {
                 requested: 1_000_000_000,
                 probes: if kind == OpType::Ok { vec![probe] } else { Vec::new() },
                 ..FaultEvent::default()
-            });
+            }));
         }
     }
 

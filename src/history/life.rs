@@ -3,12 +3,15 @@
 //! A process never acts again after its client's death, and no hold id is used twice, so a client that is started again
 //! must not count from the beginning. Whoever kills clients follows each one's ops with a [`Life`].
 
+use serde::{Deserialize, Serialize};
+
 use super::op::{F, Op, OpType, Process};
 use crate::ids::ClientId;
 use crate::time::Nanos;
 
 /// Where a client stands in the numbers that a history gives it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Life {
     client: ClientId,
     clients: u32,

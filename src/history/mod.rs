@@ -1,8 +1,9 @@
 //! The record of a run: a totally ordered list of what concurrent parties did.
 //!
-//! [`op`] is one element, [`recorder`] the single writer, [`file`] reads a stored history, [`hold`] gathers the ops
+//! [`op`] is one element, [`recorder`] the single writer, [`file`] reads a stored history, [`edn`] one of Jepsen's, [`hold`] gathers the ops
 //! of one hold, [`life`] numbers the processes of a client that dies. Deliberately absent: any judgement; that is `check`'s.
 
+pub mod edn;
 pub mod file;
 pub mod hold;
 pub mod life;
@@ -17,7 +18,7 @@ use crate::seed::Seed;
 use crate::time::Nanos;
 pub use hold::{Ending, Hold};
 pub use life::Life;
-pub use op::{F, FaultEvent, ItemValue, Op, OpType, Probe, Process};
+pub use op::{ClockReading, F, FaultEvent, ItemValue, Op, OpType, Probe, Process};
 pub use recorder::Recorder;
 
 /// The version of the file format that this build reads and writes.

@@ -158,13 +158,43 @@ pub struct Probe {
     pub expected: String,
     /// What was seen.
     pub observed: String,
+    /// Where a clock was looked at: what it showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockReading>,
 }
 
 impl Probe {
+    /// A look at something that is not a clock.
+    pub fn new(what: impl Into<String>, expected: impl Into<String>, observed: impl Into<String>) -> Self {
+        Self { what: what.into(), expected: expected.into(), observed: observed.into(), clock: None }
+    }
+
     /// Whether what was seen is what should be seen.
     pub fn passed(&self) -> bool {
-        self.expected == self.observed
+        match &self.clock {
+            Some(ClockReading { expected: Some(expected), error, uncertainty, .. }) => {
+                error.abs_diff(*expected) <= *uncertainty
+            }
+            _ => self.expected == self.observed,
+        }
     }
+}
+
+/// By how much a party's wall clock was wrong, in nanoseconds; above zero, it was ahead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ClockReading {
+    /// Whose clock.
+    pub member: Member,
+    /// When it was looked at, on the timeline of the op's `time`.
+    pub at: Nanos,
+    /// By how much it was wrong.
+    pub error: i64,
+    /// By how much it should have been, if that is what the probe is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<i64>,
+    /// How far the reading itself may be off.
+    pub uncertainty: u64,
 }
 
 /// What the nemesis did: the payload of `fault` and `heal` ops.
@@ -239,7 +269,7 @@ pub struct Op {
     pub since: Option<Nanos>,
     /// For `fault` and `heal`: what the nemesis did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fault: Option<FaultEvent>,
+    pub fault: Option<Box<FaultEvent>>,
     /// Why it failed or is in doubt, why the lock was lost, why an access was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -277,5 +307,7 @@ impl Op {
         rebase(&mut self.time);
         self.valid_until.as_mut().map(rebase);
         self.since.as_mut().map(rebase);
+        let probes = self.fault.iter_mut().flat_map(|fault| &mut fault.probes);
+        probes.filter_map(|probe| probe.clock.as_mut()).for_each(|reading| rebase(&mut reading.at));
     }
 }

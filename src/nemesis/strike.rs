@@ -150,7 +150,7 @@ impl StrikeRun {
 
     fn note(&self, kind: OpType, f: F, probes: Vec<Probe>, error: Option<String>) {
         let mut op = Op::new(self.desk.runtime.now(), Process::Nemesis, kind, f);
-        op.fault = Some(FaultEvent { probes, ..self.event.clone() });
+        op.fault = Some(Box::new(FaultEvent { probes, ..self.event.clone() }));
         op.error = error;
         self.desk.record.record(op);
     }

@@ -44,7 +44,10 @@ pub fn table(report: &Report, style: Style) -> String {
                 0 | 1 => String::new(),
                 count => format!(" (and {} more listed)", count - 1),
             };
-            let first = check.violations.first().map_or(&check.summary, |violation| &violation.text);
+            let first = check.violations.first().map_or_else(
+                || check.summary.clone(),
+                |violation| format!("{} [severity: {}]", violation.text, words::severity(violation.severity).0),
+            );
             lines.push(wrap(&format!("  {}: {first}{more}", check.check), style.width));
         }
         lines.extend(lock.error.iter().map(|error| style.alarm(&format!("  ended early: {error}"))));

@@ -1,7 +1,9 @@
-//! Charts of a trial: what waiting for the lock cost, over time, with the faults behind it.
+//! Charts of a trial: what waiting for the lock cost, over time, with the faults behind it; and [`clocks`].
 //!
-//! The only file that knows `plotters`. Its SVG is taken inline, so that the page's style sheet colours its texts; the
+//! Nothing else knows `plotters`. Its SVG is taken inline, so that the page's style sheet colours its texts; the
 //! other colours are fixed here and can be told from each other on light and on dark ground.
+
+mod clocks;
 
 use std::fmt::Display;
 
@@ -12,6 +14,8 @@ use plotters::prelude::*;
 use super::scene::Scene;
 use super::words;
 use crate::history::OpType;
+
+pub(super) use clocks::clock_errors;
 
 /// A chart's size, in its own units; the page scales it.
 const SIZE: (u32, u32) = (1_200, 260);
@@ -40,7 +44,7 @@ pub(super) fn acquire_latency(scene: &Scene<'_>, span: (f64, f64)) -> Markup {
         return html! { p.none { "No acquire was attempted: there is no latency to draw." } };
     }
     match draw(scene, span) {
-        Ok(svg) => html! { figure.plot-figure { (PreEscaped(responsive(&svg))) } },
+        Ok(svg) => html! { figure.plot-figure { (PreEscaped(responsive(&svg, "acquire latency"))) } },
         // A chart is worth less than the page that it stands on.
         Err(error) => html! { p.none { "The chart could not be drawn: " (error) } },
     }
@@ -100,10 +104,10 @@ fn text(error: impl Display) -> String {
 }
 
 /// Lets the page set the size: the backend writes a fixed one into its first tag.
-fn responsive(svg: &str) -> String {
+fn responsive(svg: &str, label: &str) -> String {
     let (width, height) = SIZE;
     let body = svg.split_once('>').map_or("", |(_, body)| body);
-    format!("<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"acquire latency\">{body}")
+    format!("<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">{body}")
 }
 
 /// How long the middle and the worst of some durations were, in microseconds.

@@ -91,17 +91,13 @@ impl Script {
             targets: vec![Member::Client(ClientId(client))],
             phase: Some(Phase::BeforeWrite),
             requested: 2_500 * MS,
-            probes: vec![Probe {
-                what: format!("c{client} container state"),
-                expected: observed.to_owned(),
-                observed: observed.to_owned(),
-            }],
+            probes: vec![Probe::new(format!("c{client} container state"), observed, observed)],
             ..FaultEvent::default()
         };
-        self.op(from, Process::Nemesis, OpType::Invoke, F::Fault).fault = Some(event("frozen"));
-        self.op(from + 1.0, Process::Nemesis, OpType::Ok, F::Fault).fault = Some(event("frozen"));
-        self.op(to, Process::Nemesis, OpType::Invoke, F::Heal).fault = Some(event("running"));
-        self.op(to + 1.0, Process::Nemesis, OpType::Ok, F::Heal).fault = Some(event("running"));
+        self.op(from, Process::Nemesis, OpType::Invoke, F::Fault).fault = Some(Box::new(event("frozen")));
+        self.op(from + 1.0, Process::Nemesis, OpType::Ok, F::Fault).fault = Some(Box::new(event("frozen")));
+        self.op(to, Process::Nemesis, OpType::Invoke, F::Heal).fault = Some(Box::new(event("running")));
+        self.op(to + 1.0, Process::Nemesis, OpType::Ok, F::Heal).fault = Some(Box::new(event("running")));
     }
 
     pub fn history(self, lock: &str, fencing: &str) -> History {

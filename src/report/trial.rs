@@ -58,6 +58,10 @@ pub(super) fn section(lock: &LockReport, scene: &Scene<'_>, span: (f64, f64)) ->
                 }
                 (latencies(scene))
             }
+            @if let Some(chart) = plots::clock_errors(scene) {
+                h3 { "What clocks showed" }
+                (chart)
+            }
         }
     }
 }

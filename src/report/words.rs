@@ -209,7 +209,7 @@ pub(super) fn what(op: &Op) -> String {
         (_, f @ (F::Read | F::Write), OpType::Ok) => format!("learns that its {f} was accepted{}", of_item(value)),
         (_, f @ (F::Read | F::Write), OpType::Fail) => format!("learns that its {f} was refused"),
         (_, f @ (F::Read | F::Write), OpType::Info) => format!("does not know whether its {f} was accepted"),
-        (_, f @ (F::Fault | F::Heal), kind) => fault(op.fault.as_ref(), f, kind),
+        (_, f @ (F::Fault | F::Heal), kind) => fault(op.fault.as_deref(), f, kind),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{Plan, timestamp};
-use crate::check::{self, Judgement};
+use crate::check::{self, FailedRelease, Judgement, Model};
 use crate::history::History;
 use crate::ids::TraceHash;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
@@ -139,11 +139,17 @@ fn replay(plan: &Plan, seed: Seed) -> String {
     format!("fencepost run {} --env {}{locks} --seed {seed}", plan.request.scenario.display(), plan.environment.name())
 }
 
-/// Judges a stored history again: a report of its own, which is shown and not written.
-pub fn recheck(path: &Path, history: History) -> Report {
+/// Judges a stored history again, by all checks or by one model of a lock alone: a report of its own, which is shown and
+/// not written.
+pub fn recheck(path: &Path, history: History, model: Option<(Model, FailedRelease)>) -> Report {
     let header = history.header.clone();
-    let judgement = check::judge(&history);
-    let expectations = demanded(None, &judgement);
+    let judgement = match model {
+        None => check::judge(&history),
+        Some((model, failed_release)) => check::judge_model(&history, model, failed_release),
+    };
+    let mut expectations = demanded(None, &judgement);
+    // Nobody asked the other checks.
+    expectations.retain(|expectation| model.is_none() || expectation.reached.is_some());
     let lock = LockReport {
         name: header.lock,
         algorithm: header.algorithm,

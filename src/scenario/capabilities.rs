@@ -94,11 +94,14 @@ impl Capabilities {
     pub fn docker() -> Self {
         Self {
             environment: "docker",
-            faults: BTreeSet::from([FaultName::Pause, FaultName::Partition]),
-            persistence: BTreeSet::from([Persistence::None]),
+            faults: FaultName::ALL
+                .into_iter()
+                .filter(|fault| !matches!(fault, FaultName::Delay | FaultName::Loss))
+                .collect(),
+            persistence: BTreeSet::from([Persistence::None, Persistence::Everysec, Persistence::Always]),
             max_clients: 20,
             max_redis_nodes: 5,
-            max_zookeeper_servers: 3,
+            max_zookeeper_servers: 5,
             zookeeper_tick: Duration::from_millis(200),
         }
     }

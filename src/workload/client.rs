@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use rand::RngExt;
+use smol_str::format_smolstr;
 use tokio::sync::watch;
 
 use super::{Access, Action, ResourceClient};
@@ -108,8 +109,8 @@ impl Client {
         let item = self.rng.random_range(1..=self.workload.locks);
         let mut turn = Turn {
             item,
-            lock: LockName::new(format!("item-{item}")),
-            hold: HoldId::new(format!("{}-{}", self.log.client, self.attempts)),
+            lock: LockName::new(format_smolstr!("item-{item}")),
+            hold: HoldId::new(format_smolstr!("{}-{}", self.log.client, self.attempts)),
             token: None,
         };
         let options = AcquireOptions {

@@ -6,6 +6,7 @@ use fencepost::env::sim::redis::{Command, Persistence, RedisModel};
 use fencepost::seed::{ChaCha8Rng, Seed};
 use fencepost::time::Nanos;
 use rand::RngExt;
+use smol_str::SmolStr;
 
 /// Where the clock stands when a sequence begins, milliseconds since the epoch.
 pub const START_MS: i64 = 1_700_000_000_123;
@@ -73,8 +74,8 @@ fn clock(rng: &mut ChaCha8Rng, model: &RedisModel, wall_ms: i64) -> i64 {
 }
 
 fn command(rng: &mut ChaCha8Rng, wall_ms: i64) -> Command {
-    let key = pick(rng, &KEYS).to_owned();
-    let value = pick(rng, &VALUES).to_owned();
+    let key = SmolStr::new(pick(rng, &KEYS));
+    let value = SmolStr::new(pick(rng, &VALUES));
     let millis = |rng: &mut ChaCha8Rng| match rng.random_range(0..12) {
         0 => pick(rng, &[0, -1, -5000, i64::MIN, i64::MAX, i64::MAX - START_MS]),
         1..4 => pick(rng, &[1, 2, 1000]),

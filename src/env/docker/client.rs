@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::http::HttpResource;
 use super::member::{Control, Reports};
-use super::messages::{ClientPlan, Order, Report, Speaker};
+use super::messages::{ClientClock, ClientPlan, Order, Report, Speaker};
 use crate::env;
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
@@ -45,14 +45,19 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
         other => bail!("a client was ordered {other:?}"),
     };
     let lock = build_lock(&plan);
-    if let Err(error) = warm_up(&*lock, id).await {
-        control.close(Report::Failed(error.to_string())).await;
-        return Err(error);
+    match warm_up(&*lock, id).await {
+        // Started again under a fault: it goes on as it is, like any program.
+        Err(error) if plan.life.number() == 1 => {
+            control.close(Report::Failed(error.to_string())).await;
+            return Err(error);
+        }
+        Ok(()) | Err(_) => {}
     }
     control.reports.send(Report::Ready);
     let end = loop {
         match control.order().await? {
             Order::Begin { end } => break end,
+            Order::Clock { number } => control.reports.send(Report::Clock(clock(number))),
             Order::Stop | Order::Leave => {
                 control.close(Report::Done).await;
                 return Ok(());
@@ -77,7 +82,11 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
         stop,
     };
     let heartbeat = tokio::spawn(heartbeat(id, Arc::clone(&control.reports)));
-    let mut client = tokio::spawn(Client::new(id, plan.workload, plan.seed, parts).run(end));
+    let mut client = Client::new(id, plan.workload, plan.seed, parts);
+    if plan.life.number() > 1 {
+        client = client.reborn(plan.seed, &plan.life);
+    }
+    let mut client = tokio::spawn(client.run(end));
     loop {
         tokio::select! {
             biased;
@@ -88,22 +97,41 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
             order = control.order() => match order? {
                 // The channel outlives the client, which alone reads from it.
                 Order::Go { number } => drop(go_sender.send(number)),
+                Order::Clock { number } => control.reports.send(Report::Clock(clock(number))),
                 Order::Stop => drop(stop_sender.send(true)),
                 _ => {}
             }
         }
     }
     control.reports.send(Report::Done);
-    while !matches!(control.order().await?, Order::Leave) {}
+    loop {
+        match control.order().await? {
+            Order::Clock { number } => control.reports.send(Report::Clock(clock(number))),
+            Order::Leave => break,
+            _ => {}
+        }
+    }
     heartbeat.abort();
     control.close(Report::Done).await;
     Ok(())
 }
 
-/// Retry jitter and owner tokens: a stream of their own per client, apart from what the workload draws.
+/// Retry jitter and owner tokens: a stream of their own per client and life, apart from what the workload draws.
 fn seed_of(plan: &ClientPlan) -> crate::seed::Seed {
     use rand::Rng;
-    crate::seed::Seed(plan.seed.stream(&format!("client/{}/lock", plan.client.0)).next_u64())
+    let stream = match plan.life.number() {
+        1 => format!("client/{}/lock", plan.client.0),
+        life => format!("client/{}/lock/life/{life}", plan.client.0),
+    };
+    crate::seed::Seed(plan.seed.stream(&stream).next_u64())
+}
+
+/// What this process's wall clock shows. By the C library, whose clock functions the harness replaces.
+fn clock(number: u64) -> ClientClock {
+    let before = BootClock.now();
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let after = BootClock.now();
+    ClientClock { number, before, after, wall: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX) }
 }
 
 fn build_lock(plan: &ClientPlan) -> Arc<dyn DistributedLock> {

@@ -82,6 +82,11 @@ impl Setting {
         (mono_ns < self.valid_until_ns).then_some(self.base_wall_ns + self.offset_ns + elapsed + drift)
     }
 
+    /// Whether it moves the clock now.
+    pub fn is_in_force(&self) -> bool {
+        now_ns(ClockId::Monotonic) < self.valid_until_ns
+    }
+
     fn bytes(&self) -> [u8; 40] {
         let fields = [self.valid_until_ns, self.base_mono_ns, self.base_wall_ns, self.offset_ns, self.rate_ppm];
         let mut bytes = [0; 40];
@@ -118,6 +123,29 @@ impl ClockPage {
         Ok(Self { file, sequence: sequence[0] })
     }
 
+    /// The setting that the process sees, as the shim reads it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn in_force(&self) -> io::Result<Setting> {
+        let mut sequence = [0];
+        self.file.read_exact_at(&mut sequence, SEQUENCE)?;
+        let mut slot = [0; 40];
+        self.file.read_exact_at(&mut slot, SLOTS + u64::from(sequence[0] & 1) * SLOT_SIZE)?;
+        let field = |n: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&slot[8 * n..8 * (n + 1)]);
+            i64::from_ne_bytes(bytes)
+        };
+        Ok(Setting {
+            valid_until_ns: field(0),
+            base_mono_ns: field(1),
+            base_wall_ns: field(2),
+            offset_ns: field(3),
+            rate_ppm: field(4),
+        })
+    }
+
     /// Moves the clock. The process sees it at its next look.
     ///
     /// # Errors
@@ -146,19 +174,9 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// The setting in force, read as the shim reads it.
     fn in_force(folder: &Path) -> Setting {
-        let page = fs::read(folder.join(FILE)).unwrap();
-        assert_eq!(page.len() as u64, SIZE);
-        let slot = (SLOTS + u64::from(page[SEQUENCE as usize] & 1) * SLOT_SIZE) as usize;
-        let field = |n: usize| i64::from_ne_bytes(page[slot + 8 * n..slot + 8 * n + 8].try_into().unwrap());
-        Setting {
-            valid_until_ns: field(0),
-            base_mono_ns: field(1),
-            base_wall_ns: field(2),
-            offset_ns: field(3),
-            rate_ppm: field(4),
-        }
+        assert_eq!(fs::metadata(folder.join(FILE)).unwrap().len(), SIZE);
+        ClockPage::open(folder).unwrap().in_force().unwrap()
     }
 
     #[test]

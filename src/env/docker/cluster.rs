@@ -8,19 +8,23 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
+use super::clocks;
 use super::compose::{self, ComposeError};
 use super::engine::{CLUSTER, Container, Engine, EngineError, LABEL_CLUSTER, Role, State, api};
 use super::files::{self, FilesError};
 use super::images::{self, ImageError, Images};
+use super::persistence;
 use super::settings::{SUBNET_VARIABLE, Settings, SettingsError, Wanted};
 use super::wire::{self, Answer};
 use crate::ids::NodeId;
+use crate::scenario::Persistence;
 
 /// How long servers may take to answer after their containers have started.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -85,6 +89,14 @@ pub enum ClusterError {
         limit: Duration,
         /// Who is missing, and what was heard of each.
         missing: String,
+    },
+    /// A server's clock cannot be moved.
+    #[error("the clocks of the servers cannot be laid out in {}: {source}; XDG_STATE_HOME chooses another folder", folder.display())]
+    Clocks {
+        /// The state folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// A server could not be emptied.
     #[error("{server} could not be emptied before the run ({source}): is it up? `fencepost cluster status` tells")]
@@ -157,23 +169,40 @@ pub async fn up(progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterErro
 pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterError> {
     let engine = Engine::connect().await?;
     let images = images::ensure(&engine, progress).await?;
+    let state = files::state_folder()?;
+    let unseen =
+        clocks::lay_out(settings, &state).map_err(|source| ClusterError::Clocks { folder: state.clone(), source })?;
     let mut containers = engine.containers().await?;
+    let is_surplus =
+        |own: &Container| own.role == Role::Zookeeper && own.node.is_none_or(|n| n.0 > settings.ensemble().into());
+    try_join_all(containers.iter().filter(|own| is_surplus(own)).map(|own| engine.remove(own))).await?;
+    containers.retain(|own| !is_surplus(own));
+    // A process maps the page that it finds when it starts.
+    let blind = containers.iter().filter(|own| is_running(own) && unseen.contains(&own.name));
+    try_join_all(blind.map(|own| async {
+        engine.kill(own).await?;
+        engine.start(own).await
+    }))
+    .await?;
     if servers(&containers).count() < settings.servers().len() || servers(&containers).any(|own| !is_running(own)) {
         free_ports(&engine, settings, &containers)?;
         if revive(&engine, &containers, progress).await? {
             containers = engine.containers().await?;
         }
     }
-    if settings.servers().iter().any(|wanted| as_wanted(wanted, &containers, &images).is_none()) {
+    let as_wanted = |wanted: &Wanted, containers: &[Container]| {
+        containers.iter().find(|own| is_as_wanted(own, wanted, settings, &state, &images)).cloned()
+    };
+    if settings.servers().iter().any(|wanted| as_wanted(wanted, &containers).is_none()) {
         free_ports(&engine, settings, &containers)?;
         own_network(&engine, settings).await?;
-        progress("starting 5 Redis and 3 ZooKeeper servers");
+        progress(&format!("starting 5 Redis and {} ZooKeeper servers", settings.ensemble()));
         compose::up(&engine, settings, &files::lay_out()?).await?;
         containers = engine.containers().await?;
     }
     let servers = settings.servers().iter().map(|wanted| {
-        let container = as_wanted(wanted, &containers, &images);
-        let container = container.ok_or_else(|| ClusterError::Absent(wanted.name.clone()))?.clone();
+        let container = as_wanted(wanted, &containers);
+        let container = container.ok_or_else(|| ClusterError::Absent(wanted.name.clone()))?;
         let (node, address, port) = (wanted.node, wanted.address, wanted.port());
         Ok(Server { node, container, address, port, published: wanted.socket() })
     });
@@ -194,13 +223,17 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
     Ok(Cluster { engine, redis, zookeeper, network: CLUSTER, subnet_prefix: settings.subnet_prefix(), versions })
 }
 
-/// Empties the cluster for the next run: no key in any Redis, no container of an earlier run.
+/// Empties the cluster for the next run: no key in any Redis, which from now on keeps what it is told as `kept` says; no
+/// container of an earlier run.
 ///
 /// ZooKeeper is left alone: ephemeral znodes go with their sessions, and each run works below a path of its own.
-pub async fn reset(cluster: &Cluster) -> Result<(), ClusterError> {
+pub async fn reset(cluster: &Cluster, kept: Persistence) -> Result<(), ClusterError> {
     let flush = try_join_all(cluster.redis.iter().map(|server| async move {
-        let done = wire::redis(server.published, &["FLUSHALL SYNC"], QUESTION_LIMIT).await;
-        done.map_err(|source| ClusterError::Reset { server: server.container.name.clone(), source })
+        let emptied = async {
+            wire::redis(server.published, &["FLUSHALL SYNC"], QUESTION_LIMIT).await?;
+            persistence::choose(server.published, kept).await
+        };
+        emptied.await.map_err(|source| ClusterError::Reset { server: server.container.name.clone(), source })
     }));
     let sweep = async { Ok(remove_leftovers(&cluster.engine).await?) };
     tokio::try_join!(flush, sweep).map(drop)
@@ -232,15 +265,15 @@ fn is_running(container: &Container) -> bool {
     container.state == State::Running
 }
 
-/// The container that already is the wanted server, from the current image.
-fn as_wanted<'a>(wanted: &Wanted, containers: &'a [Container], images: &Images) -> Option<&'a Container> {
-    containers.iter().find(|own| {
-        (own.role, own.node, &own.name) == (wanted.role, Some(wanted.node), &wanted.name)
-            && is_running(own)
-            && own.address == Some(wanted.address)
-            && own.published == Some(wanted.published)
-            && images.of(wanted.role) == Some(&own.image)
-    })
+/// Whether a container already is the wanted server, from the current image, with the clock that we can move.
+fn is_as_wanted(own: &Container, wanted: &Wanted, settings: &Settings, state: &Path, images: &Images) -> bool {
+    (own.role, own.node, &own.name) == (wanted.role, Some(wanted.node), &wanted.name)
+        && is_running(own)
+        && own.address == Some(wanted.address)
+        && own.published == Some(wanted.published)
+        && own.clock == Some(wanted.clock(state))
+        && (own.role != Role::Zookeeper || own.ensemble == Some(settings.ensemble()))
+        && images.of(wanted.role) == Some(&own.image)
 }
 
 /// Checks that the ports our running containers don't hold can be had, where the daemon is on this machine.
@@ -314,7 +347,8 @@ async fn ready(servers: &[Server], progress: &(dyn Fn(&str) + Sync)) -> Result<V
         for (server, answer) in servers.iter().zip(&answers) {
             missing.extend(answer.as_ref().err().map(|error| format!("{} ({error})", server.container.name)));
         }
-        let leaders = answers.iter().flatten().filter(|answer| answer.mode == "leader").count();
+        let leaders =
+            answers.iter().flatten().filter(|answer| matches!(&*answer.mode, "leader" | "standalone")).count();
         if missing.is_empty() && leaders != 1 {
             missing.push(format!("ZooKeeper has {leaders} leaders, not one"));
         }

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::command::{CommandError, run};
 use super::engine::{CLUSTER, Engine};
 use super::files;
-use super::settings::{SUBNET_VARIABLE, Settings};
+use super::settings::{SUBNET_VARIABLE, Settings, Wanted};
 
 /// Long enough for a slow disk; a Compose that takes longer hangs.
 const UP_LIMIT: Duration = Duration::from_secs(120);
@@ -48,9 +48,11 @@ pub async fn up(engine: &Engine, settings: &Settings, folder: &Path) -> Result<(
     command
         .args(["--project-name", CLUSTER, "--file", files::COMPOSE, "up"])
         .args(["--detach", "--no-build", "--renew-anon-volumes"])
+        // By name: those of a larger ensemble have a profile, and are left out otherwise.
+        .args(settings.servers().iter().map(Wanted::service))
         .current_dir(folder)
         .env("DOCKER_HOST", engine.host());
-    settings.export(&mut command);
+    settings.export(&mut command, folder);
     run(&mut command, UP_LIMIT).await.map(drop).map_err(|error| explain(error, settings))
 }
 

@@ -6,15 +6,18 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fmt, io};
 
 use bollard::errors::Error as ApiError;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
-use bollard::query_parameters::{ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::query_parameters::{
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::stream::TryStreamExt;
 
+use super::clock_page;
 use crate::ids::NodeId;
 
 /// The label that makes a container or a network the project's own; its value is [`CLUSTER`].
@@ -23,6 +26,8 @@ pub const LABEL_CLUSTER: &str = "io.fencepost.cluster";
 pub const LABEL_ROLE: &str = "io.fencepost.role";
 /// The label with the number of a server or a client.
 pub const LABEL_NODE: &str = "io.fencepost.node";
+/// The label of a ZooKeeper server with the size of its ensemble.
+pub const LABEL_ENSEMBLE: &str = "io.fencepost.ensemble";
 /// The label of an image with the digest of the files it was built from.
 pub const LABEL_DIGEST: &str = "io.fencepost.digest";
 /// The cluster's name: the value of [`LABEL_CLUSTER`], the Compose project and the network.
@@ -67,6 +72,14 @@ pub enum EngineError {
     NotLabelled {
         /// Its name.
         name: String,
+    },
+    /// The page of a container's clock cannot be used.
+    #[error("the clock of {name} could not be set right: {source}")]
+    Clock {
+        /// The container's name.
+        name: String,
+        /// What the system said.
+        source: io::Error,
     },
     /// A script in a container's network failed.
     #[error("the network of {name} could not be changed: {printed}")]
@@ -188,6 +201,10 @@ pub struct Container {
     pub published: Option<u16>,
     /// The id of its image.
     pub image: String,
+    /// The folder with its clock's page, if it has one.
+    pub clock: Option<PathBuf>,
+    /// For a ZooKeeper server: how many there are.
+    pub ensemble: Option<u8>,
 }
 
 impl Container {
@@ -201,6 +218,8 @@ impl Container {
         let state = State::of(&summary);
         let labels = summary.labels.filter(is_ours)?;
         let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        let mounts = summary.mounts.unwrap_or_default();
+        let clock = mounts.into_iter().find(|mount| mount.destination.as_deref() == Some(clock_page::FOLDER));
         let id = summary.id?;
         Some(Self {
             name: summary
@@ -215,6 +234,8 @@ impl Container {
             address: networks.get(CLUSTER).and_then(|end| end.ip_address.as_ref()?.parse().ok()),
             published: summary.ports.unwrap_or_default().iter().find_map(|port| port.public_port),
             image: summary.image_id.unwrap_or_default(),
+            clock: clock.and_then(|mount| mount.source).map(PathBuf::from),
+            ensemble: labels.get(LABEL_ENSEMBLE).and_then(|label| label.parse().ok()),
             id,
         })
     }
@@ -299,6 +320,13 @@ impl Engine {
         self.docker.start_container(&container.id, None).await.map_err(api(format!("start {}", container.name)))
     }
 
+    /// Ends a container's processes at once, as `kill -9` does, and waits until they have ended.
+    pub async fn kill(&self, container: &Container) -> Result<(), EngineError> {
+        let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
+        let killed = self.docker.kill_container(&container.id, Some(options)).await;
+        killed.map_err(api(format!("kill {}", container.name)))
+    }
+
     /// Freezes a running container.
     pub async fn pause(&self, container: &Container) -> Result<(), EngineError> {
         self.docker.pause_container(&container.id).await.map_err(api(format!("pause {}", container.name)))
@@ -319,6 +347,16 @@ impl Engine {
     /// What a container has printed.
     pub async fn logs(&self, container: &Container) -> Result<String, EngineError> {
         self.logs_own(&container.id, &container.name).await
+    }
+
+    /// The last lines that a container has printed since `since`, seconds since the epoch; before each stands when the
+    /// daemon received it.
+    pub async fn logs_since(&self, container: &Container, since: i32) -> Result<String, EngineError> {
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).since(since).timestamps(true).tail("100");
+        let chunks = self.docker.logs(&container.id, Some(options.build())).map_ok(|chunk| chunk.to_string());
+        let doing = || format!("read the log of {}", container.name);
+        let chunks: Vec<String> = chunks.try_collect().await.map_err(api(doing()))?;
+        Ok(chunks.concat())
     }
 
     /// As [`Engine::logs`], for a container that the caller has just created with the project's label.

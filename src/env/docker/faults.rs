@@ -5,9 +5,13 @@
 //! [`Faults::strike`], and a kind of undo in the journal that `heal.rs` can replay without the run.
 //! Deliberately absent: when a fault strikes (the nemesis), and the trial's containers.
 
+mod clock;
 mod cut;
+mod face;
 mod freeze;
 mod ground;
+mod kill;
+mod skew;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,25 +23,25 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use super::engine::{Engine, Role};
 use super::hub::Orders;
 use super::journal::Journal;
+use super::lives::Lives;
 use super::messages::{Order, Speaker};
 use super::wire;
 use crate::env::{Environment, FaultError};
 use crate::fault::{Member, Strike};
 use crate::history::Probe;
 use crate::ids::{ClientId, NodeId};
-use ground::{Ground, Struck, Wound};
+use ground::{Ground, Struck};
 
-pub use ground::{GRACE, Place};
+pub use face::Face;
+pub use ground::{ClockPlace, GRACE, Place};
 
 /// How long a server may take to say whether it leads.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The faults of one trial.
 pub struct Faults {
-    ground: Ground,
-    orders: Orders,
+    ground: Arc<Ground>,
     ensemble: Vec<(NodeId, SocketAddr)>,
-    active: Mutex<BTreeMap<u32, Vec<Box<dyn Wound>>>>,
 }
 
 impl Faults {
@@ -47,10 +51,12 @@ impl Faults {
         journal: Arc<Journal>,
         places: BTreeMap<Member, Place>,
         orders: Orders,
+        lives: Arc<Lives>,
         ensemble: Vec<(NodeId, SocketAddr)>,
         tag: String,
     ) -> Self {
-        Self { ground: Ground { engine, journal, places, tag }, orders, ensemble, active: Mutex::default() }
+        let (active, clocks) = (Mutex::default(), Mutex::default());
+        Self { ground: Arc::new(Ground { engine, journal, places, tag, orders, lives, active, clocks }), ensemble }
     }
 
     /// What a strike does to each of its members, side by side.
@@ -63,12 +69,18 @@ impl Faults {
             Strike::Cut(grudge) => {
                 join_all(grudge.cuts.keys().map(|member| cut::apply(ground, id, *member, grudge, duration))).await
             }
+            Strike::Kill(members) => {
+                join_all(members.iter().map(|member| kill::apply(ground, *member, false, duration))).await
+            }
+            Strike::PowerLoss(members) => {
+                join_all(members.iter().map(|member| kill::apply(ground, *member, true, duration))).await
+            }
+            Strike::Clock { members, change } => {
+                join_all(members.iter().map(|member| clock::apply(ground, id, *member, *change, duration))).await
+            }
             // The loader refuses these before anything starts; whoever comes another way is told the same.
-            Strike::Kill(_) => return Err(unavailable("kill and restart are")),
-            Strike::PowerLoss(_) => return Err(unavailable("power-loss is")),
             Strike::Delay { .. } => return Err(unavailable("delay is")),
             Strike::Loss { .. } => return Err(unavailable("loss is")),
-            Strike::Clock { .. } => return Err(unavailable("faults of clocks are")),
         })
     }
 
@@ -86,16 +98,20 @@ impl Faults {
         if let Some(error) = failure {
             // All or nothing: a half-made partition is not the one that was asked for.
             for wound in &wounds {
-                self.ground.give_up(wound.entry(), String::new()).await;
+                // By its own way if it can: a clock's strike must end here as well as on its page.
+                match wound.undo(&self.ground).await {
+                    Ok(_) => drop(self.ground.healed(&**wound)),
+                    Err(_) => drop(self.ground.give_up(wound.entry(), String::new()).await),
+                }
             }
             return Err(error);
         }
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(id, wounds);
+        self.ground.active.lock().unwrap_or_else(PoisonError::into_inner).insert(id, wounds);
         Ok(probes)
     }
 
     async fn undo_all(&self, id: u32) -> Result<Vec<Probe>, FaultError> {
-        let wounds = self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).unwrap_or_default();
+        let wounds = self.ground.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).unwrap_or_default();
         let healed = join_all(wounds.iter().map(|wound| async move {
             let probes = wound.undo(&self.ground).await?;
             self.ground.healed(&**wound)?;
@@ -125,7 +141,7 @@ impl Environment for Faults {
     }
 
     fn go(&self, client: ClientId, number: u64) {
-        self.orders.send(Speaker::Client(client), Order::Go { number });
+        self.ground.orders.send(Speaker::Client(client), Order::Go { number });
     }
 
     fn leader(&self) -> BoxFuture<'_, Option<NodeId>> {

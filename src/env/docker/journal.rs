@@ -23,6 +23,20 @@ pub enum Undo {
     Unpause,
     /// Delete this nft table in the container's network namespace.
     DeleteTable(String),
+    /// Start the container.
+    #[serde(rename_all = "kebab-case")]
+    Start {
+        /// The folder with its clock's page, from where the news of a power loss are taken back.
+        folder: Option<PathBuf>,
+    },
+    /// Set the clock right.
+    #[serde(rename_all = "kebab-case")]
+    SetClock {
+        /// The folder with its page.
+        folder: PathBuf,
+        /// The strike's number: several may move one clock.
+        strike: u32,
+    },
 }
 
 /// A fault at one container.

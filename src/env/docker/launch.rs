@@ -10,6 +10,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 
+use super::clock_page;
 use super::engine::{CLUSTER, Container, Engine, EngineError, Role, api, labels};
 use super::images::TOOLS;
 use crate::ids::NodeId;
@@ -36,6 +37,8 @@ pub struct NewContainer {
     pub command: Vec<String>,
     /// The folder on this machine that holds the control socket; mounted at `/run/fencepost`.
     pub sockets: PathBuf,
+    /// The folder on this machine with its clock's page, if its clock can be moved.
+    pub clock: Option<PathBuf>,
 }
 
 /// Creates and starts a container.
@@ -43,7 +46,10 @@ pub struct NewContainer {
 /// # Errors
 /// The daemon could not do it.
 pub async fn launch(engine: &Engine, wanted: NewContainer) -> Result<Container, EngineError> {
-    let NewContainer { name, role, node, address, program, command, sockets } = wanted;
+    let NewContainer { name, role, node, address, program, command, sockets, clock } = wanted;
+    let mut binds =
+        vec![format!("{}:{PROGRAM}:ro", program.display()), format!("{}:/run/fencepost", sockets.display())];
+    binds.extend(clock.as_ref().map(|clock| format!("{}:{}:ro", clock.display(), clock_page::FOLDER)));
     let endpoint = EndpointSettings {
         ipam_config: Some(EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..Default::default() }),
         ..Default::default()
@@ -53,12 +59,10 @@ pub async fn launch(engine: &Engine, wanted: NewContainer) -> Result<Container, 
         entrypoint: Some(vec![PROGRAM.to_owned()]),
         cmd: Some(command),
         user: Some(USER.to_owned()),
+        env: clock.map(|_| vec![format!("LD_PRELOAD={}", clock_page::SHIM)]),
         labels: Some(labels(role, node)),
         host_config: Some(HostConfig {
-            binds: Some(vec![
-                format!("{}:{PROGRAM}:ro", program.display()),
-                format!("{}:/run/fencepost", sockets.display()),
-            ]),
+            binds: Some(binds),
             network_mode: Some(CLUSTER.to_owned()),
             restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
             cap_drop: Some(vec!["ALL".to_owned()]),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::Op;
+use crate::history::{Life, Op};
 use crate::ids::ClientId;
 use crate::phase::Phase;
 use crate::scenario::{Fencing, LockConfig, Workload};
@@ -45,6 +45,8 @@ pub enum Report {
         /// Where it stands.
         phase: Phase,
     },
+    /// What the client's clock shows, as an order asked.
+    Clock(ClientClock),
     /// Through; nothing more will come.
     Done,
     /// Gave up.
@@ -69,11 +71,30 @@ pub enum Order {
         /// The pause point's number.
         number: u64,
     },
+    /// To a client: say what your wall clock shows.
+    Clock {
+        /// The question's number.
+        number: u64,
+    },
     /// To a client: bring the current turn to its end and be done.
     Stop,
     /// The trial is over, faults and all: go. Until then a container that is done stays, so that its faults can be healed
     /// and looked at.
     Leave,
+}
+
+/// What a client's wall clock showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ClientClock {
+    /// The question's number.
+    pub number: u64,
+    /// The host's `CLOCK_BOOTTIME` before it was looked at.
+    pub before: Nanos,
+    /// The host's `CLOCK_BOOTTIME` afterwards.
+    pub after: Nanos,
+    /// Nanoseconds since the epoch.
+    pub wall: i64,
 }
 
 /// What a client needs to know.
@@ -82,6 +103,8 @@ pub enum Order {
 pub struct ClientPlan {
     /// Who it is.
     pub client: ClientId,
+    /// What this life of it goes on with.
+    pub life: Life,
     /// The run's seed.
     pub seed: Seed,
     /// What to do.

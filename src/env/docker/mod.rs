@@ -5,13 +5,15 @@
 //! [`settings`] (what the environment may choose), [`wire`] (the few words spoken with servers outside of a lock).
 //!
 //! [`run`] puts locks on trial in it: one [`trial`] per lock, whose containers ([`client`], [`resource`]) report to the
-//! [`hub`] in [`messages`]. [`faults`] hurts them, [`clock_page`] moves a server's clock, [`journal`], [`heal`] and
-//! [`watchdog`] see to it that nothing stays hurt, [`run_lock`] that runs don't meet.
+//! [`hub`] in [`messages`]. [`faults`] hurts them, [`clock_page`] moves a process's clock, `lives` follows clients from one
+//! life to the next, `persistence` says what a Redis server keeps. [`journal`], [`heal`] and [`watchdog`] see to it that
+//! nothing stays hurt, [`run_lock`] that runs don't meet.
 //!
 //! No code here touches a container without the project's label.
 
 pub mod client;
 pub mod clock_page;
+mod clocks;
 pub mod cluster;
 mod command;
 pub mod compose;
@@ -24,9 +26,11 @@ pub mod hub;
 pub mod images;
 pub mod journal;
 mod launch;
+mod lives;
 pub mod member;
 pub mod messages;
 pub mod netns;
+mod persistence;
 pub mod resource;
 pub mod run;
 pub mod run_lock;

@@ -1,5 +1,9 @@
-//! One run in containers: the cluster made ready, all locks tried side by side, everything healed.
+//! One run in containers: the cluster made ready, all locks tried, everything healed.
+//!
+//! Locks that use different servers are tried side by side, others in turns: a fault on a server must not strike a lock
+//! that was not meant, and how a server keeps its data is the lock's to say.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,9 +17,10 @@ use super::files::state_folder;
 use super::heal;
 use super::journal::Journal;
 use super::run_lock::RunLock;
+use super::settings::{Settings, ZOOKEEPER_SERVERS};
 use super::trial::{Outcome, Trial};
 use super::watchdog::Watchdog;
-use crate::scenario::Scenario;
+use crate::scenario::{LockConfig, Persistence, Scenario};
 use crate::seed::Seed;
 use crate::time::Nanos;
 
@@ -33,7 +38,8 @@ impl Session {
     ///
     /// # Errors
     /// Another run has it, Docker can't be used, or the servers do not become ready.
-    pub async fn open(who: &str, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Self> {
+    pub async fn open(scenario: &Scenario, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Self> {
+        let who = &scenario.name;
         let folder = state_folder()?;
         // The daemon first: without one there is nothing to take.
         let engine = Engine::connect().await?;
@@ -43,8 +49,8 @@ impl Session {
             progress("an earlier run did not end as it should: healing what it left");
             heal_leftovers(&engine, &journal).await?;
         }
-        let cluster = cluster::up(progress).await?;
-        cluster::reset(&cluster).await?;
+        let cluster = cluster::up_with(&settings_for(scenario.locks.values())?, progress).await?;
+        cluster::reset(&cluster, Persistence::None).await?;
         let watchdog = Watchdog::start(&folder).context("cannot start the watchdog")?;
         Ok(Self { cluster, journal, _lock: lock, _watchdog: watchdog })
     }
@@ -54,20 +60,63 @@ impl Session {
         &self.cluster
     }
 
-    /// Tries the locks named `locks` side by side: each with clients, a resource, a nemesis and a history of its own.
-    /// Returns each lock's outcome, in the order given;
-    /// a trial that could not even begin has an empty history and an error.
+    /// Tries the locks named `locks`, each with clients, a resource, a nemesis and a history of its own. Returns each
+    /// lock's outcome, in the order given; a trial that could not even begin has an empty history and an error.
+    ///
+    /// # Errors
+    /// The cluster could not be made ready for some of the locks.
     pub async fn try_locks(
-        &self,
+        &mut self,
         scenario: &Scenario,
         locks: &[String],
+        seed: Seed,
+        folder: &Path,
+        stop: &watch::Receiver<bool>,
+        progress: &(dyn Fn(&str) + Sync),
+    ) -> anyhow::Result<Vec<Outcome>> {
+        let mut outcomes = BTreeMap::new();
+        let rounds = rounds(scenario, locks);
+        for round in &rounds {
+            if rounds.len() > 1 {
+                progress(&format!("trying {}", round.join(" and ")));
+            }
+            self.make_ready(scenario, round, progress).await?;
+            let tried = self.try_side_by_side(scenario, round, seed, folder, stop).await;
+            outcomes.extend(round.iter().copied().zip(tried));
+        }
+        Ok(locks.iter().filter_map(|lock| outcomes.remove(&**lock)).collect())
+    }
+
+    /// Gives the servers what the locks of one round ask for.
+    async fn make_ready(
+        &mut self,
+        scenario: &Scenario,
+        round: &[&str],
+        progress: &(dyn Fn(&str) + Sync),
+    ) -> anyhow::Result<()> {
+        let configs = || round.iter().filter_map(|lock| scenario.locks.get(*lock));
+        let settings = settings_for(configs())?;
+        if usize::from(settings.ensemble()) != self.cluster.zookeeper.len() {
+            self.cluster = cluster::up_with(&settings, progress).await?;
+        }
+        let kept = configs().find_map(|config| match config {
+            LockConfig::Redlock(config) => Some(config.persistence),
+            LockConfig::Zookeeper(_) => None,
+        });
+        Ok(cluster::reset(&self.cluster, kept.unwrap_or_default()).await?)
+    }
+
+    async fn try_side_by_side(
+        &self,
+        scenario: &Scenario,
+        locks: &[&str],
         seed: Seed,
         folder: &Path,
         stop: &watch::Receiver<bool>,
     ) -> Vec<Outcome> {
         // Short: it is part of container names, keys and paths.
         let run = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
-        let trials = locks.iter().zip(0..).filter_map(|(lock, number)| {
+        let trials = locks.iter().copied().zip(0..).filter_map(|(lock, number)| {
             let config = scenario.locks.get(lock)?;
             let (folder, journal, stop) = (folder.join(lock), Arc::clone(&self.journal), stop.clone());
             Some(Trial {
@@ -93,6 +142,31 @@ impl Session {
         };
         trials.iter().zip(outcomes).map(kept).collect()
     }
+}
+
+/// What the cluster must be for these locks: an ensemble as large as the largest that one of them asks for.
+fn settings_for<'a>(locks: impl Iterator<Item = &'a LockConfig>) -> anyhow::Result<Settings> {
+    let asked = locks.filter_map(|config| match config {
+        LockConfig::Redlock(_) => None,
+        LockConfig::Zookeeper(config) => u8::try_from(config.servers).ok(),
+    });
+    Ok(Settings::from_env()?.with_ensemble(asked.max().unwrap_or(ZOOKEEPER_SERVERS)))
+}
+
+/// Sorts locks into rounds: in each there is at most one of an algorithm, since those share servers.
+fn rounds<'a>(scenario: &Scenario, locks: &'a [String]) -> Vec<Vec<&'a str>> {
+    let mut rounds: Vec<(BTreeSet<&str>, Vec<&'a str>)> = Vec::new();
+    for lock in locks {
+        let algorithm = scenario.locks.get(lock).map_or("", LockConfig::algorithm);
+        match rounds.iter_mut().find(|(taken, _)| !taken.contains(algorithm)) {
+            Some((taken, round)) => {
+                taken.insert(algorithm);
+                round.push(lock);
+            }
+            None => rounds.push((BTreeSet::from([algorithm]), vec![lock])),
+        }
+    }
+    rounds.into_iter().map(|(_, round)| round).collect()
 }
 
 /// Undoes what the journal and the containers show of an interrupted run, and removes its containers; what was undone,

@@ -1,9 +1,11 @@
-//! What the environment may choose about the cluster: its subnet and its published ports.
+//! What the environment may choose about the cluster: its subnet and its published ports; and what a scenario may: how
+//! many servers the ensemble has.
 //!
-//! The names and defaults are those of `docker-compose.yml`. Deliberately absent: the number of servers, which is fixed;
-//! a scenario asks for as many of them as it needs.
+//! The names and defaults are those of `docker-compose.yml`. Deliberately absent: the number of Redis masters, which is
+//! fixed: they know nothing of each other, and a lock takes as many of them as it needs.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
@@ -12,8 +14,14 @@ use crate::ids::NodeId;
 
 /// How many Redis masters the cluster has.
 pub const REDIS_SERVERS: u8 = 5;
-/// How many ZooKeeper servers the cluster has.
+/// How many ZooKeeper servers the cluster has, unless a scenario asks for another number.
 pub const ZOOKEEPER_SERVERS: u8 = 3;
+/// How many ZooKeeper servers a scenario may ask for at most.
+pub const MOST_ZOOKEEPER_SERVERS: u8 = 5;
+/// The variable that tells Compose how many ZooKeeper servers there are.
+const ENSEMBLE_VARIABLE: &str = "FENCEPOST_ENSEMBLE";
+/// The variable that tells Compose the folder with the servers' clocks.
+const STATE_VARIABLE: &str = "FENCEPOST_STATE";
 /// The variable that names the first three parts of the cluster's /24 subnet.
 pub const SUBNET_VARIABLE: &str = "FENCEPOST_SUBNET_PREFIX";
 
@@ -74,12 +82,23 @@ impl Wanted {
     pub fn socket(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.published))
     }
+
+    /// Its name among Compose's services, and in the network.
+    pub fn service(&self) -> String {
+        format!("{}-{}", self.role, self.node.0)
+    }
+
+    /// The folder with its clock's page, below the state folder.
+    pub fn clock(&self, state: &Path) -> PathBuf {
+        state.join("clocks").join(self.service())
+    }
 }
 
 /// The subnet and the servers of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     prefix: [u8; 3],
+    ensemble: u8,
     servers: Vec<Wanted>,
 }
 
@@ -99,7 +118,7 @@ impl Settings {
             Ok([a, b, c])
         })?;
         let redis = (1..=REDIS_SERVERS).map(|n| (Role::Redis, n, 10, 17000));
-        let zookeeper = (1..=ZOOKEEPER_SERVERS).map(|n| (Role::Zookeeper, n, 20, 17010));
+        let zookeeper = (1..=MOST_ZOOKEEPER_SERVERS).map(|n| (Role::Zookeeper, n, 20, 17010));
         let mut servers: Vec<Wanted> = Vec::new();
         for (role, number, first_host, first_port) in redis.chain(zookeeper) {
             let node = NodeId(number.into());
@@ -118,7 +137,18 @@ impl Settings {
             let address = Ipv4Addr::new(a, b, c, first_host + number);
             servers.push(Wanted { role, node, name: format!("fencepost-{role}-{number}"), address, published });
         }
-        Ok(Self { prefix, servers })
+        Ok(Self { prefix, ensemble: ZOOKEEPER_SERVERS, servers })
+    }
+
+    /// The same with an ensemble of `servers`, at most [`MOST_ZOOKEEPER_SERVERS`].
+    #[must_use]
+    pub fn with_ensemble(self, servers: u8) -> Self {
+        Self { ensemble: servers.clamp(1, MOST_ZOOKEEPER_SERVERS), ..self }
+    }
+
+    /// How many servers the ensemble has.
+    pub fn ensemble(&self) -> u8 {
+        self.ensemble
     }
 
     /// The first three parts of the subnet, `172.30.57`.
@@ -134,12 +164,15 @@ impl Settings {
 
     /// All servers, Redis first.
     pub fn servers(&self) -> &[Wanted] {
-        &self.servers
+        &self.servers[..usize::from(REDIS_SERVERS + self.ensemble)]
     }
 
-    /// Hands the settings to a Compose command.
-    pub fn export(&self, command: &mut Command) {
-        command.env(SUBNET_VARIABLE, self.subnet_prefix());
+    /// Hands the settings to a Compose command, and the folder where clocks are.
+    pub fn export(&self, command: &mut Command, state: &Path) {
+        command
+            .env(SUBNET_VARIABLE, self.subnet_prefix())
+            .env(ENSEMBLE_VARIABLE, self.ensemble.to_string())
+            .env(STATE_VARIABLE, state);
         for server in &self.servers {
             command.env(server.variable(), server.published.to_string());
         }
@@ -163,11 +196,17 @@ mod tests {
     fn defaults_are_those_of_the_compose_file() {
         let compose = files::content(files::COMPOSE);
         let settings = Settings::from_lookup(|_| None).unwrap();
+        assert_eq!(settings.servers().len(), 8);
+        assert!(compose.contains(&format!("{{{ENSEMBLE_VARIABLE}:-{ZOOKEEPER_SERVERS}}}")));
+        let settings = settings.with_ensemble(MOST_ZOOKEEPER_SERVERS);
+        assert_eq!(settings.servers().len(), 10);
         assert!(compose.contains(&format!("{{{SUBNET_VARIABLE}:-{}}}", settings.subnet_prefix())));
         for server in settings.servers() {
             assert!(compose.contains(&format!("container_name: {}\n", server.name)), "{server:?}");
             let ports = format!("127.0.0.1:${{{}:-{}}}:{}", server.variable(), server.published, server.port());
             assert!(compose.contains(&ports), "{ports}");
+            let clock = format!("{{{STATE_VARIABLE}:-./target/fencepost}}/clocks/{}:", server.service());
+            assert!(compose.contains(&clock), "{clock}");
             let host = format!("ipv4_address: \"${{{SUBNET_VARIABLE}:-172.30.57}}.{}\"", server.address.octets()[3]);
             assert!(compose.contains(&host), "{host}");
         }

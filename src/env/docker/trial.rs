@@ -10,12 +10,14 @@ use anyhow::{Context, bail};
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{mpsc, watch};
 
+use super::clock_page::ClockPage;
 use super::cluster::{Cluster, Server};
 use super::engine::{Container, Role};
-use super::faults::{Faults, Place};
+use super::faults::{ClockPlace, Face, Faults, Place};
 use super::hub::Hub;
 use super::journal::Journal;
 use super::launch::{NewContainer, launch};
+use super::lives::Lives;
 use super::messages::{ClientPlan, Order, RESOURCE_PORT, Report, ResourcePlan, SOCKET, Speaker};
 use super::netns::Peer;
 use crate::env::Environment;
@@ -86,7 +88,11 @@ impl Trial<'_> {
         let mut hub = Hub::listen(&sockets.path().join("control.sock")).context("cannot open the control socket")?;
         let made = try_join_all(self.members().map(|speaker| self.create(speaker, sockets.path()))).await;
         let outcome = match made {
-            Ok(containers) => self.with_containers(&mut hub, containers.into_iter().collect()).await,
+            Ok(containers) => {
+                let lives = Arc::new(Lives::new(self.scenario.workload.clients));
+                let members = Members { containers: containers.into_iter().collect(), lives, folder: sockets.path() };
+                self.with_members(&mut hub, &members).await
+            }
             Err(error) => Err(error),
         };
         self.remove_containers().await;
@@ -152,6 +158,10 @@ impl Trial<'_> {
                 (Role::Resource, None, vec!["resource".to_owned(), "--socket".to_owned(), SOCKET.to_owned()])
             }
         };
+        let clock = clock_folder(sockets, speaker);
+        if let Some(folder) = &clock {
+            ClockPage::open(folder).with_context(|| format!("cannot make a clock in {}", folder.display()))?;
+        }
         let wanted = NewContainer {
             name: self.name(speaker),
             role,
@@ -160,6 +170,7 @@ impl Trial<'_> {
             program: exe,
             command,
             sockets: sockets.to_owned(),
+            clock,
         };
         Ok((speaker, launch(&self.cluster.engine, wanted).await?))
     }
@@ -172,12 +183,8 @@ impl Trial<'_> {
         join_all(ours.map(|container| self.cluster.engine.remove(container))).await;
     }
 
-    async fn with_containers(
-        &self,
-        hub: &mut Hub,
-        containers: BTreeMap<Speaker, Container>,
-    ) -> anyhow::Result<Outcome> {
-        self.make_ready(hub).await?;
+    async fn with_members(&self, hub: &mut Hub, members: &Members<'_>) -> anyhow::Result<Outcome> {
+        self.make_ready(hub, &members.lives).await?;
         let start = BootClock.now();
         let end = start + self.scenario.workload.duration;
         let recorder = Arc::new(
@@ -186,7 +193,7 @@ impl Trial<'_> {
         );
         let (events, heard_by_nemesis) = mpsc::unbounded_channel();
         let desk = Desk {
-            environment: Arc::new(self.faults(hub, &containers)?) as Arc<dyn Environment>,
+            environment: Arc::new(self.faults(hub, members)?) as Arc<dyn Environment>,
             record: Arc::clone(&recorder) as Arc<dyn Record>,
             runtime: Arc::new(TokioRuntime::new(self.seed)),
             stop: self.stop.clone(),
@@ -196,13 +203,13 @@ impl Trial<'_> {
         let nemesis = Nemesis::new(&self.scenario.faults, self.parties(), self.seed, desk);
         let nemesis = tokio::spawn(nemesis.run(heard_by_nemesis));
         hub.orders.send_all(&Order::Begin { end });
-        let ended = self.listen(hub, &recorder, events, end).await;
+        let ended = self.listen(hub, &recorder, &members.lives, events, end).await;
         // Its channel is closed now: it undoes what is left and goes.
         nemesis.await.context("the nemesis failed")?;
         let finished = self.dismiss(hub, &recorder).await;
         let error = ended.and(finished).err().map(|error| format!("{error:#}"));
         if error.is_some() {
-            self.save_logs(&containers).await;
+            self.save_logs(&members.containers).await;
         }
         let recorder = Arc::into_inner(recorder).context("the recorder is still in use")?;
         let history =
@@ -236,9 +243,9 @@ impl Trial<'_> {
         }
     }
 
-    fn faults(&self, hub: &Hub, containers: &BTreeMap<Speaker, Container>) -> anyhow::Result<Faults> {
+    fn faults(&self, hub: &Hub, members: &Members<'_>) -> anyhow::Result<Faults> {
         let mut places = BTreeMap::new();
-        for (speaker, container) in containers {
+        for (speaker, container) in &members.containers {
             let address = self.address(*speaker)?;
             // Clients listen nowhere: a refused handshake is as good an answer.
             let member = match speaker {
@@ -246,18 +253,30 @@ impl Trial<'_> {
                 Speaker::Resource => Member::Resource,
             };
             let peer = Peer { address, port: RESOURCE_PORT };
-            places.insert(member, Place { container: container.clone(), peer });
+            let clock = match speaker {
+                Speaker::Client(client) => clock_folder(members.folder, *speaker)
+                    .map(|folder| ClockPlace { folder, face: Face::Client(*client) }),
+                Speaker::Resource => None,
+            };
+            places.insert(member, Place { container: container.clone(), peer, clock });
         }
         for server in self.servers() {
             let peer = Peer { address: server.address, port: server.port };
-            places.insert(Member::Node(server.node), Place { container: server.container.clone(), peer });
+            let face = match self.config {
+                LockConfig::Redlock(_) => Face::Redis(server.published),
+                LockConfig::Zookeeper(_) => Face::Zookeeper(server.published),
+            };
+            let container = server.container.clone();
+            let clock = container.clock.clone().map(|folder| ClockPlace { folder, face });
+            places.insert(Member::Node(server.node), Place { container, peer, clock });
         }
         let ensemble = match self.config {
             LockConfig::Redlock(_) => Vec::new(),
             LockConfig::Zookeeper(_) => self.servers().iter().map(|server| (server.node, server.published)).collect(),
         };
         let (engine, journal) = (self.cluster.engine.clone(), Arc::clone(&self.journal));
-        Ok(Faults::new(engine, journal, places, hub.orders.clone(), ensemble, self.number.to_string()))
+        let (orders, lives) = (hub.orders.clone(), Arc::clone(&members.lives));
+        Ok(Faults::new(engine, journal, places, orders, lives, ensemble, self.number.to_string()))
     }
 
     /// The phases at which the plan may strike.
@@ -270,7 +289,7 @@ impl Trial<'_> {
     }
 
     /// Greets every member, tells it its plan, and waits until all are ready.
-    async fn make_ready(&self, hub: &mut Hub) -> anyhow::Result<()> {
+    async fn make_ready(&self, hub: &mut Hub, lives: &Lives) -> anyhow::Result<()> {
         let mut missing: BTreeSet<Speaker> = self.members().collect();
         let limit = tokio::time::Instant::now() + READY_LIMIT;
         let mut stop = self.stop.clone();
@@ -281,7 +300,7 @@ impl Trial<'_> {
                 heard = tokio::time::timeout_at(limit, hub.heard.recv()) => heard,
             };
             match heard {
-                Ok(Some((speaker, Some(Report::Hello(_))))) => hub.orders.send(speaker, self.plan_for(speaker)?),
+                Ok(Some((speaker, Some(Report::Hello(_))))) => hub.orders.send(speaker, self.plan_for(speaker, lives)?),
                 Ok(Some((speaker, Some(Report::Ready)))) => drop(missing.remove(&speaker)),
                 Ok(Some((speaker, Some(Report::Failed(reason))))) => bail!("{}: {reason}", self.name(speaker)),
                 Ok(Some((speaker, None))) => bail!("{} ended before the trial began", self.name(speaker)),
@@ -295,7 +314,7 @@ impl Trial<'_> {
         Ok(())
     }
 
-    fn plan_for(&self, speaker: Speaker) -> anyhow::Result<Order> {
+    fn plan_for(&self, speaker: Speaker, lives: &Lives) -> anyhow::Result<Order> {
         let workload = &self.scenario.workload;
         Ok(match speaker {
             Speaker::Resource => {
@@ -303,6 +322,7 @@ impl Trial<'_> {
             }
             Speaker::Client(client) => Order::Client(Box::new(ClientPlan {
                 client,
+                life: lives.life(client).with_context(|| format!("there is no {client} in this trial"))?,
                 seed: self.seed,
                 workload: workload.clone(),
                 lock: self.config.clone(),
@@ -319,9 +339,12 @@ impl Trial<'_> {
         &self,
         hub: &mut Hub,
         recorder: &Recorder,
+        lives: &Lives,
         events: mpsc::UnboundedSender<Event>,
         end: Nanos,
     ) -> anyhow::Result<()> {
+        // The nemesis has no ear for what happens after it has gone.
+        let tell = |event| drop(events.send(event));
         let mut busy: BTreeSet<Speaker> = self.clients().map(Speaker::Client).collect();
         let longest_fault = self.scenario.faults.iter().map(|fault| fault.duration).max().unwrap_or_default();
         let allowance = self.scenario.workload.hold.max + longest_fault + FINISH_LIMIT;
@@ -345,22 +368,40 @@ impl Trial<'_> {
             match (speaker, report) {
                 (Speaker::Client(_), Some(Report::Done)) => drop(busy.remove(&speaker)),
                 (_, Some(Report::Op(op))) => {
-                    // The nemesis has no ear for what happens after it has gone.
-                    if let Some(event) = Event::of(&op) {
-                        let _ = events.send(event);
-                    }
+                    lives.hear(&op);
+                    Event::of(&op).map(tell);
                     recorder.record(*op);
                     if let Some(failure) = recorder.failure() {
                         bail!("cannot write the history in {}: {failure}", self.folder.display());
                     }
                 }
                 (Speaker::Client(client), Some(Report::Reached { number, phase })) => {
-                    let _ = events.send(Event::Reached { client, number, phase });
+                    tell(Event::Reached { client, number, phase });
+                }
+                (_, Some(Report::Clock(clock))) => lives.answer(clock),
+                // Started again after it was killed.
+                (_, Some(Report::Hello(_))) => {
+                    busy.insert(speaker);
+                    hub.orders.send(speaker, self.plan_for(speaker, lives)?);
+                }
+                (_, Some(Report::Ready)) => {
+                    hub.orders.send(speaker, Order::Begin { end });
+                    if stopping {
+                        hub.orders.send(speaker, Order::Stop);
+                    }
                 }
                 (_, Some(Report::Failed(reason))) => bail!("{}: {reason}", self.name(speaker)),
-                (_, None) if busy.contains(&speaker) || speaker == Speaker::Resource => {
-                    bail!("{} ended before the trial did", self.name(speaker))
-                }
+                (Speaker::Client(client), None) => match lives.ended(client) {
+                    Some((crash, told)) => {
+                        Event::of(&crash).map(tell);
+                        recorder.record(crash);
+                        // Whoever killed it waits for this, unless it has given up.
+                        let _ = told.send(());
+                    }
+                    None if busy.contains(&speaker) => bail!("{} ended before the trial did", self.name(speaker)),
+                    None => {}
+                },
+                (Speaker::Resource, None) => bail!("{} ended before the trial did", self.name(speaker)),
                 _ => {}
             }
         }
@@ -390,6 +431,22 @@ impl Trial<'_> {
                 let _ = std::fs::write(folder.join(format!("{}.log", container.name)), logs);
             }
         }
+    }
+}
+
+/// What a trial runs in.
+struct Members<'a> {
+    containers: BTreeMap<Speaker, Container>,
+    lives: Arc<Lives>,
+    /// The folder on this machine with the control socket and the clients' clocks.
+    folder: &'a Path,
+}
+
+/// Where the page of a client's clock is. The resource's clock is not moved: it has no part in any lock.
+fn clock_folder(sockets: &Path, speaker: Speaker) -> Option<PathBuf> {
+    match speaker {
+        Speaker::Client(client) => Some(sockets.join(format!("clock-{client}"))),
+        Speaker::Resource => None,
     }
 }
 

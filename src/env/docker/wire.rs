@@ -39,6 +39,11 @@ pub async fn redis(server: SocketAddr, commands: &[&str], limit: Duration) -> io
     }
 }
 
+/// Asks a ZooKeeper server a four-letter word; what it said.
+pub async fn word(server: SocketAddr, word: &str, limit: Duration) -> io::Result<String> {
+    talk(server, word.as_bytes(), limit).await
+}
+
 /// Sends a request and reads until the server ends the connection.
 async fn talk(server: SocketAddr, request: &[u8], limit: Duration) -> io::Result<String> {
     let exchange = async {

@@ -13,7 +13,7 @@ use super::cast::Cast;
 use super::world::{HostId, Power, State, lock};
 use crate::env::{Environment, FaultError};
 use crate::fault::{ClockChange, Grudge, Member, Strike};
-use crate::history::{F, Op, OpType, Probe, Process};
+use crate::history::{ClockReading, F, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, NodeId};
 use crate::time::Nanos;
 
@@ -115,8 +115,14 @@ impl Faults {
 
     fn undo(&self, id: u32) -> Result<Vec<Probe>, FaultError> {
         let Some(strike) = lock(&self.active).remove(&id) else { return Ok(Vec::new()) };
+        // What a clock has gained or lost is seen at the end only.
+        let mut probes = match &strike {
+            Strike::Clock { change: ClockChange::Drift { .. }, .. } => self.look(id, &strike, Stage::Until)?,
+            _ => Vec::new(),
+        };
         self.change_back(id, &strike)?;
-        self.look(id, &strike, Stage::After)
+        probes.extend(self.look(id, &strike, Stage::After)?);
+        Ok(probes)
     }
 
     fn change_back(&self, id: u32, strike: &Strike) -> Result<(), FaultError> {
@@ -164,7 +170,7 @@ impl Faults {
 
     /// Looks at what a strike is about.
     fn look(&self, id: u32, strike: &Strike, stage: Stage) -> Result<Vec<Probe>, FaultError> {
-        let during = stage == Stage::During;
+        let during = matches!(stage, Stage::During | Stage::Until);
         let mut state = self.cast.world.lock();
         let mut probes = Vec::new();
         match strike {
@@ -213,7 +219,10 @@ impl Faults {
                     };
                     let expected = if during { expected } else { 0 };
                     let what = format!("{what} the clock of {member}");
-                    probes.push(stage.probe(what, &expected.to_string(), &observed.to_string()));
+                    let mut probe = stage.probe(what, &expected.to_string(), &observed.to_string());
+                    let (at, error) = (Nanos(state.now), clock.wall_error(state.now));
+                    probe.clock = Some(ClockReading { member, at, error, expected: None, uncertainty: 0 });
+                    probes.push(probe);
                 }
             }
         }
@@ -226,6 +235,8 @@ impl Faults {
 enum Stage {
     Before,
     During,
+    /// Just before it is undone.
+    Until,
     After,
 }
 
@@ -234,9 +245,10 @@ impl Stage {
         let when = match self {
             Self::Before => "before",
             Self::During => "during",
+            Self::Until => "until the end",
             Self::After => "after",
         };
-        Probe { what: format!("{when}: {what}"), expected: expected.to_owned(), observed: observed.to_owned() }
+        Probe::new(format!("{when}: {what}"), expected, observed)
     }
 }
 

@@ -18,6 +18,8 @@ mod disk;
 
 use std::collections::BTreeMap;
 
+use smol_str::{SmolStr, ToSmolStr};
+
 use self::disk::{Change, Disk};
 pub use command::{Command, Reply};
 
@@ -28,7 +30,7 @@ use crate::time::Nanos;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its value.
-    pub value: String,
+    pub value: SmolStr,
     /// The last millisecond of its life, on the node's wall clock (milliseconds since the epoch).
     pub deadline: Option<i64>,
 }
@@ -37,7 +39,7 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct RedisModel {
     /// While the node is down: what it will find when it starts.
-    keys: BTreeMap<String, Entry>,
+    keys: BTreeMap<SmolStr, Entry>,
     disk: Disk,
     running: bool,
 }
@@ -65,7 +67,7 @@ impl RedisModel {
         let now = Now { wall_ms, mono };
         match command {
             Command::Set { key, value, if_absent, px_ms } => self.set(now, key, value, *if_absent, *px_ms),
-            Command::Get(key) => self.look(now, key).map_or(Reply::Nil, |entry| Reply::Bulk(entry.value.clone())),
+            Command::Get(key) => self.look(now, key).map_or(Reply::Nil, |entry| Reply::Bulk(entry.value.to_string())),
             Command::Del(key) => Reply::flag(self.delete(now, key)),
             Command::Pttl(key) => Reply::Integer(match self.look(now, key) {
                 None => -2,
@@ -144,7 +146,7 @@ impl RedisModel {
     }
 
     /// What a key holds; one that is overdue is deleted.
-    fn look(&mut self, now: Now, key: &str) -> Option<&Entry> {
+    fn look(&mut self, now: Now, key: &SmolStr) -> Option<&Entry> {
         let deadline = self.keys.get(key)?.deadline;
         if deadline.is_some_and(|deadline| now.wall_ms > deadline) {
             self.remove(now, key);
@@ -153,17 +155,17 @@ impl RedisModel {
         self.keys.get(key)
     }
 
-    fn put(&mut self, now: Now, key: &str, entry: Entry) {
-        self.disk.write(now.mono, || Change::Put(key.to_owned(), entry.clone()));
-        self.keys.insert(key.to_owned(), entry);
+    fn put(&mut self, now: Now, key: &SmolStr, entry: Entry) {
+        self.disk.write(now.mono, || Change::Put(key.clone(), entry.clone()));
+        self.keys.insert(key.clone(), entry);
     }
 
-    fn remove(&mut self, now: Now, key: &str) {
-        self.disk.write(now.mono, || Change::Delete(key.to_owned()));
+    fn remove(&mut self, now: Now, key: &SmolStr) {
+        self.disk.write(now.mono, || Change::Delete(key.clone()));
         self.keys.remove(key);
     }
 
-    fn set(&mut self, now: Now, key: &str, value: &str, if_absent: bool, px_ms: Option<i64>) -> Reply {
+    fn set(&mut self, now: Now, key: &SmolStr, value: &SmolStr, if_absent: bool, px_ms: Option<i64>) -> Reply {
         let deadline = match px_ms {
             None => None,
             Some(ms) => match now.wall_ms.checked_add(ms) {
@@ -175,11 +177,11 @@ impl RedisModel {
         if if_absent && self.look(now, key).is_some() {
             return Reply::Nil;
         }
-        self.put(now, key, Entry { value: value.to_owned(), deadline });
+        self.put(now, key, Entry { value: value.clone(), deadline });
         Reply::Ok
     }
 
-    fn delete(&mut self, now: Now, key: &str) -> bool {
+    fn delete(&mut self, now: Now, key: &SmolStr) -> bool {
         let found = self.look(now, key).is_some();
         if found {
             self.remove(now, key);
@@ -187,7 +189,7 @@ impl RedisModel {
         found
     }
 
-    fn pexpire(&mut self, now: Now, key: &str, ms: i64) -> Reply {
+    fn pexpire(&mut self, now: Now, key: &SmolStr, ms: i64) -> Reply {
         match now.wall_ms.checked_add(ms) {
             Some(deadline) => Reply::flag(self.expire_at(now, key, deadline)),
             None => Reply::refused("invalid expire time in 'pexpire' command"),
@@ -195,7 +197,7 @@ impl RedisModel {
     }
 
     /// Gives a key a deadline: whether it existed. A deadline that has come deletes it.
-    fn expire_at(&mut self, now: Now, key: &str, deadline: i64) -> bool {
+    fn expire_at(&mut self, now: Now, key: &SmolStr, deadline: i64) -> bool {
         let Some(entry) = self.look(now, key) else { return false };
         if deadline <= now.wall_ms {
             self.remove(now, key);
@@ -206,20 +208,20 @@ impl RedisModel {
         true
     }
 
-    fn incr(&mut self, now: Now, key: &str) -> Reply {
-        let entry = self.look(now, key).cloned().unwrap_or(Entry { value: "0".to_owned(), deadline: None });
+    fn incr(&mut self, now: Now, key: &SmolStr) -> Reply {
+        let entry = self.look(now, key).cloned().unwrap_or(Entry { value: SmolStr::new_static("0"), deadline: None });
         // The server reads only what it would write itself: no sign +, no zeros ahead.
         let number = entry.value.parse::<i64>().ok().filter(|number| number.to_string() == entry.value);
         let Some(number) = number else { return Reply::refused("value is not an integer or out of range") };
         let Some(next) = number.checked_add(1) else {
             return Reply::refused("increment or decrement would overflow");
         };
-        self.put(now, key, Entry { value: next.to_string(), ..entry });
+        self.put(now, key, Entry { value: next.to_smolstr(), ..entry });
         Reply::Integer(next)
     }
 
     /// What the scripts find: 1 the key holds `owner`, 0 it does not exist, -1 it holds something else.
-    fn owned(&mut self, now: Now, key: &str, owner: &str) -> i64 {
+    fn owned(&mut self, now: Now, key: &SmolStr, owner: &str) -> i64 {
         match self.look(now, key) {
             None => 0,
             Some(entry) if entry.value == owner => 1,

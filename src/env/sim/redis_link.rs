@@ -109,7 +109,7 @@ impl RedisNode for RedisLink {
     }
 
     fn set_if_absent(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<bool, NodeError> {
-        let (key, value) = (key.to_owned(), owner.as_str().to_owned());
+        let (key, value) = (key.into(), owner.shared());
         let command = Command::Set { key, value, if_absent: true, px_ms: Some(millis(ttl)) };
         self.ask(command, |reply| match reply {
             RedisReply::Ok => Some(true),
@@ -119,12 +119,12 @@ impl RedisNode for RedisLink {
     }
 
     fn extend_if_owner(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<Ownership, NodeError> {
-        let (key, owner) = (key.to_owned(), owner.as_str().to_owned());
+        let (key, owner) = (key.into(), owner.shared());
         self.ask(Command::ExtendIfOwner { key, owner, ttl_ms: millis(ttl) }, ownership)
     }
 
     fn delete_if_owner(&self, key: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError> {
-        let (key, owner) = (key.to_owned(), owner.as_str().to_owned());
+        let (key, owner) = (key.into(), owner.shared());
         self.ask(Command::DeleteIfOwner { key, owner }, ownership)
     }
 }

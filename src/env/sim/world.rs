@@ -4,9 +4,9 @@
 //! retransmissions. Nothing in here runs a program: futures are polled by [`super::scheduler`], outside of this lock, so
 //! that a program can call into the world from anywhere, also from a destructor.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -15,6 +15,7 @@ use super::net::{ConnectionId, Net};
 use super::node::{Incoming, Role};
 use super::scheduler::Processes;
 use super::trace::{Kind, Trace};
+use super::zookeeper::Output;
 use crate::fault::{ClockChange, Member};
 use crate::history::Op;
 use crate::seed::Seed;
@@ -24,7 +25,7 @@ use crate::time::Nanos;
 pub(super) type HostId = usize;
 
 /// Below this, void timers do no harm.
-const VOID_MIN: usize = 256;
+const VOID_MIN: usize = 64;
 
 /// One life of the program on a machine: a crash ends it, a restart begins the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,8 +63,8 @@ pub(super) struct Host {
     pub role: Role,
 }
 
-/// Something that will happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Something that will happen. Small, because it is moved about in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// A program's timer, by slot and generation.
     Timer(u32, u32),
@@ -72,9 +73,43 @@ pub(super) enum Event {
     /// A sender looks whether its lost segments come through now: connection, direction, round.
     Retransmission(ConnectionId, u8, u32),
     /// A ZooKeeper server's timer is due: machine, generation.
-    Node(HostId, u32),
+    Node(u32, u32),
     /// A strobing clock moves to its other side: machine, strike.
-    Flip(HostId, u32),
+    Flip(u32, u32),
+}
+
+/// An event with its place in the order of all: by time, then first come, first served.
+struct Due {
+    time: u64,
+    sequence: u64,
+    event: Event,
+}
+
+impl Due {
+    fn key(&self) -> u128 {
+        u128::from(self.time) << 64 | u128::from(self.sequence)
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    /// The earliest is the greatest: that is what a heap gives first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.key().cmp(&self.key())
+    }
 }
 
 struct TimerSlot {
@@ -103,7 +138,7 @@ pub(super) struct Recording {
 impl Recording {
     /// Takes an op whose instants are in true time.
     pub fn push(&self, mut op: Op) {
-        op.rebase(Nanos(self.start.load(Ordering::Relaxed)));
+        op.rebase(Nanos(self.start.load(atomic::Ordering::Relaxed)));
         lock(&self.ops).push(op);
     }
 }
@@ -113,7 +148,7 @@ pub(super) struct State {
     /// True time, in nanoseconds since the simulation began.
     pub now: u64,
     sequence: u64,
-    queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    queue: BinaryHeap<Due>,
     timers: Vec<TimerSlot>,
     free_timers: Vec<u32>,
     /// How many timers in the queue were taken back, about.
@@ -121,6 +156,8 @@ pub(super) struct State {
     strobes: std::collections::BTreeMap<(HostId, u32), ClockChange>,
     pub hosts: Vec<Host>,
     pub net: Net,
+    /// Room for what a server wants done, kept from one input to the next.
+    pub outputs: Vec<Output>,
     pub trace: Trace,
     pub recording: Arc<Recording>,
     pub processes: Arc<Processes>,
@@ -151,6 +188,7 @@ impl World {
             strobes: Default::default(),
             net: Net::new(seed, names.collect()),
             hosts,
+            outputs: Vec::new(),
             trace,
             recording: Arc::clone(&recording),
             processes: Arc::clone(&processes),
@@ -166,7 +204,7 @@ impl World {
     /// Lets things happen until somebody can go on because of it; `false` if there is nothing more to come.
     pub fn step(&self) -> bool {
         let mut state = self.lock();
-        while let Some(Reverse((time, _, event))) = state.queue.pop() {
+        while let Some(Due { time, event, .. }) = state.queue.pop() {
             state.happen(time, event);
             if self.processes.stirred() {
                 return true;
@@ -190,14 +228,14 @@ impl State {
     /// Puts something into the queue, to happen at true time `at`.
     pub fn schedule(&mut self, at: u64, event: Event) {
         self.sequence += 1;
-        self.queue.push(Reverse((at, self.sequence, event)));
+        self.queue.push(Due { time: at, sequence: self.sequence, event });
     }
 
     /// Takes timers that were taken back out of the queue, when they are most of it: deadlines that were met early.
     fn tidy(&mut self) {
         if self.void > VOID_MIN && self.void * 2 > self.queue.len() {
             let timers = &self.timers;
-            self.queue.retain(|Reverse((_, _, event))| match event {
+            self.queue.retain(|due| match &due.event {
                 Event::Timer(slot, generation) => timers[*slot as usize].generation == *generation,
                 _ => true,
             });
@@ -214,8 +252,9 @@ impl State {
                 self.arrive(flying);
             }
             Event::Retransmission(connection, direction, round) => self.retransmit(time, connection, direction, round),
-            Event::Node(host, generation) => self.node_timer(time, host, generation),
+            Event::Node(host, generation) => self.node_timer(time, host as HostId, generation),
             Event::Flip(host, id) => {
+                let host = host as HostId;
                 let Some(ClockChange::Strobe { by_ns, period }) = self.strobes.get(&(host, id)).copied() else {
                     return;
                 };
@@ -296,7 +335,7 @@ impl State {
         self.hosts[host].clock.change(id, change, now);
         if let ClockChange::Strobe { period, .. } = change {
             self.strobes.insert((host, id), *change);
-            self.schedule(now + period.as_nanos() as u64, Event::Flip(host, id));
+            self.schedule(now + period.as_nanos() as u64, Event::Flip(host as u32, id));
         }
         self.after_clock_change(host);
     }

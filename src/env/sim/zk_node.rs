@@ -132,10 +132,10 @@ impl State {
     /// Gives a server an input, carries out what it wants, and arms its timer.
     fn drive(&mut self, host: HostId, input: Input) {
         let mono = self.mono(host);
+        let mut outputs = std::mem::take(&mut self.outputs);
         let Some(node) = self.node(host) else { return };
-        let mut outputs = Vec::new();
         node.server.handle(mono, input, &mut outputs);
-        for output in outputs {
+        for output in outputs.drain(..) {
             match output {
                 Output::ToPeer(peer, message) => {
                     let to = self.node(host).and_then(|node| node.peers.get(&peer).copied());
@@ -149,6 +149,7 @@ impl State {
                 Output::Close(connection) => self.close(connection.0 as ConnectionId, DOWN),
             }
         }
+        self.outputs = outputs;
         self.arm_timer(host);
     }
 
@@ -165,7 +166,7 @@ impl State {
         let generation = node.generation;
         if let Some(next) = next {
             let at = machine.clock.when(next).max(now);
-            self.schedule(at, Event::Node(host, generation));
+            self.schedule(at, Event::Node(host as u32, generation));
         }
     }
 }

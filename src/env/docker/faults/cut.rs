@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -10,8 +11,9 @@ use super::ground::{GRACE, Ground, Place, Struck, Wound, not_healed};
 use crate::env::FaultError;
 use crate::env::docker::journal::{Entry, Undo};
 use crate::env::docker::netns::{Peer, Script, TABLE_PREFIX, read_probes};
-use crate::fault::{Grudge, Member};
+use crate::fault::{Direction, Grudge, Member};
 use crate::history::Probe;
+use crate::time::{BootClock, Clock, Nanos};
 
 /// A member that is cut off from its peers.
 struct Cut {
@@ -19,6 +21,9 @@ struct Cut {
     entry: Entry,
     table: String,
     peers: Vec<Member>,
+    direction: Direction,
+    /// When the kernel is to forget it.
+    until: Nanos,
 }
 
 pub(super) async fn apply(ground: &Ground, id: u32, member: Member, grudge: &Grudge, duration: Duration) -> Struck {
@@ -32,12 +37,13 @@ pub(super) async fn apply(ground: &Ground, id: u32, member: Member, grudge: &Gru
         .probe_open("before", &addresses)
         .cut(&table, &addresses, grudge.direction, duration + GRACE)
         .probe_blocked("during", &addresses);
-    let cut = Cut { member, entry, table, peers };
+    let until = BootClock.now() + duration + GRACE;
+    let cut = Cut { member, entry, table, peers, direction: grudge.direction, until };
     match script.run(&ground.engine, container.id(), &container.name).await {
         Ok(printed) => {
             let mut probes = cut.probes(ground, &printed, "before", "reachable");
             probes.extend(cut.probes(ground, &printed, "during", "blocked"));
-            Ok((Box::new(cut), probes))
+            Ok((Arc::new(cut), probes))
         }
         Err(error) => Err(ground.give_up(&cut.entry, error.to_string()).await),
     }
@@ -53,11 +59,7 @@ impl Cut {
         let seen: BTreeMap<Ipv4Addr, &str> = read_probes(printed, when).collect();
         let probe = |peer: &Member| {
             let observed = ground.places.get(peer).and_then(|place| seen.get(&place.peer.address)).copied();
-            Probe {
-                what: format!("{when}: {} to {peer}", self.member),
-                expected: expected.to_owned(),
-                observed: observed.unwrap_or("not looked at").to_owned(),
-            }
+            Probe::new(format!("{when}: {} to {peer}", self.member), expected, observed.unwrap_or("not looked at"))
         };
         self.peers.iter().map(probe).collect()
     }
@@ -79,6 +81,18 @@ impl Wound for Cut {
             let script = script.probe_open("after", &addresses(ground, &self.peers)?);
             let printed = script.run(&ground.engine, container.id(), &container.name).await;
             Ok(self.probes(ground, &printed.map_err(|error| not_healed(self.member, error))?, "after", "reachable"))
+        }
+        .boxed()
+    }
+
+    /// The table was in the network namespace, which ended with the container's processes.
+    fn again<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<(), FaultError>> {
+        async move {
+            let Place { container, .. } = ground.place(self.member)?;
+            let addresses = addresses(ground, &self.peers)?;
+            let script = Script::default().cut(&self.table, &addresses, self.direction, self.until - BootClock.now());
+            let printed = script.run(&ground.engine, container.id(), &container.name).await;
+            printed.map(drop).map_err(|error| FaultError(error.to_string()))
         }
         .boxed()
     }

@@ -1,5 +1,6 @@
 //! `pause`: the container is frozen by Docker's freezer. Its kernel goes on, as after SIGSTOP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -25,7 +26,7 @@ pub(super) async fn apply(ground: &Ground, member: Member, duration: Duration) -
         return Err(ground.give_up(&entry, error.to_string()).await);
     }
     let during = ground.container_state(member, "during", "paused").await?;
-    Ok((Box::new(Frozen { member, entry }), vec![before, during]))
+    Ok((Arc::new(Frozen { member, entry }), vec![before, during]))
 }
 
 impl Wound for Frozen {

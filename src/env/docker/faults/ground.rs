@@ -2,15 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt, ready};
+
+use super::face::Face;
+use super::skew::SkewedClock;
 
 use crate::env::FaultError;
 use crate::env::docker::engine::{Container, Engine};
 use crate::env::docker::heal;
+use crate::env::docker::hub::Orders;
 use crate::env::docker::journal::{Entry, Journal, Undo};
+use crate::env::docker::lives::Lives;
 use crate::env::docker::netns::Peer;
 use crate::fault::Member;
 use crate::history::Probe;
@@ -26,6 +33,17 @@ pub struct Place {
     pub container: Container,
     /// Its address in the cluster's network, and a port.
     pub peer: Peer,
+    /// Its clock, if that can be moved.
+    pub clock: Option<ClockPlace>,
+}
+
+/// A clock that can be moved and read.
+#[derive(Clone, Debug)]
+pub struct ClockPlace {
+    /// The folder with its page.
+    pub folder: PathBuf,
+    /// How it is read.
+    pub face: Face,
 }
 
 /// What one strike did to one member.
@@ -38,11 +56,18 @@ pub(super) trait Wound: Send + Sync {
 
     /// Undoes it, and looks whether its effect is gone. The journal is told by the caller.
     fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>>;
+
+    /// Does it again to a member whose container was started again meanwhile. By default there is nothing to do: what it
+    /// did outlives the container's processes.
+    fn again<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<(), FaultError>> {
+        let _ = ground;
+        ready(Ok(())).boxed()
+    }
 }
 
 /// What a mechanism made of one member: a wound, and what was seen before and during. An error means that nothing of it
 /// remains.
-pub(super) type Struck = Result<(Box<dyn Wound>, Vec<Probe>), FaultError>;
+pub(super) type Struck = Result<(Arc<dyn Wound>, Vec<Probe>), FaultError>;
 
 /// What all mechanisms share.
 pub(super) struct Ground {
@@ -51,11 +76,50 @@ pub(super) struct Ground {
     pub places: BTreeMap<Member, Place>,
     /// Makes names of concurrent trials differ.
     pub tag: String,
+    pub orders: Orders,
+    pub lives: Arc<Lives>,
+    /// What the strikes in force did, by their numbers.
+    pub active: Mutex<BTreeMap<u32, Vec<Arc<dyn Wound>>>>,
+    /// The clocks that were moved so far.
+    pub clocks: Mutex<BTreeMap<Member, Arc<SkewedClock>>>,
 }
 
 impl Ground {
     pub fn place(&self, member: Member) -> Result<&Place, FaultError> {
         self.places.get(&member).ok_or_else(|| FaultError(format!("there is no {member} in this trial")))
+    }
+
+    /// Where a server answers on this machine.
+    pub fn published(&self, member: Member) -> Option<SocketAddr> {
+        match self.places.get(&member)?.clock.as_ref()?.face {
+            Face::Redis(address) | Face::Zookeeper(address) => Some(address),
+            Face::Client(_) => None,
+        }
+    }
+
+    /// A member's clock: one for all strikes of the trial, because they add up.
+    pub fn clock(&self, member: Member, place: &ClockPlace) -> Result<Arc<SkewedClock>, FaultError> {
+        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(clock) = clocks.get(&member) {
+            return Ok(Arc::clone(clock));
+        }
+        let opened = SkewedClock::open(&place.folder);
+        let clock =
+            opened.map_err(|error| FaultError(format!("the page of {member}'s clock cannot be used: {error}")))?;
+        clocks.insert(member, Arc::clone(&clock));
+        Ok(clock)
+    }
+
+    /// Does again to a member what did not outlive its container's processes; what became of it, for the history.
+    pub async fn came_back(&self, member: Member) -> Vec<Probe> {
+        let all = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut probes = Vec::new();
+        for wound in all.values().flatten().filter(|wound| wound.member() == member) {
+            if let Err(error) = wound.again(self).await {
+                probes.push(Probe::new(format!("after: {:?} again", wound.entry().undo), "in force", error.0));
+            }
+        }
+        probes
     }
 
     /// What the journal is to say of a fault at `member` that `undo` undoes.
@@ -91,8 +155,7 @@ impl Ground {
     pub async fn container_state(&self, member: Member, when: &str, expected: &str) -> Result<Probe, FaultError> {
         let Place { container, .. } = self.place(member)?;
         let observed = self.engine.state(container).await.map_err(|error| FaultError(error.to_string()))?;
-        let what = format!("{when}: state of {member}");
-        Ok(Probe { what, expected: expected.to_owned(), observed: observed.to_string() })
+        Ok(Probe::new(format!("{when}: state of {member}"), expected, observed.to_string()))
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
+
 use crate::lock::client::{DELETE_IF_OWNER, EXTEND_IF_OWNER};
 
 /// A command. Times are in milliseconds, as the server takes them, wrong ones included.
@@ -12,28 +14,28 @@ pub enum Command {
     /// `SET key value [NX] [PX ms]`
     Set {
         /// The key.
-        key: String,
+        key: SmolStr,
         /// What it is to hold.
-        value: String,
+        value: SmolStr,
         /// `NX`: only if the key does not exist.
         if_absent: bool,
         /// `PX`: milliseconds to live from now. Without it the key lives for ever, also one that had a deadline.
         px_ms: Option<i64>,
     },
     /// `GET key`
-    Get(String),
+    Get(SmolStr),
     /// `DEL key`
-    Del(String),
+    Del(SmolStr),
     /// `PTTL key`
-    Pttl(String),
+    Pttl(SmolStr),
     /// `PEXPIRE key ms`: milliseconds from now; zero or less deletes.
-    Pexpire(String, i64),
+    Pexpire(SmolStr, i64),
     /// `PEXPIREAT key ms`: milliseconds since the epoch; now or earlier deletes.
-    PexpireAt(String, i64),
+    PexpireAt(SmolStr, i64),
     /// `INCR key`: fetch-and-increment, the counter of fencing tokens.
-    Incr(String),
+    Incr(SmolStr),
     /// `EXISTS key`
-    Exists(String),
+    Exists(SmolStr),
     /// `TIME`
     Time,
     /// `FLUSHALL`
@@ -41,18 +43,18 @@ pub enum Command {
     /// [`EXTEND_IF_OWNER`]
     ExtendIfOwner {
         /// The lock's key.
-        key: String,
+        key: SmolStr,
         /// The owner token that it must hold.
-        owner: String,
+        owner: SmolStr,
         /// The new time to live, milliseconds.
         ttl_ms: i64,
     },
     /// [`DELETE_IF_OWNER`]
     DeleteIfOwner {
         /// The lock's key.
-        key: String,
+        key: SmolStr,
         /// The owner token that it must hold.
-        owner: String,
+        owner: SmolStr,
     },
 }
 

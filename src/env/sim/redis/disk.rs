@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use smol_str::SmolStr;
+
 use super::{Entry, Persistence};
 use crate::time::Nanos;
 
@@ -14,13 +16,13 @@ const FSYNC_EVERY_NANOS: u64 = 1_000_000_000;
 /// A change of the keys, as the append-only file records it: deadlines are absolute.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    Put(String, Entry),
-    Delete(String),
+    Put(SmolStr, Entry),
+    Delete(SmolStr),
     Clear,
 }
 
 impl Change {
-    pub(super) fn apply(self, keys: &mut BTreeMap<String, Entry>) {
+    pub(super) fn apply(self, keys: &mut BTreeMap<SmolStr, Entry>) {
         match self {
             Self::Put(key, entry) => drop(keys.insert(key, entry)),
             Self::Delete(key) => drop(keys.remove(&key)),
@@ -34,7 +36,7 @@ impl Change {
 pub(super) struct Disk {
     pub persistence: Persistence,
     /// The keys as of the last fsync. Kept for `everysec` only: with `always` they are the node's own.
-    synced: BTreeMap<String, Entry>,
+    synced: BTreeMap<SmolStr, Entry>,
     /// What was written since, with the node's monotonic time, oldest first.
     cached: VecDeque<(Nanos, Change)>,
 }
@@ -53,7 +55,7 @@ impl Disk {
     }
 
     /// Loses what no fsync had covered at `mono`.
-    pub fn power_loss(&mut self, mono: Nanos, keys: &mut BTreeMap<String, Entry>) {
+    pub fn power_loss(&mut self, mono: Nanos, keys: &mut BTreeMap<SmolStr, Entry>) {
         if self.persistence == Persistence::Everysec {
             self.sync(mono);
             self.cached.clear();

@@ -75,7 +75,7 @@ async fn pass(world: &Arc<World>, duration: u64) {
 }
 
 fn incr() -> Payload {
-    Payload::Command(Command::Incr("key".to_owned()))
+    Payload::Command(Command::Incr("key".into()))
 }
 
 /// What the node holds, as often as [`incr`] was executed.

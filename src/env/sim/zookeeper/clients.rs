@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Settings;
 use super::messages::{
-    Answer, Change, ConnectionId, Credentials, EventKind, Operation, Output, Refusal, Reply, Request, Zxid,
+    Answer, Change, ConnectionId, Credentials, EventKind, Operation, Output, Path, Refusal, Reply, Request, Zxid,
 };
 use super::peers::{Entry, Forward, Transaction};
 use super::tree::Tree;
@@ -251,7 +251,7 @@ impl Clients {
             }
             Operation::Children { path } => {
                 let node = tree.get(&path).ok_or(Refusal::NoNode)?;
-                Ok(Answer::Children(node.children.iter().cloned().collect()))
+                Ok(Answer::Children(node.children.keys().cloned().collect()))
             }
             Operation::RemoveWatch { path } => {
                 self.watches.remove(id, &path);
@@ -266,8 +266,8 @@ impl Clients {
         &mut self,
         id: ConnectionId,
         since: Zxid,
-        existing: Vec<String>,
-        missing: Vec<String>,
+        existing: Vec<Path>,
+        missing: Vec<Path>,
         tree: &Tree,
         out: &mut Vec<Output>,
     ) {
@@ -289,7 +289,7 @@ impl Clients {
     }
 
     /// A transaction was applied: fires watches, then answers the client that asked for it.
-    pub fn committed(&mut self, entry: &Entry, effects: Vec<(String, EventKind)>, tree: &Tree, out: &mut Vec<Output>) {
+    pub fn committed(&mut self, entry: &Entry, effects: Vec<(Path, EventKind)>, tree: &Tree, out: &mut Vec<Output>) {
         for (path, event) in effects {
             for watcher in self.watches.fire(&path) {
                 out.push(Output::ToClient(watcher, Reply::Event { path: path.clone(), event }));

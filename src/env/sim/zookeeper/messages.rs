@@ -5,9 +5,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use super::peers::PeerMessage;
 use crate::ids::NodeId;
 use crate::lock::backend::Znode;
+
+/// The path of a znode: passed on from hand to hand, so copies are cheap.
+pub type Path = SmolStr;
 
 /// A client's connection to one server. Assigned by the network, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,9 +71,9 @@ pub enum Request {
         /// What happened after this transaction is reported at once.
         since: Zxid,
         /// Znodes that existed when they were watched.
-        existing: Vec<String>,
+        existing: Vec<Path>,
         /// Znodes that did not.
-        missing: Vec<String>,
+        missing: Vec<Path>,
     },
     /// An operation, to be answered with the same `xid`.
     Operation {
@@ -87,19 +92,19 @@ pub enum Operation {
     /// A znode's stat. With `watch`, the next creation or deletion of it is reported, whether it exists or not.
     Exists {
         /// The znode.
-        path: String,
+        path: Path,
         /// Whether to watch it.
         watch: bool,
     },
-    /// The names of a znode's children.
+    /// The paths of a znode's children.
     Children {
         /// The znode.
-        path: String,
+        path: Path,
     },
     /// Takes this connection's watch from a znode.
     RemoveWatch {
         /// The znode.
-        path: String,
+        path: Path,
     },
     /// A round trip through the leader; the path has no influence here.
     Sync,
@@ -111,14 +116,14 @@ pub enum Change {
     /// Creates a znode.
     Create {
         /// Its path; a prefix of it if it is sequential.
-        path: String,
+        path: Path,
         /// What kind of znode.
         mode: CreateMode,
     },
     /// Deletes a znode.
     Delete {
         /// The znode.
-        path: String,
+        path: Path,
     },
     /// Ends the session.
     CloseSession,
@@ -152,7 +157,7 @@ pub enum Reply {
     /// A watch fired, and is gone.
     Event {
         /// The znode.
-        path: String,
+        path: Path,
         /// What happened to it.
         event: EventKind,
     },
@@ -184,14 +189,14 @@ pub enum Answer {
     /// The znode was created.
     Created {
         /// Its full path.
-        path: String,
+        path: Path,
         /// Its stat.
         stat: Stat,
     },
     /// The znode's stat, or `None` if it does not exist.
     Stat(Option<Stat>),
-    /// The names of the children.
-    Children(Vec<String>),
+    /// The paths of the children.
+    Children(Vec<Path>),
     /// Done.
     Empty,
 }

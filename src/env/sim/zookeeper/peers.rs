@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::messages::{Change, Refusal, Zxid};
+use super::messages::{Change, Path, Refusal, Zxid};
 use crate::ids::NodeId;
 
 /// One transaction of the log.
@@ -28,7 +28,7 @@ pub enum Transaction {
     /// Creates a znode.
     Create {
         /// Its full path.
-        path: String,
+        path: Path,
         /// The session that it lives with, or 0.
         ephemeral_owner: i64,
         /// What its parent counts of created children from then on.
@@ -37,7 +37,7 @@ pub enum Transaction {
     /// Deletes a znode.
     Delete {
         /// The znode.
-        path: String,
+        path: Path,
     },
     /// Opens the session.
     OpenSession {

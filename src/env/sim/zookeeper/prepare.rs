@@ -3,9 +3,11 @@
 //! Checked against the tree as it will be when all proposals before this one are committed. A refusal becomes a
 //! transaction, too.
 
-use super::messages::{Change, CreateMode, Refusal};
+use smol_str::format_smolstr;
+
+use super::messages::{Change, CreateMode, Path, Refusal};
 use super::peers::Transaction;
-use super::tree::{Tree, split};
+use super::tree::{Tree, parent};
 
 /// The transaction that does what `session` wants.
 pub(super) fn prepare(tree: &Tree, session: i64, change: Change) -> Transaction {
@@ -17,11 +19,11 @@ pub(super) fn prepare(tree: &Tree, session: i64, change: Change) -> Transaction 
     prepared.unwrap_or_else(Transaction::Error)
 }
 
-fn create(tree: &Tree, session: i64, path: String, mode: CreateMode) -> Result<Transaction, Refusal> {
-    let parent = tree.get(split(&path).0).ok_or(Refusal::NoNode)?;
+fn create(tree: &Tree, session: i64, path: Path, mode: CreateMode) -> Result<Transaction, Refusal> {
+    let parent = tree.get(parent(&path)).ok_or(Refusal::NoNode)?;
     let (path, ephemeral_owner) = match mode {
         CreateMode::Persistent => (path, 0),
-        CreateMode::EphemeralSequential => (format!("{path}{:010}", parent.cversion), session),
+        CreateMode::EphemeralSequential => (format_smolstr!("{path}{:010}", parent.cversion), session),
     };
     if tree.get(&path).is_some() {
         return Err(Refusal::NodeExists);
@@ -32,7 +34,7 @@ fn create(tree: &Tree, session: i64, path: String, mode: CreateMode) -> Result<T
     Ok(Transaction::Create { path, ephemeral_owner, cversion: parent.cversion.wrapping_add(1) })
 }
 
-fn delete(tree: &Tree, path: String) -> Result<Transaction, Refusal> {
+fn delete(tree: &Tree, path: Path) -> Result<Transaction, Refusal> {
     match tree.get(&path) {
         _ if path == "/" => Err(Refusal::BadArguments),
         None => Err(Refusal::NoNode),

@@ -9,7 +9,7 @@ use super::election::Election;
 use super::follower::Follower;
 use super::leader::Leader;
 use super::log::Disk;
-use super::messages::{ConnectionId, EventKind, Input, Output, Refusal, Request, Stat, Zxid};
+use super::messages::{ConnectionId, EventKind, Input, Output, Path, Refusal, Request, Stat, Zxid};
 use super::peers::{Notification, PeerMessage, Standing, Vote};
 use super::tree::Tree;
 use crate::ids::NodeId;
@@ -44,7 +44,7 @@ impl Replica {
     /// Applies the log up to and including `zxid`.
     pub fn apply_to(&mut self, zxid: Zxid, disk: &Disk, out: &mut Vec<Output>) {
         while let Some(entry) = disk.get(self.applied).filter(|entry| entry.zxid <= zxid) {
-            let effects: Vec<(String, EventKind)> = self.tree.apply(entry);
+            let effects: Vec<(Path, EventKind)> = self.tree.apply(entry);
             self.applied += 1;
             self.clients.committed(entry, effects, &self.tree, out);
         }
@@ -139,7 +139,7 @@ impl Server {
 
     /// The znodes that its clients can see, with their stats, in the order of their paths.
     pub fn znodes(&self) -> impl Iterator<Item = (&str, Stat)> {
-        self.replica.tree.nodes().iter().map(|(path, node)| (path.as_str(), node.stat()))
+        self.replica.tree.nodes().into_iter().map(|(path, node)| (path, node.stat()))
     }
 
     /// The sessions that are alive as far as this server knows.

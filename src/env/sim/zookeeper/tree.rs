@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::messages::{EventKind, Stat, Zxid};
+use super::messages::{EventKind, Path, Stat, Zxid};
 use super::peers::{Entry, Transaction};
 
 /// A znode.
@@ -17,7 +17,8 @@ pub(super) struct Node {
     pub ephemeral_owner: i64,
     /// How many children it has ever had: the next sequence number.
     pub cversion: i32,
-    pub children: BTreeSet<String>,
+    /// By their whole paths, which are at hand already.
+    pub children: BTreeMap<Path, Node>,
 }
 
 impl Node {
@@ -27,19 +28,12 @@ impl Node {
 }
 
 /// The state of the ensemble after some transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tree {
-    nodes: BTreeMap<String, Node>,
-    ephemerals: BTreeMap<i64, BTreeSet<String>>,
+    root: Node,
+    ephemerals: BTreeMap<i64, BTreeSet<Path>>,
     sessions: BTreeMap<i64, Duration>,
     last: Zxid,
-}
-
-impl Default for Tree {
-    fn default() -> Self {
-        let nodes = BTreeMap::from([("/".to_owned(), Node::default())]);
-        Self { nodes, ephemerals: BTreeMap::new(), sessions: BTreeMap::new(), last: Zxid::ZERO }
-    }
 }
 
 impl Tree {
@@ -49,11 +43,30 @@ impl Tree {
     }
 
     pub fn get(&self, path: &str) -> Option<&Node> {
-        self.nodes.get(path)
+        let mut node = &self.root;
+        for ancestor in ancestors(path) {
+            node = node.children.get(ancestor)?;
+        }
+        Some(node)
     }
 
-    pub fn nodes(&self) -> &BTreeMap<String, Node> {
-        &self.nodes
+    fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
+        let mut node = &mut self.root;
+        for ancestor in ancestors(path) {
+            node = node.children.get_mut(ancestor)?;
+        }
+        Some(node)
+    }
+
+    /// All znodes, in the order of their paths.
+    pub fn nodes(&self) -> BTreeMap<&str, &Node> {
+        let mut nodes = BTreeMap::from([("/", &self.root)]);
+        let mut unseen = vec![&self.root];
+        while let Some(node) = unseen.pop() {
+            nodes.extend(node.children.iter().map(|(path, child)| (path.as_str(), child)));
+            unseen.extend(node.children.values());
+        }
+        nodes
     }
 
     /// The sessions alive, and their timeouts.
@@ -62,7 +75,7 @@ impl Tree {
     }
 
     /// Applies a transaction: which znodes it created and deleted.
-    pub fn apply(&mut self, entry: &Entry) -> Vec<(String, EventKind)> {
+    pub fn apply(&mut self, entry: &Entry) -> Vec<(Path, EventKind)> {
         debug_assert!(entry.zxid > self.last);
         self.last = entry.zxid;
         match &entry.transaction {
@@ -88,26 +101,20 @@ impl Tree {
         }
     }
 
-    fn create(&mut self, path: &str, czxid: Zxid, ephemeral_owner: i64, cversion: i32) {
-        let (parent, name) = split(path);
-        if let Some(parent) = self.nodes.get_mut(parent) {
-            parent.children.insert(name.to_owned());
+    fn create(&mut self, path: &Path, czxid: Zxid, ephemeral_owner: i64, cversion: i32) {
+        if let Some(parent) = self.get_mut(parent(path)) {
+            parent.children.insert(path.clone(), Node { czxid, ephemeral_owner, ..Node::default() });
             // The manual says that the counter wraps around. The server's code does not let it: a lower count is taken
             // for an old one, so that after 2^31 children the last number is given again and again.
             parent.cversion = parent.cversion.max(cversion);
         }
         if ephemeral_owner != 0 {
-            self.ephemerals.entry(ephemeral_owner).or_default().insert(path.to_owned());
+            self.ephemerals.entry(ephemeral_owner).or_default().insert(path.clone());
         }
-        self.nodes.insert(path.to_owned(), Node { czxid, ephemeral_owner, ..Node::default() });
     }
 
-    fn delete(&mut self, path: &str) {
-        let Some(node) = self.nodes.remove(path) else { return };
-        let (parent, name) = split(path);
-        if let Some(parent) = self.nodes.get_mut(parent) {
-            parent.children.remove(name);
-        }
+    fn delete(&mut self, path: &Path) {
+        let Some(node) = self.get_mut(parent(path)).and_then(|parent| parent.children.remove(path)) else { return };
         if let Some(paths) = self.ephemerals.get_mut(&node.ephemeral_owner) {
             paths.remove(path);
             if paths.is_empty() {
@@ -117,11 +124,18 @@ impl Tree {
     }
 }
 
-/// A path's parent and name.
-pub(super) fn split(path: &str) -> (&str, &str) {
+/// The paths of what leads to a znode, from below the root down to itself.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    let below = if path == "/" { "" } else { path };
+    let ends = below.match_indices('/').map(|(slash, _)| slash).filter(|slash| *slash > 0);
+    ends.chain((!below.is_empty()).then_some(below.len())).map(|end| &below[..end])
+}
+
+/// The path of a znode's parent.
+pub(super) fn parent(path: &str) -> &str {
     match path.rsplit_once('/') {
-        Some(("", name)) => ("/", name),
-        Some(parted) => parted,
-        None => ("", path),
+        Some(("", _)) => "/",
+        Some((parent, _)) => parent,
+        None => "",
     }
 }

@@ -4,30 +4,33 @@
 //! the session: a client sets them again when it comes back. Deliberately absent: watches on children and on data,
 //! which no lock here sets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::messages::ConnectionId;
+use super::messages::{ConnectionId, Path};
 
-/// The watches of one server.
+/// The watches of one server. Who watches what are a few at most: lists in order do for sets.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watches {
-    by_path: BTreeMap<String, BTreeSet<ConnectionId>>,
-    by_connection: BTreeMap<ConnectionId, BTreeSet<String>>,
+    by_path: BTreeMap<Path, Vec<ConnectionId>>,
+    by_connection: BTreeMap<ConnectionId, Vec<Path>>,
 }
 
 impl Watches {
-    pub fn set(&mut self, connection: ConnectionId, path: &str) {
-        self.by_path.entry(path.to_owned()).or_default().insert(connection);
-        self.by_connection.entry(connection).or_default().insert(path.to_owned());
+    pub fn set(&mut self, connection: ConnectionId, path: &Path) {
+        let watchers = self.by_path.entry(path.clone()).or_default();
+        if let Err(place) = watchers.binary_search(&connection) {
+            watchers.insert(place, connection);
+            self.by_connection.entry(connection).or_default().push(path.clone());
+        }
     }
 
-    pub fn remove(&mut self, connection: ConnectionId, path: &str) {
+    pub fn remove(&mut self, connection: ConnectionId, path: &Path) {
         remove(&mut self.by_path, path, &connection);
         remove(&mut self.by_connection, &connection, path);
     }
 
-    /// Takes the watches on `path` off: who had one.
-    pub fn fire(&mut self, path: &str) -> BTreeSet<ConnectionId> {
+    /// Takes the watches on `path` off: who had one, in order.
+    pub fn fire(&mut self, path: &Path) -> Vec<ConnectionId> {
         let watchers = self.by_path.remove(path).unwrap_or_default();
         for watcher in &watchers {
             remove(&mut self.by_connection, watcher, path);
@@ -38,23 +41,17 @@ impl Watches {
     /// Forgets a connection's watches.
     pub fn forget(&mut self, connection: ConnectionId) {
         for path in self.by_connection.remove(&connection).unwrap_or_default() {
-            remove(&mut self.by_path, path.as_str(), &connection);
+            remove(&mut self.by_path, &path, &connection);
         }
     }
 }
 
-/// Takes `value` out of the set at `key`, and the set with it if it was the last.
-fn remove<K, V, Q, R>(sets: &mut BTreeMap<K, BTreeSet<V>>, key: &Q, value: &R)
-where
-    K: Ord + std::borrow::Borrow<Q>,
-    V: Ord + std::borrow::Borrow<R>,
-    Q: Ord + ?Sized,
-    R: Ord + ?Sized,
-{
-    if let Some(set) = sets.get_mut(key) {
-        set.remove(value);
-        if set.is_empty() {
-            sets.remove(key);
+/// Takes `value` out of the list at `key`, and the list with it if it was the last.
+fn remove<K: Ord, V: PartialEq>(lists: &mut BTreeMap<K, Vec<V>>, key: &K, value: &V) {
+    if let Some(list) = lists.get_mut(key) {
+        list.retain(|known| known != value);
+        if list.is_empty() {
+            lists.remove(key);
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::watchers::WatchHandle;
 use self::worker::{Command, Worker};
-use super::messages::{Answer, Change, CreateMode, Operation, Refusal, Reply as Message, Request};
+use super::messages::{Answer, Change, CreateMode, Operation, Path, Refusal, Reply as Message, Request};
 use crate::ids::NodeId;
 use crate::lock::backend::{Reply, SessionState, Watch, ZkConnector, ZkSession, Znode};
 use crate::lock::error::ZkError;
@@ -113,6 +113,11 @@ fn misfit(answer: Answer) -> ZkError {
     ZkError::Unanswered(format!("unexpected answer {answer:?}"))
 }
 
+/// The last part of a path.
+fn name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
 impl Session {
     fn ask<T: Send + 'static>(
         &self,
@@ -143,7 +148,7 @@ impl ZkSession for Session {
             // Upwards until an ancestor can be created, then down again.
             let mut end = path.len();
             loop {
-                let create = Change::Create { path: path[..end].to_owned(), mode: CreateMode::Persistent };
+                let create = Change::Create { path: path[..end].into(), mode: CreateMode::Persistent };
                 match ask(&requests, Operation::Change(create)).await?.result() {
                     Ok(_) | Err(ZkError::NodeExists) if end == path.len() => return Ok(()),
                     Ok(_) | Err(ZkError::NodeExists) => {
@@ -161,29 +166,29 @@ impl ZkSession for Session {
     }
 
     fn create_contender(&self, prefix: &str) -> Reply<(String, Znode), ZkError> {
-        let create = Change::Create { path: prefix.to_owned(), mode: CreateMode::EphemeralSequential };
+        let create = Change::Create { path: prefix.into(), mode: CreateMode::EphemeralSequential };
         self.ask(Operation::Change(create), |answer| match answer {
-            Answer::Created { path, stat } => Ok((path, stat.into())),
+            Answer::Created { path, stat } => Ok((path.into(), stat.into())),
             other => Err(misfit(other)),
         })
     }
 
     fn children(&self, path: &str) -> Reply<Vec<String>, ZkError> {
-        self.ask(Operation::Children { path: path.to_owned() }, |answer| match answer {
-            Answer::Children(names) => Ok(names),
+        self.ask(Operation::Children { path: path.into() }, |answer| match answer {
+            Answer::Children(paths) => Ok(paths.iter().map(|path| name(path).to_owned()).collect()),
             other => Err(misfit(other)),
         })
     }
 
     fn stat(&self, path: &str) -> Reply<Option<Znode>, ZkError> {
-        self.ask(Operation::Exists { path: path.to_owned(), watch: false }, |answer| match answer {
+        self.ask(Operation::Exists { path: path.into(), watch: false }, |answer| match answer {
             Answer::Stat(stat) => Ok(stat.map(Znode::from)),
             other => Err(misfit(other)),
         })
     }
 
     fn watch(&self, path: &str) -> Reply<Option<Watch>, ZkError> {
-        let (requests, path) = (self.requests.clone(), path.to_owned());
+        let (requests, path) = (self.requests.clone(), Path::from(path));
         async move {
             let mut response = ask(&requests, Operation::Exists { path, watch: true }).await?;
             let watch = response.watch.take();
@@ -198,7 +203,7 @@ impl ZkSession for Session {
     }
 
     fn delete(&self, path: &str) -> Reply<(), ZkError> {
-        self.ask(Operation::Change(Change::Delete { path: path.to_owned() }), |_| Ok(()))
+        self.ask(Operation::Change(Change::Delete { path: path.into() }), |_| Ok(()))
     }
 
     fn sync(&self, _path: &str) -> Reply<(), ZkError> {

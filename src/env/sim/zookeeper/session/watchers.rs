@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::worker::Command;
-use crate::env::sim::zookeeper::messages::EventKind;
+use crate::env::sim::zookeeper::messages::{EventKind, Path};
 use crate::lock::backend::WatchEvent;
 
 /// The waiting end of a watch. Dropped unfired, it takes the watch back.
@@ -41,7 +41,7 @@ struct Watcher {
 
 /// All watches of a session.
 pub(super) struct Watchers {
-    by_path: BTreeMap<String, Vec<Watcher>>,
+    by_path: BTreeMap<Path, Vec<Watcher>>,
     last_id: u64,
     requests: mpsc::WeakUnboundedSender<Command>,
 }
@@ -52,7 +52,7 @@ impl Watchers {
     }
 
     /// Adds a watch that the server has set.
-    pub fn add(&mut self, path: String, existed: bool) -> WatchHandle {
+    pub fn add(&mut self, path: Path, existed: bool) -> WatchHandle {
         self.last_id += 1;
         let (id, (fire, fired)) = (self.last_id, oneshot::channel());
         self.by_path.entry(path).or_default().push(Watcher { id, existed, fire });
@@ -78,7 +78,7 @@ impl Watchers {
     }
 
     /// Forgets a watch: its path, if no other watch is on it.
-    pub fn remove(&mut self, id: u64) -> Option<String> {
+    pub fn remove(&mut self, id: u64) -> Option<Path> {
         let of_id = |watchers: &&mut Vec<Watcher>| watchers.iter().any(|watcher| watcher.id == id);
         let watchers = self.by_path.values_mut().find(of_id)?;
         watchers.retain(|watcher| watcher.id != id);
@@ -88,7 +88,7 @@ impl Watchers {
     }
 
     /// The znodes watched, those that existed and those that did not.
-    pub fn paths(&self) -> (Vec<String>, Vec<String>) {
+    pub fn paths(&self) -> (Vec<Path>, Vec<Path>) {
         let with = |existed: bool| {
             let has = move |watchers: &Vec<Watcher>| watchers.iter().any(|watcher| watcher.existed == existed);
             self.by_path.iter().filter(|(_, watchers)| has(watchers)).map(|(path, _)| path.clone()).collect()

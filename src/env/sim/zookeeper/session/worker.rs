@@ -14,7 +14,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::endpoints::Endpoints;
 use super::watchers::Watchers;
 use super::{Link, Response, Transport};
-use crate::env::sim::zookeeper::messages::{Answer, Change, Credentials, Operation, Refusal, Reply, Request, Zxid};
+use crate::env::sim::zookeeper::messages::{
+    Answer, Change, Credentials, Operation, Path, Refusal, Reply, Request, Zxid,
+};
 use crate::ids::NodeId;
 use crate::lock::backend::SessionState;
 use crate::lock::error::ZkError;
@@ -32,7 +34,7 @@ pub(super) enum Command {
 /// A request that was sent and not answered.
 struct InFlight {
     /// The znode that it watches.
-    watches: Option<String>,
+    watches: Option<Path>,
     respond: Option<oneshot::Sender<Result<Response, ZkError>>>,
 }
 
@@ -245,11 +247,17 @@ impl Worker {
     async fn serve_connection(&mut self, link: &mut dyn Link) -> Over {
         let started = self.runtime.now();
         self.closing = false;
+        // Every message moves the deadline on: a timer that goes off early costs less than a new one each time.
+        let mut armed = self.last_received;
+        let mut timer = self.runtime.sleep_until(armed);
         while !(self.closing && self.in_flight.is_empty() && !self.pinged) {
             let dead = self.last_received + self.patience();
             let due = if self.pinged { dead } else { dead.min(self.last_sent + self.tick() * 3) };
             let due = self.on_tick(started, due);
-            let timer = self.runtime.sleep_until(due);
+            if due < armed || self.runtime.now() >= armed {
+                armed = due;
+                timer = self.runtime.sleep_until(due);
+            }
             tokio::select! {
                 biased;
                 received = link.receive() => {
@@ -258,7 +266,7 @@ impl Worker {
                     }
                 }
                 command = self.queue.recv(), if !self.closing => self.obey(command, link),
-                () = timer => {
+                () = &mut timer => {
                     if self.runtime.now() >= self.last_received + self.patience() {
                         return Over::Connection("no response in time");
                     }

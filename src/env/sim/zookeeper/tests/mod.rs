@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use self::world::World;
 use super::ConnectionId;
-use super::messages::{Answer, Change, CreateMode, Credentials, Operation, Refusal, Reply};
+use super::messages::{Answer, Change, CreateMode, Credentials, Operation, Path, Refusal, Reply};
 use crate::ids::NodeId;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,12 +54,12 @@ fn ask(world: &mut World, id: ConnectionId, xid: i32, operation: Operation) -> R
 }
 
 fn create(world: &mut World, id: ConnectionId, xid: i32, path: &str) -> Result<Answer, Refusal> {
-    let create = Change::Create { path: path.to_owned(), mode: CreateMode::Persistent };
+    let create = Change::Create { path: path.into(), mode: CreateMode::Persistent };
     ask(world, id, xid, Operation::Change(create))
 }
 
-fn contend(world: &mut World, id: ConnectionId, xid: i32, path: &str) -> String {
-    let create = Change::Create { path: path.to_owned(), mode: CreateMode::EphemeralSequential };
+fn contend(world: &mut World, id: ConnectionId, xid: i32, path: &str) -> Path {
+    let create = Change::Create { path: path.into(), mode: CreateMode::EphemeralSequential };
     match ask(world, id, xid, Operation::Change(create)) {
         Ok(Answer::Created { path, .. }) => path,
         other => panic!("{other:?}"),
@@ -67,9 +67,9 @@ fn contend(world: &mut World, id: ConnectionId, xid: i32, path: &str) -> String 
 }
 
 fn exists(path: &str, watch: bool) -> Operation {
-    Operation::Exists { path: path.to_owned(), watch }
+    Operation::Exists { path: path.into(), watch }
 }
 
 fn delete(path: &str) -> Operation {
-    Operation::Change(Change::Delete { path: path.to_owned() })
+    Operation::Change(Change::Delete { path: path.into() })
 }

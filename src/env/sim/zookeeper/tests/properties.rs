@@ -8,7 +8,7 @@ use rand::RngExt;
 
 use super::world::{Host, World};
 use crate::env::sim::zookeeper::messages::{
-    Answer, Change, CreateMode, Credentials, Operation, Reply, Request, Stat, Zxid,
+    Answer, Change, CreateMode, Credentials, Operation, Path, Reply, Request, Stat, Zxid,
 };
 use crate::env::sim::zookeeper::{ConnectionId, Role};
 use crate::ids::NodeId;
@@ -25,10 +25,10 @@ struct Client {
     read: usize,
     xid: i32,
     /// Which path the watch of an operation is on.
-    watched: BTreeMap<i32, String>,
+    watched: BTreeMap<i32, Path>,
     /// The watches that the server has confirmed on this connection, and their events.
-    set: BTreeMap<String, i32>,
-    events: BTreeMap<String, i32>,
+    set: BTreeMap<Path, i32>,
+    events: BTreeMap<Path, i32>,
 }
 
 struct Trial {
@@ -37,10 +37,10 @@ struct Trial {
     clients: Vec<Client>,
     created: u32,
     /// Persistent znodes whose creation was acknowledged.
-    acknowledged: BTreeSet<String>,
-    czxids: BTreeMap<Zxid, String>,
+    acknowledged: BTreeSet<Path>,
+    czxids: BTreeMap<Zxid, Path>,
     /// The tree at each transaction, as some server showed it.
-    shown: BTreeMap<Zxid, Vec<(String, Stat)>>,
+    shown: BTreeMap<Zxid, Vec<(Path, Stat)>>,
 }
 
 impl Trial {
@@ -99,12 +99,14 @@ impl Trial {
         }
         client.xid += 1;
         self.created += 1;
-        let change = |path: String, mode| Operation::Change(Change::Create { path, mode });
+        let change = |path: Path, mode| Operation::Change(Change::Create { path, mode });
         let known = self.shown.last_key_value().map(|(_, tree)| tree.as_slice()).unwrap_or_default();
-        let some = known.get(self.rng.random_range(0..known.len().max(1))).map_or("/", |(path, _)| path).to_owned();
+        let some = known
+            .get(self.rng.random_range(0..known.len().max(1)))
+            .map_or(Path::new_static("/"), |(path, _)| path.clone());
         let operation = match kind {
-            0 | 1 => change(format!("/p-{}", self.created), CreateMode::Persistent),
-            2 | 3 => change("/n-".to_owned(), CreateMode::EphemeralSequential),
+            0 | 1 => change(format!("/p-{}", self.created).into(), CreateMode::Persistent),
+            2 | 3 => change("/n-".into(), CreateMode::EphemeralSequential),
             4 if !some.starts_with("/p-") => Operation::Change(Change::Delete { path: some }),
             5 => {
                 client.watched.insert(client.xid, some.clone());
@@ -155,7 +157,7 @@ impl Trial {
     fn compare(&mut self) {
         let serving = self.world.serving();
         for server in serving.iter().map(|id| &self.world.servers[id]) {
-            let tree: Vec<_> = server.znodes().map(|(path, stat)| (path.to_owned(), stat)).collect();
+            let tree: Vec<_> = server.znodes().map(|(path, stat)| (path.into(), stat)).collect();
             let sessions: BTreeSet<i64> = server.sessions().collect();
             for (path, stat) in &tree {
                 let owner = stat.ephemeral_owner;
@@ -204,7 +206,7 @@ impl Trial {
             assert_eq!(server.last_applied(), servers[0].last_applied());
             assert_eq!(server.last_logged(), server.last_applied());
             assert!(server.sessions().next().is_none());
-            let paths: BTreeSet<String> = server.znodes().map(|(path, _)| path.to_owned()).collect();
+            let paths: BTreeSet<Path> = server.znodes().map(|(path, _)| path.into()).collect();
             assert!(self.acknowledged.is_subset(&paths), "an acknowledged znode is lost");
             assert!(paths.iter().all(|path| !path.starts_with("/n-")));
         }

@@ -369,7 +369,7 @@ impl World {
     }
 
     pub fn create(&mut self, id: ConnectionId, xid: i32, path: &str, mode: CreateMode) {
-        self.ask(id, xid, Operation::Change(Change::Create { path: path.to_owned(), mode }));
+        self.ask(id, xid, Operation::Change(Change::Create { path: path.into(), mode }));
     }
 
     pub fn replies(&self, id: ConnectionId) -> impl Iterator<Item = &Reply> {

@@ -1,0 +1,318 @@
+//! How fast the lock checks are on one core, and in how much memory: `cargo bench --bench checks`.
+//!
+//! Generated histories of a lock that works, with faults' traces: acquires that never complete. Every size is measured in
+//! a process of its own, in CPU time, with the peak of its memory as the kernel counts it (VmHWM). Three things are told
+//! apart: reading the file; the checks `mutual-exclusion`, `fencing` and `linearizable` together on a history in memory;
+//! and the replay of the fenced model, which takes the ops one by one and keeps none of them.
+
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use fencepost::check::{self, FailedRelease, Model, ModelReplay, Verdict};
+use fencepost::history::{F, Header, History, ItemValue, Op, OpType, Process, file};
+use fencepost::ids::{ClientId, FencingToken, HoldId, LockName};
+use fencepost::seed::{ChaCha8Rng, Seed};
+use fencepost::time::Nanos;
+use rand::RngExt;
+
+/// What 1 M ops with 100 pending ones may take (DESIGN.md §10).
+const GOAL_SECONDS: f64 = 0.25;
+const GOAL_MEGABYTES: f64 = 150.0;
+/// How much longer ten times as many ops may take.
+const GOAL_GROWTH: f64 = 15.0;
+/// Clients that compete for one lock name.
+const RIVALS: u32 = 5;
+/// Ops that are made before they are taken, so that making them is not measured.
+const CHUNK: u64 = 10_000;
+
+/// A size of a history.
+#[derive(Clone, Copy)]
+struct Size {
+    ops: u64,
+    pending: u64,
+    clients: u32,
+}
+
+/// What a process measured.
+struct Measured {
+    seconds: f64,
+    /// Peak of the process, in MB.
+    peak: f64,
+    /// What the input takes of it, in MB.
+    input: f64,
+}
+
+fn cpu_time() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32).as_secs_f64()
+}
+
+/// A line of `/proc/self/status`, in MB.
+fn memory(field: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells of a process's memory");
+    let line = status.lines().find(|line| line.starts_with(field)).expect("it tells of this");
+    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<f64>().ok()).expect("in kB") / 1e3
+}
+
+/// A history in the making: locks that pass from client to client, each hold with a read and a write.
+struct Ops {
+    size: Size,
+    rng: ChaCha8Rng,
+    now: u64,
+    made: u64,
+    attempts: Vec<u64>,
+    /// Who holds each lock, and how far it is with its turn.
+    turns: Vec<Turn>,
+    /// Ops that are due next, the last one first.
+    next: Vec<Op>,
+    token: u64,
+}
+
+struct Turn {
+    client: u32,
+    step: u32,
+    version: u64,
+}
+
+impl Ops {
+    fn new(size: Size) -> Self {
+        let locks = (size.clients / RIVALS).max(1);
+        let turns = (0..locks).map(|lock| Turn { client: lock * RIVALS + 1, step: 0, version: 0 }).collect();
+        let attempts = vec![0; size.clients as usize + 1];
+        let rng = Seed(1).stream("checks");
+        let mut ops = Self { size, rng, now: 0, made: 0, attempts, turns, next: Vec::new(), token: 0 };
+        for client in (1..=size.clients).rev() {
+            let op = ops.ask(client);
+            ops.next.push(op);
+        }
+        ops
+    }
+
+    fn op(&mut self, client: u32, kind: OpType, f: F) -> Op {
+        let mut op = Op::new(Nanos::ZERO, Process::Client(client), kind, f);
+        op.client = Some(ClientId(client));
+        op.hold = Some(HoldId::new(format!("c{client}-{}", self.attempts[client as usize])));
+        op.lock = Some(LockName::new(format!("item-{}", (client - 1) / RIVALS + 1)));
+        op
+    }
+
+    fn ask(&mut self, client: u32) -> Op {
+        self.attempts[client as usize] += 1;
+        self.op(client, OpType::Invoke, F::Acquire)
+    }
+
+    /// The next step of some lock's holder.
+    fn step(&mut self) -> Op {
+        let at = self.rng.random_range(0..self.turns.len());
+        let (client, step, version) = (self.turns[at].client, self.turns[at].step, self.turns[at].version);
+        self.turns[at].step += 1;
+        let item = at as u32 + 1;
+        let seen = ItemValue { item, stock: -(version as i64), version: Some(version), based_on: None };
+        let meant = ItemValue { item, stock: seen.stock - 1, version: None, based_on: Some(version) };
+        let made = ItemValue { version: Some(version + 1), ..meant };
+        let (kind, f, process, value) = match step {
+            0 => (OpType::Ok, F::Acquire, None, None),
+            1 => (OpType::Invoke, F::Read, None, None),
+            2 => (OpType::Ok, F::Read, Some(Process::Resource), Some(seen)),
+            3 => (OpType::Ok, F::Read, None, Some(seen)),
+            4 => (OpType::Invoke, F::Write, None, Some(meant)),
+            5 => (OpType::Ok, F::Write, Some(Process::Resource), Some(made)),
+            6 => (OpType::Ok, F::Write, None, Some(made)),
+            7 => (OpType::Invoke, F::Release, None, None),
+            _ => (OpType::Ok, F::Release, None, None),
+        };
+        let mut op = self.op(client, kind, f);
+        op.process = process.unwrap_or(op.process);
+        op.value = value;
+        if step == 0 {
+            self.token += 1;
+            op.token = Some(FencingToken(self.token));
+            op.valid_until = Some(Nanos(self.now + 1_000_000_000));
+        }
+        if step == 8 {
+            // The others have long asked; one of them is next, and this one asks again.
+            let others = RIVALS.min(self.size.clients);
+            let heir = (client - at as u32 * RIVALS - 1 + self.rng.random_range(1..others)) % others;
+            self.turns[at] = Turn { client: at as u32 * RIVALS + heir + 1, step: 0, version: version + 1 };
+            let again = self.ask(client);
+            self.next.push(again);
+        }
+        op
+    }
+}
+
+impl Iterator for Ops {
+    type Item = Op;
+
+    fn next(&mut self) -> Option<Op> {
+        if self.made == self.size.ops {
+            return None;
+        }
+        let every = self.size.ops / (self.size.pending + 1);
+        let left_behind = self.size.pending > 0 && self.made % every == every / 2;
+        let mut op = if left_behind && self.made / every < self.size.pending {
+            // A client of its own asks, and is never heard of again.
+            self.attempts.push(0);
+            let client = self.attempts.len() as u32 - 1;
+            let mut op = self.ask(client);
+            op.lock = Some(LockName::new("item-1"));
+            op
+        } else {
+            self.next.pop().unwrap_or_else(|| self.step())
+        };
+        self.now += self.rng.random_range(1_000..100_000);
+        op.time = Nanos(self.now);
+        op.index = self.made;
+        self.made += 1;
+        Some(op)
+    }
+}
+
+fn header(size: Size) -> Header {
+    Header {
+        fencepost: fencepost::history::FORMAT,
+        scenario: "bench".to_owned(),
+        lock: "bench".to_owned(),
+        algorithm: "bench".to_owned(),
+        environment: "sim".to_owned(),
+        seed: Seed(1),
+        clients: size.clients + size.pending as u32,
+        nodes: 1,
+        fencing: "none".to_owned(),
+        planned_faults: 0,
+        grant_within: None,
+        clock_error: 0,
+        versions: Default::default(),
+    }
+}
+
+fn history(size: Size) -> History {
+    History { header: header(size), ops: Ops::new(size).collect() }
+}
+
+/// The replay alone: ops come and go.
+fn replay(size: Size) -> Measured {
+    let mut ops = Ops::new(size);
+    let mut chunk: Vec<Op> = Vec::with_capacity(CHUNK as usize);
+    let input = memory("VmHWM:");
+    let mut replay = ModelReplay::new(&header(size), Model::FENCED, FailedRelease::EndsTheClaim);
+    let mut seconds = 0.0;
+    loop {
+        chunk.clear();
+        chunk.extend(ops.by_ref().take(CHUNK as usize));
+        if chunk.is_empty() {
+            break;
+        }
+        let begun = cpu_time();
+        chunk.iter().for_each(|op| replay.take(op));
+        seconds += cpu_time() - begun;
+    }
+    let result = replay.finish();
+    assert_eq!(result.verdict, Verdict::Valid, "{}", result.summary);
+    Measured { seconds, peak: memory("VmHWM:"), input }
+}
+
+/// The three lock checks on a history in memory.
+fn checks(size: Size) -> Measured {
+    let history = history(size);
+    let input = memory("VmRSS:");
+    let begun = cpu_time();
+    let results = check::judge_lock(&history);
+    let seconds = cpu_time() - begun;
+    let peak = memory("VmHWM:");
+    for result in results {
+        assert_eq!(result.verdict, Verdict::Valid, "{}: {}", result.check, result.summary);
+    }
+    Measured { seconds, peak, input }
+}
+
+/// Reading the file.
+fn parse(size: Size) -> Measured {
+    let path = std::env::temp_dir().join(format!("fencepost-bench-{}.jsonl", std::process::id()));
+    file::write(&path, &history(size)).expect("the temporary folder can be written");
+    let input = memory("VmRSS:");
+    let begun = cpu_time();
+    let read = file::read(&path).map(|history| history.ops.len() as u64);
+    let seconds = cpu_time() - begun;
+    let _ = std::fs::remove_file(&path);
+    assert_eq!(read.expect("it was just written"), size.ops);
+    Measured { seconds, peak: memory("VmHWM:"), input }
+}
+
+/// Measures in a process of its own, since a peak is never forgotten.
+fn measure(what: &str, size: Size) -> Measured {
+    let Size { ops, pending, clients } = size;
+    let mut child = Command::new(std::env::current_exe().expect("this program is a file"));
+    child.args(["measure", what, &ops.to_string(), &pending.to_string(), &clients.to_string()]);
+    let output = child.output().expect("this program runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let figures: Vec<f64> = text.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
+    Measured { seconds: figures[0], peak: figures[1], input: figures[2] }
+}
+
+/// A line of the table. Nobody may be listening to the end of it.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn row(what: &str, size: Size) -> Measured {
+    let measured = measure(what, size);
+    say(&format!(
+        "{what:<7} {:>9} {:>8} {:>8} {:>10.4} {:>10.0} {:>10.0} {:>10.0}",
+        size.ops,
+        size.pending,
+        size.clients,
+        measured.seconds,
+        measured.seconds * 1e9 / size.ops as f64,
+        measured.input,
+        measured.peak - measured.input,
+    ));
+    measured
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "measure") {
+        let number = |place: usize| arguments[at + place].parse::<u64>().expect("a number");
+        let size = Size { ops: number(2), pending: number(3), clients: number(4) as u32 };
+        let measured = match arguments[at + 1].as_str() {
+            "replay" => replay(size),
+            "checks" => checks(size),
+            _ => parse(size),
+        };
+        say(&format!("{} {} {}", measured.seconds, measured.peak, measured.input));
+        return;
+    }
+    say(&format!(
+        "{:<7} {:>9} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
+        "what", "ops", "pending", "clients", "CPU s", "ns/op", "input MB", "more MB"
+    ));
+    for (what, sizes) in
+        [("checks", &[10_000, 100_000, 1_000_000][..]), ("replay", &[10_000, 100_000, 1_000_000, 10_000_000])]
+    {
+        for ops in sizes {
+            for pending in [0, 10, 100, 1_000] {
+                for clients in [5, 50, 500] {
+                    row(what, Size { ops: *ops, pending, clients });
+                }
+            }
+        }
+    }
+    let base = Size { ops: 1_000_000, pending: 100, clients: 5 };
+    row("parse", base);
+    say("\nthe goals, at 1 M ops, 100 pending, 5 clients");
+    let met = |reached: f64, goal: f64| if reached <= goal { "met" } else { "MISSED" };
+    let small = row("checks", Size { ops: 100_000, ..base });
+    let checks = row("checks", base);
+    let (more, growth) = (checks.peak - checks.input, checks.seconds / small.seconds);
+    say(&format!(
+        "checks together: {:.3} of {GOAL_SECONDS} s ({}); {more:.0} of {GOAL_MEGABYTES} MB beside the history ({}); {growth:.1} of \
+         {GOAL_GROWTH} times the time of a tenth of it ({})",
+        checks.seconds,
+        met(checks.seconds, GOAL_SECONDS),
+        met(more, GOAL_MEGABYTES),
+        met(growth, GOAL_GROWTH),
+    ));
+}

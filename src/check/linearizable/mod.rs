@@ -1,0 +1,188 @@
+//! The lock's operations can be put into one order that a correct lock could have produced.
+//!
+//! An order is allowed if each op has a place between its invocation and its completion (linearizability, Herlihy and
+//! Wing 1990); an op in doubt has one anywhere after its invocation, or none. Locks need no search for it: [`replay`]
+//! decides owner-aware locks, reentrant and fenced ones too, by a single run, [`zones`] leased ones by intervals,
+//! [`ownerless`] a mutex that anybody may release by deadlines; each file says why that is exact, and the tests compare it
+//! with trying every order. Lock names are judged one by one (linearizability is local). Deliberately absent: the
+//! resource, and any model of a lock's servers.
+//!
+//! By itself the check takes the lock to be leased and owner-aware, fenced if it gives tokens. Where `mutual-exclusion`
+//! tells what clients may have believed, this check tells whether the *lock* is to blame: a client that goes on past its
+//! validity makes two believers, and a lawful history.
+
+mod model;
+#[cfg(test)]
+mod oracle;
+mod ownerless;
+mod replay;
+mod state;
+#[cfg(test)]
+mod tests;
+mod words;
+mod zones;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::evidence::{Facts, Listing, counted, holder, seconds, validity};
+use super::{CheckName, CheckResult, Verdict, Violation, conclude};
+use crate::history::{Header, History, Hold, Op};
+use crate::ids::LockName;
+pub use model::{FailedRelease, Model, ModelError};
+use replay::{Replay, Seen};
+use state::Rules;
+use zones::{Claim, Misfit};
+
+const GUARANTEE: &str = "The lock's operations can be put into one order that a correct lock could have produced, each between its \
+     invocation and its completion.";
+
+/// Judges a history by the model that suits its lock: leased and owner-aware, fenced if it gives tokens.
+pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
+    let gives_tokens = facts.holds.iter().any(|hold| hold.token.is_some());
+    leased(facts, if gives_tokens { Model::FENCED } else { Model::OWNER }.leased())
+}
+
+/// Judges a well-formed history by a model of the caller's choice. A leased model takes every release to end the claim.
+pub(super) fn check_model(history: &History, model: Model, failed_release: FailedRelease) -> CheckResult {
+    let clock_error = Duration::from_nanos(history.header.clock_error);
+    match model {
+        Model::Owned { lease: true, .. } => leased(&Facts::of(history), model),
+        Model::Owned { .. } => {
+            let mut replay = ModelReplay::new(&history.header, model, failed_release);
+            history.ops.iter().for_each(|op| replay.take(op));
+            replay.finish()
+        }
+        Model::Mutex => {
+            let (listing, seen) = ownerless::check(&history.ops, failed_release, clock_error);
+            told(model, failed_release, &seen, listing)
+        }
+    }
+}
+
+/// Judges owner-aware locks without leases op by op, in memory that does not grow with the history.
+pub struct ModelReplay {
+    model: Model,
+    failed_release: FailedRelease,
+    replay: Replay,
+}
+
+impl ModelReplay {
+    /// A replay that has not begun; the lease of a leased model is left out.
+    pub fn new(header: &Header, model: Model, failed_release: FailedRelease) -> Self {
+        let rules = match model {
+            Model::Mutex => Rules { depth: 1, fenced: false },
+            Model::Owned { depth, fenced, .. } => Rules { depth, fenced },
+        };
+        let replay = Replay::new(rules, failed_release, Duration::from_nanos(header.clock_error));
+        Self { model, failed_release, replay }
+    }
+
+    /// Takes the next op of a well-formed history, in the order of time.
+    pub fn take(&mut self, op: &Op) {
+        self.replay.take(op);
+    }
+
+    /// Says what came of it.
+    pub fn finish(mut self) -> CheckResult {
+        self.replay.finish();
+        told(self.model, self.failed_release, &self.replay.seen, self.replay.listing)
+    }
+}
+
+fn leased(facts: &Facts<'_>, model: Model) -> CheckResult {
+    let mut locks: BTreeMap<&LockName, Vec<Claim>> = BTreeMap::new();
+    let mut seen = Seen { grants: facts.holds.len() as u64, in_doubt: facts.in_doubt(), ..Seen::default() };
+    for (place, hold) in facts.holds.iter().enumerate() {
+        let claims = locks.entry(&hold.lock).or_default();
+        seen.handovers += u64::from(claims.last().is_some_and(|last| facts.holds[last.place].client != hold.client));
+        claims.push(Claim {
+            place,
+            requested: facts.requested[place],
+            begun: hold.from + facts.clock_error(),
+            may_end: may_end(hold),
+            token: hold.token.map(|token| token.0),
+        });
+    }
+    let mut listing = Listing::default();
+    for claims in locks.values() {
+        for misfit in zones::misfits(claims, matches!(model, Model::Owned { fenced: true, .. })) {
+            listing.add(|| misfit_told(facts, &misfit));
+        }
+    }
+    told(model, FailedRelease::EndsTheClaim, &seen, listing)
+}
+
+/// From when on a hold may have ended: its client gave it up or was told that it is lost, or its validity was over.
+fn may_end(hold: &Hold) -> Option<crate::time::Nanos> {
+    let ended = hold.ended.map(|_| hold.to);
+    ended.into_iter().chain(hold.valid_until).min()
+}
+
+fn told(model: Model, failed_release: FailedRelease, seen: &Seen, listing: Listing) -> CheckResult {
+    let grants = counted(seen.grants as usize, "grant", "grants");
+    let read =
+        format!("model {model}, {failed_release}; {grants}, {} in doubt", counted(seen.in_doubt as usize, "op", "ops"));
+    let found = listing.total();
+    let (verdict, summary) = if found > 0 {
+        let contradictions = counted(found, "contradiction", "contradictions");
+        (Verdict::Invalid, format!("No order explains the lock's operations: {contradictions} ({read})."))
+    } else if seen.undecided > 0 {
+        let releases = counted(seen.undecided as usize, "release was", "releases were");
+        let why = format!("{releases} tried again after one in doubt, which the model's owners do not do ({read}).");
+        (Verdict::Unknown, why)
+    } else if seen.handovers == 0 {
+        (Verdict::Unknown, format!("No lock passed from one client to another: nothing could contradict ({read})."))
+    } else {
+        (Verdict::Valid, format!("An order explains all of the lock's operations ({read})."))
+    };
+    let figures = [
+        ("grants", seen.grants as f64),
+        ("ops-in-doubt", seen.in_doubt as f64),
+        ("handovers", seen.handovers as f64),
+        ("contradictions", found as f64),
+    ];
+    conclude(CheckName::Linearizable, GUARANTEE, verdict, summary, &figures, listing)
+}
+
+/// Tells of claims that fit no order.
+fn misfit_told(facts: &Facts<'_>, misfit: &Misfit) -> Violation {
+    let places = match misfit {
+        Misfit::Overlap(one, other) | Misfit::Inside(one, other) | Misfit::SameToken(one, other) => vec![*one, *other],
+        Misfit::TokenOrder(places) => places.clone(),
+    };
+    let holds: Vec<&Hold> = places.iter().map(|place| &facts.holds[*place]).collect();
+    let claimed = |hold: &Hold| {
+        let until = may_end(hold).map_or_else(|| "the end".to_owned(), seconds);
+        format!(
+            "{} was granted it at {} and had it surely until {until}{}",
+            holder(hold),
+            seconds(hold.from),
+            validity(hold)
+        )
+    };
+    let lock = &holds[0].lock;
+    let text = match misfit {
+        Misfit::Overlap(..) => {
+            format!("`{lock}` was held twice at once: {}; {}.", claimed(holds[0]), claimed(holds[1]))
+        }
+        Misfit::Inside(window, _) => format!(
+            "`{lock}` was granted to {} between {} and {}, and all that time another client had it: {}.",
+            holder(holds[0]),
+            seconds(facts.requested[*window].max(may_end(holds[0]).unwrap_or_default())),
+            seconds(holds[0].from),
+            claimed(holds[1])
+        ),
+        Misfit::SameToken(..) => {
+            format!("`{lock}` was granted twice with one token: {}; {}.", claimed(holds[0]), claimed(holds[1]))
+        }
+        Misfit::TokenOrder(_) => {
+            let told: Vec<String> = holds.iter().map(|hold| claimed(hold)).collect();
+            format!("No order of these grants of `{lock}` has rising tokens: {}.", told.join("; "))
+        }
+    };
+    let ops = holds.iter().flat_map(|hold| [Some(hold.granted), hold.ended.map(|(op, _)| op)]).flatten().collect();
+    let from = holds.iter().map(|hold| hold.from).min().unwrap_or_default();
+    let to = holds.iter().map(|hold| hold.from).max().unwrap_or_default();
+    words::violation(text, ops, from, to)
+}

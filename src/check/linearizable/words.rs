@@ -1,0 +1,94 @@
+//! The words in which a contradiction is told: whole holds with their ops and instants, never a search trace.
+
+use crate::check::evidence::seconds;
+use crate::check::{Severity, Violation};
+use crate::history::Op;
+use crate::ids::{ClientId, FencingToken, HoldId, LockName};
+use crate::time::Nanos;
+
+/// What is known of an acquire that was granted.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    /// Who acquired.
+    pub client: ClientId,
+    /// The attempt's id.
+    pub hold: HoldId,
+    /// The token, where known.
+    pub token: Option<FencingToken>,
+    /// The op that told of the grant.
+    pub op: u64,
+    /// When.
+    pub at: Nanos,
+}
+
+impl Grant {
+    fn who(&self) -> String {
+        match self.token {
+            Some(token) => format!("{} (hold {}, token {token})", self.client, self.hold),
+            None => format!("{} (hold {})", self.client, self.hold),
+        }
+    }
+}
+
+/// What a grant contradicts: an earlier one.
+pub(super) enum Contradiction {
+    /// The lock was held.
+    Held(Grant),
+    /// Its own owner held it as often as it may.
+    TooDeep(Grant),
+    /// The token is not that of the hold that it is nested in.
+    NestedToken(Grant),
+    /// The token is not above that of an earlier grant.
+    TokenTooLow(Grant),
+}
+
+impl Contradiction {
+    /// The violation that `grant` of `lock` is.
+    pub fn violation(&self, lock: &LockName, grant: &Grant) -> Violation {
+        let (Self::Held(before) | Self::TooDeep(before) | Self::NestedToken(before) | Self::TokenTooLow(before)) = self;
+        let was_granted = format!("{} was granted `{lock}` at {}", before.who(), seconds(before.at));
+        let (who, at) = (grant.who(), seconds(grant.at));
+        let text = match self {
+            Self::Held(_) => {
+                format!("{was_granted} and had not begun to release it when {who} was granted it at {at}.")
+            }
+            Self::TooDeep(_) => format!(
+                "{was_granted} and was granted it again at {at} (hold {}): more often at once than the model allows.",
+                grant.hold
+            ),
+            Self::NestedToken(_) => {
+                format!("{was_granted}, and again at {at}, nested in it, with another token: {who}.")
+            }
+            Self::TokenTooLow(_) => {
+                format!("{was_granted}. {who} was granted it after that, at {at}, and its token is not higher.")
+            }
+        };
+        violation(text, vec![before.op, grant.op], before.at, grant.at)
+    }
+}
+
+/// A release failed, and so did nothing; yet the lock was granted to another client before it ended.
+pub(super) fn granted_over_failed_release(lock: &LockName, holder: &Grant, other: &Grant, failed: &Op) -> Violation {
+    let text = format!(
+        "{} was granted `{lock}` at {}; its release failed at {} and did nothing, but {} was granted it at {}.",
+        holder.who(),
+        seconds(holder.at),
+        seconds(failed.time),
+        other.who(),
+        seconds(other.at)
+    );
+    violation(text, vec![holder.op, other.op, failed.index], holder.at, failed.time)
+}
+
+/// A release succeeded of what its client did not hold.
+pub(super) fn released_unheld(lock: &LockName, client: ClientId, op: &Op) -> Violation {
+    let text = format!("{client} released `{lock}` at {} with success, and did not hold it.", seconds(op.time));
+    violation(text, vec![op.index], op.time, op.time)
+}
+
+/// A violation of the order of a lock's operations.
+pub(super) fn violation(text: String, mut ops: Vec<u64>, from: Nanos, to: Nanos) -> Violation {
+    ops.sort_unstable();
+    ops.dedup();
+    Violation { severity: Severity::Belief, text, ops, from: from.min(to), to: to.max(from) }
+}

@@ -1,0 +1,208 @@
+//! Leased locks: may each hold be given a place in time, so that no two overlap and tokens rise with it?
+//!
+//! Each acquire attempt counts as an owner of its own. Of a granted hold it is known that it began between its acquire's
+//! invocation and completion, and that it ended at the earliest when its release began, its client was told that it is
+//! lost or died, or its validity was over. If it certainly began before it may have ended, it covers the *forward zone*
+//! between; else an instant somewhere in the *backward window* suffices (the reply came after the lease was over). No two
+//! forward zones may overlap, and no backward window may lie inside a forward zone; that is also enough, since a window in
+//! no single zone has a gap somewhere (Gibbons and Korach 1997, Testing Shared Memories, on registers). Tokens fit if
+//! placing the holds in their order, each as early as it can be, succeeds. O(n log n), whatever is in doubt: an acquire
+//! that was not granted for certain claims nothing.
+
+use crate::time::Nanos;
+
+/// One granted hold, as the algorithm needs it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    /// Its place among the holds of the history.
+    pub place: usize,
+    /// When the acquire was invoked.
+    pub requested: Nanos,
+    /// By when the hold had certainly begun.
+    pub begun: Nanos,
+    /// From when on it may have ended; absent for one that was never given up.
+    pub may_end: Option<Nanos>,
+    /// Its token, where known.
+    pub token: Option<u64>,
+}
+
+impl Claim {
+    /// The latest beginning of its ops: Z in the literature.
+    fn last_start(&self) -> Nanos {
+        self.may_end.map_or(Nanos(u64::MAX), |end| end.max(self.requested))
+    }
+
+    /// The earliest end of its ops: z in the literature.
+    fn first_end(&self) -> Nanos {
+        self.begun
+    }
+
+    fn is_forward(&self) -> bool {
+        self.first_end() < self.last_start()
+    }
+}
+
+/// Holds that no order of a lock's operations explains, by their places in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Misfit {
+    /// Both were held at once.
+    Overlap(usize, usize),
+    /// The first had to take place while the second was held.
+    Inside(usize, usize),
+    /// Two holds with one token.
+    SameToken(usize, usize),
+    /// The last has the highest token and cannot follow the others, which are in the order of their tokens but for one
+    /// without a token that keeps them apart.
+    TokenOrder(Vec<usize>),
+}
+
+/// Finds what does not fit among the claims on one lock; tokens are looked at only if nothing overlaps.
+pub(super) fn misfits(claims: &[Claim], fenced: bool) -> Vec<Misfit> {
+    let mut misfits = contradictions(claims, fenced);
+    for misfit in &mut misfits {
+        if let Misfit::TokenOrder(places) = misfit {
+            places.sort_unstable();
+            places.dedup();
+            let chain = claims.iter().filter(|claim| places.binary_search(&claim.place).is_ok());
+            *places = smallest(chain.copied().collect());
+        }
+    }
+    misfits
+}
+
+/// The same with all that led to a token that does not fit, needed or not.
+fn contradictions(claims: &[Claim], fenced: bool) -> Vec<Misfit> {
+    let mut forward: Vec<&Claim> = claims.iter().filter(|claim| claim.is_forward()).collect();
+    forward.sort_by_key(|claim| (claim.first_end(), claim.place));
+    let zones = Zones::new(forward);
+    let mut misfits = zones.overlaps();
+    for window in claims.iter().filter(|claim| !claim.is_forward()) {
+        if let Some(zone) = zones.containing(window.last_start(), window.first_end()) {
+            misfits.push(Misfit::Inside(window.place, zone.place));
+        }
+    }
+    if fenced && misfits.is_empty() {
+        misfits = token_misfits(claims, &zones);
+    }
+    misfits
+}
+
+/// Forward zones by their beginning, and for each the longest-lasting one up to it.
+struct Zones<'a> {
+    zones: Vec<&'a Claim>,
+    last: Vec<usize>,
+}
+
+impl<'a> Zones<'a> {
+    fn new(zones: Vec<&'a Claim>) -> Self {
+        let mut last: Vec<usize> = Vec::with_capacity(zones.len());
+        for (at, zone) in zones.iter().enumerate() {
+            let before = last.last().copied().filter(|before| zones[*before].last_start() >= zone.last_start());
+            last.push(before.unwrap_or(at));
+        }
+        Self { zones, last }
+    }
+
+    fn overlaps(&self) -> Vec<Misfit> {
+        let pairs = self.zones.iter().skip(1).zip(&self.last);
+        let overlaps = pairs.filter(|(zone, before)| zone.first_end() < self.zones[**before].last_start());
+        overlaps.map(|(zone, before)| Misfit::Overlap(self.zones[*before].place, zone.place)).collect()
+    }
+
+    /// A zone that began before `from` and ends after `to`.
+    fn containing(&self, from: Nanos, to: Nanos) -> Option<&'a Claim> {
+        let begun = self.zones.partition_point(|zone| zone.first_end() < from);
+        let zone = self.zones[*self.last.get(begun.checked_sub(1)?)?];
+        Some(zone).filter(|zone| to < zone.last_start())
+    }
+}
+
+/// Places the holds in the order of their tokens, each as early as it can be.
+fn token_misfits(claims: &[Claim], zones: &Zones<'_>) -> Vec<Misfit> {
+    let mut fenced: Vec<(u64, &Claim)> = claims.iter().filter_map(|claim| Some((claim.token?, claim))).collect();
+    fenced.sort_by_key(|(token, claim)| (*token, claim.first_end(), claim.place));
+    let mut misfits = Vec::new();
+    let mut placed_until = Nanos::ZERO;
+    // Why nothing with a higher token can come before `placed_until`.
+    let mut because: Vec<&Claim> = Vec::new();
+    let mut before: Option<(u64, &Claim)> = None;
+    for (token, claim) in fenced {
+        if let Some((same, other)) = before.replace((token, claim))
+            && same == token
+        {
+            misfits.push(Misfit::SameToken(other.place, claim.place));
+            continue;
+        }
+        let mut place = placed_until.max(claim.last_start());
+        let waits = place > claim.last_start();
+        let mut pushed = None;
+        if !claim.is_forward() {
+            pushed = zones.containing(place, place);
+            place = pushed.map_or(place, Claim::last_start);
+        }
+        let fits = if claim.is_forward() { placed_until <= claim.first_end() } else { place <= claim.first_end() };
+        if !fits {
+            let chain = because.iter().copied().chain(pushed).chain([claim]);
+            misfits.push(Misfit::TokenOrder(chain.map(|claim| claim.place).collect()));
+            continue;
+        }
+        if !waits {
+            because.clear();
+        }
+        because.extend(pushed.into_iter().chain([claim]));
+        placed_until = place;
+    }
+    misfits
+}
+
+/// As few of these claims as do not fit by themselves.
+fn smallest(mut claims: Vec<Claim>) -> Vec<usize> {
+    // A long chain of equal causes: its ends tell the story, and dropping from the middle would take quadratic time.
+    const CHAIN: usize = 32;
+    if claims.len() <= CHAIN {
+        let mut at = 0;
+        while at < claims.len() {
+            let dropped = claims.remove(at);
+            if contradictions(&claims, true).is_empty() {
+                claims.insert(at, dropped);
+                at += 1;
+            }
+        }
+    }
+    claims.iter().map(|claim| claim.place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(place: usize, requested: u64, begun: u64, may_end: u64, token: Option<u64>) -> Claim {
+        let [requested, begun, may_end] = [requested, begun, may_end].map(Nanos);
+        Claim { place, requested, begun, may_end: Some(may_end), token }
+    }
+
+    #[test]
+    fn holds_that_touch_fit_and_those_that_overlap_do_not() {
+        assert_eq!(misfits(&[claim(0, 0, 1, 5, None), claim(1, 0, 5, 9, None)], false), []);
+        assert_eq!(misfits(&[claim(0, 0, 1, 6, None), claim(1, 0, 5, 9, None)], false), [Misfit::Overlap(0, 1)]);
+    }
+
+    #[test]
+    fn a_reply_after_the_lease_needs_an_instant_of_its_own() {
+        let holder = claim(0, 0, 2, 9, None);
+        assert_eq!(misfits(&[holder, claim(1, 1, 7, 4, None)], false), [Misfit::Inside(1, 0)]);
+        assert_eq!(misfits(&[holder, claim(1, 1, 7, 2, None)], false), []);
+    }
+
+    #[test]
+    fn a_hold_without_token_can_keep_tokens_from_fitting() {
+        // Token 1's window begins inside the tokenless hold and ends after it, token 2's begins before it and ends in it.
+        let holds = [claim(0, 0, 10, 20, None), claim(1, 0, 25, 15, Some(1)), claim(2, 0, 12, 5, Some(2))];
+        let Misfit::TokenOrder(places) = misfits(&holds, true).remove(0) else { panic!("tokens do not fit") };
+        assert_eq!(places, [1, 2], "the windows alone do not fit either: 15 is after 12");
+        let holds = [claim(0, 0, 10, 20, None), claim(1, 0, 25, 15, Some(1)), claim(2, 0, 17, 5, Some(2))];
+        let Misfit::TokenOrder(places) = misfits(&holds, true).remove(0) else { panic!("tokens do not fit") };
+        assert_eq!(places, [0, 1, 2]);
+        assert_eq!(misfits(&holds[1..], true), [], "without it they do");
+    }
+}

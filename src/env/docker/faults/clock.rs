@@ -1,0 +1,169 @@
+//! `clock-jump`, `clock-drift`, `clock-strobe`: the page that the process's clock shim reads says so.
+//!
+//! Only wall clocks: a drift leaves the process's monotonic clock alone, other than an oscillator's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::task::JoinHandle;
+
+use super::face::{self, Seen};
+use super::ground::{ClockPlace, Ground, Place, Struck, Wound, not_healed};
+use super::skew::SkewedClock;
+use crate::env::FaultError;
+use crate::env::docker::engine::Container;
+use crate::env::docker::journal::{Entry, Undo};
+use crate::fault::{ClockChange, Member};
+use crate::history::{ClockReading, Probe};
+use crate::time::Nanos;
+
+/// A drift is looked at once it should have gained this much: more than a good reading may be off.
+const VISIBLE: f64 = 5e6;
+/// How long to wait for that before the drift is looked at anyhow.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often a clock is looked at while it is wrong.
+const LOOKS: u32 = 8;
+/// The least time between two such looks.
+const LEAST: Duration = Duration::from_millis(500);
+
+/// A member whose clock is wrong.
+struct Skewed {
+    member: Member,
+    entry: Entry,
+    id: u32,
+    /// What was seen meanwhile.
+    seen: Arc<Mutex<Vec<Probe>>>,
+    looking: JoinHandle<()>,
+}
+
+pub(super) async fn apply(
+    ground: &Arc<Ground>,
+    id: u32,
+    member: Member,
+    change: ClockChange,
+    duration: Duration,
+) -> Struck {
+    let (container, place) = clock_place(ground, member)?;
+    let clock = ground.clock(member, place)?;
+    let entry = ground.entry(member, Undo::SetClock { folder: place.folder.clone(), strike: id })?;
+    let unseen = |error| FaultError(format!("not applied, the clock of {member} cannot be read: {error}"));
+    let before = look(ground, container, place, &clock, None).await.map_err(unseen)?;
+    let before = probe(member, "before", before);
+    ground.note(&entry, duration)?;
+    if let Err(error) = clock.begin(id, change) {
+        return Err(ground.give_up(&entry, format!("the page of {member}'s clock cannot be written: {error}")).await);
+    }
+    if let ClockChange::Drift { ppm } = change {
+        let wait = VISIBLE * 1e6 / ppm.unsigned_abs().max(1) as f64;
+        tokio::time::sleep(Duration::from_nanos(wait as u64).min(PATIENCE)).await;
+    }
+    let during = match look(ground, container, place, &clock, Some(id)).await {
+        Ok(seen) => probe(member, "during", seen),
+        Err(error) => {
+            let _ = clock.end(id);
+            return Err(ground.give_up(&entry, unseen(error).0).await);
+        }
+    };
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let looking = tokio::spawn(watch(Arc::clone(ground), member, duration, Arc::clone(&seen)));
+    Ok((Arc::new(Skewed { member, entry, id, seen, looking }), vec![before, during]))
+}
+
+fn clock_place(ground: &Ground, member: Member) -> Result<(&Container, &ClockPlace), FaultError> {
+    let Place { container, clock, .. } = ground.place(member)?;
+    let clock = clock.as_ref().ok_or_else(|| FaultError(format!("the clock of {member} cannot be moved")))?;
+    Ok((container, clock))
+}
+
+/// What was seen of a clock, and what should have been.
+struct Look {
+    seen: Seen,
+    expected: i64,
+}
+
+/// Looks at a clock; if `shows` is the number of a strike, until what that does can be told from what a look may be off by.
+async fn look(
+    ground: &Ground,
+    container: &Container,
+    place: &ClockPlace,
+    clock: &SkewedClock,
+    shows: Option<u32>,
+) -> std::io::Result<Look> {
+    // One that may have flipped while it was looked at shows nothing, and what a look may be off by cannot be seen.
+    let usable = |seen: &Seen| {
+        let early = clock.error_ns(Nanos(seen.at.0.saturating_sub(seen.uncertainty)));
+        let late = clock.error_ns(Nanos(seen.at.0 + seen.uncertainty));
+        early.abs_diff(late) <= seen.uncertainty
+            && shows.is_none_or(|id| clock.part_ns(id, seen.at).unsigned_abs() > seen.uncertainty)
+    };
+    let seen = face::read(ground, container, &place.face, usable).await?;
+    Ok(Look { seen, expected: clock.error_ns(seen.at) })
+}
+
+fn probe(member: Member, when: &str, Look { seen, expected }: Look) -> Probe {
+    let millis = |nanos: i64| format!("{:.1} ms", nanos as f64 / 1e6);
+    let uncertainty = seen.uncertainty as f64 / 1e6;
+    let mut probe = Probe::new(
+        format!("{when}: error of the clock of {member}"),
+        format!("{} ± {uncertainty:.1}", millis(expected)),
+        millis(seen.error),
+    );
+    let Seen { at, error, uncertainty } = seen;
+    probe.clock = Some(ClockReading { member, at, error, expected: Some(expected), uncertainty });
+    probe
+}
+
+/// Looks at the clock now and then, for whoever wants to see how it went.
+async fn watch(ground: Arc<Ground>, member: Member, duration: Duration, seen: Arc<Mutex<Vec<Probe>>>) {
+    let Ok((container, place)) = clock_place(&ground, member) else { return };
+    let Ok(clock) = ground.clock(member, place) else { return };
+    loop {
+        tokio::time::sleep((duration / LOOKS).max(LEAST)).await;
+        // A process that is frozen or dead now has no clock to look at; the look at the end counts.
+        if let Ok(look) = look(&ground, container, place, &clock, None).await {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).push(probe(member, "meanwhile", look));
+        }
+    }
+}
+
+impl Wound for Skewed {
+    fn member(&self) -> Member {
+        self.member
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
+        async move {
+            self.looking.abort();
+            let (container, place) = clock_place(ground, self.member)?;
+            let clock = ground.clock(self.member, place)?;
+            let last = look(ground, container, place, &clock, None).await;
+            let lapses = clock.end(self.id).map_err(|error| not_healed(self.member, error))?;
+            let after = look(ground, container, place, &clock, None).await;
+            let mut probes = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+            for (when, look) in [("until the end", last), ("after", after)] {
+                probes.push(match look {
+                    Ok(look) => probe(self.member, when, look),
+                    Err(error) => {
+                        let what = format!("{when}: error of the clock of {}", self.member);
+                        Probe::new(what, "seen", format!("not seen: {error}"))
+                    }
+                });
+            }
+            let what = format!("times that the clock of {} was right too early", self.member);
+            probes.push(Probe::new(what, "0", lapses.to_string()));
+            Ok(probes)
+        }
+        .boxed()
+    }
+}
+
+impl Drop for Skewed {
+    fn drop(&mut self) {
+        self.looking.abort();
+    }
+}

@@ -1,0 +1,212 @@
+//! What the strikes in force do to one member's wall clock, as a function of time, and the page that says so.
+//!
+//! The page is a lease: it is valid for [`LEASE`] and renewed while the strike goes on. If nobody renews it any more the
+//! clock is right again by itself. Deliberately absent: looking at the clock ([`super::face`]).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::env::docker::clock_page::{ClockPage, Setting};
+use crate::fault::ClockChange;
+use crate::time::{BootClock, Clock, Nanos};
+
+/// How long a clock stays wrong when nobody says that it should.
+const LEASE: Duration = Duration::from_secs(2);
+
+/// How often the page is renewed: often enough for a busy machine to miss a few.
+const RENEWAL: Duration = Duration::from_millis(200);
+
+/// What strikes do to one clock.
+#[derive(Clone, Debug, Default)]
+struct Skew(BTreeMap<u32, (ClockChange, Nanos)>);
+
+impl Skew {
+    /// By how much the clock is to be wrong at `now`, in nanoseconds. A strobe begins on its wrong side.
+    fn error_ns(&self, now: Nanos) -> i64 {
+        self.0.keys().map(|id| self.part_ns(*id, now)).fold(0, i64::saturating_add)
+    }
+
+    /// What strike `id` adds to the error.
+    fn part_ns(&self, id: u32, now: Nanos) -> i64 {
+        let Some((change, since)) = self.0.get(&id) else { return 0 };
+        let elapsed = i128::from((now - *since).as_nanos() as u64);
+        match *change {
+            ClockChange::Jump { by_ns } => by_ns,
+            ClockChange::Drift { ppm } => i64::try_from(elapsed * i128::from(ppm) / 1_000_000).unwrap_or(i64::MAX),
+            ClockChange::Strobe { by_ns, period } => match elapsed / period.as_nanos().max(1) as i128 % 2 {
+                0 => by_ns,
+                _ => 0,
+            },
+        }
+    }
+
+    fn rate_ppm(&self) -> i64 {
+        let part = |(change, _): &(ClockChange, Nanos)| match *change {
+            ClockChange::Drift { ppm } => ppm,
+            ClockChange::Jump { .. } | ClockChange::Strobe { .. } => 0,
+        };
+        self.0.values().map(part).sum()
+    }
+
+    /// When the page must be written again.
+    fn next(&self, now: Nanos) -> Nanos {
+        let flip = |(change, since): &(ClockChange, Nanos)| match *change {
+            ClockChange::Strobe { period, .. } => {
+                let period = (period.as_nanos() as u64).max(1);
+                Some(Nanos(since.0 + ((now - *since).as_nanos() as u64 / period + 1) * period))
+            }
+            ClockChange::Jump { .. } | ClockChange::Drift { .. } => None,
+        };
+        self.0.values().filter_map(flip).fold(now + RENEWAL, Nanos::min)
+    }
+}
+
+/// One member's clock, as long as the trial.
+pub(super) struct SkewedClock(Mutex<State>);
+
+struct State {
+    page: ClockPage,
+    skew: Skew,
+    valid_until: Nanos,
+    lapses: u32,
+    is_kept: bool,
+}
+
+impl SkewedClock {
+    /// The clock whose page is in `folder`.
+    pub fn open(folder: &Path) -> io::Result<Arc<Self>> {
+        let page = ClockPage::open(folder)?;
+        let state = State { page, skew: Skew::default(), valid_until: Nanos::ZERO, lapses: 0, is_kept: false };
+        Ok(Arc::new(Self(Mutex::new(state))))
+    }
+
+    /// Lets strike `id` change the clock, until [`SkewedClock::end`].
+    pub fn begin(self: &Arc<Self>, id: u32, change: ClockChange) -> io::Result<()> {
+        let mut state = self.lock();
+        let now = BootClock.now();
+        state.skew.0.insert(id, (change, now));
+        if let Err(error) = state.write(now) {
+            state.skew.0.remove(&id);
+            return Err(error);
+        }
+        if !state.is_kept {
+            state.is_kept = true;
+            tokio::spawn(Arc::clone(self).keep());
+        }
+        Ok(())
+    }
+
+    /// Takes back what strike `id` did to the clock. How often, since the last end, the clock was right again too early
+    /// because the page was not renewed in time.
+    pub fn end(&self, id: u32) -> io::Result<u32> {
+        let mut state = self.lock();
+        state.skew.0.remove(&id);
+        let now = BootClock.now();
+        state.write(now)?;
+        Ok(std::mem::take(&mut state.lapses))
+    }
+
+    /// By how much the clock should be wrong at `now`, in nanoseconds.
+    pub fn error_ns(&self, now: Nanos) -> i64 {
+        self.lock().skew.error_ns(now)
+    }
+
+    /// What strike `id` should add to that, in nanoseconds.
+    pub fn part_ns(&self, id: u32, now: Nanos) -> i64 {
+        self.lock().skew.part_ns(id, now)
+    }
+
+    /// Renews the page until no strike is left.
+    async fn keep(self: Arc<Self>) {
+        loop {
+            let now = BootClock.now();
+            let wake = {
+                let mut state = self.lock();
+                if state.skew.0.is_empty() {
+                    state.is_kept = false;
+                    return;
+                }
+                // A page that cannot be written lapses, and that is told.
+                let _ = state.write(now);
+                state.skew.next(now)
+            };
+            tokio::time::sleep(wake - BootClock.now()).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn write(&mut self, now: Nanos) -> io::Result<()> {
+        if self.valid_until != Nanos::ZERO && now >= self.valid_until {
+            self.lapses += 1;
+        }
+        if self.skew.0.is_empty() {
+            self.valid_until = Nanos::ZERO;
+            return self.page.set(&Setting::TRUE_TIME);
+        }
+        self.page.set(&Setting::skewed(self.skew.error_ns(now), self.skew.rate_ppm(), LEASE))?;
+        self.valid_until = now + LEASE;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn skew(changes: &[(ClockChange, u64)]) -> Skew {
+        Skew(changes.iter().zip(1..).map(|((change, since), id)| (id, (*change, Nanos(*since)))).collect())
+    }
+
+    #[test]
+    fn changes_add_up() {
+        let skew = skew(&[
+            (ClockChange::Jump { by_ns: -4_000_000_000 }, 0),
+            (ClockChange::Drift { ppm: 100_000 }, SECOND),
+            (ClockChange::Jump { by_ns: 1_000_000_000 }, 0),
+        ]);
+        assert_eq!(skew.error_ns(Nanos(SECOND)), -3_000_000_000);
+        assert_eq!(skew.error_ns(Nanos(11 * SECOND)), -2_000_000_000);
+        assert_eq!(skew.rate_ppm(), 100_000);
+        assert_eq!(skew.next(Nanos(5)), Nanos(5) + RENEWAL);
+    }
+
+    #[test]
+    fn a_strobe_is_wrong_and_right_in_turn() {
+        let period = Duration::from_millis(50);
+        let skew = skew(&[(ClockChange::Strobe { by_ns: 300, period }, 1_000)]);
+        for (at, error, next) in
+            [(1_000, 300, 50_001_000), (50_001_000, 0, 100_001_000), (100_001_000, 300, 150_001_000)]
+        {
+            assert_eq!((skew.error_ns(Nanos(at)), skew.next(Nanos(at))), (error, Nanos(next)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_is_renewed_while_a_strike_lasts_and_right_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = ClockPage::open(folder.path()).unwrap();
+        let clock = SkewedClock::open(folder.path()).unwrap();
+        clock.begin(1, ClockChange::Jump { by_ns: 5 }).unwrap();
+        let first = page.in_force().unwrap();
+        assert!(first.is_in_force() && first.offset_ns == 5);
+        while page.in_force().unwrap().valid_until_ns == first.valid_until_ns {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        clock.begin(2, ClockChange::Jump { by_ns: 7 }).unwrap();
+        assert_eq!(page.in_force().unwrap().offset_ns, 12);
+        clock.end(1).unwrap();
+        assert_eq!(page.in_force().unwrap().offset_ns, 7);
+        clock.end(2).unwrap();
+        assert_eq!(page.in_force().unwrap(), Setting::TRUE_TIME);
+    }
+}

@@ -1,0 +1,132 @@
+//! What a trial and its faults both know of the clients: who was killed, what its next life goes on with, and who was
+//! asked what its clock shows.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::messages::ClientClock;
+use crate::history::{Life, Op};
+use crate::ids::ClientId;
+use crate::time::Nanos;
+
+/// The clients of one trial.
+pub struct Lives {
+    actors: Mutex<BTreeMap<ClientId, Actor>>,
+    questions: Mutex<BTreeMap<u64, oneshot::Sender<ClientClock>>>,
+    asked: AtomicU64,
+}
+
+struct Actor {
+    life: Life,
+    /// When it last recorded anything.
+    last: Nanos,
+    /// When it was sent its death, and who waits until all that it had said was heard.
+    dying: Option<(Nanos, oneshot::Sender<()>)>,
+}
+
+impl Lives {
+    /// `clients` clients, all in their first life.
+    pub fn new(clients: u32) -> Self {
+        let actor = |client| Actor { life: Life::first(client, clients), last: Nanos::ZERO, dying: None };
+        let actors = (1..=clients).map(ClientId).map(|client| (client, actor(client))).collect();
+        Self { actors: Mutex::new(actors), questions: Mutex::default(), asked: AtomicU64::new(0) }
+    }
+
+    /// Follows an op that a client recorded.
+    pub fn hear(&self, op: &Op) {
+        let Some(client) = op.client else { return };
+        if let Some(actor) = lock(&self.actors).get_mut(&client) {
+            actor.life.hear(op);
+            actor.last = actor.last.max(op.time);
+        }
+    }
+
+    /// The life that a client is in, or will be in when it is started again.
+    pub fn life(&self, client: ClientId) -> Option<Life> {
+        lock(&self.actors).get(&client).map(|actor| actor.life.clone())
+    }
+
+    /// Notes that a client is about to be killed, at `now`. What is returned is told when all that it had said was heard.
+    pub fn dying(&self, client: ClientId, now: Nanos) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(actor) = lock(&self.actors).get_mut(&client) {
+            actor.dying = Some((now, sender));
+        }
+        receiver
+    }
+
+    /// Notes that a client was not killed after all.
+    pub fn spared(&self, client: ClientId) {
+        if let Some(actor) = lock(&self.actors).get_mut(&client) {
+            actor.dying = None;
+        }
+    }
+
+    /// Ends the life of a client whose connection has ended: the op that tells of its death, and whom to tell once that
+    /// is recorded. `None` if nobody killed it.
+    ///
+    /// It died after it was sent its death and after all that it recorded, and no later than now. The earliest of these
+    /// instants counts: a hold is never said to have lasted longer than it certainly did.
+    pub fn ended(&self, client: ClientId) -> Option<(Op, oneshot::Sender<()>)> {
+        let mut actors = lock(&self.actors);
+        let actor = actors.get_mut(&client)?;
+        let (sent, told) = actor.dying.take()?;
+        Some((actor.life.crash(sent.max(actor.last)), told))
+    }
+
+    /// Numbers a question about a clock, and waits for its answer.
+    pub fn ask(&self) -> (u64, oneshot::Receiver<ClientClock>) {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.questions).insert(number, sender);
+        (number, receiver)
+    }
+
+    /// Hands an answer to whoever asked. One that came too late has nobody left to hear it.
+    pub fn answer(&self, clock: ClientClock) {
+        if let Some(asker) = lock(&self.questions).remove(&clock.number) {
+            let _ = asker.send(clock);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{F, OpType, Process};
+
+    fn acquired(client: u32, time: u64) -> Op {
+        let mut op = Op::new(Nanos(time), Process::Client(client), OpType::Ok, F::Acquire);
+        op.client = Some(ClientId(client));
+        op
+    }
+
+    #[test]
+    fn a_client_dies_no_later_than_is_certain() {
+        let lives = Lives::new(3);
+        lives.hear(&acquired(2, 70));
+        assert!(lives.ended(ClientId(2)).is_none(), "nobody killed it");
+        let mut told = lives.dying(ClientId(2), Nanos(60));
+        let (crash, teller) = lives.ended(ClientId(2)).unwrap();
+        assert_eq!((crash.time, crash.process, crash.f), (Nanos(70), Process::Client(2), F::Crash));
+        teller.send(()).unwrap();
+        assert_eq!(told.try_recv(), Ok(()));
+        let life = lives.life(ClientId(2)).unwrap();
+        assert_eq!((life.number(), life.process()), (2, Process::Client(5)));
+    }
+
+    #[test]
+    fn one_that_was_spared_did_not_die() {
+        let lives = Lives::new(1);
+        let _told = lives.dying(ClientId(1), Nanos(60));
+        lives.spared(ClientId(1));
+        assert!(lives.ended(ClientId(1)).is_none());
+    }
+}

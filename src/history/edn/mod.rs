@@ -1,0 +1,269 @@
+//! Histories in Jepsen's own notation, EDN: lock histories of other harnesses in, ours out to Knossos.
+//!
+//! One map an op, as in Jepsen's `history.edn`: `{:process 0, :type :invoke, :f :acquire, :value nil, :time 10}`. Of the
+//! ops only `acquire` and `release` by numbered processes are read; others are counted. The order of the file is the order
+//! of events, as Jepsen promises; `:time` (in nanoseconds) is bent where it says otherwise. A lock's name may stand under
+//! `:lock`, or in `:value` as a string, a keyword, under `:lock` in a map, or first in a pair (`jepsen.independent`); a
+//! token under `:token`, or in `:value` as a number, second in a pair, or under `:token` or `:fence` in a map, where a fence
+//! of 0 is unknown, as Hazelcast's clients mean it. Deliberately absent: any judgement, and what is not about locks.
+
+mod forms;
+mod write;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use clojure_reader::edn::{self, Edn};
+
+use super::file::HistoryError;
+use super::{F, Header, History, Op, OpType, Process};
+use crate::ids::{ClientId, FencingToken, HoldId, LockName};
+use crate::seed::Seed;
+use crate::time::Nanos;
+use forms::{CutError, Forms};
+pub use write::{SeveralLocks, write};
+
+/// What a history from elsewhere gives as its environment.
+pub const FOREIGN: &str = "foreign";
+
+/// A history from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Foreign {
+    /// Its acquires and releases. Each process counts as a client.
+    pub history: History,
+    /// How many other ops it has.
+    pub passed_over: u64,
+}
+
+/// Reads a history in EDN.
+///
+/// # Errors
+/// A file that cannot be read, or an op that is none, with its line: also one that breaks Jepsen's rules for processes,
+/// since guessing what was meant would be judging something else.
+pub fn read(path: &Path) -> Result<Foreign, HistoryError> {
+    let io = |source| HistoryError::Io { path: path.to_owned(), source };
+    let name = path.file_stem().map_or_else(|| FOREIGN.to_owned(), |stem| stem.to_string_lossy().into_owned());
+    read_from(BufReader::new(File::open(path).map_err(io)?), &name).map_err(|error| match error {
+        CutError::Io(source) => io(source),
+        CutError::Malformed(line, reason) => HistoryError::Malformed { path: path.to_owned(), line, reason },
+    })
+}
+
+/// Whether a file is EDN rather than JSON lines: by its name, or else by its first characters.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn is_edn(path: &Path) -> Result<bool, HistoryError> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("edn")) {
+        return Ok(true);
+    }
+    let io = |source| HistoryError::Io { path: path.to_owned(), source };
+    let mut reader = BufReader::new(File::open(path).map_err(io)?);
+    let start = reader.fill_buf().map_err(io)?.trim_ascii_start();
+    Ok(start.starts_with(b"{:") || start.starts_with(b"[{:") || start.starts_with(b"({:") || start.starts_with(b"#"))
+}
+
+fn read_from(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {
+    let mut forms = Forms::new(reader);
+    let mut reading = Reading::default();
+    while let Some((line, text)) = forms.next()? {
+        let malformed = |reason| CutError::Malformed(line, reason);
+        let form = edn::read_string(&text).map_err(|error| malformed(format!("not EDN: {:?}", error.code)))?;
+        reading.take(&form).map_err(malformed)?;
+    }
+    let header = Header {
+        fencepost: super::FORMAT,
+        scenario: name.to_owned(),
+        lock: FOREIGN.to_owned(),
+        algorithm: FOREIGN.to_owned(),
+        environment: FOREIGN.to_owned(),
+        seed: Seed(0),
+        clients: u32::try_from(reading.processes.len()).unwrap_or(u32::MAX),
+        nodes: 0,
+        fencing: "none".to_owned(),
+        planned_faults: 0,
+        grant_within: None,
+        clock_error: 0,
+        versions: BTreeMap::new(),
+    };
+    Ok(Foreign { history: History { header, ops: reading.ops }, passed_over: reading.passed_over })
+}
+
+#[derive(Default)]
+struct Reading {
+    ops: Vec<Op>,
+    passed_over: u64,
+    processes: BTreeMap<u32, Life>,
+}
+
+/// What a process has done so far.
+#[derive(Default)]
+struct Life {
+    attempts: u32,
+    open: Option<(F, LockName, HoldId)>,
+    retired: bool,
+    /// What it was granted and has not released, the last grant last.
+    held: Vec<(LockName, HoldId)>,
+    last: BTreeMap<LockName, HoldId>,
+}
+
+/// What one map says.
+struct Said {
+    process: u32,
+    kind: OpType,
+    f: F,
+    lock: Option<LockName>,
+    token: Option<FencingToken>,
+    time: Option<u64>,
+    error: Option<String>,
+}
+
+impl Reading {
+    fn take(&mut self, form: &Edn<'_>) -> Result<(), String> {
+        let Some(said) = said(form)? else {
+            self.passed_over += 1;
+            return Ok(());
+        };
+        let Said { process, kind, f, .. } = said;
+        let life = self.processes.entry(process).or_default();
+        let (lock, hold) = if kind == OpType::Invoke {
+            if life.retired {
+                return Err(format!(
+                    "process {process} acts after an op in doubt (:info); another process number goes on"
+                ));
+            }
+            if life.open.is_some() {
+                return Err(format!(
+                    "process {process} begins while its last op is open; a process does one thing at a time"
+                ));
+            }
+            let lock = said.lock.unwrap_or_else(|| LockName::new("lock"));
+            let hold = life.begin(process, f, &lock);
+            life.open = Some((f, lock.clone(), hold.clone()));
+            (lock, hold)
+        } else {
+            let Some((began, lock, hold)) = life.open.take().filter(|(began, ..)| *began == f) else {
+                return Err(format!(
+                    "process {process} completes :{f}, which it had not begun; every completion follows an :invoke"
+                ));
+            };
+            debug_assert_eq!(began, f);
+            if said.lock.is_some_and(|named| named != lock) {
+                return Err(format!(
+                    "process {process} completes :{f} on another lock than `{lock}`, on which it began"
+                ));
+            }
+            life.complete(f, kind, &lock, &hold);
+            (lock, hold)
+        };
+        let last = self.ops.last().map(|op| op.time.0);
+        // A step where there is no time: a millisecond, so that it can be read.
+        let time = said.time.unwrap_or_else(|| last.map_or(0, |last| last + 1_000_000));
+        let mut op = Op::new(Nanos(last.map_or(time, |last| time.max(last + 1))), Process::Client(process), kind, f);
+        op.index = self.ops.len() as u64;
+        op.client = Some(ClientId(process));
+        op.lock = Some(lock);
+        op.hold = Some(hold);
+        op.token = said.token.filter(|_| (f, kind) == (F::Acquire, OpType::Ok));
+        op.error = said.error;
+        self.ops.push(op);
+        Ok(())
+    }
+}
+
+impl Life {
+    /// The hold that an op begins or gives up.
+    fn begin(&mut self, process: u32, f: F, lock: &LockName) -> HoldId {
+        if f == F::Acquire {
+            self.attempts += 1;
+            return HoldId::new(format!("c{process}-{}", self.attempts));
+        }
+        let held = self.held.iter().rposition(|(held, _)| held == lock).map(|at| self.held.remove(at).1);
+        held.or_else(|| self.last.get(lock).cloned()).unwrap_or_else(|| HoldId::new(format!("c{process}-0")))
+    }
+
+    fn complete(&mut self, f: F, kind: OpType, lock: &LockName, hold: &HoldId) {
+        self.retired = kind == OpType::Info;
+        match (f, kind) {
+            (F::Acquire, OpType::Ok) => {
+                self.last.insert(lock.clone(), hold.clone());
+                self.held.push((lock.clone(), hold.clone()));
+            }
+            // If it did nothing, the next one is about the same hold.
+            (F::Release, OpType::Fail) if self.last.contains_key(lock) => self.held.push((lock.clone(), hold.clone())),
+            _ => {}
+        }
+    }
+}
+
+/// What a map says, or nothing if it is not about a lock.
+fn said(form: &Edn<'_>) -> Result<Option<Said>, String> {
+    let map = match form {
+        Edn::Tagged(_, map) => map,
+        map => map,
+    };
+    if !matches!(map, Edn::Map(_)) {
+        return Err("not an op; an op is a map such as {:process 0, :type :invoke, :f :acquire}".to_owned());
+    }
+    let get = |name: &'static str| map.get(&Edn::key(name)).filter(|value| !matches!(value, Edn::Nil));
+    let need = |name: &'static str| get(name).ok_or_else(|| format!("lacks :{name}; an op has :process, :type and :f"));
+    let (process, kind, f) = (need("process")?, need("type")?, need("f")?);
+    let kind = match word(kind) {
+        Some("invoke") => OpType::Invoke,
+        Some("ok") => OpType::Ok,
+        Some("fail") => OpType::Fail,
+        Some("info") => OpType::Info,
+        _ => return Err(format!("its :type is {kind}; there are :invoke, :ok, :fail and :info")),
+    };
+    let (process, f) = match (process, word(f)) {
+        (Edn::Int(process), Some("acquire")) => (process, F::Acquire),
+        (Edn::Int(process), Some("release")) => (process, F::Release),
+        (Edn::Int(_) | Edn::Key(_) | Edn::Symbol(_) | Edn::Str(_), _) => return Ok(None),
+        _ => return Err(format!("its :process is {process}; it is a number, or a name such as :nemesis")),
+    };
+    let process =
+        u32::try_from(*process).map_err(|_| format!("its :process is {process}; numbers go from 0 to {}", u32::MAX))?;
+    let count = |name: &'static str| match get(name) {
+        None => Ok(None),
+        Some(Edn::Int(count)) if *count >= 0 => Ok(Some(count.unsigned_abs())),
+        Some(other) => Err(format!("its :{name} is {other}; it is a whole number, 0 or more")),
+    };
+    let value = get("value");
+    let within = |name: &'static str| value.filter(|value| matches!(value, Edn::Map(_)))?.get(&Edn::key(name));
+    let pair = match value {
+        Some(Edn::Vector(pair)) if pair.len() == 2 => Some((&pair[0], &pair[1])),
+        _ => None,
+    };
+    let named = value.filter(|value| matches!(value, Edn::Str(_) | Edn::Key(_)));
+    let lock = get("lock").or(within("lock")).or(pair.map(|(lock, _)| lock)).or(named);
+    let lock = match lock {
+        None | Some(Edn::Nil) => None,
+        Some(Edn::Str(name) | Edn::Key(name) | Edn::Symbol(name)) => Some(LockName::new(name.as_ref())),
+        Some(Edn::Int(number)) => Some(LockName::new(number.to_string())),
+        Some(other) => return Err(format!("its lock's name is {other}; it is a string, a keyword or a number")),
+    };
+    let number = |edn: Option<&Edn<'_>>| match edn {
+        Some(Edn::Int(number)) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    let token = count("token")?
+        .or_else(|| number(value))
+        .or_else(|| number(pair.map(|(_, token)| token)))
+        .or_else(|| number(within("token")))
+        .or_else(|| number(within("fence")).filter(|fence| *fence > 0));
+    let error = get("error").map(ToString::to_string);
+    Ok(Some(Said { process, kind, f, lock, token: token.map(FencingToken), time: count("time")?, error }))
+}
+
+/// A keyword, symbol or string as text.
+fn word<'a>(edn: &'a Edn<'_>) -> Option<&'a str> {
+    match edn {
+        Edn::Key(word) | Edn::Symbol(word) | Edn::Str(word) => Some(word),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
