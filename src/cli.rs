@@ -89,6 +89,15 @@ pub enum Verb {
     Watchdog {
         /// The state folder.
         folder: PathBuf,
+        /// The network helper's socket.
+        netns: PathBuf,
+    },
+    /// Changes other containers' networks, inside a helper container.
+    #[command(hide = true)]
+    Netns {
+        /// Where to listen for requests.
+        #[arg(long)]
+        socket: PathBuf,
     },
 }
 

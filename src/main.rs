@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     };
     // Containers of a trial share two cores with servers and each other: one thread each is plenty.
     let mut runtime = match &cli.verb {
-        Verb::Client { .. } | Verb::Resource { .. } | Verb::Watchdog { .. } => {
+        Verb::Client { .. } | Verb::Resource { .. } | Verb::Watchdog { .. } | Verb::Netns { .. } => {
             tokio::runtime::Builder::new_current_thread()
         }
         _ => tokio::runtime::Builder::new_multi_thread(),
@@ -127,7 +127,10 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
             docker::client::main(&socket, ClientId(id)).await.map(|()| 0).map_err(Failure::own)
         }
         Verb::Resource { socket } => docker::resource::main(&socket).await.map(|()| 0).map_err(Failure::own),
-        Verb::Watchdog { folder } => docker::watchdog::main(&folder).await.map(|()| 0).map_err(Failure::own),
+        Verb::Watchdog { folder, netns } => {
+            docker::watchdog::main(&folder, &netns).await.map(|()| 0).map_err(Failure::own)
+        }
+        Verb::Netns { socket } => docker::netns::agent::main(&socket).await.map(|()| 0).map_err(Failure::own),
     }
 }
 
@@ -366,7 +369,12 @@ async fn cluster_verb(verb: ClusterVerb, progress: &Progress) -> Result<(String,
         ClusterVerb::Status => {
             let status = docker::status::status().await.map_err(Failure::own)?;
             let code = if status.is_ready() { 0 } else { 1 };
-            (status.to_string(), code)
+            // The helper that tries things out needs the images, and so the first `up`.
+            let machine = match docker::abilities::machine().await {
+                Ok(machine) => machine.to_string(),
+                Err(error) => format!("machine: not tried out: {error:#}\n"),
+            };
+            (format!("{status}\n{machine}"), code)
         }
         ClusterVerb::Heal => {
             let undone = docker::run::heal_all().await?;

@@ -14,6 +14,7 @@ use fencepost::env::sim::redis::{Command, Persistence};
 use fencepost::env::sim::{LockMaker, Sandbox, Seam, single_process_mutex};
 use fencepost::fault::Member;
 use fencepost::ids::{ClientId, LockName, NodeId};
+use fencepost::lock::backend::Connections;
 use fencepost::lock::runtime::SharedRuntime;
 use fencepost::lock::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
 use fencepost::scenario::{DurationRange, LockConfig, RedlockConfig, ZookeeperConfig};
@@ -176,6 +177,7 @@ fn redis(body: impl AsyncFn(&OnRedis)) {
         node_timeout: Duration::from_millis(50),
         retry_delay: DurationRange { min: Duration::from_millis(20), max: Duration::from_millis(80) },
         persistence: Persistence::None,
+        connections: Connections::Pooled,
         flaw: None,
     });
     play(&config, async |sandbox| {

@@ -39,11 +39,17 @@ pub trait Environment: Send + Sync {
     /// Undoes strike number `id`, and looks whether its effect is gone.
     fn heal(&self, id: u32) -> BoxFuture<'_, Result<Vec<Probe>, FaultError>>;
 
+    /// By what means it does a strike, where a reader might ask.
+    fn means(&self, strike: &Strike) -> &'static str;
+
     /// Lets a client go on from its pause point.
     fn go(&self, client: ClientId, number: u64);
 
     /// The lock server that leads the ensemble, if there is one.
     fn leader(&self) -> BoxFuture<'_, Option<NodeId>>;
+
+    /// The lock server that the client's session is connected to, if it has one.
+    fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>>;
 }
 
 /// A lock on trial over Redis masters, sound or not: the same in every world.

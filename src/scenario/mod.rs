@@ -32,6 +32,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
+use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::verdict::{CheckName, Verdict};
 
@@ -203,6 +204,9 @@ pub struct RedlockConfig {
     /// What a master still has after it was killed or lost power.
     #[serde(default)]
     pub persistence: Persistence,
+    /// Which connections requests travel on.
+    #[serde(default)]
+    pub connections: Connections,
     /// What is wrong with it, if it is a canary.
     #[serde(default)]
     pub flaw: Option<RedlockFlaw>,

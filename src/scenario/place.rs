@@ -14,7 +14,8 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use toml::Spanned;
 
 use super::{ClientStyle, Fencing, Persistence};
-use crate::fault::{Direction, PeerGroup, Target};
+use crate::fault::{Direction, PeerGroup, Refusal, Shape, Target};
+use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::phase::Phase;
 use crate::verdict::{CheckName, Verdict};
@@ -137,7 +138,7 @@ impl JsonSchema for TargetText {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": "^(holder|waiter|leader|one|minority|majority|all|(client|node):[1-9][0-9]*)$",
+            "pattern": "^(holder|waiter|leader|holder-server|one|minority|majority|all|(client|node):[1-9][0-9]*)$",
             "description": format!("Whom it strikes: {}.", Target::FORMS),
         })
     }
@@ -241,6 +242,9 @@ words! {
     Persistence { "none" => None, "everysec" => Everysec, "always" => Always }
     PeerGroup { "nodes" => Nodes, "clients" => Clients, "resource" => Resource, "all" => All }
     Direction { "both" => Both, "out" => Out, "in" => In }
+    Refusal { "drop" => Drop, "reset" => Reset }
+    Shape { "isolate" => Isolate, "halves" => Halves, "bridge" => Bridge, "majorities-ring" => MajoritiesRing }
+    Connections { "pooled" => Pooled, "fresh" => Fresh }
 }
 
 impl Word for Phase {
@@ -286,6 +290,9 @@ mod tests {
         assert_words::<Persistence>();
         assert_words::<PeerGroup>();
         assert_words::<Direction>();
+        assert_words::<Refusal>();
+        assert_words::<Shape>();
+        assert_words::<Connections>();
         assert_words::<Phase>();
         assert_words::<Verdict>();
         assert_words::<CheckName>();

@@ -13,6 +13,7 @@ use super::error::Problem;
 use super::file::{LockTable, ResourceTable, ScenarioFile, WorkloadTable};
 use super::place::{Algorithm, Choice, Count, KindWord, Placed, Word};
 use super::{DurationRange, LockConfig, Persistence, RedlockConfig, Resource, Workload, WorkloadKind, ZookeeperConfig};
+use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::verdict::{CheckName, Verdict};
 
@@ -327,6 +328,10 @@ fn redlock(
             problems.refuse(problem.help(format!("available in {name}: {available}")))
         }),
     };
+    let connections = match &table.connections {
+        None => Some(Connections::default()),
+        Some(field) => problems.choice("a value of `connections`", field),
+    };
     Some(RedlockConfig {
         nodes: nodes?,
         ttl: ttl?,
@@ -334,6 +339,7 @@ fn redlock(
         node_timeout: node_timeout?,
         retry_delay: retry_delay?,
         persistence: persistence?,
+        connections: connections?,
         flaw,
     })
 }
@@ -356,6 +362,7 @@ fn zookeeper(
     foreign("node-timeout", table.node_timeout.as_ref(), "redlock", "zookeeper", problems);
     foreign("retry-delay", table.retry_delay.as_ref(), "redlock", "zookeeper", problems);
     foreign("persistence", table.persistence.as_ref(), "redlock", "zookeeper", problems);
+    foreign("connections", table.connections.as_ref(), "redlock", "zookeeper", problems);
     let limit =
         format!("environment {} has {} ZooKeeper servers", environment.environment, environment.max_zookeeper_servers);
     let servers = match &table.servers {

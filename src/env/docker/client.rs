@@ -142,7 +142,9 @@ fn build_lock(plan: &ClientPlan) -> Arc<dyn DistributedLock> {
     });
     match &plan.lock {
         LockConfig::Redlock(config) => {
-            let node = |address: &std::net::SocketAddr| Arc::new(RedisServer::new(*address)) as Arc<dyn RedisNode>;
+            let node = |address: &std::net::SocketAddr| {
+                Arc::new(RedisServer::with(*address, config.connections)) as Arc<dyn RedisNode>
+            };
             let nodes = plan.servers.iter().map(node).collect();
             env::redlock(config, nodes, format!("{}:", plan.namespace), runtime, wall)
         }

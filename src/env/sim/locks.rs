@@ -49,8 +49,10 @@ impl Seam {
         };
         let mut seam = Self { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime), wall };
         match config {
-            LockConfig::Redlock(_) => {
-                let link = |(node, caller): (NodeId, _)| RedisLink::new(format!("redis-{}", node.0), caller);
+            LockConfig::Redlock(config) => {
+                let link = |(node, caller): (NodeId, _)| {
+                    RedisLink::new(format!("redis-{}", node.0), caller, config.connections)
+                };
                 seam.redis = callers.map(|caller| Arc::new(link(caller)) as Arc<dyn RedisNode>).collect();
             }
             LockConfig::Zookeeper(config) => {
