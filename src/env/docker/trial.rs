@@ -209,11 +209,22 @@ impl Trial<'_> {
             end,
         };
         let nemesis = Nemesis::new(&self.scenario.faults, self.parties(), self.seed, desk);
-        let nemesis = tokio::spawn(nemesis.run(heard_by_nemesis));
+        let mut nemesis = tokio::spawn(nemesis.run(heard_by_nemesis));
         hub.orders.send_all(&Order::Begin { end });
         let ended = self.listen(hub, &recorder, &members.lives, events, end).await;
         // Its channel is closed now: it undoes what is left and goes.
-        nemesis.await.context("the nemesis failed")?;
+        loop {
+            tokio::select! {
+                biased;
+                gone = &mut nemesis => break gone.context("the nemesis failed")?,
+                // To see that a clock is right again it asks.
+                Some((_, report)) = hub.heard.recv() => match report {
+                    Some(Report::Clock(clock)) => members.lives.answer(clock),
+                    Some(Report::Op(op)) => recorder.record(*op),
+                    _ => {}
+                }
+            }
+        }
         let finished = self.dismiss(hub, &recorder).await;
         let error = ended.and(finished).err().map(|error| format!("{error:#}"));
         if error.is_some() {
