@@ -20,7 +20,8 @@
 
 struct timespec { long sec, nsec; };
 struct timeval { long sec, usec; };
-struct slot { long valid_until, base_mono, base_wall, offset, rate_ppm; };
+struct slot { long valid_until, base_mono, base_wall, offset, rate_ppm, strobe_by, strobe_period, strobe_since; };
+enum { FIELDS = sizeof(struct slot) / sizeof(long) };
 enum { REALTIME = 0, MONOTONIC = 1, REALTIME_COARSE = 5 };
 static const unsigned char *page;
 
@@ -38,7 +39,7 @@ static long faked(void) {
     do {
         before = __atomic_load_n(page + SEQUENCE, __ATOMIC_ACQUIRE);
         const struct slot *slot = (const struct slot *)(page + SLOTS + (before & 1) * SLOT_SIZE);
-        for (int field = 0; field < 5; field++) ((long *)&now)[field] = load(slot, field);
+        for (int field = 0; field < FIELDS; field++) ((long *)&now)[field] = load(slot, field);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         after = __atomic_load_n(page + SEQUENCE, __ATOMIC_RELAXED);
     } while (before != after);
@@ -50,6 +51,7 @@ static long faked(void) {
     /* In two parts, because their product would overflow after some hours. */
     long drift = elapsed / 1000000 * now.rate_ppm + elapsed % 1000000 * now.rate_ppm / 1000000;
     long wall = now.base_wall + now.offset + elapsed + drift;
+    if (now.strobe_period > 0 && (ns - now.strobe_since) / now.strobe_period % 2 == 0) wall += now.strobe_by;
     return wall < 0 ? 0 : wall;
 }
 

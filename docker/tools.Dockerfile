@@ -11,7 +11,7 @@ RUN for shim in clock sync; do \
 FROM debian:trixie-slim
 
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends iproute2 nftables procps \
+    && apt-get install -y --no-install-recommends iproute2 iptables nftables procps \
     && rm -rf /var/lib/apt/lists/*
 
 # Preloaded in clients only.

@@ -12,6 +12,7 @@ use fencepost::cli::{CheckArgs, Cli, ClusterVerb, CompareArgs, EnvironmentName, 
 use fencepost::env::docker;
 use fencepost::history;
 use fencepost::ids::{ClientId, LockName};
+use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use fencepost::report::console::Style;
 use fencepost::report::sweep::Sweep;
 use fencepost::report::{self, Conclusion, OWN_FAILURE, Report};
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     };
     // Containers of a trial share two cores with servers and each other: one thread each is plenty.
     let mut runtime = match &cli.verb {
-        Verb::Client { .. } | Verb::Resource { .. } | Verb::Watchdog { .. } => {
+        Verb::Client { .. } | Verb::Resource { .. } | Verb::Watchdog { .. } | Verb::Netns { .. } => {
             tokio::runtime::Builder::new_current_thread()
         }
         _ => tokio::runtime::Builder::new_multi_thread(),
@@ -109,7 +110,11 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
             Ok(Conclusion::of(&report).code())
         }
         Verb::Cluster(verb) => cluster(verb).await,
-        Verb::List { folder } => list(&folder),
+        Verb::List { locks: true, .. } => {
+            say(&locks());
+            Ok(0)
+        }
+        Verb::List { folder, .. } => list(&folder),
         Verb::Schema => {
             say(&serde_json::to_string_pretty(&scenario::load::schema()).map_err(Failure::own)?);
             Ok(0)
@@ -122,7 +127,10 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
             docker::client::main(&socket, ClientId(id)).await.map(|()| 0).map_err(Failure::own)
         }
         Verb::Resource { socket } => docker::resource::main(&socket).await.map(|()| 0).map_err(Failure::own),
-        Verb::Watchdog { folder } => docker::watchdog::main(&folder).await.map(|()| 0).map_err(Failure::own),
+        Verb::Watchdog { folder, netns } => {
+            docker::watchdog::main(&folder, &netns).await.map(|()| 0).map_err(Failure::own)
+        }
+        Verb::Netns { socket } => docker::netns::agent::main(&socket).await.map(|()| 0).map_err(Failure::own),
     }
 }
 
@@ -361,7 +369,12 @@ async fn cluster_verb(verb: ClusterVerb, progress: &Progress) -> Result<(String,
         ClusterVerb::Status => {
             let status = docker::status::status().await.map_err(Failure::own)?;
             let code = if status.is_ready() { 0 } else { 1 };
-            (status.to_string(), code)
+            // The helper that tries things out needs the images, and so the first `up`.
+            let machine = match docker::abilities::machine().await {
+                Ok(machine) => machine.to_string(),
+                Err(error) => format!("machine: not tried out: {error:#}\n"),
+            };
+            (format!("{status}\n{machine}"), code)
         }
         ClusterVerb::Heal => {
             let undone = docker::run::heal_all().await?;
@@ -390,6 +403,23 @@ fn list(folder: &Path) -> Result<u8, Failure> {
         }
     }
     Ok(code)
+}
+
+/// The algorithms that a scenario can name.
+fn locks() -> String {
+    let redlock = RedlockFlaw::ALL.iter().map(|flaw| flaw.about());
+    let zookeeper = ZookeeperFlaw::ALL.iter().map(|flaw| flaw.about());
+    let canaries =
+        redlock.chain(zookeeper).map(|about| format!("{}\n  {}\n  {}", about.name, about.flaw, about.source));
+    [
+        "redlock\n  Redlock over independent Redis masters.".to_owned(),
+        "zookeeper\n  Ephemeral sequential znodes in a ZooKeeper ensemble.".to_owned(),
+        "\nCanaries, which must be caught:".to_owned(),
+    ]
+    .into_iter()
+    .chain(canaries)
+    .collect::<Vec<_>>()
+    .join("\n")
 }
 
 /// Prints to standard output; a reader that has gone (`| head`) is no failure.

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::env::Environment;
 use crate::fault::grudge::Parties;
-use crate::fault::{At, Fault, Member, Strike, Target};
+use crate::fault::{At, Fault, FaultKind, Member, Shape, Strike, Target};
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
@@ -257,6 +257,11 @@ impl Nemesis {
             Target::Waiter => return self.clients.waiter().map(Member::Client).into_iter().collect(),
             Target::Client(client) => return vec![Member::Client(client)],
             Target::Node(node) => return vec![Member::Node(node)],
+            Target::HolderServer => {
+                let Some(holder) = self.clients.holder() else { return Vec::new() };
+                let server = self.desk.environment.session_server(holder).await;
+                return server.map(Member::Node).into_iter().collect();
+            }
             Target::Leader => return self.desk.environment.leader().await.map(Member::Node).into_iter().collect(),
             Target::All => nodes,
             Target::One => 1,
@@ -264,7 +269,10 @@ impl Nemesis {
             Target::Majority => majority,
         };
         let mut drawn: Vec<Member> = self.parties.nodes().collect();
-        if count < nodes {
+        // A shape goes by the order in which the servers were drawn.
+        if matches!(&fault.kind, FaultKind::Partition { shape, .. } if *shape != Shape::Isolate) {
+            drawn.shuffle(rng);
+        } else if count < nodes {
             drawn.shuffle(rng);
             drawn.truncate(count);
             drawn.sort();

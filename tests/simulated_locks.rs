@@ -14,6 +14,7 @@ use fencepost::env::sim::redis::{Command, Persistence};
 use fencepost::env::sim::{LockMaker, Sandbox, Seam, single_process_mutex};
 use fencepost::fault::Member;
 use fencepost::ids::{ClientId, LockName, NodeId};
+use fencepost::lock::backend::Connections;
 use fencepost::lock::runtime::SharedRuntime;
 use fencepost::lock::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
 use fencepost::scenario::{DurationRange, LockConfig, RedlockConfig, ZookeeperConfig};
@@ -95,7 +96,7 @@ struct OnZookeeper<'a>(&'a Sandbox);
 
 impl OnZookeeper<'_> {
     fn config(session_timeout: Duration) -> LockConfig {
-        LockConfig::Zookeeper(ZookeeperConfig { servers: 3, session_timeout })
+        LockConfig::Zookeeper(ZookeeperConfig { servers: 3, session_timeout, flaw: None })
     }
 }
 
@@ -176,6 +177,8 @@ fn redis(body: impl AsyncFn(&OnRedis)) {
         node_timeout: Duration::from_millis(50),
         retry_delay: DurationRange { min: Duration::from_millis(20), max: Duration::from_millis(80) },
         persistence: Persistence::None,
+        connections: Connections::Pooled,
+        flaw: None,
     });
     play(&config, async |sandbox| {
         (MASTERS + 1..=2 * MASTERS).for_each(|node| sandbox.kill(Member::Node(NodeId(node))));

@@ -2,7 +2,7 @@
 //!
 //! A [`Grudge`] (Jepsen's word) maps each member to the peers it is cut off from. Pure: no addresses, no rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,46 @@ impl fmt::Display for Direction {
             Self::Both => "to and from",
             Self::Out => "to",
             Self::In => "from",
+        })
+    }
+}
+
+/// What the sender of a packet that is not let through learns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "harness", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// Nothing, as from a cable that was pulled: TCP sends again, later and later.
+    #[default]
+    Drop,
+    /// A TCP reset, as from a firewall that rejects: its connection is over at once.
+    Reset,
+}
+
+/// Who is on which side of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "harness", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// The target on one side, its peers on the other.
+    #[default]
+    Isolate,
+    /// The lock servers in two halves, a majority and a minority, drawn from the seed; every other client with each.
+    Halves,
+    /// Two halves, and one lock server between them that both reach.
+    Bridge,
+    /// Every lock server and every client reaches a majority of the lock servers, and no two clients next to each other
+    /// the same one.
+    MajoritiesRing,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Isolate => "isolate",
+            Self::Halves => "halves",
+            Self::Bridge => "bridge",
+            Self::MajoritiesRing => "majorities-ring",
         })
     }
 }
@@ -100,6 +140,64 @@ impl Grudge {
         Self { cuts, direction }
     }
 
+    /// A partition of everybody by `shape`; `nodes` are the lock servers in the order in which they were drawn. Every
+    /// link is named at one of its ends. The resource stays in everybody's reach.
+    ///
+    /// The shapes are Jepsen's (`jepsen.nemesis`: `bridge`, `majorities-ring`), with the clients as parties of their own:
+    /// Redis masters never talk to each other, so what divides them is who reaches which.
+    pub fn divide(shape: Shape, nodes: &[Member], clients: impl Iterator<Item = Member>, direction: Direction) -> Self {
+        let count = nodes.len();
+        let majority = count / 2 + 1;
+        let mut cuts: BTreeMap<Member, Vec<Member>> = BTreeMap::new();
+        let mut cut = |member: Member, peers: Vec<Member>| {
+            if !peers.is_empty() {
+                cuts.entry(member).or_default().extend(peers);
+            }
+        };
+        let (halves, rest) = match shape {
+            Shape::Isolate => (Vec::new(), Vec::new()),
+            Shape::Halves => (nodes[..majority].to_vec(), nodes[majority..].to_vec()),
+            Shape::Bridge => (
+                nodes[1..].iter().copied().step_by(2).collect(),
+                nodes[1..].iter().copied().skip(1).step_by(2).collect(),
+            ),
+            Shape::MajoritiesRing => {
+                // Among themselves, those further apart in the ring than half a majority.
+                for (at, node) in nodes.iter().enumerate() {
+                    let far = |other: usize| (other - at).min(count - (other - at)) > majority / 2;
+                    cut(*node, (at + 1..count).filter(|other| far(*other)).map(|other| nodes[other]).collect());
+                }
+                for (at, client) in clients.enumerate() {
+                    cut(client, (majority..count).map(|step| nodes[(at + step) % count]).collect());
+                }
+                return Self { cuts, direction };
+            }
+        };
+        for node in &rest {
+            cut(*node, halves.clone());
+        }
+        for (at, client) in clients.enumerate() {
+            cut(client, if at % 2 == 0 { rest.clone() } else { halves.clone() });
+        }
+        Self { cuts, direction }
+    }
+
+    /// The links that it means, each once, by their ends: from, to.
+    pub fn links(&self) -> BTreeSet<(Member, Member)> {
+        let mut links = BTreeSet::new();
+        for (member, peers) in &self.cuts {
+            for peer in peers {
+                if self.direction.drops_out() {
+                    links.insert((*member, *peer));
+                }
+                if self.direction.drops_in() {
+                    links.insert((*peer, *member));
+                }
+            }
+        }
+        links
+    }
+
     /// Whether nothing is cut.
     pub fn is_empty(&self) -> bool {
         self.cuts.is_empty()
@@ -144,6 +242,43 @@ mod tests {
             Grudge::isolate(&[Member::Client(ClientId(client))], &TRIAL.peers(peers), Direction::Both).cuts
         };
         assert_ne!(cut(1, &pair(1, 2)).into_values().next(), cut(2, &pair(2, 3)).into_values().next());
+    }
+
+    #[test]
+    fn halves_meet_nowhere_and_a_bridge_reaches_both() {
+        let parties = Parties { clients: 4, nodes: 5 };
+        let nodes: Vec<Member> = parties.nodes().collect();
+        let divided = |shape| Grudge::divide(shape, &nodes, parties.clients(), Direction::Both);
+        let reach = |grudge: &Grudge, client: Member| {
+            let links = grudge.links();
+            nodes.iter().filter(|node| !links.contains(&(client, **node))).count()
+        };
+        let counts = |grudge: &Grudge| parties.clients().map(|client| reach(grudge, client)).collect::<Vec<_>>();
+        assert_eq!(counts(&divided(Shape::Halves)), [3, 2, 3, 2]);
+        let bridge = divided(Shape::Bridge);
+        assert_eq!(counts(&bridge), [3, 3, 3, 3]);
+        assert!(bridge.links().iter().all(|(from, to)| *from != nodes[0] && *to != nodes[0]), "the bridge is whole");
+        // Two halves of two nodes: four links, both ways.
+        let between = bridge.links().into_iter().filter(|(from, to)| nodes.contains(from) && nodes.contains(to));
+        assert_eq!(between.count(), 8);
+    }
+
+    #[test]
+    fn in_a_ring_everybody_reaches_a_majority_of_his_own() {
+        for count in [3, 5, 7] {
+            let parties = Parties { clients: 4, nodes: count };
+            let nodes: Vec<Member> = parties.nodes().collect();
+            let links = Grudge::divide(Shape::MajoritiesRing, &nodes, parties.clients(), Direction::Both).links();
+            let reached = |member: Member| -> Vec<Member> {
+                nodes.iter().copied().filter(|node| !links.contains(&(member, *node))).collect()
+            };
+            for member in &nodes {
+                assert!(reached(*member).len() as u32 >= parties.majority(), "{member} of {count}");
+            }
+            let clients: Vec<Vec<Member>> = parties.clients().map(reached).collect();
+            assert!(clients.iter().all(|nodes| nodes.len() as u32 == parties.majority()));
+            assert!(clients.windows(2).all(|pair| pair[0] != pair[1]));
+        }
     }
 
     #[test]

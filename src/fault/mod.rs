@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
 pub use clock::ClockChange;
-pub use grudge::{Direction, Grudge};
+pub use grudge::{Direction, Grudge, Refusal, Shape};
 pub use target::{Target, TargetError};
 
 /// When a fault strikes.
@@ -120,6 +120,10 @@ pub enum FaultKind {
         peers: Peers,
         /// Which way packets are dropped, as the target sees it.
         direction: Direction,
+        /// Who is on which side.
+        shape: Shape,
+        /// What the sender of a packet learns.
+        refusal: Refusal,
     },
     /// Packets between the target and its peers arrive late.
     Delay {
@@ -144,6 +148,11 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// Whether it is about packets between members.
+    pub fn is_of_links(&self) -> bool {
+        matches!(self, Self::Partition { .. } | Self::Delay { .. } | Self::Loss { .. })
+    }
+
     /// The fault's name, as in `[[fault.pause]]`.
     pub fn name(&self) -> &'static str {
         match self {
@@ -180,7 +189,15 @@ impl fmt::Display for Fault {
         write!(f, "{} {}", self.kind.name(), self.target)?;
         match &self.kind {
             FaultKind::Pause | FaultKind::Kill | FaultKind::Restart | FaultKind::PowerLoss => {}
-            FaultKind::Partition { peers, direction } => write!(f, " {direction} {peers}")?,
+            FaultKind::Partition { peers, direction, shape, refusal } => {
+                match shape {
+                    Shape::Isolate => write!(f, " {direction} {peers}")?,
+                    shape => write!(f, " by {shape}")?,
+                }
+                if *refusal == Refusal::Reset {
+                    f.write_str(", with resets")?;
+                }
+            }
             FaultKind::Delay { peers, direction, extra: (least, most) } if least == most => {
                 write!(f, " {direction} {peers} by {least:?}")?;
             }
@@ -246,8 +263,13 @@ impl TryFrom<String> for Member {
 pub enum Strike {
     /// Freeze these members; undone by letting them go on.
     Freeze(Vec<Member>),
-    /// Drop packets between members.
-    Cut(Grudge),
+    /// Let no packets pass between members.
+    Cut {
+        /// On these links.
+        links: Grudge,
+        /// What the sender of a packet learns.
+        refusal: Refusal,
+    },
     /// Kill the processes of these members; undone by starting them again. A client that was killed has lost all it
     /// knew, and begins anew.
     Kill(Vec<Member>),
@@ -298,12 +320,17 @@ mod tests {
         let seconds = Duration::from_secs;
         let both = Direction::Both;
         let nodes = || Peers::from(PeerGroup::Nodes);
+        let partition = |peers, direction, shape, refusal| FaultKind::Partition { peers, direction, shape, refusal };
         let pair = Peers::Members(vec![Member::Node(NodeId(4)), Member::Node(NodeId(5))]);
         for (kind, told) in [
             (FaultKind::Pause, "pause holder"),
             (FaultKind::PowerLoss, "power-loss holder"),
-            (FaultKind::Partition { peers: nodes(), direction: both }, "partition holder to and from nodes"),
-            (FaultKind::Partition { peers: pair, direction: Direction::In }, "partition holder from n4, n5"),
+            (partition(nodes(), both, Shape::Isolate, Refusal::Drop), "partition holder to and from nodes"),
+            (partition(pair, Direction::In, Shape::Isolate, Refusal::Drop), "partition holder from n4, n5"),
+            (
+                partition(nodes(), both, Shape::MajoritiesRing, Refusal::Reset),
+                "partition holder by majorities-ring, with resets",
+            ),
             (
                 FaultKind::Delay { peers: nodes(), direction: both, extra: (seconds(1), seconds(2)) },
                 "delay holder to and from nodes by 1s..2s",

@@ -18,6 +18,8 @@ pub enum Target {
     Node(NodeId),
     /// The leader of the ZooKeeper ensemble.
     Leader,
+    /// The ZooKeeper server that the holder's session is connected to.
+    HolderServer,
     /// One lock server, drawn from the seed.
     One,
     /// The largest minority of the lock servers, drawn from the seed.
@@ -30,7 +32,8 @@ pub enum Target {
 
 impl Target {
     /// What a scenario file may say.
-    pub const FORMS: &'static str = "holder, waiter, client:N, node:N, leader, one, minority, majority, all";
+    pub const FORMS: &'static str =
+        "holder, waiter, client:N, node:N, leader, holder-server, one, minority, majority, all";
 
     /// Whether the target is a client, not a lock server.
     pub fn is_client(self) -> bool {
@@ -46,6 +49,7 @@ impl fmt::Display for Target {
             Self::Client(client) => write!(f, "client:{}", client.0),
             Self::Node(node) => write!(f, "node:{}", node.0),
             Self::Leader => f.pad("leader"),
+            Self::HolderServer => f.pad("holder-server"),
             Self::One => f.pad("one"),
             Self::Minority => f.pad("minority"),
             Self::Majority => f.pad("majority"),
@@ -69,6 +73,7 @@ impl std::str::FromStr for Target {
                 "holder" => Self::Holder,
                 "waiter" => Self::Waiter,
                 "leader" => Self::Leader,
+                "holder-server" => Self::HolderServer,
                 "one" => Self::One,
                 "minority" => Self::Minority,
                 "majority" => Self::Majority,
@@ -92,7 +97,8 @@ mod tests {
 
     #[test]
     fn targets_read_back_as_they_print() {
-        for text in ["holder", "waiter", "client:3", "node:1", "leader", "one", "minority", "majority", "all"] {
+        let sets = ["one", "minority", "majority", "all"];
+        for text in ["holder", "waiter", "client:3", "node:1", "leader", "holder-server"].into_iter().chain(sets) {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
     }

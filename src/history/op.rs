@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::fault::{ClockChange, Grudge, Member};
+use crate::fault::{ClockChange, Grudge, Member, Refusal};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::phase::Phase;
 use crate::time::Nanos;
@@ -158,6 +158,9 @@ pub struct Probe {
     pub expected: String,
     /// What was seen.
     pub observed: String,
+    /// The figures behind it: a round trip, a count.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub measured: String,
     /// Where a clock was looked at: what it showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockReading>,
@@ -166,7 +169,14 @@ pub struct Probe {
 impl Probe {
     /// A look at something that is not a clock.
     pub fn new(what: impl Into<String>, expected: impl Into<String>, observed: impl Into<String>) -> Self {
-        Self { what: what.into(), expected: expected.into(), observed: observed.into(), clock: None }
+        let (what, expected, observed) = (what.into(), expected.into(), observed.into());
+        Self { what, expected, observed, measured: String::new(), clock: None }
+    }
+
+    /// The same, with its figures.
+    #[must_use]
+    pub fn measured(self, measured: impl Into<String>) -> Self {
+        Self { measured: measured.into(), ..self }
     }
 
     /// Whether what was seen is what should be seen.
@@ -212,11 +222,17 @@ pub struct FaultEvent {
     /// The phase it struck at, if it was timed by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
+    /// By what means it is done, where there is a choice: `nftables`, `nfqueue`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub means: String,
     /// How long it was to last, in nanoseconds.
     pub requested: u64,
     /// For a partition, a delay, a loss: on which links.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grudge: Option<Grudge>,
+    /// For a partition: what the sender of a packet learns, unless it is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
     /// For a delay: how much later than usual packets are, from the least to the most, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_by: Option<(u64, u64)>,

@@ -29,6 +29,19 @@ pub enum Ownership {
     Theirs,
 }
 
+/// Which connections requests travel on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "harness", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Connections {
+    /// One that is kept and shared. If only the replies are lost, its requests are still carried out.
+    #[default]
+    Pooled,
+    /// A new one for each request. If only the replies are lost, it never comes about, and nothing is carried out.
+    /// Requests of one client may overtake each other.
+    Fresh,
+}
+
 /// One Redis master.
 pub trait RedisNode: Send + Sync {
     /// What to call it in messages.

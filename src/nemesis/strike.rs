@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Desk;
 use crate::env::FaultError;
 use crate::fault::grudge::Parties;
-use crate::fault::{Fault, FaultKind, Grudge, Member, Peers, Strike};
+use crate::fault::{Fault, FaultKind, Grudge, Member, Peers, Refusal, Shape, Strike};
 use crate::history::{F, FaultEvent, Op, OpType, Probe, Process};
 use crate::ids::ClientId;
 use crate::phase::Phase;
@@ -21,7 +21,13 @@ pub(super) fn resolved(kind: &FaultKind, targets: &[Member], parties: Parties) -
         FaultKind::Pause => Strike::Freeze(targets.to_vec()),
         FaultKind::Kill | FaultKind::Restart => Strike::Kill(targets.to_vec()),
         FaultKind::PowerLoss => Strike::PowerLoss(targets.to_vec()),
-        FaultKind::Partition { peers, direction } => Strike::Cut(links(peers, *direction)),
+        FaultKind::Partition { peers, direction, shape, refusal } => {
+            let links = match shape {
+                Shape::Isolate => links(peers, *direction),
+                shape => Grudge::divide(*shape, targets, parties.clients(), *direction),
+            };
+            Strike::Cut { links, refusal: *refusal }
+        }
         FaultKind::Delay { peers, direction, extra } => {
             Strike::Delay { links: links(peers, *direction), extra: *extra }
         }
@@ -38,7 +44,10 @@ fn told(strike: &Strike) -> FaultEvent {
     let mut event = FaultEvent::default();
     match strike {
         Strike::Freeze(_) | Strike::Kill(_) | Strike::PowerLoss(_) => {}
-        Strike::Cut(links) => event.grudge = Some(links.clone()),
+        Strike::Cut { links, refusal } => {
+            event.grudge = Some(links.clone());
+            event.refusal = Some(*refusal).filter(|refusal| *refusal != Refusal::Drop);
+        }
         Strike::Delay { links, extra: (least, most) } => {
             event.grudge = Some(links.clone());
             event.late_by = Some((nanos(*least), nanos(*most)));
@@ -52,22 +61,27 @@ fn told(strike: &Strike) -> FaultEvent {
     event
 }
 
-/// Whether two strikes at once would blur what can be seen of either: a member that is down cannot be frozen, and whether
-/// a cut link carries anything cannot be told while one of its ends is down or another strike cuts it too.
+/// Whether two strikes at once would blur what can be seen of either: a member that is down cannot be frozen, and what a
+/// link carries cannot be told while one of its ends is down or another strike cuts it. Late and lost packets and wrong
+/// clocks add up, and each strike's part in them can be told.
 pub(super) fn blur(one: &Strike, other: &Strike) -> bool {
     let (a, b) = (Reach::of(one), Reach::of(other));
     let is_down = |strike: &Strike| matches!(strike, Strike::Kill(_) | Strike::PowerLoss(_));
+    let is_cut = |strike: &Strike| matches!(strike, Strike::Cut { .. });
+    let ends = |down: &Reach, links: &Reach| {
+        links.links.iter().any(|(x, y)| down.stopped.contains(x) || down.stopped.contains(y))
+    };
     !a.stopped.is_disjoint(&b.stopped)
-        || !a.cut.is_disjoint(&b.cut)
-        || (is_down(one) && b.cut.iter().any(|(x, y)| a.stopped.contains(x) || a.stopped.contains(y)))
-        || (is_down(other) && a.cut.iter().any(|(x, y)| b.stopped.contains(x) || b.stopped.contains(y)))
+        || ((is_cut(one) || is_cut(other)) && !a.links.is_disjoint(&b.links))
+        || (is_down(one) && ends(&a, &b))
+        || (is_down(other) && ends(&b, &a))
 }
 
-/// What a strike stops: members, and links by their ends.
+/// What a strike is about: members that it stops, and links by their ends.
 #[derive(Default)]
 struct Reach {
     stopped: BTreeSet<Member>,
-    cut: BTreeSet<(Member, Member)>,
+    links: BTreeSet<(Member, Member)>,
 }
 
 impl Reach {
@@ -77,12 +91,12 @@ impl Reach {
             Strike::Freeze(members) | Strike::Kill(members) | Strike::PowerLoss(members) => {
                 reach.stopped.extend(members);
             }
-            Strike::Cut(Grudge { cuts, .. }) => {
-                let pairs = cuts.iter().flat_map(|(member, peers)| peers.iter().map(move |peer| (*member, *peer)));
-                reach.cut.extend(pairs.map(|(member, peer)| (member.min(peer), member.max(peer))));
+            Strike::Cut { links, .. } | Strike::Delay { links, .. } | Strike::Loss { links, .. } => {
+                let pairs =
+                    links.cuts.iter().flat_map(|(member, peers)| peers.iter().map(move |peer| (*member, *peer)));
+                reach.links.extend(pairs.map(|(member, peer)| (member.min(peer), member.max(peer))));
             }
-            // Late and lost packets and wrong clocks add up, and each strike's part in them can be told.
-            Strike::Delay { .. } | Strike::Loss { .. } | Strike::Clock { .. } => {}
+            Strike::Clock { .. } => {}
         }
         reach
     }
@@ -98,12 +112,22 @@ pub(super) struct StrikeRun {
 
 impl StrikeRun {
     /// Strike number `id` of the run, by `fault`, which struck at `phase` if a phase timed it.
-    pub fn new(desk: Desk, id: u32, strike: Strike, fault: &Fault, targets: Vec<Member>, phase: Option<Phase>) -> Self {
+    pub fn new(
+        desk: Desk,
+        id: u32,
+        strike: Strike,
+        fault: &Fault,
+        mut targets: Vec<Member>,
+        phase: Option<Phase>,
+    ) -> Self {
+        targets.sort_unstable();
+        let means = desk.environment.means(&strike).to_owned();
         let event = FaultEvent {
             id,
             kind: fault.kind.name().to_owned(),
             plan: fault.to_string(),
             targets,
+            means,
             phase,
             requested: fault.duration.as_nanos() as u64,
             ..told(&strike)

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::env::FaultError;
-use crate::fault::{ClockChange, Direction, FaultKind, Grudge, PeerGroup, Peers};
+use crate::fault::{ClockChange, Direction, FaultKind, Grudge, PeerGroup, Peers, Refusal, Shape};
 use crate::history::Probe;
 use crate::ids::NodeId;
 use crate::lock::runtime::Runtime;
@@ -52,6 +52,14 @@ impl Environment for Notes {
 
     fn go(&self, _: ClientId, number: u64) {
         self.gone.lock().unwrap().push(number);
+    }
+
+    fn means(&self, _: &Strike) -> &'static str {
+        "notes"
+    }
+
+    fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>> {
+        async move { Some(NodeId(client.0)) }.boxed()
     }
 
     fn leader(&self) -> BoxFuture<'_, Option<crate::ids::NodeId>> {
@@ -128,7 +136,10 @@ fn each_kind_becomes_its_strike_and_tells_what_was_asked() {
         (FaultKind::Kill, Strike::Kill(vec![N1])),
         (FaultKind::Restart, Strike::Kill(vec![N1])),
         (FaultKind::PowerLoss, Strike::PowerLoss(vec![N1])),
-        (FaultKind::Partition { peers: peers(), direction }, Strike::Cut(links())),
+        (
+            FaultKind::Partition { peers: peers(), direction, shape: Shape::Isolate, refusal: Refusal::Reset },
+            Strike::Cut { links: links(), refusal: Refusal::Reset },
+        ),
         (FaultKind::Delay { peers: peers(), direction, extra }, Strike::Delay { links: links(), extra }),
         (FaultKind::Loss { peers: peers(), direction, permille: 7 }, Strike::Loss { links: links(), permille: 7 }),
         (FaultKind::Clock(jump), Strike::Clock { members: vec![N1], change: jump }),
@@ -141,7 +152,7 @@ fn each_kind_becomes_its_strike_and_tells_what_was_asked() {
         assert_eq!(event.clock, matches!(strike, Strike::Clock { .. }).then_some(jump));
         assert_eq!(event.late_by, matches!(strike, Strike::Delay { .. }).then_some((1_000_000_000, 2_000_000_000)));
         assert_eq!(event.lost_permille, matches!(strike, Strike::Loss { .. }).then_some(7));
-        let has_links = matches!(strike, Strike::Cut(_) | Strike::Delay { .. } | Strike::Loss { .. });
+        let has_links = matches!(strike, Strike::Cut { .. } | Strike::Delay { .. } | Strike::Loss { .. });
         assert_eq!(event.grudge, has_links.then(links), "{name}");
         let told: Vec<(u64, F, OpType)> = ops.iter().map(|(millis, op)| (*millis, op.f, op.kind)).collect();
         let (fault, heal) = (F::Fault, F::Heal);
@@ -163,13 +174,22 @@ fn the_leader_and_drawn_sets_are_lock_servers() {
 
 #[test]
 fn a_strike_that_would_blur_another_waits_for_its_end() {
-    let cut = |direction| FaultKind::Partition { peers: PeerGroup::Nodes.into(), direction };
+    let cut = |direction| FaultKind::Partition {
+        peers: PeerGroup::Nodes.into(),
+        direction,
+        shape: Shape::Isolate,
+        refusal: Refusal::Drop,
+    };
+    let loss = || FaultKind::Loss { peers: PeerGroup::Nodes.into(), direction: Direction::Both, permille: 5 };
     for (first, second, waits) in [
         (FaultKind::Pause, FaultKind::Kill, true),
         (FaultKind::Kill, FaultKind::Pause, true),
         (FaultKind::Kill, cut(Direction::In), true),
         (cut(Direction::Out), cut(Direction::In), true),
         (cut(Direction::Both), FaultKind::Kill, true),
+        (FaultKind::Kill, loss(), true),
+        (loss(), cut(Direction::Out), true),
+        (loss(), loss(), false),
         (FaultKind::Pause, cut(Direction::Both), false),
         (FaultKind::Pause, FaultKind::Clock(ClockChange::Drift { ppm: 9 }), false),
     ] {

@@ -94,10 +94,7 @@ impl Capabilities {
     pub fn docker() -> Self {
         Self {
             environment: "docker",
-            faults: FaultName::ALL
-                .into_iter()
-                .filter(|fault| !matches!(fault, FaultName::Delay | FaultName::Loss))
-                .collect(),
+            faults: FaultName::ALL.into(),
             persistence: BTreeSet::from([Persistence::None, Persistence::Everysec, Persistence::Always]),
             max_clients: 20,
             max_redis_nodes: 5,

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::duration::{DurationText, JumpText, RangeText};
 use super::fault_values::{AtValue, DriftText, PeersValue, PercentValue};
 use super::place::{Choice, Placed, TargetText};
-use crate::fault::Direction;
+use crate::fault::{Direction, Refusal, Shape};
 
 /// The fault plan: a list of tables per kind. An environment refuses the kinds that it cannot do.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -121,6 +121,12 @@ fault_table! {
         pub peers: Option<Placed<PeersValue>>,
         /// Which way packets are dropped, as the target sees it; both if absent.
         pub direction: Option<Placed<Choice<Direction>>>,
+        /// Who is on which side; if absent, the target on one and its peers on the other. The other shapes divide
+        /// everybody: `target = "all"`, and no peers.
+        pub shape: Option<Placed<Choice<Shape>>>,
+        /// What the sender of a packet that is not let through learns: nothing (`drop`, if absent), as from a cable that was
+        /// pulled, or a TCP reset, as from a firewall.
+        pub refusal: Option<Placed<Choice<Refusal>>>,
     }
 }
 

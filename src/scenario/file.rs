@@ -14,6 +14,7 @@ use super::duration::{DurationText, RangeText};
 use super::fault_tables::FaultTables;
 use super::place::{Algorithm, Choice, Count, KindWord, Placed};
 use super::{ClientStyle, Fencing, Persistence};
+use crate::lock::backend::Connections;
 use crate::verdict::{CheckName, Verdict};
 
 /// A trial of distributed locks: what clients do, what protects the resource, which locks stand trial, what goes wrong.
@@ -63,6 +64,9 @@ pub struct WorkloadTable {
     pub wait: Option<Placed<DurationText>>,
     /// How long clients start new attempts.
     pub duration: Placed<DurationText>,
+    /// How long a lock that is wanted may stay with nobody while no fault is in force; twice the lease or session timeout
+    /// and two seconds if absent.
+    pub grant_within: Option<Placed<DurationText>>,
     /// Whether clients heed the lock's warnings; careful if absent.
     pub client: Option<Placed<Choice<ClientStyle>>>,
 }
@@ -95,6 +99,10 @@ pub struct LockTable {
     /// Redlock: when a master writes what it was told to its disk, and so what it still has after a kill or a power
     /// loss; never if absent.
     pub persistence: Option<Placed<Choice<Persistence>>>,
+    /// Redlock: whether requests share one connection to each master, or each has a new one; shared if absent. Where only
+    /// replies are lost, a request on an established connection is carried out, and a new connection never comes about. A
+    /// ZooKeeper session has a connection of its own by nature.
+    pub connections: Option<Placed<Choice<Connections>>>,
     /// ZooKeeper: how many servers the ensemble has, an odd number; 3 if absent.
     pub servers: Option<Placed<Count>>,
     /// ZooKeeper: how long the ensemble waits for a silent client before it ends the session, in whole milliseconds;

@@ -3,21 +3,51 @@
 //! Links that nobody uses are refused: a cut of them would change nothing. Deliberately absent: everything that all
 //! faults have ([`super::plan`]).
 
+use std::ops::Range;
+
 use super::LockConfig;
 use super::error::Problem;
 use super::fault_tables::{DelayTable, LossTable, PartitionTable};
 use super::fault_values::{MemberText, PeersValue};
 use super::place::{Choice, Placed, TargetText};
 use super::plan::Reader;
-use crate::fault::{Direction, FaultKind, Member, PeerGroup, Peers, Target};
+use crate::fault::{Direction, FaultKind, Member, PeerGroup, Peers, Refusal, Shape, Target};
 
 /// What a list of members may say.
 const MEMBERS: &str = "client:N, node:N, resource";
 
 impl Reader<'_, '_> {
     pub(super) fn partition(&mut self, table: &PartitionTable) -> Option<FaultKind> {
-        let (peers, direction) = self.links(&table.target, table.peers.as_ref(), table.direction.as_ref())?;
-        Some(FaultKind::Partition { peers, direction })
+        let shape = match &table.shape {
+            None => Some(Shape::default()),
+            Some(field) => self.problems.choice("a value of `shape`", field),
+        };
+        let refusal = match &table.refusal {
+            None => Some(Refusal::default()),
+            Some(field) => self.problems.choice("a value of `refusal`", field),
+        };
+        if let (Some(field), Some(shape)) = (&table.shape, shape.filter(|shape| *shape != Shape::Isolate)) {
+            self.divides(table, shape, &field.span);
+        }
+        let links = self.links(&table.target, table.peers.as_ref(), table.direction.as_ref());
+        let ((peers, direction), shape, refusal) = (links?, shape?, refusal?);
+        Some(FaultKind::Partition { peers, direction, shape, refusal })
+    }
+
+    /// Whether a shape that divides everybody is aimed at everybody, and has anything to divide.
+    fn divides(&mut self, table: &PartitionTable, shape: Shape, place: &Range<usize>) {
+        if table.target.0.parse() != Ok(Target::All) {
+            let title = format!("shape `{shape}` divides everybody, not only `{}`", table.target.0);
+            self.problems.push(Problem::at(&table.target.span, title, "not all").help("write target = \"all\""));
+        }
+        if let Some(peers) = &table.peers {
+            let title = format!("shape `{shape}` has no peers: it divides everybody");
+            self.problems.push(Problem::at(&peers.span, title, "not with this shape"));
+        }
+        for (name, config) in self.trial.known_locks().filter(|(_, config)| config.nodes() < 3) {
+            let title = format!("lock `{name}` has {} node, which cannot be divided", config.nodes());
+            self.problems.push(Problem::at(place, title, "needs three nodes at least"));
+        }
     }
 
     pub(super) fn delay(&mut self, table: &DelayTable) -> Option<FaultKind> {

@@ -14,7 +14,9 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use toml::Spanned;
 
 use super::{ClientStyle, Fencing, Persistence};
-use crate::fault::{Direction, PeerGroup, Target};
+use crate::fault::{Direction, PeerGroup, Refusal, Shape, Target};
+use crate::lock::backend::Connections;
+use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::phase::Phase;
 use crate::verdict::{CheckName, Verdict};
 
@@ -136,7 +138,7 @@ impl JsonSchema for TargetText {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": "^(holder|waiter|leader|one|minority|majority|all|(client|node):[1-9][0-9]*)$",
+            "pattern": "^(holder|waiter|leader|holder-server|one|minority|majority|all|(client|node):[1-9][0-9]*)$",
             "description": format!("Whom it strikes: {}.", Target::FORMS),
         })
     }
@@ -202,13 +204,21 @@ pub enum KindWord {
 }
 
 /// The algorithms that can stand trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// Redlock over independent Redis masters.
-    Redlock,
-    /// The ZooKeeper ephemeral-sequential lock.
-    Zookeeper,
+    /// Redlock over independent Redis masters, or a flawed lock over them.
+    Redlock(Option<RedlockFlaw>),
+    /// The ZooKeeper ephemeral-sequential lock, or a flawed lock in an ensemble.
+    Zookeeper(Option<ZookeeperFlaw>),
+}
+
+impl Word for Algorithm {
+    fn words() -> Vec<(&'static str, Self)> {
+        let sound = [("redlock", Self::Redlock(None)), ("zookeeper", Self::Zookeeper(None))];
+        let redlock = RedlockFlaw::ALL.iter().map(|flaw| (flaw.about().name, Self::Redlock(Some(*flaw))));
+        let zookeeper = ZookeeperFlaw::ALL.iter().map(|flaw| (flaw.about().name, Self::Zookeeper(Some(*flaw))));
+        sound.into_iter().chain(redlock).chain(zookeeper).collect()
+    }
 }
 
 macro_rules! words {
@@ -227,12 +237,14 @@ macro_rules! words {
 
 words! {
     KindWord { "register" => Register, "inventory" => Inventory, "append-file" => AppendFile }
-    Algorithm { "redlock" => Redlock, "zookeeper" => Zookeeper }
     ClientStyle { "careful" => Careful, "naive" => Naive }
     Fencing { "none" => None, "write" => Write, "access" => Access, "cas" => Cas }
     Persistence { "none" => None, "everysec" => Everysec, "always" => Always }
     PeerGroup { "nodes" => Nodes, "clients" => Clients, "resource" => Resource, "all" => All }
     Direction { "both" => Both, "out" => Out, "in" => In }
+    Refusal { "drop" => Drop, "reset" => Reset }
+    Shape { "isolate" => Isolate, "halves" => Halves, "bridge" => Bridge, "majorities-ring" => MajoritiesRing }
+    Connections { "pooled" => Pooled, "fresh" => Fresh }
 }
 
 impl Word for Phase {
@@ -273,12 +285,14 @@ mod tests {
     #[test]
     fn words_are_those_of_serde_and_all_of_them() {
         assert_words::<KindWord>();
-        assert_words::<Algorithm>();
         assert_words::<ClientStyle>();
         assert_words::<Fencing>();
         assert_words::<Persistence>();
         assert_words::<PeerGroup>();
         assert_words::<Direction>();
+        assert_words::<Refusal>();
+        assert_words::<Shape>();
+        assert_words::<Connections>();
         assert_words::<Phase>();
         assert_words::<Verdict>();
         assert_words::<CheckName>();

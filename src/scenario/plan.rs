@@ -133,7 +133,7 @@ impl Reader<'_, '_> {
             Err(_) => {
                 let problem = Problem::at(&field.span, format!("`{text}` is not a target"), "unknown")
                     .help(format!("valid targets: {}", Target::FORMS));
-                let forms = ["holder", "waiter", "leader", "one", "minority", "majority", "all"];
+                let forms = ["holder", "waiter", "leader", "holder-server", "one", "minority", "majority", "all"];
                 let problem = match text.split_once(':') {
                     // `clinet:3` was meant to be `client:3`, not `client`.
                     Some((kind, number)) => match nearest(kind, ["client", "node"]) {
@@ -154,11 +154,19 @@ impl Reader<'_, '_> {
                     self.problems.push(Problem::at(&field.span, title, "one node is always a majority"));
                 }
             }
-            Target::Leader => {
+            Target::Leader | Target::HolderServer => {
                 let zookeeper = |lock: &Option<LockConfig>| !matches!(lock, Some(LockConfig::Redlock(_)));
                 if !self.trial.locks.is_empty() && !self.trial.locks.values().any(zookeeper) {
-                    let title = "no lock on trial has a leader";
-                    let help = "only a ZooKeeper ensemble has one; Redis masters are equals";
+                    let (title, help) = match target {
+                        Target::Leader => (
+                            "no lock on trial has a leader",
+                            "only a ZooKeeper ensemble has one; Redis masters are equals",
+                        ),
+                        _ => (
+                            "no lock on trial has sessions",
+                            "only a ZooKeeper client has one, with one server; Redlock asks all masters",
+                        ),
+                    };
                     self.problems.push(Problem::at(&field.span, title, "nobody").help(help));
                 }
             }

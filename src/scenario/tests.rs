@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::load::schema;
 use super::{Capabilities, FaultName, LoadError, LockConfig, Persistence, Scenario, list, load, parse};
-use crate::fault::{At, Direction, FaultKind, PeerGroup};
+use crate::fault::{At, Direction, FaultKind, PeerGroup, Refusal, Shape};
+use crate::lock::backend::Connections;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -167,7 +168,12 @@ fn faults_keep_the_order_of_the_file() {
         fault("partition", "minority", "{ every = \"4s\" }"),
     ];
     let faults = read(&trial(&text.concat())).unwrap().faults;
-    let cut = |peers: PeerGroup| FaultKind::Partition { peers: peers.into(), direction: Direction::Both };
+    let cut = |peers: PeerGroup| FaultKind::Partition {
+        peers: peers.into(),
+        direction: Direction::Both,
+        shape: Shape::Isolate,
+        refusal: Refusal::Drop,
+    };
     assert_eq!(
         faults[0].kind,
         cut(PeerGroup::Nodes),
@@ -184,11 +190,13 @@ fn every_kind_of_fault_is_read() {
         format!("[[fault.{kind}]]\ntarget = \"client:1\"\nat = \"5s\"\nfor = \"1s\"\n{keys}\n")
     };
     let text = [
-        "[lock.redlock]\npersistence = \"everysec\"\n".to_owned(),
+        "[lock.redlock]\npersistence = \"everysec\"\nconnections = \"fresh\"\n".to_owned(),
         fault("kill", ""),
         "[[fault.restart]]\ntarget = \"one\"\nat = \"5s\"\n".to_owned(),
         "[[fault.power-loss]]\ntarget = \"all\"\nat = \"5s\"\nfor = \"1s\"\n".to_owned(),
         fault("partition", "peers = [\"node:4\", \"node:5\", \"resource\"]"),
+        fault("partition", "refusal = \"reset\""),
+        "[[fault.partition]]\ntarget = \"all\"\nat = \"5s\"\nfor = \"1s\"\nshape = \"bridge\"\n".to_owned(),
         fault("delay", "by = \"1s..2s\"\npeers = \"resource\"\ndirection = \"out\""),
         fault("loss", "percent = 0.3"),
         fault("loss", "percent = 100"),
@@ -198,7 +206,7 @@ fn every_kind_of_fault_is_read() {
     ];
     let scenario = parse(Path::new("trial.toml"), &trial(&text.concat()), &Capabilities::sim()).unwrap();
     let LockConfig::Redlock(redlock) = &scenario.locks["redlock"] else { panic!("not Redlock") };
-    assert_eq!(redlock.persistence, Persistence::Everysec);
+    assert_eq!((redlock.persistence, redlock.connections), (Persistence::Everysec, Connections::Fresh));
     let told: Vec<String> = scenario.faults.iter().map(ToString::to_string).collect();
     assert_eq!(
         told,
@@ -207,6 +215,8 @@ fn every_kind_of_fault_is_read() {
             "restart one at 5s, for 100ms",
             "power-loss all at 5s, for 1s",
             "partition client:1 to and from n4, n5, resource at 5s, for 1s",
+            "partition client:1 to and from nodes, with resets at 5s, for 1s",
+            "partition all by bridge at 5s, for 1s",
             "delay client:1 to resource by 1s..2s at 5s, for 1s",
             "loss client:1 to and from nodes of 0.3% at 5s, for 1s",
             "loss client:1 to and from nodes of 100% at 5s, for 1s",

@@ -235,14 +235,19 @@ pub async fn reset(cluster: &Cluster, kept: Persistence) -> Result<(), ClusterEr
         };
         emptied.await.map_err(|source| ClusterError::Reset { server: server.container.name.clone(), source })
     }));
-    let sweep = async { Ok(remove_leftovers(&cluster.engine).await?) };
+    // The network helper may be this run's own; another one's ends by itself.
+    let sweep = async { Ok(remove(&cluster.engine, |role| !role.outlives_runs() && role != Role::Netns).await?) };
     tokio::try_join!(flush, sweep).map(drop)
 }
 
 /// Removes what earlier runs left: their clients, resources and helpers.
 pub async fn remove_leftovers(engine: &Engine) -> Result<(), EngineError> {
+    remove(engine, |role| !role.outlives_runs()).await
+}
+
+async fn remove(engine: &Engine, which: impl Fn(Role) -> bool) -> Result<(), EngineError> {
     let containers = engine.containers().await?;
-    let leftover = containers.iter().filter(|container| !container.role.outlives_runs());
+    let leftover = containers.iter().filter(|container| which(container.role));
     try_join_all(leftover.map(|container| engine.remove(container))).await.map(drop)
 }
 

@@ -56,6 +56,15 @@ pub async fn up(engine: &Engine, settings: &Settings, folder: &Path) -> Result<(
     run(&mut command, UP_LIMIT).await.map(drop).map_err(|error| explain(error, settings))
 }
 
+/// The version of Compose that would be used.
+///
+/// # Errors
+/// There is none.
+pub async fn version() -> Result<String, ComposeError> {
+    let said = run(detect().await?.args(["version", "--short"]), PROBE_LIMIT).await?;
+    Ok(said.trim().to_owned())
+}
+
 /// The plugin of the docker command (v2) if there, else the program of its own (v1, or v2 as Debian packs it).
 async fn detect() -> Result<Command, ComposeError> {
     let mut plugin = Command::new("docker");

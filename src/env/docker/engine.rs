@@ -81,14 +81,6 @@ pub enum EngineError {
         /// What the system said.
         source: io::Error,
     },
-    /// A script in a container's network failed.
-    #[error("the network of {name} could not be changed: {printed}")]
-    Script {
-        /// The container's name.
-        name: String,
-        /// What the script printed.
-        printed: String,
-    },
     /// The daemon answered with an error.
     #[error("the Docker daemon could not {doing}: {source}")]
     Api {
@@ -112,7 +104,9 @@ pub enum Role {
     Client,
     /// The protected resource.
     Resource,
-    /// Anything else that was started for a run, such as a helper in another container's network.
+    /// The run's helper that changes networks. It ends with those who hold on to it.
+    Netns,
+    /// Anything else that was started for a run.
     Helper,
 }
 
@@ -129,6 +123,7 @@ impl Role {
             "ui" => Self::Ui,
             "client" => Self::Client,
             "resource" => Self::Resource,
+            "netns" => Self::Netns,
             _ => Self::Helper,
         }
     }
@@ -143,6 +138,7 @@ impl fmt::Display for Role {
             Self::Ui => "ui",
             Self::Client => "client",
             Self::Resource => "resource",
+            Self::Netns => "netns",
             Self::Helper => "helper",
         })
     }
@@ -344,6 +340,13 @@ impl Engine {
         })
     }
 
+    /// The number of a container's first process on this machine; `None` while it does not run.
+    pub async fn pid(&self, container: &Container) -> Result<Option<i64>, EngineError> {
+        let doing = || format!("look at {}", container.name);
+        let details = self.docker.inspect_container(&container.id, None).await.map_err(api(doing()))?;
+        Ok(details.state.and_then(|state| state.pid).filter(|pid| *pid > 0))
+    }
+
     /// What a container has printed.
     pub async fn logs(&self, container: &Container) -> Result<String, EngineError> {
         self.logs_own(&container.id, &container.name).await
@@ -434,7 +437,7 @@ mod tests {
 
     #[test]
     fn roles_read_back_as_they_print() {
-        for role in [Role::Redis, Role::Zookeeper, Role::Ui, Role::Client, Role::Resource, Role::Helper] {
+        for role in [Role::Redis, Role::Zookeeper, Role::Ui, Role::Client, Role::Resource, Role::Netns, Role::Helper] {
             assert_eq!(Role::from_label(&role.to_string()), role);
         }
     }

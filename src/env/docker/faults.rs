@@ -6,11 +6,11 @@
 //! Deliberately absent: when a fault strikes (the nemesis), and the trial's containers.
 
 mod clock;
-mod cut;
 mod face;
 mod freeze;
 mod ground;
 mod kill;
+mod links;
 mod skew;
 
 use std::collections::BTreeMap;
@@ -25,9 +25,10 @@ use super::hub::Orders;
 use super::journal::Journal;
 use super::lives::Lives;
 use super::messages::{Order, Speaker};
+use super::netns::{Effect, Netns};
 use super::wire;
 use crate::env::{Environment, FaultError};
-use crate::fault::{Member, Strike};
+use crate::fault::{Member, Refusal, Strike};
 use crate::history::Probe;
 use crate::ids::{ClientId, NodeId};
 use ground::{Ground, Struck};
@@ -38,6 +39,16 @@ pub use ground::{ClockPlace, GRACE, Place};
 /// How long a server may take to say whether it leads.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// What faults are made with.
+pub struct Hands {
+    /// The Docker daemon.
+    pub engine: Engine,
+    /// Where each is written down first.
+    pub journal: Arc<Journal>,
+    /// Who changes networks.
+    pub netns: Netns,
+}
+
 /// The faults of one trial.
 pub struct Faults {
     ground: Arc<Ground>,
@@ -47,16 +58,25 @@ pub struct Faults {
 impl Faults {
     /// Faults on `places`. `ensemble` is asked for its leader. `tag` tells concurrent trials apart.
     pub fn new(
-        engine: Engine,
-        journal: Arc<Journal>,
+        hands: Hands,
         places: BTreeMap<Member, Place>,
         orders: Orders,
         lives: Arc<Lives>,
         ensemble: Vec<(NodeId, SocketAddr)>,
         tag: String,
     ) -> Self {
-        let (active, clocks) = (Mutex::default(), Mutex::default());
-        Self { ground: Arc::new(Ground { engine, journal, places, tag, orders, lives, active, clocks }), ensemble }
+        let (active, clocks, doors) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let Hands { engine, journal, netns } = hands;
+        let ground = Ground { engine, journal, places, netns, tag, orders, lives, active, clocks, doors };
+        Self { ground: Arc::new(ground), ensemble }
+    }
+
+    /// Finds the way into everybody's network and knocks at each door once, so that the first strike need not.
+    ///
+    /// # Errors
+    /// A network cannot be reached.
+    pub async fn prepare(&self) -> Result<(), FaultError> {
+        links::prepare(&self.ground).await
     }
 
     /// What a strike does to each of its members, side by side.
@@ -66,8 +86,21 @@ impl Faults {
             Strike::Freeze(members) => {
                 join_all(members.iter().map(|member| freeze::apply(ground, *member, duration))).await
             }
-            Strike::Cut(grudge) => {
-                join_all(grudge.cuts.keys().map(|member| cut::apply(ground, id, *member, grudge, duration))).await
+            Strike::Cut { links, refusal } => {
+                let effect = match refusal {
+                    Refusal::Drop => Effect::Drop,
+                    Refusal::Reset => Effect::Reset,
+                };
+                links::apply(ground, id, links, effect, duration).await?
+            }
+            Strike::Loss { links, permille } => {
+                links::apply(ground, id, links, Effect::Lose { permille: *permille }, duration).await?
+            }
+            Strike::Delay { links, extra: (least, most) } => {
+                let nanos = |time: &Duration| time.as_nanos() as u64;
+                // Drawn here as everywhere outside of the simulation: a seed fixes a plan, not a machine.
+                let effect = Effect::Late { least: nanos(least), most: nanos(most), seed: rand::random() };
+                links::apply(ground, id, links, effect, duration).await?
             }
             Strike::Kill(members) => {
                 join_all(members.iter().map(|member| kill::apply(ground, *member, false, duration))).await
@@ -77,10 +110,7 @@ impl Faults {
             }
             Strike::Clock { members, change } => {
                 join_all(members.iter().map(|member| clock::apply(ground, id, *member, *change, duration))).await
-            }
-            // The loader refuses these before anything starts; whoever comes another way is told the same.
-            Strike::Delay { .. } => return Err(unavailable("delay is")),
-            Strike::Loss { .. } => return Err(unavailable("loss is")),
+            } // The loader refuses these before anything starts; whoever comes another way is told the same.
         })
     }
 
@@ -122,10 +152,6 @@ impl Faults {
     }
 }
 
-fn unavailable(what: &str) -> FaultError {
-    FaultError(format!("{what} not available in environment docker yet"))
-}
-
 impl Environment for Faults {
     fn apply<'a>(
         &'a self,
@@ -140,8 +166,28 @@ impl Environment for Faults {
         self.undo_all(id).boxed()
     }
 
+    fn means(&self, strike: &Strike) -> &'static str {
+        match strike {
+            Strike::Cut { .. } | Strike::Loss { .. } => "nftables",
+            Strike::Delay { .. } => "nfqueue",
+            Strike::Freeze(_) | Strike::Kill(_) | Strike::PowerLoss(_) | Strike::Clock { .. } => "",
+        }
+    }
+
     fn go(&self, client: ClientId, number: u64) {
         self.ground.orders.send(Speaker::Client(client), Order::Go { number });
+    }
+
+    fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>> {
+        async move {
+            let address = self.ground.places.get(&Member::Client(client))?.address;
+            let asked = self.ensemble.iter().map(|(node, server)| async move {
+                let clients = wire::sessions(*server, PATIENCE).await.ok()?;
+                clients.contains(&address).then_some(*node)
+            });
+            join_all(asked).await.into_iter().flatten().next()
+        }
+        .boxed()
     }
 
     fn leader(&self) -> BoxFuture<'_, Option<NodeId>> {

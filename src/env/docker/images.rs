@@ -74,7 +74,7 @@ impl Images {
             Role::Redis => REDIS,
             Role::Zookeeper => ZOOKEEPER,
             Role::Ui => return None,
-            Role::Client | Role::Resource | Role::Helper => TOOLS,
+            Role::Client | Role::Resource | Role::Netns | Role::Helper => TOOLS,
         };
         self.0.get(name).map(String::as_str)
     }

@@ -16,7 +16,7 @@ use super::images::TOOLS;
 use crate::ids::NodeId;
 
 /// Where the binary is inside a container.
-const PROGRAM: &str = "/usr/local/bin/fencepost";
+pub(super) const PROGRAM: &str = "/usr/local/bin/fencepost";
 
 /// `nobody`: what runs in a trial needs no rights.
 const USER: &str = "65534:65534";

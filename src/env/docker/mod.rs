@@ -2,15 +2,16 @@
 //!
 //! [`cluster`] is the way in: it brings the servers up, says how they are, and takes them down. Below it: [`engine`] (the
 //! Docker daemon), [`images`] and [`files`] (what the containers are made of), [`compose`] (the only caller of Compose),
-//! [`settings`] (what the environment may choose), [`wire`] (the few words spoken with servers outside of a lock).
+//! [`settings`] (what the environment may choose), [`abilities`] (what the machine can do), [`wire`] (the few words spoken with servers outside of a lock).
 //!
 //! [`run`] puts locks on trial in it: one [`trial`] per lock, whose containers ([`client`], [`resource`]) report to the
-//! [`hub`] in [`messages`]. [`faults`] hurts them, [`clock_page`] moves a process's clock, `lives` follows clients from one
-//! life to the next, `persistence` says what a Redis server keeps. [`journal`], [`heal`] and [`watchdog`] see to it that
-//! nothing stays hurt, [`run_lock`] that runs don't meet.
+//! [`hub`] in [`messages`]. [`faults`] hurts them, [`netns`] their links, [`clock_page`] moves a process's clock, `lives`
+//! follows clients from one life to the next, `persistence` says what a Redis server keeps. [`journal`], [`heal`] and
+//! [`watchdog`] see to it that nothing stays hurt, [`run_lock`] that runs don't meet.
 //!
 //! No code here touches a container without the project's label.
 
+pub mod abilities;
 pub mod client;
 pub mod clock_page;
 mod clocks;
@@ -36,6 +37,7 @@ pub mod run;
 pub mod run_lock;
 pub mod settings;
 pub mod status;
+pub mod tempdir;
 pub mod trial;
 pub mod watchdog;
 pub mod wire;

@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use super::cluster::{self, Cluster};
 use super::engine::Engine;
 use super::files::state_folder;
-use super::heal;
+use super::heal::{self, Reach};
 use super::journal::Journal;
+use super::netns::Netns;
 use super::run_lock::RunLock;
 use super::settings::{Settings, ZOOKEEPER_SERVERS};
 use super::trial::{Outcome, Trial};
@@ -28,6 +29,7 @@ use crate::time::Nanos;
 pub struct Session {
     cluster: Cluster,
     journal: Arc<Journal>,
+    netns: Netns,
     // Fields are dropped in order: the lock says "given back" before the watchdog looks whether it was.
     _lock: RunLock,
     _watchdog: Watchdog,
@@ -51,8 +53,9 @@ impl Session {
         }
         let cluster = cluster::up_with(&settings_for(scenario.locks.values())?, progress).await?;
         cluster::reset(&cluster, Persistence::None).await?;
-        let watchdog = Watchdog::start(&folder).context("cannot start the watchdog")?;
-        Ok(Self { cluster, journal, _lock: lock, _watchdog: watchdog })
+        let netns = Netns::start(&engine).await?;
+        let watchdog = Watchdog::start(&folder, netns.socket()).context("cannot start the watchdog")?;
+        Ok(Self { cluster, journal, netns, _lock: lock, _watchdog: watchdog })
     }
 
     /// The cluster.
@@ -119,6 +122,7 @@ impl Session {
         let trials = locks.iter().copied().zip(0..).filter_map(|(lock, number)| {
             let config = scenario.locks.get(lock)?;
             let (folder, journal, stop) = (folder.join(lock), Arc::clone(&self.journal), stop.clone());
+            let netns = self.netns.clone();
             Some(Trial {
                 scenario,
                 lock,
@@ -129,13 +133,15 @@ impl Session {
                 folder,
                 cluster: &self.cluster,
                 journal,
+                netns,
                 stop,
             })
         });
         let trials: Vec<Trial<'_>> = trials.collect();
         let outcomes = join_all(trials.iter().map(Trial::run)).await;
         // Nothing should be outstanding now; what is, a heal that failed, is tried once more.
-        let _ = heal::outstanding(&self.cluster.engine, &self.journal, Nanos(u64::MAX)).await;
+        let _ =
+            heal::outstanding(&self.cluster.engine, &self.journal, Nanos(u64::MAX), &Reach::with(&self.netns)).await;
         let _ = self.journal.clear();
         let kept = |(trial, outcome): (&Trial<'_>, anyhow::Result<Outcome>)| {
             outcome.unwrap_or_else(|error| trial.failed(format!("{error:#}")))
@@ -175,12 +181,14 @@ fn rounds<'a>(scenario: &Scenario, locks: &'a [String]) -> Vec<Vec<&'a str>> {
 /// # Errors
 /// Something could not be healed.
 pub async fn heal_leftovers(engine: &Engine, journal: &Journal) -> anyhow::Result<Vec<String>> {
-    let (healed, failed) = heal::outstanding(engine, journal, Nanos(u64::MAX)).await?;
+    let reach = Reach::default();
+    let (healed, failed) = heal::outstanding(engine, journal, Nanos(u64::MAX), &reach).await?;
     if !failed.is_empty() {
         bail!("could not be healed: {}; `fencepost cluster down` removes the containers", failed.join("; "));
     }
     let mut undone: Vec<String> = healed.iter().map(|entry| format!("{}: healed", entry.name)).collect();
-    undone.extend(heal::sweep(engine).await?);
+    undone.extend(heal::sweep(engine, &reach).await?);
+    drop(reach);
     cluster::remove_leftovers(engine).await?;
     journal.clear()?;
     Ok(undone)
@@ -197,10 +205,11 @@ pub async fn heal_all() -> anyhow::Result<Vec<String>> {
     match RunLock::try_take(&folder, "fencepost cluster heal") {
         Ok(_lock) => heal_leftovers(&engine, &journal).await,
         Err(_) => {
-            let (healed, failed) = heal::outstanding(&engine, &journal, Nanos(u64::MAX)).await?;
+            let reach = Reach::default();
+            let (healed, failed) = heal::outstanding(&engine, &journal, Nanos(u64::MAX), &reach).await?;
             let mut undone: Vec<String> = healed.iter().map(|entry| format!("{}: healed", entry.name)).collect();
             undone.extend(failed);
-            undone.extend(heal::sweep(&engine).await?);
+            undone.extend(heal::sweep(&engine, &reach).await?);
             Ok(undone)
         }
     }

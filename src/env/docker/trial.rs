@@ -10,16 +10,18 @@ use anyhow::{Context, bail};
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{mpsc, watch};
 
+use super::abilities;
 use super::clock_page::ClockPage;
 use super::cluster::{Cluster, Server};
 use super::engine::{Container, Role};
-use super::faults::{ClockPlace, Face, Faults, Place};
+use super::faults::{ClockPlace, Face, Faults, Hands, Place};
 use super::hub::Hub;
 use super::journal::Journal;
 use super::launch::{NewContainer, launch};
 use super::lives::Lives;
 use super::messages::{ClientPlan, Order, RESOURCE_PORT, Report, ResourcePlan, SOCKET, Speaker};
-use super::netns::Peer;
+use super::netns::Netns;
+use super::tempdir::TempDir;
 use crate::env::Environment;
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
@@ -64,6 +66,8 @@ pub struct Trial<'a> {
     pub cluster: &'a Cluster,
     /// Where faults are written down.
     pub journal: Arc<Journal>,
+    /// Who changes and looks at networks.
+    pub netns: Netns,
     /// Becomes true when the run is called off.
     pub stop: watch::Receiver<bool>,
 }
@@ -82,9 +86,9 @@ impl Trial<'_> {
     /// # Errors
     /// It could not begin, or its history could not be written.
     pub async fn run(&self) -> anyhow::Result<Outcome> {
+        abilities::require(&self.netns, &self.scenario.faults).await?;
         std::fs::create_dir_all(&self.folder).with_context(|| format!("cannot create {}", self.folder.display()))?;
-        // Not in the run's folder: a socket's path has room for 107 characters only.
-        let sockets = tempdir()?;
+        let sockets = TempDir::new()?;
         let mut hub = Hub::listen(&sockets.path().join("control.sock")).context("cannot open the control socket")?;
         let made = try_join_all(self.members().map(|speaker| self.create(speaker, sockets.path()))).await;
         let outcome = match made {
@@ -185,6 +189,10 @@ impl Trial<'_> {
 
     async fn with_members(&self, hub: &mut Hub, members: &Members<'_>) -> anyhow::Result<Outcome> {
         self.make_ready(hub, &members.lives).await?;
+        let faults = self.faults(hub, members)?;
+        if self.scenario.faults.iter().any(|fault| fault.kind.is_of_links()) {
+            faults.prepare().await?;
+        }
         let start = BootClock.now();
         let end = start + self.scenario.workload.duration;
         let recorder = Arc::new(
@@ -193,7 +201,7 @@ impl Trial<'_> {
         );
         let (events, heard_by_nemesis) = mpsc::unbounded_channel();
         let desk = Desk {
-            environment: Arc::new(self.faults(hub, members)?) as Arc<dyn Environment>,
+            environment: Arc::new(faults) as Arc<dyn Environment>,
             record: Arc::clone(&recorder) as Arc<dyn Record>,
             runtime: Arc::new(TokioRuntime::new(self.seed)),
             stop: self.stop.clone(),
@@ -201,11 +209,22 @@ impl Trial<'_> {
             end,
         };
         let nemesis = Nemesis::new(&self.scenario.faults, self.parties(), self.seed, desk);
-        let nemesis = tokio::spawn(nemesis.run(heard_by_nemesis));
+        let mut nemesis = tokio::spawn(nemesis.run(heard_by_nemesis));
         hub.orders.send_all(&Order::Begin { end });
         let ended = self.listen(hub, &recorder, &members.lives, events, end).await;
         // Its channel is closed now: it undoes what is left and goes.
-        nemesis.await.context("the nemesis failed")?;
+        loop {
+            tokio::select! {
+                biased;
+                gone = &mut nemesis => break gone.context("the nemesis failed")?,
+                // To see that a clock is right again it asks.
+                Some((_, report)) = hub.heard.recv() => match report {
+                    Some(Report::Clock(clock)) => members.lives.answer(clock),
+                    Some(Report::Op(op)) => recorder.record(*op),
+                    _ => {}
+                }
+            }
+        }
         let finished = self.dismiss(hub, &recorder).await;
         let error = ended.and(finished).err().map(|error| format!("{error:#}"));
         if error.is_some() {
@@ -236,6 +255,7 @@ impl Trial<'_> {
             nodes: self.config.nodes(),
             fencing: self.scenario.resource.fencing.name().to_owned(),
             planned_faults: self.scenario.faults.len() as u32,
+            grant_within: Some(self.scenario.grant_within(self.lock)),
             // All containers read the same clock of the same kernel; a microsecond allows for the reading itself.
             clock_error: 1_000,
             versions: named.into_iter().map(|(name, version)| (name.to_owned(), version.clone())).collect(),
@@ -246,36 +266,37 @@ impl Trial<'_> {
         let mut places = BTreeMap::new();
         for (speaker, container) in &members.containers {
             let address = self.address(*speaker)?;
-            // Clients listen nowhere: a refused handshake is as good an answer.
             let member = match speaker {
                 Speaker::Client(client) => Member::Client(*client),
                 Speaker::Resource => Member::Resource,
             };
-            let peer = Peer { address, port: RESOURCE_PORT };
             let clock = match speaker {
                 Speaker::Client(client) => clock_folder(members.folder, *speaker)
                     .map(|folder| ClockPlace { folder, face: Face::Client(*client) }),
                 Speaker::Resource => None,
             };
-            places.insert(member, Place { container: container.clone(), peer, clock });
+            places.insert(member, Place { container: container.clone(), address, clock });
         }
         for server in self.servers() {
-            let peer = Peer { address: server.address, port: server.port };
             let face = match self.config {
                 LockConfig::Redlock(_) => Face::Redis(server.published),
                 LockConfig::Zookeeper(_) => Face::Zookeeper(server.published),
             };
             let container = server.container.clone();
             let clock = container.clock.clone().map(|folder| ClockPlace { folder, face });
-            places.insert(Member::Node(server.node), Place { container, peer, clock });
+            places.insert(Member::Node(server.node), Place { container, address: server.address, clock });
         }
         let ensemble = match self.config {
             LockConfig::Redlock(_) => Vec::new(),
             LockConfig::Zookeeper(_) => self.servers().iter().map(|server| (server.node, server.published)).collect(),
         };
-        let (engine, journal) = (self.cluster.engine.clone(), Arc::clone(&self.journal));
+        let hands = Hands {
+            engine: self.cluster.engine.clone(),
+            journal: Arc::clone(&self.journal),
+            netns: self.netns.clone(),
+        };
         let (orders, lives) = (hub.orders.clone(), Arc::clone(&members.lives));
-        Ok(Faults::new(engine, journal, places, orders, lives, ensemble, self.number.to_string()))
+        Ok(Faults::new(hands, places, orders, lives, ensemble, self.number.to_string()))
     }
 
     /// The phases at which the plan may strike.
@@ -446,26 +467,5 @@ fn clock_folder(sockets: &Path, speaker: Speaker) -> Option<PathBuf> {
     match speaker {
         Speaker::Client(client) => Some(sockets.join(format!("clock-{client}"))),
         Speaker::Resource => None,
-    }
-}
-
-/// A folder for sockets that is removed when dropped.
-fn tempdir() -> anyhow::Result<TempDir> {
-    let path = std::env::temp_dir().join(format!("fencepost-{:08x}", rand::random::<u32>()));
-    std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    Ok(TempDir(path))
-}
-
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use super::cluster;
 use super::engine::Engine;
-use super::heal;
+use super::heal::{self, Reach};
 use super::journal::Journal;
+use super::netns::Netns;
 use super::run_lock::{RunLock, RunLockError, WATCHDOG};
 use crate::time::{BootClock, Clock, Nanos};
 
@@ -29,14 +30,15 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts the watchdog over the journal in `folder`.
+    /// Starts the watchdog over the journal in `folder`; it reaches into networks by the helper behind `netns`.
     ///
     /// # Errors
     /// The process cannot be started.
-    pub fn start(folder: &Path) -> io::Result<Self> {
+    pub fn start(folder: &Path, netns: &Path) -> io::Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .arg("watchdog")
             .arg(folder)
+            .arg(netns)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()?;
@@ -56,10 +58,12 @@ impl Drop for Watchdog {
 ///
 /// # Errors
 /// The journal cannot be opened, or the daemon did not answer for ten seconds while something was outstanding.
-pub async fn main(folder: &Path) -> anyhow::Result<()> {
+pub async fn main(folder: &Path, netns: &Path) -> anyhow::Result<()> {
     // A session of its own: Ctrl-C at the terminal is for the harness. Fails only if it has one already.
     let _ = rustix::process::setsid();
     let journal = Journal::open(folder)?;
+    // Held from now on, so that it outlives the harness.
+    let reach = Netns::join(netns).await.map_or_else(|_| Reach::default(), |netns| Reach::with(&netns));
     let mut ended = tokio::task::spawn_blocking(|| {
         let mut byte = [0];
         // Nobody writes: whatever ends the read ends the harness's hold.
@@ -74,7 +78,7 @@ pub async fn main(folder: &Path) -> anyhow::Result<()> {
                     && let Ok(engine) = Engine::connect().await
                 {
                     // What fails is tried again in the next round.
-                    let _ = heal::outstanding(&engine, &journal, now).await;
+                    let _ = heal::outstanding(&engine, &journal, now, &reach).await;
                 }
             }
         }
@@ -89,7 +93,7 @@ pub async fn main(folder: &Path) -> anyhow::Result<()> {
     }
     for _ in 0..RETRIES {
         if let Ok(engine) = Engine::connect().await
-            && let Ok((_, failed)) = heal::outstanding(&engine, &journal, Nanos(u64::MAX)).await
+            && let Ok((_, failed)) = heal::outstanding(&engine, &journal, Nanos(u64::MAX), &reach).await
             && failed.is_empty()
         {
             cluster::remove_leftovers(&engine).await?;

@@ -4,7 +4,7 @@
 //! Deliberately absent: anything a lock needs, which has clients of its own.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,6 +27,21 @@ pub async fn ask(role: Role, server: SocketAddr, limit: Duration) -> io::Result<
         Role::Zookeeper => zookeeper_answer(&talk(server, b"srvr", limit).await?),
         _ => redis_answer(&redis(server, &["PING", "INFO server", "INFO replication"], limit).await?),
     }
+}
+
+/// The addresses whose sessions are connected to a ZooKeeper server.
+pub async fn sessions(server: SocketAddr, limit: Duration) -> io::Result<Vec<Ipv4Addr>> {
+    Ok(session_addresses(&talk(server, b"cons", limit).await?))
+}
+
+/// From lines as ` /172.30.57.32:40186[1](queued=0,recved=9,sent=9,sid=0x1000…,…)`; a connection without a session, such
+/// as the one that asks, has no `sid`.
+fn session_addresses(reply: &str) -> Vec<Ipv4Addr> {
+    let session = |line: &str| {
+        let (address, rest) = line.trim().strip_prefix('/')?.split_once(':')?;
+        rest.contains("sid=0x").then(|| address.parse().ok())?
+    };
+    reply.lines().filter_map(session).collect()
 }
 
 /// Sends plain commands to a Redis server in one go and returns all replies as they came.
@@ -99,6 +114,13 @@ mod tests {
         assert_eq!(zookeeper_answer(reply).unwrap(), Answer { version: "3.9.3".into(), mode: "leader".into() });
         let reply = "This ZooKeeper instance is not currently serving requests\n";
         assert!(zookeeper_answer(reply).unwrap_err().to_string().contains("not currently serving"));
+    }
+
+    #[test]
+    fn zookeeper_says_whose_sessions_it_serves() {
+        let reply = " /172.30.57.1:51334[0](queued=0,recved=1,sent=0)\n \
+                     /172.30.57.32:40186[1](queued=0,recved=9,sent=9,sid=0x100000a2b3c0001,lop=PING,to=2000)\n";
+        assert_eq!(session_addresses(reply), [Ipv4Addr::new(172, 30, 57, 32)]);
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use super::cast::Cast;
 use super::world::{HostId, Power, State, lock};
 use crate::env::{Environment, FaultError};
-use crate::fault::{ClockChange, Grudge, Member, Strike};
+use crate::fault::{ClockChange, Grudge, Member, Refusal, Strike};
 use crate::history::{ClockReading, F, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, NodeId};
 use crate::time::Nanos;
@@ -42,20 +42,8 @@ impl Faults {
 
     /// The links that a grudge means, each once, by their ends: from, to.
     fn links(&self, grudge: &Grudge) -> Result<BTreeSet<(HostId, HostId)>, FaultError> {
-        let mut links = BTreeSet::new();
-        for (member, peers) in &grudge.cuts {
-            for (_, host) in self.hosts(&[*member])? {
-                for (_, peer) in self.hosts(peers)? {
-                    if grudge.direction.drops_out() {
-                        links.insert((host, peer));
-                    }
-                    if grudge.direction.drops_in() {
-                        links.insert((peer, host));
-                    }
-                }
-            }
-        }
-        Ok(links)
+        let host = |member| Ok(self.hosts(&[member])?[0].1);
+        grudge.links().into_iter().map(|(from, to)| Ok((host(from)?, host(to)?))).collect()
     }
 
     fn strike(&self, id: u32, strike: &Strike) -> Result<Vec<Probe>, FaultError> {
@@ -91,9 +79,9 @@ impl Faults {
                     }
                 }
             }
-            Strike::Cut(links) => {
+            Strike::Cut { links, refusal } => {
                 for (from, to) in self.links(links)? {
-                    state.net.link(from, to).cuts += 1;
+                    *state.net.link(from, to).closed(*refusal) += 1;
                 }
             }
             Strike::Delay { links, extra } => {
@@ -145,10 +133,10 @@ impl Faults {
                     }
                 }
             }
-            Strike::Cut(links) => {
+            Strike::Cut { links, refusal } => {
                 for (from, to) in self.links(links)? {
-                    let link = state.net.link(from, to);
-                    link.cuts = link.cuts.saturating_sub(1);
+                    let closed = state.net.link(from, to).closed(*refusal);
+                    *closed = closed.saturating_sub(1);
                 }
             }
             Strike::Delay { links, .. } => {
@@ -181,12 +169,15 @@ impl Faults {
                     probes.push(stage.probe(format!("state of {member}"), expected, power(&state, host)));
                 }
             }
-            Strike::Cut(links) => {
-                let expected = if during { "blocked" } else { "reachable" };
-                for (member, peer) in pairs(links) {
-                    let (one, other) = (self.cast.host(member), self.cast.host(peer));
-                    let observed = if state.reachable(one, other) { "reachable" } else { "blocked" };
-                    probes.push(stage.probe(format!("{member} to {peer}"), expected, observed));
+            Strike::Cut { links, refusal } => {
+                let expected = match (during, refusal) {
+                    (false, _) => "reachable",
+                    (true, Refusal::Drop) => "blocked",
+                    (true, Refusal::Reset) => "reset",
+                };
+                for (from, to) in self.links(links)? {
+                    let observed = state.carries(from, to);
+                    probes.push(stage.probe(name(&state, from, to), expected, observed));
                 }
             }
             Strike::Delay { links, extra } => {
@@ -252,10 +243,6 @@ impl Stage {
     }
 }
 
-fn pairs(grudge: &Grudge) -> impl Iterator<Item = (Member, Member)> {
-    grudge.cuts.iter().flat_map(|(member, peers)| peers.iter().map(|peer| (*member, *peer)))
-}
-
 fn power(state: &State, host: HostId) -> &'static str {
     let host = &state.hosts[host];
     match host.power {
@@ -294,11 +281,20 @@ impl Environment for Faults {
         ready(self.undo(id)).boxed()
     }
 
+    fn means(&self, _: &Strike) -> &'static str {
+        ""
+    }
+
     fn go(&self, client: ClientId, number: u64) {
         self.cast.go(client, number);
     }
 
     fn leader(&self) -> BoxFuture<'_, Option<NodeId>> {
         ready(self.cast.world.lock().leader()).boxed()
+    }
+
+    fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>> {
+        let client = self.cast.host(Member::Client(client));
+        ready(self.cast.world.lock().session_server(client)).boxed()
     }
 }

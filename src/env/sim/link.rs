@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
+use crate::fault::Refusal;
 use crate::seed::{ChaCha8Rng, Seed};
 
 /// The least that a segment takes, in nanoseconds: a hop inside of a data centre.
@@ -42,6 +43,8 @@ pub(super) struct Link {
     faulty: Option<ChaCha8Rng>,
     /// How many strikes cut it.
     pub cuts: u32,
+    /// How many strikes answer what it carries with a reset.
+    pub resets: u32,
     /// Extra delays by strike, from the least to the most.
     pub delays: BTreeMap<u32, (Duration, Duration)>,
     /// Loss by strike, in permille.
@@ -52,7 +55,15 @@ impl Link {
     /// The link called `name`.
     pub fn new(seed: Seed, name: String) -> Self {
         let latency = SplitMix(seed.stream(&format!("net/{name}")).next_u64());
-        Self { name, seed, latency, faulty: None, cuts: 0, delays: BTreeMap::new(), losses: BTreeMap::new() }
+        Self { name, seed, latency, faulty: None, cuts: 0, resets: 0, delays: BTreeMap::new(), losses: BTreeMap::new() }
+    }
+
+    /// How many strikes close it in this way.
+    pub fn closed(&mut self, refusal: Refusal) -> &mut u32 {
+        match refusal {
+            Refusal::Drop => &mut self.cuts,
+            Refusal::Reset => &mut self.resets,
+        }
     }
 
     /// How long the next segment takes, in nanoseconds.

@@ -6,6 +6,8 @@
 //! - A cut is looked at when a segment leaves and when it arrives. If only the way back is cut, what is sent on an
 //!   established connection arrives, but unacknowledged: after 200 ms of that the sender holds back what is new. A new
 //!   connection needs both ways.
+//! - A cut may answer with resets instead: the sender's end is over at once, the other end hears of it only when it sends
+//!   something itself. Resets pass.
 //! - A frozen program's kernel goes on: it accepts connections, acknowledges, and keeps what arrives, also from a client
 //!   that has given up since.
 //! - A killed process's kernel resets its connections; a machine that is off says nothing.
@@ -153,11 +155,15 @@ impl Net {
 }
 
 impl State {
-    /// Whether a new connection would come about: both ways are open and somebody is there.
-    pub fn reachable(&mut self, one: HostId, other: HostId) -> bool {
-        self.net.link(one, other).cuts == 0
-            && self.net.link(other, one).cuts == 0
-            && [one, other].iter().all(|host| self.hosts[*host].power == Power::Running)
+    /// What becomes of what one machine sends to another.
+    pub fn carries(&mut self, from: HostId, to: HostId) -> &'static str {
+        let link = self.net.link(from, to);
+        let there = |host: &HostId| self.hosts[*host].power == Power::Running;
+        match (link.cuts, link.resets) {
+            (0, 0) if [from, to].iter().all(there) => "reachable",
+            (0, 1..) => "reset",
+            _ => "blocked",
+        }
     }
 
     /// Sends a segment on its way.
@@ -272,6 +278,12 @@ impl State {
         let lost = links[*link].cuts > 0 || self.hosts[receiver].power == Power::Off;
         if lost || number != *received {
             return self.stall(connection, way, number, segment);
+        }
+        if links[*link].resets > 0 && segment != Segment::Reset {
+            // Answered at the receiver's door: the receiver never hears of it.
+            self.trace.event(self.now, receiver, Kind::Lost, &(connection, way, number));
+            self.net.connections[connection as usize].ways[usize::from(way)].received += 1;
+            return self.send(connection, 1 - way, Segment::Reset);
         }
         self.trace.event(self.now, receiver, Kind::Arrived, &(connection, way, number));
         self.net.connections[connection as usize].ways[usize::from(way)].received += 1;

@@ -1,6 +1,7 @@
 //! A client's way to one simulated Redis node: what [`crate::lock::client::RedisServer`] is to a real one.
 //!
-//! One multiplexed connection, opened when first needed, given up for a new one when it has owed an answer for too long.
+//! One multiplexed connection, opened when first needed, given up for a new one when it has owed an answer for too long;
+//! or, if so asked, a new one for each request.
 //! Like the real client library it says hello on a new connection and waits for the answer, so that a frozen node takes
 //! connections but no requests on new ones.
 
@@ -10,13 +11,13 @@ use std::time::Duration;
 
 use futures_util::future::FutureExt;
 
-use super::call::Caller;
+use super::call::{Caller, Opening};
 use super::message::Payload;
 use super::net::ConnectionId;
 use super::redis::{Command, Reply as RedisReply};
 use super::world::lock;
 use crate::ids::OwnerToken;
-use crate::lock::backend::{Ownership, RedisNode, Reply};
+use crate::lock::backend::{Connections, Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
 use crate::time::Nanos;
 
@@ -31,6 +32,7 @@ pub(super) struct RedisLink {
 
 struct Inner {
     caller: Caller,
+    connections: Connections,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -43,27 +45,36 @@ struct Connection {
 
 impl RedisLink {
     /// The way by `caller` to the node called `name`.
-    pub fn new(name: String, caller: Caller) -> Self {
-        Self { name, inner: Arc::new(Inner { caller, connection: Mutex::new(None) }) }
+    pub fn new(name: String, caller: Caller, connections: Connections) -> Self {
+        Self { name, inner: Arc::new(Inner { caller, connections, connection: Mutex::new(None) }) }
     }
 
     fn ask<T: Send + 'static>(&self, command: Command, read: fn(&RedisReply) -> Option<T>) -> Reply<T, NodeError> {
         let inner = Arc::clone(&self.inner);
         async move {
+            if inner.connections == Connections::Fresh {
+                // Closed when this future is done or dropped.
+                let opening = inner.open().await?;
+                return outcome(inner.caller.call(opening.id(), Payload::Command(command)).await, read);
+            }
             let (connection, now) = inner.connection().await?;
             // Keeps the oldest: only an answer clears it.
             let _ = connection.owed_since.compare_exchange(0, now.0 + 1, Ordering::Relaxed, Ordering::Relaxed);
             let answer = inner.caller.call(connection.id, Payload::Command(command)).await;
             connection.owed_since.store(0, Ordering::Relaxed);
-            match answer {
-                Some(Payload::Reply(RedisReply::Error(text))) => Err(NodeError::Refused(text)),
-                Some(Payload::Reply(reply)) => {
-                    read(&reply).ok_or_else(|| NodeError::Unanswered(format!("not an answer: {reply}")))
-                }
-                Some(_) | None => Err(NodeError::Unanswered("the connection was closed".to_owned())),
-            }
+            outcome(answer, read)
         }
         .boxed()
+    }
+}
+
+fn outcome<T>(answer: Option<Payload>, read: fn(&RedisReply) -> Option<T>) -> Result<T, NodeError> {
+    match answer {
+        Some(Payload::Reply(RedisReply::Error(text))) => Err(NodeError::Refused(text)),
+        Some(Payload::Reply(reply)) => {
+            read(&reply).ok_or_else(|| NodeError::Unanswered(format!("not an answer: {reply}")))
+        }
+        Some(_) | None => Err(NodeError::Unanswered("the connection was closed".to_owned())),
     }
 }
 
@@ -79,13 +90,19 @@ impl Inner {
             }
             self.caller.close(connection.id);
         }
+        let opening = self.open().await?;
+        let opened = Connection { id: opening.keep(), owed_since: Arc::default() };
+        *lock(&self.connection) = Some(opened.clone());
+        Ok((opened, self.caller.now()))
+    }
+
+    /// A new connection, on which hello was said.
+    async fn open(&self) -> Result<Opening, NodeError> {
         let unreachable = |what: &str| NodeError::Unreachable(what.to_owned());
         let opening = self.caller.connect().await.ok_or_else(|| unreachable("connection refused"))?;
         let greeted = self.caller.call(opening.id(), Payload::Command(Command::Time)).await;
         greeted.ok_or_else(|| unreachable("the connection was closed"))?;
-        let opened = Connection { id: opening.keep(), owed_since: Arc::default() };
-        *lock(&self.connection) = Some(opened.clone());
-        Ok((opened, self.caller.now()))
+        Ok(opening)
     }
 }
 

@@ -63,6 +63,19 @@ impl State {
         })
     }
 
+    /// The server of the ensemble that the machine `client` was connected to last, if the connection is open.
+    pub(super) fn session_server(&self, client: HostId) -> Option<NodeId> {
+        let mut connections = self.net.connections.iter().rev();
+        let serves = |host: HostId| matches!(self.hosts[host].role, Role::Zookeeper(_));
+        let [_, server] = connections
+            .find(|connection| connection.hosts[0] == client && serves(connection.hosts[1]) && connection.open[0])?
+            .hosts;
+        match self.hosts[server].member {
+            Some(Member::Node(node)) => Some(node),
+            _ => None,
+        }
+    }
+
     /// Hands a server what has arrived on one of its connections.
     pub(super) fn serve_zookeeper(&mut self, host: HostId, connection: ConnectionId, what: What) {
         let id = zookeeper::ConnectionId(connection.into());

@@ -11,7 +11,7 @@ use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisConnectionInfo};
 use tokio::net::TcpStream;
 
 use crate::ids::OwnerToken;
-use crate::lock::backend::{Ownership, RedisNode, Reply};
+use crate::lock::backend::{Connections, Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
 
 /// How long a connection may owe an answer before it is given up for a new one. A cut-off connection comes back only
@@ -42,6 +42,7 @@ pub struct RedisServer {
 struct Link {
     address: SocketAddr,
     info: RedisConnectionInfo,
+    connections: Connections,
     connection: Mutex<Option<Connection>>,
     started: Instant,
 }
@@ -58,8 +59,13 @@ struct Connection {
 impl RedisServer {
     /// The master at `address`, without password, database 0.
     pub fn new(address: SocketAddr) -> Self {
+        Self::with(address, Connections::default())
+    }
+
+    /// The same, over connections of this kind.
+    pub fn with(address: SocketAddr, connections: Connections) -> Self {
         let info = RedisConnectionInfo::default();
-        let link = Link { address, info, connection: Mutex::new(None), started: Instant::now() };
+        let link = Link { address, info, connections, connection: Mutex::new(None), started: Instant::now() };
         Self { name: address.to_string(), link: Arc::new(link) }
     }
 
@@ -70,16 +76,36 @@ impl RedisServer {
     ) -> Reply<R, NodeError> {
         let link = Arc::clone(&self.link);
         async move {
+            if link.connections == Connections::Fresh {
+                let mut opened = Fresh(link.open().await.map_err(NodeError::Unreachable)?);
+                return value(opened.0.handle.send_packed_command(&command).await, read);
+            }
             let mut connection = link.connection().await?;
             let now = link.millis();
             // Keeps the oldest: only an answer clears it.
             let _ = connection.owed_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
             let reply = connection.handle.send_packed_command(&command).await;
             connection.owed_since.store(0, Ordering::Relaxed);
-            let value = reply.map_err(|error| classify(&error))?;
-            redis::from_redis_value::<T>(value).map(read).map_err(|error| NodeError::Unanswered(error.to_string()))
+            value(reply, read)
         }
         .boxed()
+    }
+}
+
+fn value<T: FromRedisValue, R>(
+    reply: redis::RedisResult<redis::Value>,
+    read: impl FnOnce(T) -> R,
+) -> Result<R, NodeError> {
+    let value = reply.map_err(|error| classify(&error))?;
+    redis::from_redis_value::<T>(value).map(read).map_err(|error| NodeError::Unanswered(error.to_string()))
+}
+
+/// A connection for one request: closed with it, also when nobody waits for the answer any more.
+struct Fresh(Connection);
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        self.0.driver.abort();
     }
 }
 

@@ -90,15 +90,20 @@ async fn look(
     clock: &SkewedClock,
     shows: Option<u32>,
 ) -> std::io::Result<Look> {
-    // One that may have flipped while it was looked at shows nothing, and what a look may be off by cannot be seen.
-    let usable = |seen: &Seen| {
+    let mut changes = clock.changes();
+    // One that a strike or a strobe may have moved while it was looked at shows nothing, and what a look may be off by
+    // cannot be seen.
+    let judge = |seen: &Seen| {
+        let (then, now) = (changes, clock.changes());
+        changes = now;
         let early = clock.error_ns(Nanos(seen.at.0.saturating_sub(seen.uncertainty)));
         let late = clock.error_ns(Nanos(seen.at.0 + seen.uncertainty));
-        early.abs_diff(late) <= seen.uncertainty
-            && shows.is_none_or(|id| clock.part_ns(id, seen.at).unsigned_abs() > seen.uncertainty)
+        let is_steady = then == now && early.abs_diff(late) <= seen.uncertainty;
+        let is_seen = shows.is_none_or(|id| clock.part_ns(id, seen.at).unsigned_abs() > seen.uncertainty);
+        (is_steady && is_seen).then(|| clock.error_ns(seen.at))
     };
-    let seen = face::read(ground, container, &place.face, usable).await?;
-    Ok(Look { seen, expected: clock.error_ns(seen.at) })
+    let (seen, expected) = face::read(ground, container, &place.face, judge).await?;
+    Ok(Look { seen, expected })
 }
 
 fn probe(member: Member, when: &str, Look { seen, expected }: Look) -> Probe {

@@ -18,9 +18,11 @@ use crate::time::{BootClock, Clock, Nanos};
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_millis(1_000);
 /// How often a clock is looked at for the best of the readings.
-const LOOKS: u32 = 8;
+const LOOKS: u32 = 16;
 /// A reading this good needs no better one.
 const GOOD: u64 = 1_500_000;
+/// Who did not answer so often does not.
+const SILENCES: u32 = 2;
 /// The pause before another look if nothing was seen: no multiple of a round period.
 const BREATH: Duration = Duration::from_millis(17);
 /// What may come on top of half the round trip: the reader's own clocks are read one after the other.
@@ -77,15 +79,16 @@ impl Seen {
     }
 }
 
-/// The best of some looks at a clock, among those that are `usable`.
-pub(super) async fn read(
+/// The best of some looks at a clock, among those that `judge` can use, and what it made of that one.
+pub(super) async fn read<T>(
     ground: &Ground,
     container: &Container,
     face: &Face,
-    usable: impl Fn(&Seen) -> bool,
-) -> io::Result<Seen> {
-    let mut best: Option<Seen> = None;
+    mut judge: impl FnMut(&Seen) -> Option<T>,
+) -> io::Result<(Seen, T)> {
+    let mut best: Option<(Seen, T)> = None;
     let mut failure = io::Error::other("it changed too little or too fast to be seen");
+    let mut silences = 0;
     for look in 0..LOOKS {
         if look > 0 && best.is_none() {
             // A strobe may be on its right side, and a busy machine gets quieter.
@@ -96,15 +99,20 @@ pub(super) async fn read(
             Face::Zookeeper(address) => zookeeper(ground, container, *address).await,
             Face::Client(client) => self::client(ground, *client).await,
         };
-        match seen {
-            Ok(seen) if usable(&seen) && best.is_none_or(|best| seen.uncertainty < best.uncertainty) => {
-                best = Some(seen)
+        match seen.map(|seen| (judge(&seen), seen)) {
+            Ok((Some(judged), seen)) if best.as_ref().is_none_or(|(best, _)| seen.uncertainty < best.uncertainty) => {
+                best = Some((seen, judged));
             }
             Ok(_) => {}
-            Err(error) if best.is_none() => failure = error,
-            Err(_) => {}
+            Err(error) => {
+                silences += 1;
+                failure = error;
+            }
         }
-        if best.is_some_and(|best| best.uncertainty <= GOOD) {
+        if silences >= SILENCES {
+            break;
+        }
+        if best.as_ref().is_some_and(|(best, _)| best.uncertainty <= GOOD) {
             break;
         }
     }

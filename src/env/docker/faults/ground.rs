@@ -1,24 +1,24 @@
 //! What every mechanism stands on: the members' containers, the journal, and how to take back what failed half-way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::{BoxFuture, FutureExt, join_all, ready};
 
 use super::face::Face;
 use super::skew::SkewedClock;
 
 use crate::env::FaultError;
 use crate::env::docker::engine::{Container, Engine};
-use crate::env::docker::heal;
+use crate::env::docker::heal::{self, Reach};
 use crate::env::docker::hub::Orders;
 use crate::env::docker::journal::{Entry, Journal, Undo};
 use crate::env::docker::lives::Lives;
-use crate::env::docker::netns::Peer;
+use crate::env::docker::netns::{Door, Netns};
 use crate::fault::Member;
 use crate::history::Probe;
 use crate::time::{BootClock, Clock};
@@ -26,13 +26,13 @@ use crate::time::{BootClock, Clock};
 /// How long after its planned end a fault may last before the watchdog undoes it, and the kernel forgets a cut.
 pub const GRACE: Duration = Duration::from_secs(2);
 
-/// One member of the trial: its container, and where it can be knocked at.
+/// One member of the trial: its container, and where it is.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Its container.
     pub container: Container,
-    /// Its address in the cluster's network, and a port.
-    pub peer: Peer,
+    /// Its address in the cluster's network.
+    pub address: Ipv4Addr,
     /// Its clock, if that can be moved.
     pub clock: Option<ClockPlace>,
 }
@@ -74,8 +74,11 @@ pub(super) struct Ground {
     pub engine: Engine,
     pub journal: Arc<Journal>,
     pub places: BTreeMap<Member, Place>,
+    pub netns: Netns,
     /// Makes names of concurrent trials differ.
     pub tag: String,
+    /// Network namespaces, as far as they were needed.
+    pub doors: Mutex<BTreeMap<Member, Door>>,
     pub orders: Orders,
     pub lives: Arc<Lives>,
     /// What the strikes in force did, by their numbers.
@@ -87,6 +90,30 @@ pub(super) struct Ground {
 impl Ground {
     pub fn place(&self, member: Member) -> Result<&Place, FaultError> {
         self.places.get(&member).ok_or_else(|| FaultError(format!("there is no {member} in this trial")))
+    }
+
+    /// The network namespaces of `members`, as they were when they were first needed, or as they are now: a container that
+    /// was started again has another one.
+    pub async fn doors(
+        &self,
+        members: impl Iterator<Item = Member>,
+        now: bool,
+    ) -> Result<BTreeMap<Member, Door>, FaultError> {
+        let members: BTreeSet<Member> = members.collect();
+        let known = |member: &Member| self.doors.lock().unwrap_or_else(PoisonError::into_inner).get(member).copied();
+        let doors = join_all(members.into_iter().map(|member| async move {
+            let Place { container, address, .. } = self.place(member)?;
+            if let Some(door) = known(&member).filter(|_| !now) {
+                return Ok((member, door));
+            }
+            let pid = self.engine.pid(container).await.map_err(|error| FaultError(error.to_string()))?;
+            let pid =
+                pid.ok_or_else(|| FaultError(format!("{member} does not run, so its links cannot be reached")))?;
+            Ok((member, Door { pid, address: *address }))
+        }));
+        let doors: BTreeMap<Member, Door> = doors.await.into_iter().collect::<Result<_, FaultError>>()?;
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner).extend(&doors);
+        Ok(doors)
     }
 
     /// Where a server answers on this machine.
@@ -112,6 +139,8 @@ impl Ground {
 
     /// Does again to a member what did not outlive its container's processes; what became of it, for the history.
     pub async fn came_back(&self, member: Member) -> Vec<Probe> {
+        // Its network is another one now.
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
         let all = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut probes = Vec::new();
         for wound in all.values().flatten().filter(|wound| wound.member() == member) {
@@ -143,7 +172,7 @@ impl Ground {
     /// Undoes a fault that could not be applied as it should; why, in words.
     pub async fn give_up(&self, entry: &Entry, why: String) -> FaultError {
         let containers = self.engine.containers().await.unwrap_or_default();
-        match heal::undo(&self.engine, &containers, entry).await {
+        match heal::undo(&self.engine, &containers, entry, &Reach::with(&self.netns)).await {
             // What could not be written down as healed is healed again, which does no harm.
             Ok(()) => drop(self.journal.healed(entry)),
             Err(error) => return FaultError(format!("{why}; and it could not be undone: {error}")),

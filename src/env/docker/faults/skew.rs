@@ -51,16 +51,23 @@ impl Skew {
         self.0.values().map(part).sum()
     }
 
-    /// When the page must be written again.
-    fn next(&self, now: Nanos) -> Nanos {
-        let flip = |(change, since): &(ClockChange, Nanos)| match *change {
-            ClockChange::Strobe { period, .. } => {
-                let period = (period.as_nanos() as u64).max(1);
-                Some(Nanos(since.0 + ((now - *since).as_nanos() as u64 / period + 1) * period))
+    /// The setting that makes the clock so from `now` on, but for what the page itself does: one strobe.
+    fn setting(&self, now: Nanos) -> Setting {
+        let (mut steady, mut strobe) = (0_i64, None);
+        for (id, (change, since)) in &self.0 {
+            match *change {
+                ClockChange::Strobe { by_ns, period } => strobe = Some((by_ns, period, now - *since)),
+                ClockChange::Jump { .. } | ClockChange::Drift { .. } => {
+                    steady = steady.saturating_add(self.part_ns(*id, now));
+                }
             }
-            ClockChange::Jump { .. } | ClockChange::Drift { .. } => None,
-        };
-        self.0.values().filter_map(flip).fold(now + RENEWAL, Nanos::min)
+        }
+        let setting = Setting::skewed(steady, self.rate_ppm(), LEASE);
+        strobe.map_or(setting, |(by_ns, period, since)| setting.strobing(by_ns, period, since))
+    }
+
+    fn strobes(&self) -> bool {
+        self.0.values().any(|(change, _)| matches!(change, ClockChange::Strobe { .. }))
     }
 }
 
@@ -73,20 +80,27 @@ struct State {
     valid_until: Nanos,
     lapses: u32,
     is_kept: bool,
+    /// Counts the strikes that have begun or ended.
+    changes: u64,
 }
 
 impl SkewedClock {
     /// The clock whose page is in `folder`.
     pub fn open(folder: &Path) -> io::Result<Arc<Self>> {
         let page = ClockPage::open(folder)?;
-        let state = State { page, skew: Skew::default(), valid_until: Nanos::ZERO, lapses: 0, is_kept: false };
+        let state =
+            State { page, skew: Skew::default(), valid_until: Nanos::ZERO, lapses: 0, is_kept: false, changes: 0 };
         Ok(Arc::new(Self(Mutex::new(state))))
     }
 
     /// Lets strike `id` change the clock, until [`SkewedClock::end`].
     pub fn begin(self: &Arc<Self>, id: u32, change: ClockChange) -> io::Result<()> {
         let mut state = self.lock();
+        if matches!(change, ClockChange::Strobe { .. }) && state.skew.strobes() {
+            return Err(io::Error::other("it strobes already"));
+        }
         let now = BootClock.now();
+        state.changes += 1;
         state.skew.0.insert(id, (change, now));
         if let Err(error) = state.write(now) {
             state.skew.0.remove(&id);
@@ -103,6 +117,7 @@ impl SkewedClock {
     /// because the page was not renewed in time.
     pub fn end(&self, id: u32) -> io::Result<u32> {
         let mut state = self.lock();
+        state.changes += 1;
         state.skew.0.remove(&id);
         let now = BootClock.now();
         state.write(now)?;
@@ -119,21 +134,24 @@ impl SkewedClock {
         self.lock().skew.part_ns(id, now)
     }
 
+    /// How many strikes have begun or ended: as long as this stays, [`SkewedClock::error_ns`] holds for the past as well.
+    pub fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
     /// Renews the page until no strike is left.
     async fn keep(self: Arc<Self>) {
         loop {
-            let now = BootClock.now();
-            let wake = {
+            {
                 let mut state = self.lock();
                 if state.skew.0.is_empty() {
                     state.is_kept = false;
                     return;
                 }
                 // A page that cannot be written lapses, and that is told.
-                let _ = state.write(now);
-                state.skew.next(now)
-            };
-            tokio::time::sleep(wake - BootClock.now()).await;
+                let _ = state.write(BootClock.now());
+            }
+            tokio::time::sleep(RENEWAL).await;
         }
     }
 
@@ -151,7 +169,7 @@ impl State {
             self.valid_until = Nanos::ZERO;
             return self.page.set(&Setting::TRUE_TIME);
         }
-        self.page.set(&Setting::skewed(self.skew.error_ns(now), self.skew.rate_ppm(), LEASE))?;
+        self.page.set(&self.skew.setting(now))?;
         self.valid_until = now + LEASE;
         Ok(())
     }
@@ -177,18 +195,18 @@ mod tests {
         assert_eq!(skew.error_ns(Nanos(SECOND)), -3_000_000_000);
         assert_eq!(skew.error_ns(Nanos(11 * SECOND)), -2_000_000_000);
         assert_eq!(skew.rate_ppm(), 100_000);
-        assert_eq!(skew.next(Nanos(5)), Nanos(5) + RENEWAL);
     }
 
     #[test]
     fn a_strobe_is_wrong_and_right_in_turn() {
         let period = Duration::from_millis(50);
         let skew = skew(&[(ClockChange::Strobe { by_ns: 300, period }, 1_000)]);
-        for (at, error, next) in
-            [(1_000, 300, 50_001_000), (50_001_000, 0, 100_001_000), (100_001_000, 300, 150_001_000)]
-        {
-            assert_eq!((skew.error_ns(Nanos(at)), skew.next(Nanos(at))), (error, Nanos(next)));
+        for (at, error) in [(1_000, 300), (50_001_000, 0), (100_001_000, 300)] {
+            assert_eq!(skew.error_ns(Nanos(at)), error);
         }
+        let setting = skew.setting(Nanos(60_001_000));
+        assert_eq!((setting.offset_ns, setting.strobe_by_ns, setting.strobe_period_ns), (0, 300, 50_000_000));
+        assert_eq!(setting.base_mono_ns - setting.strobe_since_ns, 60_000_000);
     }
 
     #[tokio::test]

@@ -2,7 +2,13 @@
 
 use futures_util::future::{FutureExt, join, join_all};
 
+use std::time::Duration;
+
+use super::super::redis_link::RedisLink;
 use super::*;
+use crate::fault::Refusal;
+use crate::ids::OwnerToken;
+use crate::lock::backend::{Connections, RedisNode};
 use crate::lock::runtime::before;
 
 #[test]
@@ -162,4 +168,53 @@ fn an_abandoned_attempt_to_connect_is_closed() {
             assert!(!caller.is_open(0));
         })
         .unwrap();
+}
+
+#[test]
+fn a_reset_ends_the_sender_at_once_and_the_other_end_when_it_speaks() {
+    let (world, mut scheduler) = world();
+    let caller = caller(&world);
+    let timer = runtime(&world, HARNESS);
+    scheduler
+        .block_on(async {
+            let connection = caller.connect().await.unwrap().keep();
+            *world.lock().net.link(CLIENT, NODE).closed(Refusal::Reset) += 1;
+            assert_eq!(world.lock().carries(CLIENT, NODE), "reset");
+            let sent = world.lock().now;
+            assert_eq!((caller.call(connection, incr()).await, caller.is_open(connection)), (None, false));
+            assert!(world.lock().now - sent < 100 * MILLISECOND, "at once");
+            assert_eq!(count(&world), 0, "the node never heard of it");
+            assert!(caller.connect().await.is_none(), "refused");
+            *world.lock().net.link(CLIENT, NODE).closed(Refusal::Reset) -= 1;
+
+            // The way back alone: the node executes, its answer is refused, the client hears nothing until it speaks again.
+            let connection = caller.connect().await.unwrap().keep();
+            *world.lock().net.link(NODE, CLIENT).closed(Refusal::Reset) += 1;
+            let second = Nanos(world.lock().now + SECOND);
+            assert!(before(&*timer, second, caller.call(connection, incr())).await.is_none());
+            assert_eq!((count(&world), caller.is_open(connection)), (1, true));
+            assert_eq!((caller.call(connection, incr()).await, caller.is_open(connection)), (None, false));
+            assert_eq!(count(&world), 1, "the node's end was over");
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_fresh_connection_does_not_come_about_where_replies_are_lost() {
+    for (connections, executed) in [(Connections::Pooled, true), (Connections::Fresh, false)] {
+        let (world, mut scheduler) = world();
+        let link = RedisLink::new("redis-1".to_owned(), caller(&world), connections);
+        let timer = runtime(&world, HARNESS);
+        let (owner, ttl) = (OwnerToken::new("me"), Duration::from_secs(60));
+        scheduler
+            .block_on(async {
+                assert_eq!(link.set_if_absent("first", &owner, ttl).await, Ok(true));
+                cut(&world, NODE, CLIENT, true);
+                let second = Nanos(world.lock().now + SECOND);
+                assert!(before(&*timer, second, link.set_if_absent("second", &owner, ttl)).await.is_none());
+                let Role::Redis(model) = &world.lock().hosts[NODE].role else { panic!("the node is a Redis node") };
+                assert_eq!(model.peek("second").is_some(), executed, "{connections:?}");
+            })
+            .unwrap();
+    }
 }

@@ -1,0 +1,365 @@
+//! `partition`, `loss` and `delay`: what happens to packets, where they arrive.
+//!
+//! A strike is a set of directed links, and lays one nftables table at each door that it needs. Each link is looked at by
+//! itself, by a handshake *and* by the counters of its rules: silence alone might be a busy machine, and a counter alone another
+//! strike's doing.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+
+use super::ground::{GRACE, Ground, Struck, Wound, not_healed};
+use crate::env::FaultError;
+use crate::env::docker::journal::{Entry, Undo};
+use crate::env::docker::netns::rules::TABLE_PREFIX;
+use crate::env::docker::netns::{Answer, Count, Door, Effect, Layer, Request, Seen};
+use crate::fault::{Grudge, Member};
+use crate::history::Probe;
+use crate::time::{BootClock, Clock, Nanos};
+
+/// How long a handshake may take on a link that should be open: a retransmission and a busy machine's worst.
+const OPEN: Duration = Duration::from_millis(2_500);
+
+/// How long silence lasts on a link that should be cut. An open one answers within a millisecond, and the counters tell
+/// whether the knock was dropped.
+const SHUT: Duration = Duration::from_millis(100);
+
+/// How long an answer over a slow line is waited for.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// What a busy machine may add to a handshake that is late.
+const SLACK: Duration = Duration::from_millis(1_000);
+
+/// How long looking at it may take before a strike counts as begun. It must not be forgotten meanwhile.
+const PROBING: Duration = Duration::from_secs(6);
+
+/// How many packets a lossy link is tried with.
+const BURST: u32 = 1_000;
+
+/// What one strike laid at one member's door, and which links that closes.
+struct Links {
+    member: Member,
+    links: Vec<(Member, Member)>,
+    entry: Entry,
+    layer: Layer,
+    /// When the kernel is to forget it.
+    until: Nanos,
+}
+
+/// Strikes all links of `grudge`: all of them or none.
+pub(super) async fn apply(
+    ground: &Ground,
+    id: u32,
+    grudge: &Grudge,
+    effect: Effect,
+    duration: Duration,
+) -> Result<Vec<Struck>, FaultError> {
+    let links: Vec<(Member, Member)> = grudge.links().into_iter().collect();
+    let members = || links.iter().flat_map(|(from, to)| [*from, *to]);
+    let mut doors = ground.doors(members(), false).await?;
+    let mut before = knock(ground, &links, &doors, OPEN).await;
+    if before.is_err() {
+        // A container that was started again is in another namespace.
+        doors = ground.doors(members(), true).await?;
+        before = knock(ground, &links, &doors, OPEN).await;
+    }
+    let before = before?;
+    let wounds = layers(ground, id, grudge, effect, duration, &doors)?;
+    for wound in &wounds {
+        ground.note(&wound.entry, duration + PROBING)?;
+    }
+    let seen = async {
+        ask(ground, &Request::Lay(wounds.iter().map(|wound| wound.layer.clone()).collect())).await?;
+        during(ground, &wounds, &links, &doors, effect).await
+    };
+    let (during, counts) = match seen.await {
+        Ok(seen) => seen,
+        Err(FaultError(mut why)) => {
+            for wound in &wounds {
+                FaultError(why) = ground.give_up(&wound.entry, why).await;
+            }
+            return Err(FaultError(why));
+        }
+    };
+    let seen: BTreeMap<(Member, Member), (Seen, Seen)> =
+        links.iter().copied().zip(before.into_iter().zip(during)).collect();
+    let struck = wounds.into_iter().map(|wound| {
+        let mut probes = Vec::new();
+        for (from, to) in &wound.links {
+            let link = format!("{from} to {to}");
+            let (before, during) = seen[&(*from, *to)];
+            probes.push(open_probe("before", &link, before));
+            let count = counts.get(&(doors[from].address, doors[to].address)).copied();
+            probes.push(struck_probe(&link, effect, during, count, links.contains(&(*to, *from))));
+        }
+        Ok((Arc::new(wound) as Arc<dyn Wound>, probes))
+    });
+    Ok(struck.collect())
+}
+
+/// Finds everybody's door, and has the helper listen there.
+pub(super) async fn prepare(ground: &Ground) -> Result<(), FaultError> {
+    let doors = ground.doors(ground.places.keys().copied(), true).await?;
+    let members: Vec<Member> = doors.keys().copied().collect();
+    let round: Vec<(Member, Member)> = members.iter().copied().zip(members.iter().copied().cycle().skip(1)).collect();
+    knock(ground, &round, &doors, OPEN).await.map(drop)
+}
+
+/// What is to be laid at whose door. A cut is made at the members that it is about, so that it needs as few doors as
+/// possible; whatever gets lost or is late is so where it arrives.
+fn layers(
+    ground: &Ground,
+    id: u32,
+    grudge: &Grudge,
+    effect: Effect,
+    duration: Duration,
+    doors: &BTreeMap<Member, Door>,
+) -> Result<Vec<Links>, FaultError> {
+    let is_cut = matches!(effect, Effect::Drop | Effect::Reset);
+    let mut at: BTreeMap<Member, Vec<(Member, Member)>> = BTreeMap::new();
+    for (from, to) in grudge.links() {
+        let here = |member| {
+            grudge.cuts.get(&member).is_some_and(|peers| peers.contains(if member == from { &to } else { &from }))
+        };
+        at.entry(if is_cut && here(from) { from } else { to }).or_default().push((from, to));
+    }
+    // What is held back still needs its marks after the end.
+    let lateness = if let Effect::Late { most, .. } = effect { Duration::from_nanos(most) } else { Duration::ZERO };
+    let lasts = duration + lateness + PROBING + GRACE;
+    let (expiry, until) = (lasts.as_millis() as u64, BootClock.now() + lasts);
+    let table = format!("{TABLE_PREFIX}{}_{id}", ground.tag);
+    let wound = |(member, links): (Member, Vec<(Member, Member)>)| {
+        let incoming = links.iter().filter(|(_, to)| *to == member).map(|(from, _)| doors[from].address).collect();
+        let outgoing = links.iter().filter(|(_, to)| *to != member).map(|(_, to)| doors[to].address).collect();
+        let layer = Layer { door: doors[&member], table: table.clone(), incoming, outgoing, effect, expiry };
+        let entry = ground.entry(member, Undo::DeleteTable(table.clone()))?;
+        Ok(Links { member, links, entry, layer, until })
+    };
+    at.into_iter().map(wound).collect()
+}
+
+/// By the addresses of sender and receiver.
+type Counts = BTreeMap<(Ipv4Addr, Ipv4Addr), Count>;
+
+/// Knocks while the strike is on, then reads what the rules have counted.
+async fn during(
+    ground: &Ground,
+    wounds: &[Links],
+    links: &[(Member, Member)],
+    doors: &BTreeMap<Member, Door>,
+    effect: Effect,
+) -> Result<(Vec<Seen>, Counts), FaultError> {
+    let seen = match effect {
+        Effect::Drop | Effect::Reset => knock(ground, links, doors, SHUT).await?,
+        Effect::Late { most, .. } if most > SLOW.as_nanos() as u64 => knock(ground, links, doors, SLOW).await?,
+        Effect::Late { .. } => knock(ground, links, doors, OPEN).await?,
+        // What is lost at random proves nothing by a handshake.
+        Effect::Lose { .. } => {
+            let links: Vec<(Door, Door)> = links.iter().map(|(from, to)| (doors[from], doors[to])).collect();
+            let silent = vec![Seen::Silent; links.len()];
+            ask(ground, &Request::Burst { links, count: BURST }).await?;
+            silent
+        }
+    };
+    let counted = join_all(wounds.iter().map(|Links { layer, .. }| count(ground, layer.door, &layer.table)));
+    let counted: Result<Vec<Counts>, FaultError> = counted.await.into_iter().collect();
+    Ok((seen, counted?.into_iter().flatten().collect()))
+}
+
+async fn count(ground: &Ground, door: Door, table: &str) -> Result<Counts, FaultError> {
+    match ask(ground, &Request::Count { door, table: table.to_owned() }).await? {
+        Answer::Counts(counts) => {
+            let ends = |count: &Count| match count.outgoing {
+                true => (door.address, count.peer),
+                false => (count.peer, door.address),
+            };
+            Ok(counts.iter().map(|count| (ends(count), *count)).collect())
+        }
+        other => Err(FaultError(format!("not counts: {other:?}"))),
+    }
+}
+
+async fn ask(ground: &Ground, request: &Request) -> Result<Answer, FaultError> {
+    ground.netns.ask(request).await.map_err(|error| FaultError(error.to_string()))
+}
+
+async fn knock(
+    ground: &Ground,
+    links: &[(Member, Member)],
+    doors: &BTreeMap<Member, Door>,
+    patience: Duration,
+) -> Result<Vec<Seen>, FaultError> {
+    let links: Vec<(Door, Door)> = links.iter().map(|(from, to)| (doors[from], doors[to])).collect();
+    let knocks = links.len();
+    match ask(ground, &Request::Knock { links, patience: patience.as_millis() as u64 }).await? {
+        Answer::Seen(seen) if seen.len() == knocks => Ok(seen),
+        other => Err(FaultError(format!("not an answer to every knock: {other:?}"))),
+    }
+}
+
+/// A link that should carry everything.
+fn open_probe(when: &str, link: &str, seen: Seen) -> Probe {
+    Probe::new(format!("{when}: {link}"), "reachable", word(seen)).measured(round_trip(seen))
+}
+
+fn word(seen: Seen) -> &'static str {
+    match seen {
+        Seen::Answered(_) => "reachable",
+        Seen::Reset => "reset",
+        Seen::Silent => "blocked",
+    }
+}
+
+fn round_trip(seen: Seen) -> String {
+    match seen {
+        Seen::Answered(nanos) => format!("round trip {:?}", Duration::from_micros(nanos / 1_000)),
+        Seen::Reset | Seen::Silent => String::new(),
+    }
+}
+
+/// A link under the strike, by what came of the knock and what the rules have counted.
+fn struck_probe(link: &str, effect: Effect, seen: Seen, count: Option<Count>, both_ways: bool) -> Probe {
+    let (met, struck) = count.map_or((0, 0), |count| (count.met, count.struck));
+    let what = format!("during: {link}");
+    match effect {
+        Effect::Drop | Effect::Reset => {
+            let expected = if effect == Effect::Drop { "blocked" } else { "reset" };
+            let observed = match word(seen) {
+                word if word == expected && struck == 0 => "silent, and nothing was dropped",
+                word => word,
+            };
+            Probe::new(what, expected, observed).measured(format!("{struck} of {met} packets"))
+        }
+        Effect::Lose { permille } => {
+            let expected = format!("loses {permille} of 1000");
+            let observed = match met {
+                0 => "met no packets".to_owned(),
+                _ if is_share(struck, met, permille) => expected.clone(),
+                _ => format!("loses {} of 1000", struck * 1_000 / met),
+            };
+            Probe::new(what, expected, observed).measured(format!("{struck} of {met} packets"))
+        }
+        Effect::Late { least, most, .. } => {
+            let (least, most) = (Duration::from_nanos(least), Duration::from_nanos(most));
+            let expected = format!("{least:?}..{most:?} late");
+            // The answer comes back over the other direction, which may be late as well.
+            let (least, most) = if both_ways { (least * 2, most * 2) } else { (least, most) };
+            let (observed, measured) = match seen {
+                _ if struck == 0 => ("no packet was held back".to_owned(), String::new()),
+                Seen::Answered(nanos) => {
+                    let after = Duration::from_nanos(nanos);
+                    let fits = after >= least && after <= most + SLACK;
+                    (if fits { expected.clone() } else { format!("{after:?}") }, round_trip(seen))
+                }
+                // Nothing yet: right if it may be due later than we wait.
+                Seen::Silent if most > SLOW => (expected.clone(), format!("no answer within {SLOW:?}")),
+                Seen::Silent | Seen::Reset => (word(seen).to_owned(), String::new()),
+            };
+            Probe::new(what, expected, observed).measured(measured)
+        }
+    }
+}
+
+/// Whether so many of so many is a likely draw: within five standard deviations.
+fn is_share(struck: u64, met: u64, permille: u32) -> bool {
+    let (share, met) = (f64::from(permille) / 1_000.0, met as f64);
+    let deviation = (met * share * (1.0 - share)).sqrt();
+    (struck as f64 - met * share).abs() <= 5.0 * deviation + 1.0
+}
+
+impl Wound for Links {
+    fn member(&self) -> Member {
+        self.member
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
+        async move {
+            let failed = |error: FaultError| not_healed(self.member, error);
+            let doors = ground.doors(self.links.iter().flat_map(|(from, to)| [*from, *to]), false).await?;
+            let (door, table) = (doors[&self.member], self.layer.table.clone());
+            // Figures only: what was seen of the strike was seen while it was on.
+            let counts = count(ground, door, &table).await.unwrap_or_default();
+            ask(ground, &Request::Lift { door, table, at_once: false }).await.map_err(failed)?;
+            let seen = knock(ground, &self.links, &doors, OPEN).await.map_err(failed)?;
+            let probes = self.links.iter().zip(seen).map(|((from, to), seen)| {
+                let probe = open_probe("after", &format!("{from} to {to}"), seen);
+                match counts.get(&(doors[from].address, doors[to].address)) {
+                    None => probe,
+                    Some(Count { met, struck, .. }) => {
+                        let until_then = format!("until then {struck} of {met} packets");
+                        let measured = [&*probe.measured, &*until_then].into_iter().filter(|text| !text.is_empty());
+                        let measured = measured.collect::<Vec<_>>().join(", ");
+                        probe.measured(measured)
+                    }
+                }
+            });
+            Ok(probes.collect())
+        }
+        .boxed()
+    }
+
+    /// The table was in the network namespace, which ended with the container's processes.
+    fn again<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<(), FaultError>> {
+        async move {
+            let door = ground.doors([self.member].into_iter(), false).await?[&self.member];
+            let expiry = (self.until - BootClock.now()).as_millis() as u64;
+            ask(ground, &Request::Lay(vec![Layer { door, expiry, ..self.layer.clone() }])).await.map(drop)
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe(effect: Effect, seen: Seen, met: u64, struck: u64) -> Probe {
+        struck_probe(
+            "c1 to n1",
+            effect,
+            seen,
+            Some(Count { peer: Ipv4Addr::LOCALHOST, outgoing: false, met, struck }),
+            false,
+        )
+    }
+
+    #[test]
+    fn silence_alone_is_no_cut() {
+        assert!(probe(Effect::Drop, Seen::Silent, 1, 1).passed());
+        assert!(!probe(Effect::Drop, Seen::Silent, 0, 0).passed());
+        assert!(!probe(Effect::Drop, Seen::Answered(1), 1, 1).passed());
+        assert!(!probe(Effect::Drop, Seen::Reset, 1, 1).passed());
+        assert!(probe(Effect::Reset, Seen::Reset, 1, 1).passed());
+        assert!(!probe(Effect::Reset, Seen::Silent, 1, 1).passed());
+    }
+
+    #[test]
+    fn a_loss_is_judged_by_its_share() {
+        let lossy = Effect::Lose { permille: 200 };
+        for (met, struck, passed) in [(1_000, 200, true), (1_000, 140, true), (1_000, 100, false), (1_000, 300, false)]
+        {
+            assert_eq!(probe(lossy, Seen::Silent, met, struck).passed(), passed, "{struck} of {met}");
+        }
+        assert!(!probe(lossy, Seen::Silent, 0, 0).passed());
+        assert!(!probe(Effect::Lose { permille: 1_000 }, Seen::Silent, 1_000, 990).passed());
+    }
+
+    #[test]
+    fn a_delay_is_judged_by_the_round_trip_and_the_packets_held_back() {
+        let millis = |millis: u64| millis * 1_000_000;
+        let late = |least, most| Effect::Late { least: millis(least), most: millis(most), seed: 1 };
+        assert!(probe(late(10, 30), Seen::Answered(millis(20)), 1, 1).passed());
+        assert!(!probe(late(10, 30), Seen::Answered(millis(9)), 1, 1).passed());
+        assert!(!probe(late(10, 30), Seen::Answered(millis(1_500)), 1, 1).passed());
+        assert!(!probe(late(10, 30), Seen::Answered(millis(20)), 1, 0).passed());
+        assert!(!probe(late(10, 30), Seen::Silent, 1, 1).passed());
+        assert!(probe(late(3_000, 3_000), Seen::Silent, 1, 1).passed());
+    }
+}
