@@ -158,9 +158,8 @@ impl Replay {
                     lock.held_by.insert(due.owner);
                     let too_low = self.rules.fenced && grant.token.is_some() && grant.token <= highest;
                     let holder = lock.held_throughout(due.owner, since, self.clock_error).cloned();
-                    let contradiction = holder
-                        .map(Contradiction::Held)
-                        .or_else(|| lock.highest.clone().filter(|_| too_low).map(Contradiction::TokenTooLow));
+                    let contradiction =
+                        holder.map(Contradiction::Held).or_else(|| lock.token_too_low(grant).filter(|_| too_low));
                     lock.raise(grant);
                     lock.latest = Some(grant.clone());
                     contradiction

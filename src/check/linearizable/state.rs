@@ -30,6 +30,8 @@ pub(super) struct Lock {
     pub latest: Option<Grant>,
     /// The grant with the highest token.
     pub highest: Option<Grant>,
+    /// The last grant since then to another client than that one's.
+    passed_on: Option<Grant>,
     /// Who ever held it and is not retired.
     pub held_by: BTreeSet<Owner>,
     /// Whose hold a later grant contradicted: their releases contradict nothing more.
@@ -115,7 +117,7 @@ impl Lock {
             let holder = before.hold.and_then(|hold| self.grants.get(&hold.owner)).cloned();
             let holder = holder.unwrap_or_else(|| grant.clone());
             contradiction = Some(match refusal {
-                Some(Refusal::Token) => Contradiction::TokenTooLow(self.highest.clone().unwrap_or(holder)),
+                Some(Refusal::Token) => self.token_too_low(grant).unwrap_or(Contradiction::Held(holder)),
                 Some(Refusal::Nested) => Contradiction::NestedToken(holder),
                 Some(Refusal::Depth) => Contradiction::TooDeep(holder),
                 Some(Refusal::Held) | None => Contradiction::Held(holder),
@@ -130,6 +132,13 @@ impl Lock {
         contradiction
     }
 
+    /// What a grant with too low a token contradicts.
+    pub fn token_too_low(&self, grant: &Grant) -> Option<Contradiction> {
+        let highest = self.highest.clone()?;
+        let between = self.passed_on.clone().filter(|_| highest.client == grant.client);
+        Some(Contradiction::TokenTooLow(highest, between))
+    }
+
     /// Notes a token for later ones to be compared with.
     pub fn raise(&mut self, grant: &Grant) {
         for state in &mut self.states {
@@ -137,6 +146,9 @@ impl Lock {
         }
         if grant.token.is_some() && self.highest.as_ref().is_none_or(|highest| highest.token < grant.token) {
             self.highest = Some(grant.clone());
+            self.passed_on = None;
+        } else if self.highest.as_ref().is_some_and(|highest| highest.client != grant.client) {
+            self.passed_on = Some(grant.clone());
         }
     }
 

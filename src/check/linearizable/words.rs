@@ -38,14 +38,16 @@ pub(super) enum Contradiction {
     TooDeep(Grant),
     /// The token is not that of the hold that it is nested in.
     NestedToken(Grant),
-    /// The token is not above that of an earlier grant.
-    TokenTooLow(Grant),
+    /// The token is not above that of an earlier grant; if that was the same client's, with the grant in between that
+    /// shows that it had let go.
+    TokenTooLow(Grant, Option<Grant>),
 }
 
 impl Contradiction {
     /// The violation that `grant` of `lock` is.
     pub fn violation(&self, lock: &LockName, grant: &Grant) -> Violation {
-        let (Self::Held(before) | Self::TooDeep(before) | Self::NestedToken(before) | Self::TokenTooLow(before)) = self;
+        let (Self::Held(before) | Self::TooDeep(before) | Self::NestedToken(before) | Self::TokenTooLow(before, _)) =
+            self;
         let was_granted = format!("{} was granted `{lock}` at {}", before.who(), seconds(before.at));
         let (who, at) = (grant.who(), seconds(grant.at));
         let text = match self {
@@ -59,12 +61,18 @@ impl Contradiction {
             Self::NestedToken(_) => {
                 format!("{was_granted}, and again at {at}, nested in it, with another token: {who}.")
             }
-            Self::TokenTooLow(_) => {
-                format!("{was_granted}. {who} was granted it after that, at {at}, and its token is not higher.")
+            Self::TokenTooLow(_, between) => {
+                let between = between.as_ref().map_or_else(String::new, |between| {
+                    format!(" {} was granted it at {}.", between.who(), seconds(between.at))
+                });
+                format!(
+                    "{was_granted}.{between} {who} was granted it after that, at {at}, and its token is not higher."
+                )
             }
         };
         // Dated by the grant with which it begins: what follows from a contradiction must not be told before it.
-        violation(text, vec![before.op, grant.op], grant.at, grant.at)
+        let between = if let Self::TokenTooLow(_, Some(between)) = self { Some(between.op) } else { None };
+        violation(text, between.into_iter().chain([before.op, grant.op]).collect(), grant.at, grant.at)
     }
 }
 
