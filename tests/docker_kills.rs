@@ -50,8 +50,18 @@ fn left() -> Vec<String> {
                 left.push(format!("{name} is {}", container.state));
                 continue;
             }
-            let Some(pid) = engine.pid(&container).await.unwrap() else { continue };
-            let tables = output("nsenter", &["-t", &pid.to_string(), "-n", "nft", "list", "tables"]);
+            let Some(pid) = engine.pid(&container).await.unwrap() else {
+                left.push(format!("{name} has just died"));
+                continue;
+            };
+            // One that has just died or come back is looked at again.
+            let looked =
+                Command::new("nsenter").args(["-t", &pid.to_string(), "-n", "nft", "list", "tables"]).output().unwrap();
+            if !looked.status.success() {
+                left.push(format!("{name} could not be looked into"));
+                continue;
+            }
+            let tables = String::from_utf8_lossy(&looked.stdout);
             left.extend(tables.lines().filter(|line| line.contains("fencepost")).map(|line| format!("{name}: {line}")));
             if container.role == Role::Redis
                 && let Some(port) = container.published
