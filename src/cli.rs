@@ -51,11 +51,14 @@ pub enum Verb {
     /// The cluster of real servers that `--env docker` uses.
     #[command(subcommand)]
     Cluster(ClusterVerb),
-    /// List the scenario files of a folder.
+    /// List the scenario files of a folder, or the locks that can stand trial.
     List {
         /// The folder.
         #[arg(default_value = "scenarios")]
         folder: PathBuf,
+        /// The locks instead: the sound ones, and the canaries with their flaws.
+        #[arg(long, conflicts_with = "folder")]
+        locks: bool,
     },
     /// Print the JSON Schema of scenario files, for editors.
     Schema,

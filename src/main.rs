@@ -12,6 +12,7 @@ use fencepost::cli::{CheckArgs, Cli, ClusterVerb, CompareArgs, EnvironmentName, 
 use fencepost::env::docker;
 use fencepost::history;
 use fencepost::ids::{ClientId, LockName};
+use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use fencepost::report::console::Style;
 use fencepost::report::sweep::Sweep;
 use fencepost::report::{self, Conclusion, OWN_FAILURE, Report};
@@ -109,7 +110,11 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
             Ok(Conclusion::of(&report).code())
         }
         Verb::Cluster(verb) => cluster(verb).await,
-        Verb::List { folder } => list(&folder),
+        Verb::List { locks: true, .. } => {
+            say(&locks());
+            Ok(0)
+        }
+        Verb::List { folder, .. } => list(&folder),
         Verb::Schema => {
             say(&serde_json::to_string_pretty(&scenario::load::schema()).map_err(Failure::own)?);
             Ok(0)
@@ -398,6 +403,23 @@ fn list(folder: &Path) -> Result<u8, Failure> {
         }
     }
     Ok(code)
+}
+
+/// The algorithms that a scenario can name.
+fn locks() -> String {
+    let redlock = RedlockFlaw::ALL.iter().map(|flaw| flaw.about());
+    let zookeeper = ZookeeperFlaw::ALL.iter().map(|flaw| flaw.about());
+    let canaries =
+        redlock.chain(zookeeper).map(|about| format!("{}\n  {}\n  {}", about.name, about.flaw, about.source));
+    [
+        "redlock\n  Redlock over independent Redis masters.".to_owned(),
+        "zookeeper\n  Ephemeral sequential znodes in a ZooKeeper ensemble.".to_owned(),
+        "\nCanaries, which must be caught:".to_owned(),
+    ]
+    .into_iter()
+    .chain(canaries)
+    .collect::<Vec<_>>()
+    .join("\n")
 }
 
 /// Prints to standard output; a reader that has gone (`| head`) is no failure.

@@ -67,19 +67,25 @@ pub enum CheckName {
     LostUpdates,
     /// The lock's operations fit into one order that a correct lock could have produced.
     Linearizable,
+    /// Whose hold is over is told.
+    LostSignal,
+    /// Who waits is granted the lock.
+    Liveness,
     /// What was exercised.
     Coverage,
 }
 
 impl CheckName {
     /// All checks, in the order in which they are run and shown.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Assumptions,
         Self::MutualExclusion,
         Self::TokenOrder,
         Self::Fencing,
         Self::LostUpdates,
         Self::Linearizable,
+        Self::LostSignal,
+        Self::Liveness,
         Self::Coverage,
     ];
 
@@ -92,6 +98,8 @@ impl CheckName {
             Self::Fencing => "fencing",
             Self::LostUpdates => "lost-updates",
             Self::Linearizable => "linearizable",
+            Self::LostSignal => "lost-signal",
+            Self::Liveness => "liveness",
             Self::Coverage => "coverage",
         }
     }

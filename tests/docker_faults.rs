@@ -1,4 +1,4 @@
-//! Each fault of processes and clocks on real servers, many times: was it applied as asked, was it healed, and how far
+//! Each fault on real servers, many times: was it applied as asked, was it healed, and how far
 //! from what was asked was it? Prints a table for each kind.
 //!
 //! Needs Docker and takes minutes: `cargo test --features docker-tests --test docker_faults -- --nocapture
@@ -190,4 +190,143 @@ fn zookeeper_servers_die_and_come_back() {
     let text = workload(190) + ZOOKEEPER + &fault("kill", "node:1", "at = { every = \"9s\" }\nfor = \"500ms\"");
     let wrong = tell(&run("ensemble-deaths", &text));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A duration as `Debug` writes it, in ms.
+fn millis(text: &str) -> Option<f64> {
+    [("ms", 1.0), ("µs", 1e-3), ("ns", 1e-6), ("s", 1e3)]
+        .into_iter()
+        .find_map(|(unit, scale)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * scale))
+}
+
+/// What was measured of links while a strike was on: round trips in ms, or shares of packets in per cent.
+fn measured(strike: &Strike<'_>) -> Vec<f64> {
+    let during = strike.event().probes.iter().filter(|probe| probe.what.starts_with("during"));
+    let figure = |text: &str| match text.strip_prefix("round trip ") {
+        Some(time) => millis(time),
+        None => {
+            let (struck, met) = text.strip_suffix(" packets")?.split_once(" of ")?;
+            Some(struck.parse::<f64>().ok()? / met.parse::<f64>().ok()? * 100.0)
+        }
+    };
+    during.filter_map(|probe| figure(&probe.measured)).collect()
+}
+
+/// Prints a table of strikes on links, one line for each entry of the plan, and says what was not as it should be.
+fn tell_links(histories: &BTreeMap<String, History>, entries: usize) -> Vec<String> {
+    let mut table = "| lock | plan | strikes | seen | healed | applied and seen within, ms (median / most) | measured \
+                     (least .. most) |\n|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    let mut wrong = Vec::new();
+    for (lock, history) in histories {
+        let mut plans: BTreeMap<String, Vec<Strike<'_>>> = BTreeMap::new();
+        for strike in strikes(lock, history).into_values().flatten() {
+            plans.entry(strike.event().plan.clone()).or_default().push(strike);
+        }
+        if plans.len() < entries {
+            wrong.push(format!("{lock}: only {:?} struck", plans.keys()));
+        }
+        for (plan, strikes) in plans {
+            let seen = strikes.iter().filter(|strike| strike.applied.kind == OpType::Ok).count();
+            let healed = strikes.iter().filter(|strike| strike.has_healed()).count();
+            let took = strikes.iter().map(|strike| {
+                let id = strike.event().id;
+                let asked = |op: &&Op| {
+                    op.f == F::Fault
+                        && op.kind == OpType::Invoke
+                        && op.fault.as_ref().is_some_and(|fault| fault.id == id)
+                };
+                (strike.applied.time - history.ops.iter().find(asked).unwrap().time).as_secs_f64() * 1e3
+            });
+            let took = median_and_most(took);
+            let figures: Vec<f64> = strikes.iter().flat_map(measured).collect();
+            let least = figures.iter().copied().reduce(f64::min).unwrap_or_default();
+            let most = figures.iter().copied().reduce(f64::max).unwrap_or_default();
+            let unit = if plan.starts_with("delay") { "ms" } else { "% of packets" };
+            let count = strikes.len();
+            writeln!(
+                table,
+                "| {lock} | {plan} | {count} | {seen} | {healed} | {took} | {least:.1} .. {most:.1} {unit} |"
+            )
+            .unwrap();
+            if count < STRIKES {
+                wrong.push(format!("{lock}: {plan} struck only {count} times"));
+            }
+            for strike in strikes.iter().filter(|strike| strike.applied.kind != OpType::Ok || !strike.has_healed()) {
+                for op in [Some(strike.applied), strike.healed].into_iter().flatten() {
+                    let probes = op.fault.iter().flat_map(|fault| &fault.probes).filter(|probe| !probe.passed());
+                    let probes: Vec<_> = probes.collect();
+                    wrong.push(format!("{plan} at {}: {:?} {:?} {probes:?}", op.time, op.kind, op.error));
+                }
+            }
+        }
+    }
+    println!("{table}");
+    wrong
+}
+
+#[test]
+fn links_are_cut_and_slowed_and_lossy_as_asked_and_carry_everything_again() {
+    let at = "at = { every = \"3s\" }\nfor = \"800ms\"\n";
+    let text = workload(66)
+        + REDLOCK
+        + &fault("partition", "node:1", at)
+        + &fault("partition", "client:1", &format!("{at}peers = [\"node:4\"]\nrefusal = \"reset\""))
+        + &fault("partition", "client:2", &format!("{at}peers = [\"node:5\"]\ndirection = \"in\""))
+        + &fault("loss", "node:2", &format!("{at}peers = \"clients\"\npercent = 20"))
+        + &fault("delay", "node:3", &format!("{at}peers = \"clients\"\nby = \"30ms..60ms\""))
+        + &fault("delay", "client:3", &format!("{at}peers = \"resource\"\ndirection = \"out\"\nby = \"200ms\""));
+    let wrong = tell_links(&run("links", &text), 6);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn everybody_is_divided_as_asked_and_meets_again() {
+    let at = "at = { every = \"5s\" }\nfor = \"400ms\"\n";
+    let shape = |shape: &str, rest: &str| fault("partition", "all", &format!("{at}shape = \"{shape}\"\n{rest}"));
+    let text = workload(108)
+        + REDLOCK
+        + ZOOKEEPER
+        + &shape("halves", "")
+        + &shape("bridge", "refusal = \"reset\"")
+        + &shape("majorities-ring", "");
+    let wrong = tell_links(&run("shapes", &text), 3);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn targets_and_phases_are_what_they_say_when_a_fault_strikes() {
+    let phases = ["acquired", "before-read", "before-write", "after-write", "releasing"];
+    let held = phases.map(|phase| {
+        fault("pause", "holder", &format!("at = {{ phase = \"{phase}\", every = \"2s\" }}\nfor = \"100ms\""))
+    });
+    let waiting = ["acquiring", "votes-in"].map(|phase| {
+        fault("pause", "waiter", &format!("at = {{ phase = \"{phase}\", every = \"2s\" }}\nfor = \"100ms\""))
+    });
+    let text = workload(30)
+        + ZOOKEEPER
+        + &held.concat()
+        + &waiting.concat()
+        + &fault("pause", "client:1", "at = { phase = \"released\" }\nfor = \"100ms\"")
+        + &fault("partition", "leader", "at = \"12s\"\nfor = \"300ms\"\npeers = \"clients\"")
+        + &fault("partition", "holder-server", "at = \"16s\"\nfor = \"300ms\"\npeers = \"clients\"")
+        + &fault("pause", "node:2", "at = { phase = \"acquired\", every = \"9s\" }\nfor = \"100ms\"");
+    let histories = run("targets", &text);
+    let struck: Vec<&FaultEvent> = strikes("zookeeper", &histories["zookeeper"])
+        .into_values()
+        .flatten()
+        .filter(|strike| strike.applied.kind == OpType::Ok && strike.has_healed())
+        .map(|strike| strike.applied.fault.as_deref().unwrap())
+        .collect();
+    let plans = text.matches("[[fault.").count();
+    let seen: std::collections::BTreeSet<&str> = struck.iter().map(|event| event.plan.as_str()).collect();
+    assert_eq!(seen.len(), plans, "struck, seen and healed: {seen:#?}");
+    for event in struck {
+        let is_client = matches!(event.targets[..], [Member::Client(_)]);
+        let aimed_at_client = ["holder at", "waiter", "client:1"].iter().any(|word| event.plan.contains(word));
+        assert_eq!(is_client, aimed_at_client, "{event:?}");
+        if let Some(phase) = event.phase {
+            assert!(event.plan.contains(phase.name()), "{event:?}");
+        }
+    }
 }

@@ -96,7 +96,7 @@ struct OnZookeeper<'a>(&'a Sandbox);
 
 impl OnZookeeper<'_> {
     fn config(session_timeout: Duration) -> LockConfig {
-        LockConfig::Zookeeper(ZookeeperConfig { servers: 3, session_timeout })
+        LockConfig::Zookeeper(ZookeeperConfig { servers: 3, session_timeout, flaw: None })
     }
 }
 
@@ -178,6 +178,7 @@ fn redis(body: impl AsyncFn(&OnRedis)) {
         retry_delay: DurationRange { min: Duration::from_millis(20), max: Duration::from_millis(80) },
         persistence: Persistence::None,
         connections: Connections::Pooled,
+        flaw: None,
     });
     play(&config, async |sandbox| {
         (MASTERS + 1..=2 * MASTERS).for_each(|node| sandbox.kill(Member::Node(NodeId(node))));

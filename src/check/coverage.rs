@@ -5,12 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::evidence::{Facts, Listing, Strike, counted, seconds};
+use super::evidence::{Facts, Listing, Strike, counted, seconds, united};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
 use crate::fault::Member;
 use crate::history::{F, Hold, OpType, Process};
 use crate::ids::{ClientId, LockName};
-use crate::phase::Phase;
 use crate::time::Nanos;
 
 const GUARANTEE: &str = "The run exercised what it is about: two clients competed for a lock, and every fault that counts was seen to \
@@ -33,7 +32,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let verified = facts.strikes.iter().filter(|strike| strike.is_verified());
     let struck = verified.map(|strike| strike.event.plan.as_str()).collect::<BTreeSet<_>>().len();
     let under_fault = holds_under_fault(facts);
-    let attempts_struck = facts.strikes.iter().filter(|strike| strikes_an_attempt(strike)).count();
+    let attempts_struck = attempts_struck(facts);
     let past_validity = facts.holds.iter().filter(|hold| hold.outlived_validity()).count();
     let lost_signals = facts.history.ops.iter().filter(|op| op.f == F::Lost).count();
     let refused = facts.served.iter().filter(|(op, _)| op.kind == OpType::Fail).count();
@@ -54,7 +53,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
             "no fault planned".to_owned()
         },
         counted(under_fault, "hold under a fault", "holds under a fault"),
-        counted(attempts_struck, "attempt struck at a step of its own", "attempts struck at a step of their own"),
+        counted(attempts_struck, "attempt struck", "attempts struck"),
         counted(past_validity, "hold outlived its validity", "holds outlived their validity"),
         counted(lost_signals, "lost signal", "lost signals"),
         counted(refused, "access refused", "accesses refused"),
@@ -177,22 +176,43 @@ fn holds_under_fault(facts: &Facts<'_>) -> usize {
     facts.holds.iter().filter(|hold| meets(hold, Some(hold.client)) || meets(hold, None)).count()
 }
 
-/// Whether a strike was seen to hit a client at a step of its attempt, before there was a hold to be under a fault.
-fn strikes_an_attempt(strike: &Strike<'_>) -> bool {
-    strike.is_verified()
-        && matches!(strike.event.phase, Some(Phase::Acquiring | Phase::VotesIn))
-        && strike.event.targets.iter().any(|member| matches!(member, Member::Client(_)))
+/// From the invocation of an acquire to its completion or its client's death, as indices of the history.
+#[derive(Clone, Copy)]
+struct Attempt {
+    from: u64,
+    to: u64,
+    died: bool,
 }
 
-/// The same instants as disjoint spans, in order.
-fn united(mut spans: Vec<(Nanos, Nanos)>) -> Vec<(Nanos, Nanos)> {
-    spans.sort_unstable();
-    let mut united: Vec<(Nanos, Nanos)> = Vec::new();
-    for (from, to) in spans {
-        match united.last_mut() {
-            Some((_, end)) if from <= *end => *end = to.max(*end),
-            _ => united.push((from, to)),
+/// How many strikes were seen to hit a client in the middle of an attempt, before there was a hold to be under a fault:
+/// its acquire was open before the strike began, and was so when the fault was in force or ended with
+/// the client's death.
+fn attempts_struck(facts: &Facts<'_>) -> usize {
+    let mut open: BTreeMap<ClientId, Vec<Attempt>> = BTreeMap::new();
+    for op in facts.history.ops.iter().filter(|op| op.f == F::Acquire || op.f == F::Crash) {
+        let Some(client) = op.client else { continue };
+        let attempts = open.entry(client).or_default();
+        match op.kind {
+            OpType::Invoke => attempts.push(Attempt { from: op.index, to: u64::MAX, died: false }),
+            _ => {
+                if let Some(attempt) = attempts.last_mut().filter(|attempt| attempt.to == u64::MAX) {
+                    (attempt.to, attempt.died) = (op.index, op.f == F::Crash);
+                }
+            }
         }
     }
-    united
+    let struck = |strike: &&Strike<'_>| {
+        let in_force = strike.applied.map_or(u64::MAX, |op| op.index);
+        let met = |client: &ClientId| {
+            let attempts = open.get(client).map_or(&[][..], Vec::as_slice);
+            let begun = attempts.partition_point(|attempt| attempt.from < strike.invoked.index);
+            begun.checked_sub(1).is_some_and(|last| {
+                let Attempt { to, died, .. } = attempts[last];
+                to > in_force || (died && to > strike.invoked.index)
+            })
+        };
+        strike.is_verified()
+            && strike.event.targets.iter().any(|member| matches!(member, Member::Client(client) if met(client)))
+    };
+    facts.strikes.iter().filter(struck).count()
 }

@@ -269,6 +269,19 @@ pub(super) fn validity(hold: &Hold) -> String {
     }
 }
 
+/// The same instants as disjoint spans, in order.
+pub(super) fn united(mut spans: Vec<(Nanos, Nanos)>) -> Vec<(Nanos, Nanos)> {
+    spans.sort_unstable();
+    let mut united: Vec<(Nanos, Nanos)> = Vec::new();
+    for (from, to) in spans {
+        match united.last_mut() {
+            Some((_, end)) if from <= *end => *end = to.max(*end),
+            _ => united.push((from, to)),
+        }
+    }
+    united
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 //!
 //! `testdata/bad/<checks>--<point>.jsonl` is invalid in exactly those checks, which are joined by `+`; most name one. `testdata/ok/<point>.jsonl` is valid in every
 //! check, `testdata/ok/<exceptions>--<point>.jsonl` in all but the exceptions, which are joined by `+` and start with
-//! their verdict: `unknown-coverage+na-token-order--…`.
+//! their verdict: `unknown-coverage+na-token-order--…`. Of [`RARE`] checks they need only not be invalid.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::{CheckName, Judgement, Verdict, judge};
 use crate::history::file;
+
+/// What few small histories exercise: it has tables of its own.
+const RARE: [CheckName; 2] = [CheckName::LostSignal, CheckName::Liveness];
 
 fn fixtures(folder: &str) -> Vec<(String, Judgement)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check/testdata").join(folder);
@@ -79,6 +82,12 @@ fn ok_histories_are_valid_except_where_they_say_so() {
                 _ => panic!("{name}: an exception is `unknown-<check>` or `na-<check>`"),
             }
         }
-        assert_eq!(verdicts(&judgement), expected, "{name}:\n{}", told(&judgement));
+        let mut reached = verdicts(&judgement);
+        for check in RARE {
+            assert_ne!(reached.get(&check), Some(&Verdict::Invalid), "{name}:\n{}", told(&judgement));
+            reached.remove(&check);
+            expected.remove(&check);
+        }
+        assert_eq!(reached, expected, "{name}:\n{}", told(&judgement));
     }
 }

@@ -10,7 +10,11 @@ mod evidence;
 mod fencing;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod gate;
 pub mod linearizable;
+mod liveness;
+mod lost_signal;
 mod lost_updates;
 mod mutual_exclusion;
 mod overlaps;
@@ -100,6 +104,8 @@ pub fn judge(history: &History) -> Judgement {
             fencing::check(&facts),
             lost_updates::check(&facts),
             linearizable::check(&facts),
+            lost_signal::check(&facts),
+            liveness::check(&facts),
             coverage::check(&facts),
         ]);
     }

@@ -26,6 +26,7 @@ impl Story {
             nodes: 1,
             fencing: "none".to_owned(),
             planned_faults: 0,
+            grant_within: None,
             clock_error: 0,
             versions: Default::default(),
         };

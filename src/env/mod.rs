@@ -6,6 +6,7 @@
 pub mod docker;
 pub mod sim;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -13,8 +14,11 @@ use futures_util::future::BoxFuture;
 use crate::fault::Strike;
 use crate::history::Probe;
 use crate::ids::{ClientId, NodeId};
-use crate::lock::RedlockSettings;
-use crate::scenario::RedlockConfig;
+use crate::lock::backend::{RedisNode, ZkConnector};
+use crate::lock::flawed::{self, WallClock};
+use crate::lock::runtime::SharedRuntime;
+use crate::lock::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use crate::scenario::{RedlockConfig, ZookeeperConfig};
 
 /// Why a fault could not be applied or undone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,14 +52,39 @@ pub trait Environment: Send + Sync {
     fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>>;
 }
 
-/// The lock library's settings for a Redlock on trial: the same in every world.
-pub(crate) fn redlock_settings(config: &RedlockConfig, key_prefix: String) -> RedlockSettings {
-    RedlockSettings {
+/// A lock on trial over Redis masters, sound or not: the same in every world.
+pub(crate) fn redlock(
+    config: &RedlockConfig,
+    nodes: Vec<Arc<dyn RedisNode>>,
+    key_prefix: String,
+    runtime: SharedRuntime,
+    wall: WallClock,
+) -> Arc<dyn DistributedLock> {
+    let settings = RedlockSettings {
         ttl: config.ttl,
         node_timeout: config.node_timeout,
         retry_delay_min: config.retry_delay.min,
         retry_delay_max: config.retry_delay.max,
         renewal: config.renewal,
         key_prefix,
+    };
+    match config.flaw {
+        None => Arc::new(Redlock::new(nodes, settings, runtime)),
+        Some(flaw) => flawed::redlock(flaw, nodes, settings, runtime, wall),
+    }
+}
+
+/// A lock on trial in a ZooKeeper ensemble, sound or not: the same in every world.
+pub(crate) fn zookeeper(
+    config: &ZookeeperConfig,
+    ensemble: Arc<dyn ZkConnector>,
+    root: String,
+    runtime: SharedRuntime,
+    wall: WallClock,
+) -> Arc<dyn DistributedLock> {
+    let settings = ZookeeperSettings { root };
+    match config.flaw {
+        None => Arc::new(ZookeeperLock::new(ensemble, settings, runtime)),
+        Some(flaw) => flawed::zookeeper(flaw, ensemble, settings, runtime, wall),
     }
 }

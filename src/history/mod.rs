@@ -48,6 +48,9 @@ pub struct Header {
     pub fencing: String,
     /// How many faults the scenario plans (entries, not strikes).
     pub planned_faults: u32,
+    /// How long a lock that is wanted may stay with nobody while nothing is wrong, in nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_within: Option<u64>,
     /// By how much two parties' clocks may disagree, in nanoseconds.
     pub clock_error: u64,
     /// The versions of what took part: `fencepost`, `redis`, `zookeeper`, `kernel`.

@@ -5,13 +5,15 @@
 //!
 //! Both implement [`DistributedLock`] and hand out a [`Guard`]: the only proof of holding, which ends by itself.
 //! [`backend`] is the seam to the servers, [`client`] fills it with real ones, [`runtime`] brings clock, timers and
-//! randomness from outside. Deliberately absent: ambient clocks and randomness, the harness, any knowledge of how a
+//! randomness from outside. `flawed`, for the harness only, has locks that must be caught. Deliberately absent: ambient clocks and randomness, the harness, any knowledge of how a
 //! lock is tried.
 
 pub mod backend;
 #[expect(clippy::disallowed_methods, reason = "speaks with real servers, in real time")]
 pub mod client;
 pub mod error;
+#[cfg(feature = "harness")]
+pub mod flawed;
 mod guard;
 mod redlock;
 pub mod runtime;

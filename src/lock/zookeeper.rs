@@ -9,8 +9,8 @@
 //! Deliberately absent: trust in the client library's `Expired`, which comes after the servers have given the lock
 //! away.
 
-mod contender;
-mod session;
+pub(super) mod contender;
+pub(super) mod session;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +21,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use self::contender::{Contender, Deadlines, RETRY_DELAY, delete, no_answer};
 use self::session::KeptSession;
-use super::backend::{WatchEvent, ZkConnector};
+use super::backend::{WatchEvent, ZkConnector, Znode};
 use super::error::{AcquireError, AttemptError, LostReason, ReleaseOutcome, ZkError};
 use super::guard::{Guard, Hold};
 use super::runtime::{SharedRuntime, before};
@@ -56,7 +56,7 @@ pub struct ZookeeperLock {
 }
 
 /// Why an attempt ended without a grant.
-enum Stop {
+pub(super) enum Stop {
     /// Not before the deadline.
     Deadline(AttemptError),
     /// The session is gone: start again with a new one.
@@ -81,7 +81,7 @@ impl ZookeeperLock {
     }
 
     /// The session in use, or a new one if there is none or its time is up.
-    async fn session(&self, deadlines: Deadlines) -> Result<Arc<KeptSession>, Stop> {
+    pub(super) async fn session(&self, deadlines: Deadlines) -> Result<Arc<KeptSession>, Stop> {
         // Another acquire may be connecting, with a later deadline than ours.
         let Some(mut session) = before(&*self.runtime, deadlines.servers, self.session.lock()).await else {
             return Err(Stop::Deadline(no_answer()));
@@ -113,39 +113,56 @@ impl ZookeeperLock {
 
     async fn attempt(&self, name: &LockName, options: &AcquireOptions, deadlines: Deadlines) -> Result<Guard, Stop> {
         let kept = self.session(deadlines).await?;
-        let folder = format!("{}/{name}", self.settings.root);
-        let mut contender = Contender::new(Arc::clone(&kept), Arc::clone(&self.runtime), folder);
-        let (znode, mut line) = contender.enter(options, deadlines).await?;
-        loop {
-            let Some(place) = contender.place(&line) else {
-                // Gone without our doing: the session is dying, or somebody deleted it.
-                return Err(Stop::Session("the contender's znode is gone".to_owned()));
-            };
-            let Some(predecessor) = place.predecessor else { break };
-            if let Some(watch) = contender.watch(&predecessor, deadlines).await? {
-                let event = contender.stand(watch, place.ahead, deadlines).await?;
-                // The predecessor was first in line, nobody can enter between it and us, and it is gone: the line
-                // begins with us, no need to list again.
-                if event == WatchEvent::Deleted && place.ahead == 1 {
-                    break;
-                }
-            }
-            line = contender.list(deadlines).await?;
-        }
+        let mut contender = self.contender(name, &kept);
+        let (znode, line) = contender.enter(options, deadlines).await?;
+        contender.come_first(line, deadlines).await?;
         options.reached(Phase::VotesIn).await;
-        let hold = Hold::new(kept.valid_until());
-        let path = contender.disarm();
-        let release = {
-            let (kept, path, runtime) = (Arc::clone(&kept), path.clone(), Arc::clone(&self.runtime));
-            Box::new(move || release(kept, path, runtime).boxed())
-        };
-        self.runtime.spawn(follow(Arc::clone(&hold), Arc::clone(&kept), path).boxed());
-        let token = FencingToken(znode.czxid);
-        let guard = Guard::new(name.clone(), Some(token), hold, Arc::clone(&self.runtime), release);
+        let guard = self.guard(name, &kept, contender.disarm(), znode);
         // The last act: a session whose time is up holds nothing, whatever the watch said.
         match kept.lost() {
             None => Ok(guard),
             Some(reason) => Err(Stop::Session(reason.to_string())),
+        }
+    }
+
+    /// A contender for `name`, not yet in the line.
+    pub(super) fn contender(&self, name: &LockName, kept: &Arc<KeptSession>) -> Contender {
+        Contender::new(Arc::clone(kept), Arc::clone(&self.runtime), self.folder(name))
+    }
+
+    /// The path of the znode below which the contenders for `name` stand.
+    pub(super) fn folder(&self, name: &LockName) -> String {
+        format!("{}/{name}", self.settings.root)
+    }
+
+    /// The guard of a contender that is first in line, which lives and dies with its session and its znode.
+    pub(super) fn guard(&self, name: &LockName, kept: &Arc<KeptSession>, path: String, znode: Znode) -> Guard {
+        let hold = Hold::new(kept.valid_until());
+        let release = {
+            let (kept, path, runtime) = (Arc::clone(kept), path.clone(), Arc::clone(&self.runtime));
+            Box::new(move || release(kept, path, runtime).boxed())
+        };
+        self.runtime.spawn(follow(Arc::clone(&hold), Arc::clone(kept), path).boxed());
+        Guard::new(name.clone(), Some(FencingToken(znode.czxid)), hold, Arc::clone(&self.runtime), release)
+    }
+
+    /// Makes attempts with `attempt` until one of them is granted, or none can be any more.
+    pub(super) async fn acquire_by<'a>(
+        &'a self,
+        options: &'a AcquireOptions,
+        attempt: impl Fn(Deadlines) -> BoxFuture<'a, Result<Guard, Stop>> + Send,
+    ) -> Result<Guard, AcquireError> {
+        let started = self.runtime.now();
+        let deadlines = Deadlines { queue: started + options.wait, servers: started + options.wait.max(PATIENCE) };
+        loop {
+            let last = match attempt(deadlines).await {
+                Ok(guard) => return Ok(guard),
+                Err(Stop::Refused(reason)) => return Err(AcquireError::Refused(reason)),
+                Err(Stop::Session(_)) if self.runtime.now() < deadlines.servers => continue,
+                Err(Stop::Session(reason)) => AttemptError::SessionEnded(reason),
+                Err(Stop::Deadline(last)) => last,
+            };
+            return Err(AcquireError::DeadlineExceeded { waited: self.runtime.now() - started, last });
         }
     }
 }
@@ -156,21 +173,7 @@ impl DistributedLock for ZookeeperLock {
         name: &'a LockName,
         options: &'a AcquireOptions,
     ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
-        async move {
-            let started = self.runtime.now();
-            let deadlines = Deadlines { queue: started + options.wait, servers: started + options.wait.max(PATIENCE) };
-            loop {
-                let last = match self.attempt(name, options, deadlines).await {
-                    Ok(guard) => return Ok(guard),
-                    Err(Stop::Refused(reason)) => return Err(AcquireError::Refused(reason)),
-                    Err(Stop::Session(_)) if self.runtime.now() < deadlines.servers => continue,
-                    Err(Stop::Session(reason)) => AttemptError::SessionEnded(reason),
-                    Err(Stop::Deadline(last)) => last,
-                };
-                return Err(AcquireError::DeadlineExceeded { waited: self.runtime.now() - started, last });
-            }
-        }
-        .boxed()
+        self.acquire_by(options, move |deadlines| self.attempt(name, options, deadlines).boxed()).boxed()
     }
 }
 
@@ -212,7 +215,7 @@ async fn follow(hold: Arc<Hold>, kept: Arc<KeptSession>, path: String) {
 }
 
 /// Deletes the holder's znode; after [`PATIENCE`] the deletion goes on in the background.
-async fn release(kept: Arc<KeptSession>, path: String, runtime: SharedRuntime) -> ReleaseOutcome {
+pub(super) async fn release(kept: Arc<KeptSession>, path: String, runtime: SharedRuntime) -> ReleaseOutcome {
     let deletion = {
         let (kept, path, runtime) = (Arc::clone(&kept), path.clone(), Arc::clone(&runtime));
         async move { delete(&*kept.session, &path, &runtime).await }

@@ -112,6 +112,7 @@ impl Script {
             nodes: if lock == "redlock" { 5 } else { 3 },
             fencing: fencing.to_owned(),
             planned_faults: 1,
+            grant_within: None,
             clock_error: 0,
             versions: BTreeMap::new(),
         };

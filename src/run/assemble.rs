@@ -8,6 +8,7 @@ use super::{Plan, timestamp};
 use crate::check::{self, FailedRelease, Judgement, Model};
 use crate::history::History;
 use crate::ids::TraceHash;
+use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::report::{Expectation, LockReport, Report};
 use crate::scenario::{self, LockConfig, Scenario};
 use crate::seed::Seed;
@@ -101,6 +102,10 @@ fn settings(scenario: &Scenario) -> Vec<(String, String)> {
 
 fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
     let duration = |duration| scenario::duration::text(duration);
+    let flaw = match config {
+        LockConfig::Redlock(redlock) => redlock.flaw.map(RedlockFlaw::about),
+        LockConfig::Zookeeper(zookeeper) => zookeeper.flaw.map(ZookeeperFlaw::about),
+    };
     let settings = match config {
         LockConfig::Redlock(redlock) => vec![
             ("nodes", format!("{} Redis masters", redlock.nodes)),
@@ -115,7 +120,9 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
             ("session timeout", duration(zookeeper.session_timeout)),
         ],
     };
-    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let flaw =
+        flaw.into_iter().flat_map(|about| [("flaw", about.flaw.to_owned()), ("seen in", about.source.to_owned())]);
+    settings.into_iter().chain(flaw).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn persistence(persistence: scenario::Persistence) -> &'static str {

@@ -64,6 +64,9 @@ pub struct WorkloadTable {
     pub wait: Option<Placed<DurationText>>,
     /// How long clients start new attempts.
     pub duration: Placed<DurationText>,
+    /// How long a lock that is wanted may stay with nobody while no fault is in force; twice the lease or session timeout
+    /// and two seconds if absent.
+    pub grant_within: Option<Placed<DurationText>>,
     /// Whether clients heed the lock's warnings; careful if absent.
     pub client: Option<Placed<Choice<ClientStyle>>>,
 }

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::lock::backend::Connections;
+use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::verdict::{CheckName, Verdict};
 
 /// One scenario: everything that a trial needs to know, validated.
@@ -60,6 +61,16 @@ pub struct Scenario {
     pub expect: BTreeMap<String, BTreeMap<CheckName, Verdict>>,
 }
 
+impl Scenario {
+    /// How long the lock called `lock`, when it is wanted, may stay with nobody while no fault is in force; in nanoseconds, as
+    /// histories have it.
+    pub fn grant_within(&self, lock: &str) -> u64 {
+        let stated = self.workload.grant_within;
+        let bound = stated.or_else(|| self.locks.get(lock).map(LockConfig::grant_within)).unwrap_or_default();
+        u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
 /// What clients do, again and again: acquire, read, hold, write, release, think.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
@@ -77,6 +88,10 @@ pub struct Workload {
     pub wait: Duration,
     /// How long clients start new attempts.
     pub duration: Duration,
+    /// How long a lock that is wanted may stay with nobody while no fault is in force; what its lease or session asks for if
+    /// absent.
+    #[serde(default)]
+    pub grant_within: Option<Duration>,
     /// Whether clients heed the lock's warnings.
     pub client: ClientStyle,
 }
@@ -148,9 +163,20 @@ impl LockConfig {
     /// The algorithm's name, as in `algorithm = "redlock"`.
     pub fn algorithm(&self) -> &'static str {
         match self {
-            Self::Redlock(_) => "redlock",
-            Self::Zookeeper(_) => "zookeeper",
+            Self::Redlock(config) => config.flaw.map_or("redlock", |flaw| flaw.about().name),
+            Self::Zookeeper(config) => config.flaw.map_or("zookeeper", |flaw| flaw.about().name),
         }
+    }
+
+    /// How long the lock may need, once nothing is wrong any more, to be granted to somebody who waits: until the lease or
+    /// session of whoever had it is over, twice, since its successor may have died meanwhile, and two seconds for an
+    /// election and for those who ask in turns.
+    pub fn grant_within(&self) -> Duration {
+        let lease = match self {
+            Self::Redlock(config) => config.ttl,
+            Self::Zookeeper(config) => config.session_timeout,
+        };
+        2 * lease + Duration::from_secs(2)
     }
 
     /// How many lock servers it uses.
@@ -181,6 +207,9 @@ pub struct RedlockConfig {
     /// Which connections requests travel on.
     #[serde(default)]
     pub connections: Connections,
+    /// What is wrong with it, if it is a canary.
+    #[serde(default)]
+    pub flaw: Option<RedlockFlaw>,
 }
 
 /// When a Redis master writes what it was told to its disk.
@@ -203,6 +232,9 @@ pub struct ZookeeperConfig {
     pub servers: u32,
     /// How long the ensemble waits for a silent client before it ends the session.
     pub session_timeout: Duration,
+    /// What is wrong with it, if it is a canary.
+    #[serde(default)]
+    pub flaw: Option<ZookeeperFlaw>,
 }
 
 /// A range of durations, both ends included; one value is a range of itself.

@@ -16,6 +16,7 @@ use toml::Spanned;
 use super::{ClientStyle, Fencing, Persistence};
 use crate::fault::{Direction, PeerGroup, Refusal, Shape, Target};
 use crate::lock::backend::Connections;
+use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::phase::Phase;
 use crate::verdict::{CheckName, Verdict};
 
@@ -203,13 +204,21 @@ pub enum KindWord {
 }
 
 /// The algorithms that can stand trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// Redlock over independent Redis masters.
-    Redlock,
-    /// The ZooKeeper ephemeral-sequential lock.
-    Zookeeper,
+    /// Redlock over independent Redis masters, or a flawed lock over them.
+    Redlock(Option<RedlockFlaw>),
+    /// The ZooKeeper ephemeral-sequential lock, or a flawed lock in an ensemble.
+    Zookeeper(Option<ZookeeperFlaw>),
+}
+
+impl Word for Algorithm {
+    fn words() -> Vec<(&'static str, Self)> {
+        let sound = [("redlock", Self::Redlock(None)), ("zookeeper", Self::Zookeeper(None))];
+        let redlock = RedlockFlaw::ALL.iter().map(|flaw| (flaw.about().name, Self::Redlock(Some(*flaw))));
+        let zookeeper = ZookeeperFlaw::ALL.iter().map(|flaw| (flaw.about().name, Self::Zookeeper(Some(*flaw))));
+        sound.into_iter().chain(redlock).chain(zookeeper).collect()
+    }
 }
 
 macro_rules! words {
@@ -228,7 +237,6 @@ macro_rules! words {
 
 words! {
     KindWord { "register" => Register, "inventory" => Inventory, "append-file" => AppendFile }
-    Algorithm { "redlock" => Redlock, "zookeeper" => Zookeeper }
     ClientStyle { "careful" => Careful, "naive" => Naive }
     Fencing { "none" => None, "write" => Write, "access" => Access, "cas" => Cas }
     Persistence { "none" => None, "everysec" => Everysec, "always" => Always }
@@ -277,7 +285,6 @@ mod tests {
     #[test]
     fn words_are_those_of_serde_and_all_of_them() {
         assert_words::<KindWord>();
-        assert_words::<Algorithm>();
         assert_words::<ClientStyle>();
         assert_words::<Fencing>();
         assert_words::<Persistence>();

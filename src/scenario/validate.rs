@@ -14,6 +14,7 @@ use super::file::{LockTable, ResourceTable, ScenarioFile, WorkloadTable};
 use super::place::{Algorithm, Choice, Count, KindWord, Placed, Word};
 use super::{DurationRange, LockConfig, Persistence, RedlockConfig, Resource, Workload, WorkloadKind, ZookeeperConfig};
 use crate::lock::backend::Connections;
+use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::verdict::{CheckName, Verdict};
 
 /// The shortest lease: below it the allowance for clock drift (1 % and 2 ms) leaves next to nothing.
@@ -175,6 +176,7 @@ pub(super) fn workload(
         Some(field) => problems.positive("wait", field),
     };
     let duration = problems.positive("duration", &table.duration);
+    let grant_within = table.grant_within.as_ref().map(|field| problems.positive("grant-within", field));
     let client = match &table.client {
         None => Some(Default::default()),
         Some(field) => problems.choice("a value of `client`", field),
@@ -182,7 +184,9 @@ pub(super) fn workload(
     // Taken apart only after each was read, so that every mistake was recorded.
     let workload = match (kind, clients, locks, hold, think, wait, duration, client) {
         (Some(kind), Some(clients), Some(locks), Some(hold), Some(think), Some(wait), Some(duration), Some(client)) => {
-            Some(Workload { kind, clients, locks, hold, think, wait, duration, client })
+            // One that is mistaken was recorded, and keeps the file from being used.
+            let grant_within = grant_within.flatten();
+            Some(Workload { kind, clients, locks, hold, think, wait, duration, grant_within, client })
         }
         _ => None,
     };
@@ -209,8 +213,8 @@ pub(super) fn locks(
     for (name, table) in tables {
         lock_name(name, problems);
         let config = algorithm(name, table, problems).and_then(|algorithm| match algorithm {
-            Algorithm::Redlock => redlock(table, environment, problems).map(LockConfig::Redlock),
-            Algorithm::Zookeeper => zookeeper(table, environment, problems).map(LockConfig::Zookeeper),
+            Algorithm::Redlock(flaw) => redlock(table, flaw, environment, problems).map(LockConfig::Redlock),
+            Algorithm::Zookeeper(flaw) => zookeeper(table, flaw, environment, problems).map(LockConfig::Zookeeper),
         });
         locks.insert(name.value.clone(), config);
     }
@@ -263,7 +267,12 @@ fn odd(key: &str, field: &Placed<Count>, count: u32, problems: &mut Problems<'_>
     Some(count)
 }
 
-fn redlock(table: &LockTable, environment: &Capabilities, problems: &mut Problems<'_>) -> Option<RedlockConfig> {
+fn redlock(
+    table: &LockTable,
+    flaw: Option<RedlockFlaw>,
+    environment: &Capabilities,
+    problems: &mut Problems<'_>,
+) -> Option<RedlockConfig> {
     foreign("servers", table.servers.as_ref(), "zookeeper", "redlock", problems);
     foreign("session-timeout", table.session_timeout.as_ref(), "zookeeper", "redlock", problems);
     let limit = format!("environment {} has {} Redis masters", environment.environment, environment.max_redis_nodes);
@@ -331,6 +340,7 @@ fn redlock(table: &LockTable, environment: &Capabilities, problems: &mut Problem
         retry_delay: retry_delay?,
         persistence: persistence?,
         connections: connections?,
+        flaw,
     })
 }
 
@@ -340,7 +350,12 @@ fn default_node_timeout(ttl: Duration) -> Duration {
     (ttl / 10).min(Duration::from_millis(50))
 }
 
-fn zookeeper(table: &LockTable, environment: &Capabilities, problems: &mut Problems<'_>) -> Option<ZookeeperConfig> {
+fn zookeeper(
+    table: &LockTable,
+    flaw: Option<ZookeeperFlaw>,
+    environment: &Capabilities,
+    problems: &mut Problems<'_>,
+) -> Option<ZookeeperConfig> {
     foreign("nodes", table.nodes.as_ref(), "redlock", "zookeeper", problems);
     foreign("ttl", table.ttl.as_ref(), "redlock", "zookeeper", problems);
     foreign("renewal", table.renewal.as_ref(), "redlock", "zookeeper", problems);
@@ -374,7 +389,7 @@ fn zookeeper(table: &LockTable, environment: &Capabilities, problems: &mut Probl
             Some(timeout)
         }),
     };
-    Some(ZookeeperConfig { servers: servers?, session_timeout: session_timeout? })
+    Some(ZookeeperConfig { servers: servers?, session_timeout: session_timeout?, flaw })
 }
 
 /// The expectations. Those that are mistaken are left out, with a problem for each.
@@ -390,6 +405,10 @@ pub(super) fn expect(
             let title = format!("no lock `{}` stands trial", name.value);
             let problem = Problem::at(&name.span, title, "unknown lock").help(format!("locks: {}", locks.join(", ")));
             problems.push(problem.suggest(name, locks.iter().copied()));
+        }
+        if checks.is_empty() {
+            let problem = Problem::at(&name.span, format!("nothing is expected of `{}`", name.value), "no check");
+            problems.push(problem.help("name checks and their verdicts, or leave it out: then all must be valid"));
         }
         let verdicts = expect.entry(name.value.clone()).or_default();
         for (check, verdict) in checks {

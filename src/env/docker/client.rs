@@ -12,14 +12,14 @@ use tokio::sync::{mpsc, watch};
 use super::http::HttpResource;
 use super::member::{Control, Reports};
 use super::messages::{ClientClock, ClientPlan, Order, Report, Speaker};
-use crate::env::redlock_settings;
+use crate::env;
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
 use crate::ids::{ClientId, LockName};
 use crate::lock::backend::RedisNode;
 use crate::lock::client::{RedisServer, ZookeeperEnsemble};
 use crate::lock::runtime::TokioRuntime;
-use crate::lock::{DistributedLock, PausePoint, Redlock, ZookeeperLock, ZookeeperSettings};
+use crate::lock::{DistributedLock, PausePoint};
 use crate::phase::Phase;
 use crate::scenario::LockConfig;
 use crate::time::{BootClock, Clock, Nanos};
@@ -136,19 +136,22 @@ fn clock(number: u64) -> ClientClock {
 
 fn build_lock(plan: &ClientPlan) -> Arc<dyn DistributedLock> {
     let runtime = Arc::new(TokioRuntime::new(seed_of(plan)));
+    let wall = Arc::new(|| {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Nanos(since.as_nanos() as u64)
+    });
     match &plan.lock {
         LockConfig::Redlock(config) => {
             let node = |address: &std::net::SocketAddr| {
                 Arc::new(RedisServer::with(*address, config.connections)) as Arc<dyn RedisNode>
             };
-            let settings = redlock_settings(config, format!("{}:", plan.namespace));
-            Arc::new(Redlock::new(plan.servers.iter().map(node).collect(), settings, runtime))
+            let nodes = plan.servers.iter().map(node).collect();
+            env::redlock(config, nodes, format!("{}:", plan.namespace), runtime, wall)
         }
         LockConfig::Zookeeper(config) => {
             let servers = plan.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
             let connector = Arc::new(ZookeeperEnsemble::new(servers, config.session_timeout));
-            let settings = ZookeeperSettings { root: format!("/fencepost/{}", plan.namespace) };
-            Arc::new(ZookeeperLock::new(connector, settings, runtime))
+            env::zookeeper(config, connector, format!("/fencepost/{}", plan.namespace), runtime, wall)
         }
     }
 }

@@ -255,6 +255,7 @@ impl Trial<'_> {
             nodes: self.config.nodes(),
             fencing: self.scenario.resource.fencing.name().to_owned(),
             planned_faults: self.scenario.faults.len() as u32,
+            grant_within: Some(self.scenario.grant_within(self.lock)),
             // All containers read the same clock of the same kernel; a microsecond allows for the reading itself.
             clock_error: 1_000,
             versions: named.into_iter().map(|(name, version)| (name.to_owned(), version.clone())).collect(),

@@ -8,12 +8,14 @@ use super::redis_link::RedisLink;
 use super::world::{HostId, ProcessId, World};
 use super::zk_link::ZkTransport;
 use super::zookeeper::session::SimEnsemble;
-use crate::env::redlock_settings;
+use crate::env;
 use crate::ids::NodeId;
+use crate::lock::DistributedLock;
 use crate::lock::backend::{RedisNode, ZkConnector};
+use crate::lock::flawed::WallClock;
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{DistributedLock, Redlock, ZookeeperLock, ZookeeperSettings};
 use crate::scenario::LockConfig;
+use crate::time::Nanos;
 
 /// What one client's lock is made over.
 pub struct Seam {
@@ -23,6 +25,8 @@ pub struct Seam {
     pub zookeeper: Option<Arc<dyn ZkConnector>>,
     /// The client's own clock, timers, randomness and spawner.
     pub runtime: SharedRuntime,
+    /// The time of day of the client's machine, for canaries that rest on it.
+    pub wall: WallClock,
 }
 
 impl Seam {
@@ -35,7 +39,15 @@ impl Seam {
         runtime: &SharedRuntime,
     ) -> Self {
         let callers = nodes.map(|(node, host)| (node, Caller::new(Arc::clone(world), process, host)));
-        let mut seam = Self { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime) };
+        let wall: WallClock = {
+            let world = Arc::clone(world);
+            Arc::new(move || {
+                let state = world.lock();
+                let milliseconds = state.hosts[process.host].clock.wall_ms(state.now).max(0);
+                Nanos(milliseconds.unsigned_abs() * 1_000_000)
+            })
+        };
+        let mut seam = Self { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime), wall };
         match config {
             LockConfig::Redlock(config) => {
                 let link = |(node, caller): (NodeId, _)| {
@@ -58,16 +70,14 @@ impl Seam {
 /// Makes one client's lock.
 pub type LockMaker = Arc<dyn Fn(&LockConfig, Seam) -> Arc<dyn DistributedLock> + Send + Sync>;
 
-/// The library's own locks.
+/// The locks that scenarios configure.
 pub(super) fn configured(config: &LockConfig, seam: Seam) -> Arc<dyn DistributedLock> {
     match (config, seam.zookeeper) {
         (LockConfig::Redlock(config), _) => {
-            let settings = redlock_settings(config, "trial:".to_owned());
-            Arc::new(Redlock::new(seam.redis, settings, seam.runtime))
+            env::redlock(config, seam.redis, "trial:".to_owned(), seam.runtime, seam.wall)
         }
-        (LockConfig::Zookeeper(_), Some(ensemble)) => {
-            let settings = ZookeeperSettings { root: "/fencepost/trial".to_owned() };
-            Arc::new(ZookeeperLock::new(ensemble, settings, seam.runtime))
+        (LockConfig::Zookeeper(config), Some(ensemble)) => {
+            env::zookeeper(config, ensemble, "/fencepost/trial".to_owned(), seam.runtime, seam.wall)
         }
         (LockConfig::Zookeeper(_), None) => unreachable!("a ZooKeeper lock's seam has an ensemble"),
     }

@@ -140,6 +140,7 @@ fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Se
         nodes: config.map_or(0, LockConfig::nodes),
         fencing: scenario.resource.fencing.name().to_owned(),
         planned_faults: scenario.faults.len() as u32,
+        grant_within: Some(scenario.grant_within(lock)),
         // All instants are in true time.
         clock_error: 0,
         versions: BTreeMap::from([("fencepost".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),

@@ -19,7 +19,7 @@ pub(super) const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// By when an attempt must be through.
 #[derive(Clone, Copy)]
-pub(super) struct Deadlines {
+pub(in crate::lock) struct Deadlines {
     /// How long to stand in line behind others.
     pub queue: Nanos,
     /// How long to wait for the servers' answers: at least long enough for the round trips of one attempt.
@@ -27,7 +27,7 @@ pub(super) struct Deadlines {
 }
 
 /// A contender in the line for one lock. Dropping it takes its znode back in the background.
-pub(super) struct Contender {
+pub(in crate::lock) struct Contender {
     pub kept: Arc<KeptSession>,
     pub runtime: SharedRuntime,
     /// The lock's own znode, the parent of all contenders.
@@ -115,6 +115,26 @@ impl Contender {
             needed: 1,
             conflicts: ahead,
         })))
+    }
+
+    /// Stands in line until nobody is ahead.
+    pub async fn come_first(&self, mut line: Vec<String>, deadlines: Deadlines) -> Result<(), Stop> {
+        loop {
+            let Some(place) = self.place(&line) else {
+                // Gone without our doing: the session is dying, or somebody deleted it.
+                return Err(Stop::Session("the contender's znode is gone".to_owned()));
+            };
+            let Some(predecessor) = place.predecessor else { return Ok(()) };
+            if let Some(watch) = self.watch(&predecessor, deadlines).await? {
+                let event = self.stand(watch, place.ahead, deadlines).await?;
+                // The predecessor was first in line, nobody can enter between it and us, and it is gone: the line
+                // begins with us, no need to list again.
+                if event == WatchEvent::Deleted && place.ahead == 1 {
+                    return Ok(());
+                }
+            }
+            line = self.list(deadlines).await?;
+        }
     }
 
     /// Hands the duty to take the znode back over to the caller, with its path.
@@ -234,7 +254,7 @@ pub(super) async fn delete(session: &dyn ZkSession, path: &str, runtime: &Shared
 
 /// A place in the line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(in crate::lock) struct Place {
     /// How many contenders stand ahead.
     pub ahead: usize,
     /// The name of the one directly ahead.
@@ -243,7 +263,7 @@ pub(super) struct Place {
 
 impl Place {
     /// The place of sequence number `own` in `line`. Names that are no contenders' are passed over.
-    fn among(own: i32, line: &[String]) -> Self {
+    pub fn among(own: i32, line: &[String]) -> Self {
         // The server's counter wraps around from 2^31 - 1 to -2^31; the sign of the wrapped distance is the order.
         let before_us = line.iter().filter_map(|name| {
             let distance = own.wrapping_sub(sequence(name)?);
@@ -263,12 +283,12 @@ impl Place {
 }
 
 /// The GUID in a contender's name: `c-GUID-SEQUENCE`.
-fn guid(name: &str) -> Option<&str> {
+pub(in crate::lock) fn guid(name: &str) -> Option<&str> {
     name.strip_prefix("c-")?.split_once('-').map(|(guid, _)| guid)
 }
 
 /// The sequence number in a contender's name; the server writes it with at least ten digits, negative after a wrap.
-fn sequence(name: &str) -> Option<i32> {
+pub(in crate::lock) fn sequence(name: &str) -> Option<i32> {
     name.strip_prefix("c-")?.split_once('-')?.1.parse().ok()
 }
 

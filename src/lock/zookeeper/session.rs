@@ -24,14 +24,14 @@ const ROUND_TRIPS_PER_TIMEOUT: u32 = 10;
 
 /// How long the session may be believed, as known now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SessionValidity {
+pub(in crate::lock) struct SessionValidity {
     pub until: Nanos,
     pub suspect: bool,
     pub lost: Option<LostReason>,
 }
 
 /// A session with its own deadline, kept true by round trips in the background for as long as anybody uses it.
-pub(super) struct KeptSession {
+pub(in crate::lock) struct KeptSession {
     pub session: Arc<dyn ZkSession>,
     runtime: SharedRuntime,
     validity: watch::Sender<SessionValidity>,

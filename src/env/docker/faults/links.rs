@@ -33,6 +33,9 @@ const SLOW: Duration = Duration::from_millis(250);
 /// What a busy machine may add to a handshake that is late.
 const SLACK: Duration = Duration::from_millis(1_000);
 
+/// How long looking at it may take before a strike counts as begun. It must not be forgotten meanwhile.
+const PROBING: Duration = Duration::from_secs(6);
+
 /// How many packets a lossy link is tried with.
 const BURST: u32 = 1_000;
 
@@ -66,7 +69,7 @@ pub(super) async fn apply(
     let before = before?;
     let wounds = layers(ground, id, grudge, effect, duration, &doors)?;
     for wound in &wounds {
-        ground.note(&wound.entry, duration)?;
+        ground.note(&wound.entry, duration + PROBING)?;
     }
     let seen = async {
         ask(ground, &Request::Lay(wounds.iter().map(|wound| wound.layer.clone()).collect())).await?;
@@ -125,7 +128,7 @@ fn layers(
     }
     // What is held back still needs its marks after the end.
     let lateness = if let Effect::Late { most, .. } = effect { Duration::from_nanos(most) } else { Duration::ZERO };
-    let lasts = duration + lateness + GRACE;
+    let lasts = duration + lateness + PROBING + GRACE;
     let (expiry, until) = (lasts.as_millis() as u64, BootClock.now() + lasts);
     let table = format!("{TABLE_PREFIX}{}_{id}", ground.tag);
     let wound = |(member, links): (Member, Vec<(Member, Member)>)| {

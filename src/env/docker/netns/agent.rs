@@ -14,7 +14,7 @@ use anyhow::Context;
 use futures_util::future::join_all;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::inside::{inside, nft, run};
 use super::knock::Listeners;
@@ -30,6 +30,8 @@ struct Agent {
     lates: Arc<Lates>,
     staying: AtomicUsize,
     left: Notify,
+    /// What is tried out there can be tried by one at a time.
+    trying: Mutex<()>,
 }
 
 /// Serves requests at `socket` until the last one that asked it to stay is gone.
@@ -115,7 +117,10 @@ impl Agent {
                 let swept = join_all(doors.into_iter().map(|door| inside(door, sweep))).await;
                 Answer::Swept(swept.into_iter().collect::<io::Result<_>>()?)
             }
-            Request::Abilities => Answer::Abilities(abilities().await?),
+            Request::Abilities => {
+                let _alone = self.trying.lock().await;
+                Answer::Abilities(abilities().await?)
+            }
         })
     }
 

@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpSocket;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -18,6 +19,10 @@ use super::{Door, Seen};
 
 /// The agent's port in each namespace, for handshakes and for datagrams that nobody reads.
 const PORT: u16 = 7999;
+
+/// How long one handshake is given before another is begun beside it: on a link that may lose packets, TCP's own second
+/// try comes after a second.
+const EVERY: Duration = Duration::from_millis(250);
 
 /// Who listens, by process: another process is another namespace.
 #[derive(Default)]
@@ -61,9 +66,10 @@ impl Listeners {
     /// Knocks on each link, all at once.
     pub async fn knock(&self, links: &[(Door, Door)], patience: Duration) -> io::Result<Vec<Seen>> {
         self.listen(links.iter().map(|(_, to)| *to)).await?;
+        let tries = (patience.as_millis() / EVERY.as_millis()).max(1) as usize;
         // One thread enters each namespace, and opens all the sockets that are needed there.
         let mut needed: BTreeMap<Door, usize> = BTreeMap::new();
-        links.iter().for_each(|(from, _)| *needed.entry(*from).or_default() += 1);
+        links.iter().for_each(|(from, _)| *needed.entry(*from).or_default() += tries);
         let open = |(door, count): (Door, usize)| async move {
             let sockets = inside(door, move || (0..count).map(|_| TcpSocket::new_v4()).collect::<io::Result<Vec<_>>>());
             Ok::<_, io::Error>((door, sockets.await?))
@@ -73,8 +79,9 @@ impl Listeners {
         let knocks: Vec<_> = links
             .iter()
             .filter_map(|(from, to)| {
-                let socket = sockets.get_mut(from).and_then(Vec::pop)?;
-                Some(knock(socket, SocketAddr::from((to.address, PORT)), patience))
+                let sockets = sockets.get_mut(from)?;
+                let sockets = sockets.split_off(sockets.len().checked_sub(tries)?);
+                Some(knock(sockets, SocketAddr::from((to.address, PORT)), patience))
             })
             .collect();
         Ok(join_all(knocks).await)
@@ -97,11 +104,25 @@ impl Listeners {
     }
 }
 
-async fn knock(socket: TcpSocket, to: SocketAddr, patience: Duration) -> Seen {
-    let start = Instant::now();
-    match tokio::time::timeout(patience, socket.connect(to)).await {
-        Ok(Ok(_)) => Seen::Answered(start.elapsed().as_nanos() as u64),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Seen::Reset,
-        Ok(Err(_)) | Err(_) => Seen::Silent,
-    }
+/// The first answer to any of the handshakes, one begun after the other.
+async fn knock(sockets: Vec<TcpSocket>, to: SocketAddr, patience: Duration) -> Seen {
+    let handshakes = sockets.into_iter().zip(0..).map(|(socket, number)| async move {
+        tokio::time::sleep(EVERY * number).await;
+        let start = Instant::now();
+        match socket.connect(to).await {
+            Ok(_) => Seen::Answered(start.elapsed().as_nanos() as u64),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Seen::Reset,
+            Err(_) => Seen::Silent,
+        }
+    });
+    let mut handshakes: FuturesUnordered<_> = handshakes.collect();
+    let answer = async {
+        while let Some(seen) = handshakes.next().await {
+            if seen != Seen::Silent {
+                return seen;
+            }
+        }
+        Seen::Silent
+    };
+    tokio::time::timeout(patience, answer).await.unwrap_or(Seen::Silent)
 }

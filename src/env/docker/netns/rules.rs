@@ -87,7 +87,8 @@ pub(super) fn lift(table: &str) -> String {
 
 /// Makes a table do nothing, and keeps it: taking its chains away would cost the packets that are held back.
 pub(super) fn idle(table: &str) -> String {
-    format!("flush table inet {table}\n")
+    // Adding first, as above: the watchdog may have been quicker.
+    format!("table inet {table}\nflush table inet {table}\n")
 }
 
 /// Our tables in what `nft list tables inet` prints.

@@ -1,0 +1,74 @@
+//! No check says `valid` of what was not exercised: for each, histories that lack what it is about.
+
+use std::collections::BTreeSet;
+
+use super::story::Story;
+use super::{CheckName, Verdict, judge};
+use crate::history::{F, OpType};
+
+fn nothing() -> Story {
+    let mut story = Story::new(2);
+    story.header.grant_within = Some(1_000_000_000);
+    story
+}
+
+/// One client takes turns with itself, and uses the resource.
+fn alone() -> Story {
+    let mut story = nothing();
+    for turn in 0..3u64 {
+        let (hold, at) = (format!("c1-{turn}"), 10 + turn * 20);
+        story.acquire(&hold, at, at + 1, turn + 1);
+        story.read(&hold, at + 2, turn, 100 - turn as i64);
+        story.write(&hold, at + 3, turn, turn + 1, 99 - turn as i64);
+        story.release(&hold, at + 5);
+    }
+    story
+}
+
+/// Two clients compete, and neither uses the resource.
+fn idle() -> Story {
+    let mut story = nothing();
+    story.acquire("c1-1", 10, 11, 1);
+    story.op(12, "c2-1", OpType::Invoke, F::Acquire);
+    story.release("c1-1", 20);
+    story.op(22, "c2-1", OpType::Ok, F::Acquire);
+    story.release("c2-1", 30);
+    story
+}
+
+/// Nobody is ever granted anything.
+fn refused() -> Story {
+    let mut story = nothing();
+    for hold in ["c1-1", "c2-1"] {
+        story.op(10, hold, OpType::Invoke, F::Acquire);
+        story.op(20, hold, OpType::Fail, F::Acquire);
+    }
+    story
+}
+
+#[test]
+fn no_check_is_valid_of_what_was_not_exercised() {
+    use CheckName::*;
+    type Case = (&'static str, fn() -> Story, &'static [CheckName]);
+    let cases: [Case; 4] = [
+        ("an empty history", nothing, &CheckName::ALL),
+        (
+            "nothing granted",
+            refused,
+            &[MutualExclusion, TokenOrder, Fencing, LostUpdates, LostSignal, Liveness, Coverage],
+        ),
+        // It shows that tokens rise and updates stay, among the turns of one client.
+        ("one client alone", alone, &[MutualExclusion, LostSignal, Liveness, Coverage]),
+        ("nothing used, nothing lost", idle, &[Fencing, LostUpdates, LostSignal]),
+    ];
+    let mut shown = BTreeSet::new();
+    for (name, story, checks) in cases {
+        let judgement = judge(&story().history());
+        for result in judgement.checks.iter().filter(|result| checks.contains(&result.check)) {
+            let judged = matches!(result.verdict, Verdict::Valid | Verdict::Invalid);
+            assert!(!judged, "{name}: {} is {}: {}", result.check, result.verdict, result.summary);
+            shown.insert(result.check);
+        }
+    }
+    assert_eq!(shown, CheckName::ALL.into(), "a check that no history here leaves without a verdict");
+}

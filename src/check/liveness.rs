@@ -1,0 +1,517 @@
+//! Who wants the lock gets it, once nothing is wrong any more.
+//!
+//! Judged while no fault is in force, from the moment at which the last one was undone. A lock is *idle but wanted* while
+//! somebody waits for it and nobody holds it; how much of that a lock may need, to be rid of a dead holder's lease or
+//! session, is the history's own bound. More than that means that something which nobody holds keeps it: a ghost.
+//! Besides, nobody may be passed over for ever: a fair draw among all clients passes one over twenty-five times as often
+//! as there are clients about once in 10^10 times.
+//! Deliberately absent: how fast a lock is; that is told in figures, not judged.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::evidence::{Facts, Listing, counted, lasting, milliseconds, seconds};
+use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use crate::history::{Ending, F, Hold, Op, OpType, Process};
+use crate::ids::{ClientId, HoldId, LockName};
+use crate::time::Nanos;
+
+const GUARANTEE: &str = "While no fault is in force, a lock that somebody waits for and nobody holds is granted within the bound, and \
+     no client is passed over without end.";
+
+/// How often a client may be passed over, per client that competes.
+const PASSES_PER_CLIENT: usize = 25;
+
+/// Judges whether the lock was granted to those who waited.
+pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
+    let Some(bound) = facts.history.header.grant_within else {
+        let summary = "The history does not say how long its lock may need.".to_owned();
+        return conclude(CheckName::Liveness, GUARANTEE, Verdict::NotApplicable, summary, &[], Listing::default());
+    };
+    let mut watch = Watch::new(facts, Duration::from_nanos(bound));
+    for op in &facts.history.ops {
+        watch.see(op);
+    }
+    watch.end();
+    watch.conclude()
+}
+
+/// One lock, as far as the history has been read.
+#[derive(Default)]
+struct Lock<'a> {
+    /// The open acquires, with when each was invoked.
+    waiting: BTreeMap<&'a HoldId, (ClientId, Nanos)>,
+    /// How many holds are open.
+    held: usize,
+    /// The last hold that ended.
+    last: Option<usize>,
+    /// How long it has been idle but wanted, without a fault in force, since the last grant, end of a hold, or fault.
+    idle: Duration,
+    /// From when on.
+    idle_from: Nanos,
+    /// Until when time has been counted.
+    seen_until: Nanos,
+    /// Whether that was found too long.
+    accused: bool,
+    /// Whether a fault was undone since the last grant.
+    recovering: bool,
+    /// Grants while no fault was in force.
+    grants: usize,
+    /// For each client that has waited in vain so far: how often it was passed over, since when, in which attempt.
+    passed: BTreeMap<ClientId, Passed<'a>>,
+}
+
+/// What a client that waits has seen go by.
+struct Passed<'a> {
+    /// Grants to others while it waited, in attempts that are over.
+    times: usize,
+    /// In the open attempt: how many grants there had been when it began.
+    mark: Option<usize>,
+    since: Nanos,
+    attempt: &'a HoldId,
+    accused: bool,
+}
+
+impl Passed<'_> {
+    fn times(&self, grants: usize) -> usize {
+        self.times + self.mark.map_or(0, |mark| grants - mark)
+    }
+}
+
+struct Watch<'a, 'b> {
+    facts: &'b Facts<'a>,
+    bound: Duration,
+    limit: usize,
+    locks: BTreeMap<&'a LockName, Lock<'a>>,
+    /// Where each hold ends, by the op's index.
+    ends: BTreeMap<u64, Vec<usize>>,
+    /// By how many the faults in force change at an op.
+    faults: BTreeMap<u64, i64>,
+    in_force: i64,
+    listing: Listing,
+    contended: usize,
+    recoveries: usize,
+    ghosts: usize,
+    starved: usize,
+    longest_idle: Duration,
+    longest_wait: Duration,
+    most_passes: usize,
+}
+
+impl<'a, 'b> Watch<'a, 'b> {
+    fn new(facts: &'b Facts<'a>, bound: Duration) -> Self {
+        let mut ends: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (place, hold) in facts.holds.iter().enumerate() {
+            if let Some((end, _)) = hold.ended {
+                ends.entry(end).or_default().push(place);
+            }
+        }
+        let mut faults: BTreeMap<u64, i64> = BTreeMap::new();
+        for strike in &facts.strikes {
+            *faults.entry(strike.invoked.index).or_default() += 1;
+            // What failed leaves nothing behind; what is not known to be undone is in force to the end.
+            let failed = strike.applied.filter(|op| op.kind == OpType::Fail);
+            let over = strike.healed.filter(|op| op.kind == OpType::Ok).or(failed);
+            if let Some(over) = over {
+                *faults.entry(over.index).or_default() -= 1;
+            }
+        }
+        Self {
+            facts,
+            bound,
+            limit: PASSES_PER_CLIENT * facts.history.header.clients as usize,
+            locks: BTreeMap::new(),
+            ends,
+            faults,
+            in_force: 0,
+            listing: Listing::default(),
+            contended: 0,
+            recoveries: 0,
+            ghosts: 0,
+            starved: 0,
+            longest_idle: Duration::ZERO,
+            longest_wait: Duration::ZERO,
+            most_passes: 0,
+        }
+    }
+
+    fn see(&mut self, op: &'a Op) {
+        if let Some(change) = self.faults.get(&op.index).copied() {
+            self.pass_time_everywhere(op.time);
+            let before = self.in_force;
+            self.in_force += change;
+            for lock in self.locks.values_mut() {
+                lock.start_over(op.time);
+                lock.recovering |= before > 0 && self.in_force == 0;
+            }
+        }
+        for place in self.ends.remove(&op.index).unwrap_or_default() {
+            let Some((name, _)) = self.locks.get_key_value(&self.facts.holds[place].lock) else { continue };
+            self.pass_time(name, op.time);
+            let Some(lock) = self.locks.get_mut(&self.facts.holds[place].lock) else { continue };
+            lock.held = lock.held.saturating_sub(1);
+            lock.last = Some(place);
+            lock.start_over(op.time);
+        }
+        match (op.process, op.f, &op.lock, &op.hold, op.client) {
+            (Process::Client(_), F::Acquire, Some(name), Some(attempt), Some(client)) => {
+                self.acquire(op, name, attempt, client);
+            }
+            (Process::Client(_), F::Crash, _, _, Some(client)) => {
+                self.pass_time_everywhere(op.time);
+                for lock in self.locks.values_mut() {
+                    let left = lock.waiting.iter().find(|(_, (waiting, _))| *waiting == client).map(|(id, _)| *id);
+                    left.inspect(|attempt| lock.stop_waiting(attempt));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts the time up to `now` for a lock, if it was idle but wanted.
+    fn pass_time(&mut self, name: &'a LockName, now: Nanos) {
+        let lock = self.locks.entry(name).or_default();
+        let passed = now - std::mem::replace(&mut lock.seen_until, now);
+        if self.in_force > 0 || lock.held > 0 || lock.waiting.is_empty() {
+            return;
+        }
+        lock.idle += passed;
+        self.longest_idle = self.longest_idle.max(lock.idle);
+        if lock.idle > self.bound && !std::mem::replace(&mut lock.accused, true) {
+            self.ghosts += 1;
+            let (facts, bound) = (self.facts, self.bound);
+            self.listing.add(|| ghost(facts, name, lock, bound, now));
+        }
+    }
+
+    fn pass_time_everywhere(&mut self, now: Nanos) {
+        let names: Vec<&'a LockName> = self.locks.keys().copied().collect();
+        names.into_iter().for_each(|name| self.pass_time(name, now));
+    }
+
+    /// Looks at how often a client has been passed over, now that it waits no longer.
+    fn count_passes(&mut self, name: &'a LockName, client: ClientId, op: u64, now: Nanos) {
+        let Some(lock) = self.locks.get_mut(name) else { return };
+        let Some(passed) = lock.passed.get_mut(&client) else { return };
+        let times = passed.times(lock.grants);
+        self.most_passes = self.most_passes.max(times);
+        if times > self.limit && !std::mem::replace(&mut passed.accused, true) {
+            self.starved += 1;
+            let facts = self.facts;
+            self.listing.add(|| starved(facts, name, client, passed, times, op, now));
+        }
+    }
+
+    fn acquire(&mut self, op: &Op, name: &'a LockName, attempt: &'a HoldId, client: ClientId) {
+        self.pass_time(name, op.time);
+        if op.kind != OpType::Invoke {
+            self.count_passes(name, client, op.index, op.time);
+        }
+        let lock = self.locks.entry(name).or_default();
+        if op.kind == OpType::Invoke {
+            lock.waiting.insert(attempt, (client, op.time));
+            let (mark, since) = (lock.grants, op.time);
+            let passed =
+                lock.passed.entry(client).or_insert(Passed { times: 0, mark: None, since, attempt, accused: false });
+            (passed.mark, passed.attempt) = (Some(mark), attempt);
+            return;
+        }
+        let waited_from = lock.waiting.get(attempt).map_or(op.time, |(_, from)| *from);
+        lock.stop_waiting(attempt);
+        if op.kind != OpType::Ok {
+            return;
+        }
+        self.longest_wait = self.longest_wait.max(op.time - waited_from);
+        let met = |place: usize| self.facts.holds[place].to > waited_from;
+        self.contended += usize::from(lock.held > 0 || lock.last.is_some_and(met));
+        self.recoveries += usize::from(std::mem::take(&mut lock.recovering) && self.in_force == 0);
+        lock.held += 1;
+        lock.grants += usize::from(self.in_force == 0);
+        lock.start_over(op.time);
+        lock.passed.remove(&client);
+    }
+
+    /// Looks at those who still wait.
+    fn end(&mut self) {
+        let Some(last) = self.facts.history.ops.last() else { return };
+        self.pass_time_everywhere(last.time);
+        let waiting = self.locks.iter().flat_map(|(name, lock)| lock.passed.keys().map(|client| (*name, *client)));
+        for (name, client) in waiting.collect::<Vec<_>>() {
+            self.count_passes(name, client, last.index, last.time);
+        }
+    }
+
+    fn conclude(self) -> CheckResult {
+        let faulty = !self.facts.strikes.is_empty();
+        let early = self.locks.values().any(|lock| lock.idle > self.bound / 2);
+        let missing = [
+            (self.contended == 0, "nobody who had to wait was granted the lock"),
+            (faulty && self.recoveries == 0, "no grant followed the end of a fault"),
+            (early, "the history ends while the lock is idle but wanted, too early to judge"),
+        ];
+        let missing: Vec<&str> = missing.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
+        let told = format!(
+            "{} after a wait, {} after faults were over; idle but wanted for {} at most, the bound is {}; the longest wait \
+             {}, passed over {} at most",
+            counted(self.contended, "grant", "grants"),
+            self.recoveries,
+            lasting(self.longest_idle),
+            lasting(self.bound),
+            lasting(self.longest_wait),
+            counted(self.most_passes, "time", "times"),
+        );
+        let (verdict, summary) = if self.listing.total() > 0 {
+            let ghosts = counted(self.ghosts, "time", "times");
+            let starved = counted(self.starved, "client", "clients");
+            (Verdict::Invalid, format!("Stuck {ghosts}, {starved} starved: {told}."))
+        } else if missing.is_empty() {
+            (Verdict::Valid, format!("{told}."))
+        } else {
+            (Verdict::Unknown, format!("Too little was exercised: {}. {told}.", missing.join(", ")))
+        };
+        let figures = [
+            ("grants-after-a-wait", self.contended as f64),
+            ("recoveries", self.recoveries as f64),
+            ("stuck", self.ghosts as f64),
+            ("starved", self.starved as f64),
+            ("bound-ms", milliseconds(self.bound)),
+            ("longest-idle-ms", milliseconds(self.longest_idle)),
+            ("longest-wait-ms", milliseconds(self.longest_wait)),
+            ("passed-over-max", self.most_passes as f64),
+        ];
+        conclude(CheckName::Liveness, GUARANTEE, verdict, summary, &figures, self.listing)
+    }
+}
+
+impl Lock<'_> {
+    fn start_over(&mut self, now: Nanos) {
+        (self.idle, self.idle_from, self.accused) = (Duration::ZERO, now, false);
+    }
+
+    fn stop_waiting(&mut self, attempt: &HoldId) {
+        let Some((client, _)) = self.waiting.remove(attempt) else { return };
+        if let Some(passed) = self.passed.get_mut(&client) {
+            passed.times = passed.times(self.grants);
+            passed.mark = None;
+        }
+    }
+}
+
+fn ghost(facts: &Facts<'_>, name: &LockName, lock: &Lock<'_>, bound: Duration, now: Nanos) -> Violation {
+    let last = lock.last.map(|place| &facts.holds[place]);
+    let history = match last {
+        Some(hold @ Hold { ended: Some((_, ending)), .. }) => {
+            let how = match ending {
+                Ending::Released => "was released by its holder",
+                Ending::Lost => "was lost",
+                Ending::Crashed => "ended with its holder's death",
+            };
+            format!("The last hold, {} of {}, {how} at {}.", hold.id, hold.client, seconds(hold.to))
+        }
+        _ => "It was never held.".to_owned(),
+    };
+    let waiters = lock.waiting.values().map(|(client, _)| client.to_string()).collect::<Vec<_>>().join(", ");
+    let text = format!(
+        "Nobody holds {name} since {}, no fault is in force, and by {} whoever waits for it ({waiters}) has waited longer \
+         than the {} that it may take. {history}",
+        seconds(lock.idle_from),
+        seconds(now),
+        lasting(bound),
+    );
+    let waiting = lock.waiting.keys().next();
+    let invoked = facts.history.ops.iter().find(|op| op.hold.as_ref() == waiting.copied() && op.f == F::Acquire);
+    let ended = last.and_then(|hold| hold.ended).map(|(op, _)| op);
+    let ops = ended.into_iter().chain(invoked.map(|op| op.index)).collect();
+    Violation { severity: Severity::Belief, text, ops, from: lock.idle_from, to: now }
+}
+
+fn starved(
+    facts: &Facts<'_>,
+    name: &LockName,
+    client: ClientId,
+    passed: &Passed<'_>,
+    times: usize,
+    granted: u64,
+    now: Nanos,
+) -> Violation {
+    let text = format!(
+        "{client} waits for {name} since {} (now as {}) and by {} has been passed over {times} times while no fault was in \
+         force.",
+        seconds(passed.since),
+        passed.attempt,
+        seconds(now),
+    );
+    let invoked = facts.history.ops.iter().find(|op| op.hold.as_ref() == Some(passed.attempt) && op.f == F::Acquire);
+    let ops = invoked.map(|op| op.index).into_iter().chain([granted]).collect();
+    Violation { severity: Severity::Belief, text, ops, from: passed.since, to: now }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+    use crate::check::story::Story;
+    use crate::seed::Seed;
+
+    /// A story of two clients with a bound of a second.
+    fn bounded() -> Story {
+        let mut story = Story::new(2);
+        story.header.grant_within = Some(1_000_000_000);
+        story
+    }
+
+    /// c1 held the lock until 100 ms; c2 waits from 50 ms on. The bound is a second.
+    fn wanted() -> Story {
+        let mut story = bounded();
+        story.acquire("c1-1", 10, 12, None);
+        story.op(50, "c2-1", OpType::Invoke, F::Acquire);
+        story.release("c1-1", 100);
+        story
+    }
+
+    fn judged(story: Story) -> CheckResult {
+        check(&Facts::of(&story.history()))
+    }
+
+    fn granted(story: &mut Story, at: u64) {
+        story.op(at, "c2-1", OpType::Ok, F::Acquire);
+        story.release("c2-1", at + 5);
+    }
+
+    #[test]
+    fn what_keeps_a_lock_from_being_granted_is_told_apart() {
+        let mut cases: Vec<(&str, Story, Verdict)> = Vec::new();
+        let mut add = |name, verdict, finish: &dyn Fn(&mut Story)| {
+            let mut story = wanted();
+            finish(&mut story);
+            cases.push((name, story, verdict));
+        };
+        add("granted at once", Verdict::Valid, &|story| granted(story, 101));
+        add("granted at the bound", Verdict::Valid, &|story| granted(story, 1_100));
+        add("granted after the bound", Verdict::Invalid, &|story| granted(story, 1_101));
+        add("never granted", Verdict::Invalid, &|story| {
+            story.op(1_101, "c2-1", OpType::Fail, F::Acquire);
+        });
+        add("not granted yet", Verdict::Unknown, &|story| {
+            story.op(700, "c2-1", OpType::Fail, F::Acquire);
+        });
+        add("under a fault all the time", Verdict::Valid, &|story| {
+            story.pause(1, 1, 100, 3_000);
+            granted(story, 4_000);
+        });
+        add("not granted after the fault", Verdict::Invalid, &|story| {
+            story.pause(1, 1, 100, 3_000);
+            granted(story, 4_001);
+        });
+        add("no grant after the fault", Verdict::Unknown, &|story| {
+            granted(story, 101);
+            story.pause(1, 1, 300, 400);
+        });
+        add("granted while the fault is in force only", Verdict::Unknown, &|story| {
+            story.pause(1, 1, 60, 1_000);
+            granted(story, 500);
+        });
+        add("nobody wants it any more", Verdict::Unknown, &|story| {
+            story.op(110, "c2-1", OpType::Fail, F::Acquire);
+            story.acquire("c1-2", 5_000, 5_001, None);
+        });
+        add("who wanted it has died", Verdict::Unknown, &|story| {
+            story.op(110, "c2-1", OpType::Info, F::Crash);
+            story.acquire("c1-2", 5_000, 5_001, None);
+        });
+        for (name, story, verdict) in cases {
+            let result = judged(story);
+            assert_eq!(result.verdict, verdict, "{name}: {}", result.summary);
+        }
+    }
+
+    #[test]
+    fn who_never_waited_shows_nothing() {
+        let mut story = bounded();
+        for (hold, at) in [("c1-1", 10), ("c2-1", 30)] {
+            story.acquire(hold, at, at + 1, None);
+            story.release(hold, at + 5);
+        }
+        assert_eq!(judged(story).verdict, Verdict::Unknown);
+        assert_eq!(judged(bounded()).verdict, Verdict::Unknown);
+        assert_eq!(judged(Story::new(2)).verdict, Verdict::NotApplicable, "no bound, nothing to hold it to");
+    }
+
+    #[test]
+    fn being_passed_over_is_counted_through_all_attempts_until_a_grant() {
+        let story = |rounds: u64, granted_at: Option<u64>| {
+            let mut story = bounded();
+            for round in 0..rounds {
+                let (at, hold, vain) = (round * 10, format!("c1-{round}"), format!("c2-{round}"));
+                story.acquire(&hold, at + 1, at + 2, None);
+                story.op(at + 1, &vain, OpType::Invoke, F::Acquire);
+                story.release(&hold, at + 4);
+                let kind = if granted_at == Some(round) { OpType::Ok } else { OpType::Fail };
+                story.op(at + 6, &vain, kind, F::Acquire);
+                if kind == OpType::Ok {
+                    story.release(&vain, at + 7);
+                }
+            }
+            judged(story)
+        };
+        let limit = 2 * PASSES_PER_CLIENT as u64;
+        let passes = |result: &CheckResult| result.figures["passed-over-max"] as u64;
+        assert_eq!((story(limit, None).figures["starved"], passes(&story(limit, None))), (0.0, limit));
+        assert_eq!((story(limit + 1, None).verdict, passes(&story(limit + 1, None))), (Verdict::Invalid, limit + 1));
+        assert_eq!(story(limit + 1, Some(20)).verdict, Verdict::Valid);
+    }
+
+    #[test]
+    fn finds_what_a_look_at_every_millisecond_finds() {
+        let (mut stuck, mut fine) = (0, 0);
+        for seed in 0..400 {
+            let mut rng = Seed(seed).stream("liveness");
+            let mut story = Story::new(3);
+            story.header.grant_within = Some(200_000_000);
+            // What happens when: waiting and held go up or down; what sets the count back.
+            let mut waiting: Vec<(u64, i64)> = Vec::new();
+            let mut held: Vec<(u64, i64)> = Vec::new();
+            let mut faults: Vec<(u64, i64)> = Vec::new();
+            let mut now = 10;
+            for attempt in 0..rng.random_range(2..8) {
+                let hold = format!("c1-{attempt}");
+                let (asked, got) = (now, now + rng.random_range(1..260));
+                let given_back = got + rng.random_range(1..100);
+                waiting.extend([(asked, 1), (got, -1)]);
+                if rng.random_range(0..4) == 0 {
+                    story.op(asked, &hold, OpType::Invoke, F::Acquire);
+                    story.op(got, &hold, OpType::Fail, F::Acquire);
+                } else {
+                    story.acquire(&hold, asked, got, None);
+                    story.release(&hold, given_back);
+                    held.extend([(got, 1), (given_back, -1)]);
+                }
+                now = given_back + rng.random_range(2..80);
+            }
+            for (id, start) in [(1, 100u64), (2, 700)].into_iter().take(rng.random_range(0..=2)) {
+                let until = start + rng.random_range(1..400);
+                story.pause(id, 3, start, until);
+                faults.extend([(start, 1), (until, -1)]);
+            }
+            let state =
+                |changes: &[(u64, i64)], t| changes.iter().filter(|(at, _)| *at <= t).map(|(_, by)| by).sum::<i64>();
+            let (mut idle, mut longest) = (0u64, 0u64);
+            let history = story.history();
+            let end = history.ops.last().map_or(0, |op| op.time.0 / 1_000_000);
+            for t in 0..end {
+                if held.iter().chain(&faults).any(|(at, _)| *at == t) {
+                    idle = 0;
+                }
+                let counts = state(&waiting, t) > 0 && state(&held, t) == 0 && state(&faults, t) == 0;
+                idle += u64::from(counts);
+                longest = longest.max(idle);
+            }
+            let result = check(&Facts::of(&history));
+            assert_eq!(result.figures["longest-idle-ms"] as u64, longest, "seed {seed}: {}", result.summary);
+            assert_eq!(result.verdict == Verdict::Invalid, longest > 200, "seed {seed}: {}", result.summary);
+            *(if longest > 200 { &mut stuck } else { &mut fine }) += 1;
+        }
+        assert!(stuck > 50 && fine > 50, "{stuck} stuck, {fine} fine: the mix shows nothing");
+    }
+}

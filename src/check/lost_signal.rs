@@ -1,0 +1,306 @@
+//! Who has lost a lock is told.
+//!
+//! A hold is certainly over, though its client has not given it back, from the first of two moments: the end of the
+//! validity that the lock's own API had last shown, and the completion of another client's acquire of the same lock.
+//! From there on every moment in which the client runs and is not told is one too many. A client that does not run
+//! cannot be told anything, so the time in which it was stopped, or waited for the harness at a pause point, does not
+//! count; nor do [`GRACE`]'s worth of moments, since shorter stalls leave no trace.
+//! Deliberately absent: what the client does once it is told, and whether the other grant was right; that is
+//! `mutual_exclusion`'s.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::evidence::{Facts, Listing, counted, holder, lasting, milliseconds, seconds, united};
+use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use crate::fault::Member;
+use crate::history::{Ending, F, Hold};
+use crate::ids::{ClientId, LockName};
+use crate::time::Nanos;
+
+const GUARANTEE: &str = "A client whose hold is over is told so as soon as it runs: when its validity has ended, and at the latest \
+     when another client is granted the lock.";
+
+/// How long a running client may go untold. The monitor of a client in a container records stalls from this length on.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Judges whether losses were told.
+pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
+    let stopped = stopped(facts);
+    let granted = granted_to_others(facts);
+    let mut listing = Listing::default();
+    let (mut lost, mut told, mut released) = (0usize, 0usize, 0usize);
+    let mut delays: Vec<Duration> = Vec::new();
+    for (hold, granted) in facts.holds.iter().zip(&granted) {
+        let over = Over::of(facts, hold, *granted);
+        let told_of_it = hold.ended.is_some_and(|(_, ending)| ending == Ending::Lost);
+        told += usize::from(told_of_it);
+        let Some(over) = over else {
+            // Told before anything was certain, which is as good as it gets.
+            if told_of_it {
+                lost += 1;
+                delays.push(Duration::ZERO);
+            }
+            continue;
+        };
+        lost += 1;
+        let spans = stopped.get(&hold.client).map_or(&[][..], Vec::as_slice);
+        let delay = running(over.at, hold.to, spans);
+        if delay.saturating_sub(facts.clock_error()) > GRACE {
+            listing.add(|| violation(facts, hold, over, delay));
+        }
+        if told_of_it {
+            delays.push(delay);
+        } else {
+            released += 1;
+        }
+    }
+    delays.sort_unstable();
+    let median = delays.get(delays.len() / 2).copied().unwrap_or_default();
+    let longest = delays.last().copied().unwrap_or_default();
+    let losses = counted(lost, "hold was lost", "holds were lost");
+    let measured = format!(
+        "{told} told of it, {} after running on for so long at the median, {} at most; {released} ended before a word",
+        lasting(median),
+        lasting(longest)
+    );
+    let (verdict, summary) = if listing.total() > 0 {
+        (Verdict::Invalid, format!("{losses}, {} not told in time; {measured}.", listing.total()))
+    } else if lost == 0 {
+        (Verdict::NotApplicable, "No hold was lost: there was nothing to tell.".to_owned())
+    } else if told == 0 {
+        (Verdict::Unknown, format!("{losses}, but each ended before it had to be told."))
+    } else {
+        (Verdict::Valid, format!("{losses}; {measured}."))
+    };
+    let figures = [
+        ("holds-lost", lost as f64),
+        ("lost-signals", told as f64),
+        ("ended-untold", released as f64),
+        ("told-late", listing.total() as f64),
+        ("signal-delay-median-ms", milliseconds(median)),
+        ("signal-delay-max-ms", milliseconds(longest)),
+    ];
+    conclude(CheckName::LostSignal, GUARANTEE, verdict, summary, &figures, listing)
+}
+
+/// When a hold was certainly over while its client still believed in it, and how that is known.
+#[derive(Clone, Copy)]
+struct Over {
+    at: Nanos,
+    /// The op that granted the lock to another client, if that is what tells.
+    granted: Option<u64>,
+}
+
+impl Over {
+    fn of(facts: &Facts<'_>, hold: &Hold, granted: Option<(Nanos, u64)>) -> Option<Self> {
+        let ended = hold.valid_until.map(|at| Self { at: at.max(hold.from), granted: None });
+        let taken = granted.map(|(at, op)| Self { at, granted: Some(op) });
+        let over = match (ended, taken) {
+            (Some(ended), Some(taken)) => Some(if taken.at < ended.at { taken } else { ended }),
+            (ended, taken) => ended.or(taken),
+        };
+        // Told in that very moment is told in time, but it is told of a loss.
+        over.filter(|over| over.at < hold.to && (over.granted.is_none() || facts.before(over.at, hold.to)))
+    }
+}
+
+/// For each hold, the first grant of its lock to another client that completed during the hold.
+fn granted_to_others(facts: &Facts<'_>) -> Vec<Option<(Nanos, u64)>> {
+    let mut granted: Vec<Option<(Nanos, u64)>> = vec![None; facts.holds.len()];
+    let mut open: BTreeMap<&LockName, Vec<usize>> = BTreeMap::new();
+    for (place, later) in facts.holds.iter().enumerate() {
+        let open = open.entry(&later.lock).or_default();
+        open.retain(|place| {
+            let hold = &facts.holds[*place];
+            if later.client != hold.client && facts.before(later.from, hold.to) && facts.before(hold.from, later.from) {
+                granted[*place] = Some((later.from, later.granted));
+                return false;
+            }
+            later.from < hold.to
+        });
+        open.push(place);
+    }
+    granted
+}
+
+/// When each client certainly or possibly could not act: its process was stopped, its machine stalled, or it waited at a
+/// pause point for a fault to be applied. Disjoint spans in order.
+fn stopped(facts: &Facts<'_>) -> BTreeMap<ClientId, Vec<(Nanos, Nanos)>> {
+    let mut spans: BTreeMap<ClientId, Vec<(Nanos, Nanos)>> = BTreeMap::new();
+    for strike in &facts.strikes {
+        let healed = strike.healed.map_or(facts.end(), |op| op.time);
+        let applied = strike.applied.map_or(facts.end(), |op| op.time);
+        let until = match (strike.event.kind.as_str(), strike.event.phase) {
+            ("pause" | "kill", _) => healed,
+            (_, Some(_)) => applied,
+            (_, None) => continue,
+        };
+        for member in &strike.event.targets {
+            if let Member::Client(client) = member {
+                spans.entry(*client).or_default().push((strike.invoked.time, until));
+            }
+        }
+    }
+    for op in facts.history.ops.iter().filter(|op| op.f == F::Stall) {
+        if let (Some(client), Some(since)) = (op.client, op.since) {
+            spans.entry(client).or_default().push((since, op.time));
+        }
+    }
+    spans.into_iter().map(|(client, spans)| (client, united(spans))).collect()
+}
+
+/// How much of the time from `from` to `to` lies outside of `spans`.
+fn running(from: Nanos, to: Nanos, spans: &[(Nanos, Nanos)]) -> Duration {
+    let stopped: Duration = spans.iter().map(|(start, end)| (*end).min(to) - (*start).max(from)).sum();
+    (to - from).saturating_sub(stopped)
+}
+
+fn violation(facts: &Facts<'_>, hold: &Hold, over: Over, delay: Duration) -> Violation {
+    let why = match (over.granted.and_then(|op| facts.holds.iter().find(|hold| hold.granted == op)), hold.valid_until) {
+        (Some(other), _) => format!("the lock was granted to {} at {}", holder(other), seconds(over.at)),
+        (None, Some(until)) => format!("its validity ended at {}", seconds(until)),
+        (None, None) => format!("it was over at {}", seconds(over.at)),
+    };
+    let end = match hold.ended {
+        Some((_, Ending::Lost)) => format!("it was told only at {}", seconds(hold.to)),
+        Some((_, Ending::Released)) => format!("it was never told, and began to release at {}", seconds(hold.to)),
+        Some((_, Ending::Crashed)) => format!("it was never told, and died at {}", seconds(hold.to)),
+        None => "it was never told".to_owned(),
+    };
+    let text = format!(
+        "{} held the lock since {}; {why}, and {end}, after it had run for {} without a word.{}",
+        holder(hold),
+        seconds(hold.from),
+        lasting(delay),
+        facts.active_faults(&[hold.client], over.at, hold.to),
+    );
+    let mut ops: Vec<u64> =
+        [Some(hold.granted), over.granted, hold.ended.map(|(op, _)| op)].into_iter().flatten().collect();
+    ops.sort_unstable();
+    Violation { severity: Severity::Belief, text, ops, from: over.at, to: hold.to }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+    use crate::check::story::Story;
+    use crate::history::OpType;
+    use crate::seed::Seed;
+
+    /// A hold of c1 from 12 ms on, valid until 1 s, while c2 waits.
+    fn held() -> Story {
+        let mut story = Story::new(2);
+        story.acquire("c1-1", 10, 12, 1).valid_until = Some(Nanos(1_000_000_000));
+        story.op(20, "c2-1", OpType::Invoke, F::Acquire);
+        story
+    }
+
+    fn judged(story: Story) -> CheckResult {
+        check(&Facts::of(&story.history()))
+    }
+
+    #[test]
+    fn what_was_lost_and_told_is_told_apart() {
+        let mut cases: Vec<(&str, Story, Verdict)> = Vec::new();
+        let mut add = |name, verdict, finish: &dyn Fn(&mut Story)| {
+            let mut story = held();
+            finish(&mut story);
+            cases.push((name, story, verdict));
+        };
+        add("released in time", Verdict::NotApplicable, &|story| story.release("c1-1", 900));
+        add("released at the end of its validity", Verdict::NotApplicable, &|story| story.release("c1-1", 1_000));
+        add("told in the moment", Verdict::Valid, &|story| {
+            story.op(1_000, "c1-1", OpType::Ok, F::Lost);
+        });
+        add("told before", Verdict::Valid, &|story| {
+            story.op(700, "c1-1", OpType::Ok, F::Lost);
+        });
+        add("told within the grace", Verdict::Valid, &|story| {
+            story.op(1_250, "c1-1", OpType::Ok, F::Lost);
+        });
+        add("told after the grace", Verdict::Invalid, &|story| {
+            story.op(1_251, "c1-1", OpType::Ok, F::Lost);
+        });
+        add("released soon after", Verdict::Unknown, &|story| story.release("c1-1", 1_100));
+        add("never told", Verdict::Invalid, &|story| story.release("c1-1", 1_300));
+        add("told as soon as it runs again", Verdict::Valid, &|story| {
+            story.pause(1, 1, 500, 3_000);
+            story.op(3_000, "c1-1", OpType::Ok, F::Lost);
+        });
+        add("paused, but not all the time", Verdict::Invalid, &|story| {
+            story.pause(1, 1, 1_200, 3_000);
+            story.op(3_051, "c1-1", OpType::Ok, F::Lost);
+        });
+        add("another client was paused", Verdict::Invalid, &|story| {
+            story.pause(1, 2, 500, 3_000);
+            story.op(3_000, "c1-1", OpType::Ok, F::Lost);
+        });
+        add("stalled", Verdict::Valid, &|story| {
+            let stall = story.op(2_000, "c1-1", OpType::Ok, F::Stall);
+            (stall.process, stall.since) = (crate::history::Process::Monitor, Some(Nanos(900_000_000)));
+            story.op(2_000, "c1-1", OpType::Ok, F::Lost);
+        });
+        for (name, story, verdict) in cases {
+            let result = judged(story);
+            assert_eq!(result.verdict, verdict, "{name}: {}", result.summary);
+        }
+    }
+
+    #[test]
+    fn a_client_that_waits_at_a_pause_point_cannot_be_told() {
+        let mut story = held();
+        story.pause(1, 1, 900, 2_000);
+        for op in &mut story.ops {
+            // A cut, which is applied while the client waits, and then leaves it free to run.
+            if let Some(fault) = &mut op.fault {
+                (fault.kind, fault.phase) = ("partition".to_owned(), Some(crate::phase::Phase::Releasing));
+                op.time = if op.f == F::Fault && op.kind == OpType::Ok { Nanos(1_900_000_000) } else { op.time };
+            }
+        }
+        story.release("c1-1", 1_900);
+        assert_eq!(judged(story).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn counts_what_a_look_at_every_millisecond_counts() {
+        let (mut late, mut lost) = (0, 0);
+        for seed in 0..400 {
+            let mut rng = Seed(seed).stream("signals");
+            let mut story = Story::new(2);
+            let (from, valid) = (10, rng.random_range(11..1_000u64));
+            let taken: Option<u64> = rng.random::<bool>().then(|| rng.random_range(11..1_500));
+            let to = rng.random_range(11..2_000u64);
+            let pauses: Vec<(u64, u64)> = [0, 1_000].map(|start| {
+                let at = rng.random_range(start..start + 900);
+                (at, at + rng.random_range(1..600))
+            })[..rng.random_range(0..=2)]
+                .to_vec();
+            story.acquire("c1-1", 5, from, None).valid_until = Some(Nanos(valid * 1_000_000));
+            if let Some(taken) = taken {
+                story.acquire("c2-1", 6, taken, None);
+                story.release("c2-1", taken + 3_000);
+            }
+            let is_told = rng.random::<bool>();
+            if is_told {
+                story.op(to, "c1-1", OpType::Ok, F::Lost);
+            } else {
+                story.release("c1-1", to);
+            }
+            for (id, (at, until)) in pauses.iter().enumerate() {
+                story.pause(id as u32 + 1, 1, *at, *until);
+            }
+            let over = taken.filter(|taken| *taken < to).map_or(valid, |taken| taken.min(valid));
+            let runs = |t: &u64| !pauses.iter().any(|(at, until)| (*at..*until).contains(t));
+            let untold = (over.max(from)..to.max(over)).filter(runs).count();
+            let result = judged(story);
+            assert_eq!(result.verdict == Verdict::Invalid, untold > 250, "seed {seed}: {untold}: {}", result.summary);
+            assert_eq!(result.figures["holds-lost"] > 0.0, is_told || over < to, "seed {seed}: {}", result.summary);
+            late += usize::from(untold > 250);
+            lost += usize::from(over < to);
+        }
+        assert!(late > 50 && lost - late > 50, "{late} late of {lost}: the mix shows nothing");
+    }
+}

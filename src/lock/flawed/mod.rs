@@ -1,0 +1,214 @@
+//! Canaries: locks that are wrong, each in one way in which somebody's lock once was. A harness that does not catch them
+//! is not worth its verdicts.
+//!
+//! One file each, over the same seam and with the same interfaces as the sound locks, so that they run through the same
+//! client loop, in both worlds. Each takes from the sound locks whatever is not its flaw. [`RedlockFlaw`] and
+//! [`ZookeeperFlaw`] list them, with what they break and where it was seen. Part of the harness, not of the library:
+//! deliberately absent from a build without the feature `harness`.
+
+mod adopts_old_session;
+mod clock_token;
+mod expired_while_waiting;
+mod gives_up_without_leaving;
+mod never_tells;
+mod no_validity_check;
+mod one_owner;
+mod quorum_of_one;
+mod revives;
+mod runs_without_grant;
+mod set_then_expire;
+mod sorts_by_clock;
+mod told_while_waiting;
+mod two_names;
+mod votes;
+mod wall_clock;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::backend::{RedisNode, ZkConnector};
+use super::error::ReleaseOutcome;
+use super::guard::{Guard, Hold, Release};
+use super::runtime::SharedRuntime;
+use super::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use crate::ids::{FencingToken, LockName};
+use crate::time::Nanos;
+
+/// The time of day of a client's machine, since the epoch. No lock decision may rest on it; these do.
+pub type WallClock = Arc<dyn Fn() -> Nanos + Send + Sync>;
+
+/// What there is to know of a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The algorithm's name, as in `algorithm = "redlock-quorum-of-one"`.
+    pub name: &'static str,
+    /// What it does wrong.
+    pub flaw: &'static str,
+    /// Where this was seen.
+    pub source: &'static str,
+}
+
+macro_rules! flaws {
+    ($(#[$doc:meta])* $type:ident { $($variant:ident: $name:literal, $flaw:literal, $source:literal;)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $type {
+            $(#[doc = $flaw] #[serde(rename = $name)] $variant,)+
+        }
+
+        impl $type {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// What there is to know of it.
+            pub fn about(self) -> About {
+                match self {
+                    $(Self::$variant => About { name: $name, flaw: $flaw, source: $source },)+
+                }
+            }
+        }
+    };
+}
+
+flaws! {
+    /// The flawed locks over Redis masters.
+    RedlockFlaw {
+        DeleteWithoutOwnerCheck: "redlock-delete-without-owner-check",
+            "A release deletes the key, whoever's it is: one that comes late frees the next holder's lock.",
+            "antirez, Distributed Locks with Redis: why the value must be random and the release compare it";
+        SetThenExpire: "redlock-set-then-expire",
+            "The key is set first and given its time to live by a second command: whoever dies in between holds for ever.",
+            "redis.io, SETNX: the pattern before SET had NX and PX";
+        QuorumOfOne: "redlock-quorum-of-one",
+            "The vote of one master is enough.",
+            "samcook/RedLock.net and others, run with one endpoint of several; antirez: N/2+1";
+        NoValidityCheck: "redlock-no-validity-check",
+            "The lease is counted from the last reply, not from the request: a grant that comes late is taken for a fresh one.",
+            "mike-marcacci/node-redlock PR 369; Kleppmann 2016 and antirez 2016 on delays before the check";
+        WallClock: "redlock-wall-clock",
+            "The lease is measured by the time of day: a clock that is set back makes it longer.",
+            "redlock-py and redlock-ng: time.time(); antirez 2016: use a monotonic clock";
+        RevivesLapsedLease: "redlock-revives-lapsed-lease",
+            "A renewal sets a key that is no longer there, and nobody is told that the lease had lapsed.",
+            "samcook/RedLock.net Lua/Extend.lua, issue 93; the article's demo is built on it";
+        TwoNames: "redlock-two-names",
+            "Readers and writers of one thing lock it under different names.",
+            "the article's web demo: ReadAllData and WriteData guard the same file";
+        TokenFromAClock: "redlock-token-from-a-clock",
+            "The fencing token is the client's time of day at the grant.",
+            "Kleppmann 2016: a token must rise with every grant, which clocks don't ensure";
+    }
+}
+
+flaws! {
+    /// The flawed locks in a ZooKeeper ensemble.
+    ZookeeperFlaw {
+        ToldWhileWaiting: "zookeeper-told-while-waiting",
+            "Whoever stands in the line is told that it holds the lock.",
+            "the article's own lock provider: LockAsync falls through to `return true`";
+        RunsWithoutGrant: "zookeeper-runs-without-grant",
+            "An acquire that ran out of time gives no handle, and the body runs all the same.",
+            "the article's inventory demo (`await using` of null is legal); redis/redis-py issue 621";
+        SortsByClock: "zookeeper-sorts-by-clock",
+            "The line is sorted by when each contender was created, by a clock, instead of by sequence number.",
+            "the article's own lock provider sorts by ctime, which a server's time of day stamps; here the client's does";
+        AdoptsOldSession: "zookeeper-adopts-old-session",
+            "After a reconnect the contender of the dead session is found by its GUID and taken for one's own.",
+            "apache/curator issues 1121 and 1018 (CURATOR-604, CURATOR-498)";
+        ExpiredWhileWaiting: "zookeeper-expired-while-waiting",
+            "Whatever ends the wait is a grant, also the end of the waiter's own session.",
+            "etcd-io/etcd issue 11456, found by Jepsen in etcd 3.4.3";
+        NeverTells: "zookeeper-never-tells",
+            "The holder is never told that its session is over.",
+            "apache/curator issue 727 (CURATOR-206); python-zk/kazoo: is_acquired stays true";
+        GivesUpWithoutLeaving: "zookeeper-gives-up-without-leaving",
+            "A waiter that gives up leaves its znode in the line, for as long as its session lives.",
+            "python-zk/kazoo issue 732; madelson/DistributedLock issue 156; the article's own lock provider";
+    }
+}
+
+/// Makes a flawed lock over Redis masters.
+pub fn redlock(
+    flaw: RedlockFlaw,
+    nodes: Vec<Arc<dyn RedisNode>>,
+    settings: RedlockSettings,
+    runtime: SharedRuntime,
+    wall: WallClock,
+) -> Arc<dyn DistributedLock> {
+    let cluster = |nodes, settings, runtime| votes::Cluster { nodes, settings, runtime };
+    match flaw {
+        RedlockFlaw::DeleteWithoutOwnerCheck => {
+            Arc::new(Redlock::new(nodes.into_iter().map(one_owner::OneOwner::wrap).collect(), settings, runtime))
+        }
+        RedlockFlaw::SetThenExpire => Arc::new(set_then_expire::SetThenExpire::new(nodes, settings, runtime)),
+        RedlockFlaw::QuorumOfOne => Arc::new(quorum_of_one::QuorumOfOne::new(nodes, settings, runtime)),
+        RedlockFlaw::NoValidityCheck => {
+            Arc::new(no_validity_check::NoValidityCheck(Arc::new(cluster(nodes, settings, runtime))))
+        }
+        RedlockFlaw::WallClock => {
+            let runtime = Arc::new(wall_clock::WallRuntime::new(runtime, wall));
+            Arc::new(Redlock::new(nodes, settings, runtime))
+        }
+        RedlockFlaw::RevivesLapsedLease => Arc::new(revives::Revives(Arc::new(cluster(nodes, settings, runtime)))),
+        RedlockFlaw::TwoNames => {
+            Arc::new(two_names::TwoNames { lock: Redlock::new(nodes, settings, Arc::clone(&runtime)), runtime })
+        }
+        RedlockFlaw::TokenFromAClock => Arc::new(clock_token::ClockToken {
+            lock: Redlock::new(nodes, settings, Arc::clone(&runtime)),
+            runtime,
+            wall,
+        }),
+    }
+}
+
+/// Makes a flawed lock in a ZooKeeper ensemble.
+pub fn zookeeper(
+    flaw: ZookeeperFlaw,
+    ensemble: Arc<dyn ZkConnector>,
+    settings: ZookeeperSettings,
+    runtime: SharedRuntime,
+    wall: WallClock,
+) -> Arc<dyn DistributedLock> {
+    let lock = ZookeeperLock::new(ensemble, settings, Arc::clone(&runtime));
+    match flaw {
+        ZookeeperFlaw::ToldWhileWaiting => Arc::new(told_while_waiting::ToldWhileWaiting(lock)),
+        ZookeeperFlaw::RunsWithoutGrant => Arc::new(runs_without_grant::RunsWithoutGrant { lock, runtime }),
+        ZookeeperFlaw::SortsByClock => Arc::new(sorts_by_clock::SortsByClock { lock, runtime, wall }),
+        ZookeeperFlaw::AdoptsOldSession => Arc::new(adopts_old_session::AdoptsOldSession { lock, runtime }),
+        ZookeeperFlaw::ExpiredWhileWaiting => Arc::new(expired_while_waiting::ExpiredWhileWaiting { lock, runtime }),
+        ZookeeperFlaw::NeverTells => Arc::new(never_tells::NeverTells { lock, runtime }),
+        ZookeeperFlaw::GivesUpWithoutLeaving => Arc::new(gives_up_without_leaving::GivesUpWithoutLeaving(lock)),
+    }
+}
+
+/// As good as for ever: longer than any trial, and still an instant that clocks can be asked for.
+const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A guard that is never lost, as locks have them that tell their holders nothing.
+fn blind_guard(
+    name: &LockName,
+    token: Option<FencingToken>,
+    runtime: &SharedRuntime,
+    release: impl FnOnce() -> futures_util::future::BoxFuture<'static, ReleaseOutcome> + Send + Sync + 'static,
+) -> Guard {
+    let hold = Hold::new(runtime.now() + FOR_EVER);
+    Guard::new(name.clone(), token, hold, Arc::clone(runtime), Box::new(release) as Release)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canaries_are_named_after_the_servers_that_they_use() {
+        let redlock = RedlockFlaw::ALL.iter().map(|flaw| (flaw.about(), "redlock-"));
+        let all: Vec<_> = redlock.chain(ZookeeperFlaw::ALL.iter().map(|flaw| (flaw.about(), "zookeeper-"))).collect();
+        assert!(all.len() >= 10);
+        for (about, prefix) in all {
+            assert!(about.name.starts_with(prefix) && about.name.len() <= 40, "{}", about.name);
+            assert!(about.flaw.ends_with('.') && !about.source.is_empty(), "{}", about.name);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Delete without owner check: the key has the same value whoever sets it, so that every compare-and-delete finds "its
+//! own" value, as a plain `DEL` would. A holder whose lease has run out frees the next one's lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ids::OwnerToken;
+use crate::lock::backend::{Ownership, RedisNode, Reply};
+use crate::lock::error::NodeError;
+
+/// A master that is never told who owns a key.
+pub(super) struct OneOwner {
+    node: Arc<dyn RedisNode>,
+    anybody: OwnerToken,
+}
+
+impl OneOwner {
+    pub fn wrap(node: Arc<dyn RedisNode>) -> Arc<dyn RedisNode> {
+        Arc::new(Self { node, anybody: OwnerToken::new("locked") })
+    }
+}
+
+impl RedisNode for OneOwner {
+    fn name(&self) -> &str {
+        self.node.name()
+    }
+
+    fn set_if_absent(&self, key: &str, _: &OwnerToken, ttl: Duration) -> Reply<bool, NodeError> {
+        self.node.set_if_absent(key, &self.anybody, ttl)
+    }
+
+    fn extend_if_owner(&self, key: &str, _: &OwnerToken, ttl: Duration) -> Reply<Ownership, NodeError> {
+        self.node.extend_if_owner(key, &self.anybody, ttl)
+    }
+
+    fn delete_if_owner(&self, key: &str, _: &OwnerToken) -> Reply<Ownership, NodeError> {
+        self.node.delete_if_owner(key, &self.anybody)
+    }
+}
