@@ -106,6 +106,8 @@ pub async fn main(folder: &Path, netns: &Path) -> anyhow::Result<()> {
     }
     for _ in 0..RETRIES {
         if let Ok(engine) = Engine::connect().await
+            && let (Ok(_), Ok(())) =
+                tokio::join!(heal::outstanding_at_servers(&engine, &journal, &reach), cluster::remove_members(&engine))
             && let Ok((_, failed)) = heal::outstanding(&engine, &journal, Nanos(u64::MAX), &reach).await
             && failed.is_empty()
         {
