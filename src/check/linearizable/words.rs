@@ -63,7 +63,8 @@ impl Contradiction {
                 format!("{was_granted}. {who} was granted it after that, at {at}, and its token is not higher.")
             }
         };
-        violation(text, vec![before.op, grant.op], before.at, grant.at)
+        // Dated by the grant with which it begins: what follows from a contradiction must not be told before it.
+        violation(text, vec![before.op, grant.op], grant.at, grant.at)
     }
 }
 
@@ -77,7 +78,7 @@ pub(super) fn granted_over_failed_release(lock: &LockName, holder: &Grant, other
         other.who(),
         seconds(other.at)
     );
-    violation(text, vec![holder.op, other.op, failed.index], holder.at, failed.time)
+    violation(text, vec![holder.op, other.op, failed.index], failed.time, failed.time)
 }
 
 /// A release succeeded of what its client did not hold.
