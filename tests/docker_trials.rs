@@ -11,7 +11,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fencepost::env::docker::engine::{Engine, Role, State};
+use fencepost::env::docker::clock_page::ClockPage;
+use fencepost::env::docker::engine::{Container, Engine, Role, State};
 use fencepost::env::docker::files::state_folder;
 use fencepost::env::docker::journal::Journal;
 use fencepost::history::{self, F, History, OpType};
@@ -55,20 +56,29 @@ fn figure(verdict: &Value, lock: &str, of: &str, name: &str) -> f64 {
     check(verdict, lock, of)["figures"][name].as_f64().unwrap_or_else(|| panic!("{lock} {of} {name}"))
 }
 
-/// No container of a run, nothing frozen, no fault in the journal.
+/// No container of a run, nothing frozen or dead, no wrong clock, no fault in the journal.
 fn nothing_is_left() {
     let left = left();
     assert!(left.is_empty(), "left behind: {left:?}");
 }
 
-fn left() -> Vec<String> {
+fn containers() -> Vec<Container> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let containers = runtime.block_on(async { Engine::connect().await.unwrap().containers().await.unwrap() });
-    let container = |container: &fencepost::env::docker::engine::Container| {
-        !container.role.outlives_runs() || container.state != State::Running
-    };
+    runtime.block_on(async { Engine::connect().await.unwrap().containers().await.unwrap() })
+}
+
+fn has_wrong_clock(container: &Container) -> bool {
+    let folder = container.clock.as_ref().filter(|_| container.role.outlives_runs());
+    folder.is_some_and(|folder| ClockPage::open(folder).unwrap().in_force().unwrap().is_in_force())
+}
+
+fn left() -> Vec<String> {
+    let containers = containers();
+    let container = |container: &Container| !container.role.outlives_runs() || container.state != State::Running;
     let mut left: Vec<String> =
         containers.iter().filter(|own| container(own)).map(|own| format!("{} ({})", own.name, own.state)).collect();
+    let wrong = containers.iter().filter(|own| has_wrong_clock(own));
+    left.extend(wrong.map(|own| format!("{} (its clock is wrong)", own.name)));
     let journal = Journal::open(&state_folder().unwrap()).unwrap();
     left.extend(journal.outstanding().unwrap().into_keys().map(|entry| format!("{entry:?}")));
     left
@@ -159,6 +169,14 @@ fn a_cut_is_in_the_journal() -> bool {
     journal.outstanding().is_ok_and(|entries| !entries.is_empty())
 }
 
+fn a_server_is_dead() -> bool {
+    containers().iter().any(|own| matches!(own.role, Role::Redis | Role::Zookeeper) && own.state == State::Stopped)
+}
+
+fn a_server_s_clock_is_wrong() -> bool {
+    containers().iter().any(has_wrong_clock)
+}
+
 /// Kills the harness without warning and measures how long anything of it remains.
 fn heals_after_kill(scenario: &str, visible: fn() -> bool) {
     let _turn = turn();
@@ -182,6 +200,16 @@ fn a_harness_killed_in_a_pause_leaves_nothing_frozen() {
 #[test]
 fn a_harness_killed_in_a_partition_leaves_nothing_cut() {
     heals_after_kill("partition-client", a_cut_is_in_the_journal);
+}
+
+#[test]
+fn a_harness_killed_while_a_server_is_dead_leaves_none_dead() {
+    heals_after_kill("leader-kill", a_server_is_dead);
+}
+
+#[test]
+fn a_harness_killed_while_clocks_are_wrong_leaves_them_right() {
+    heals_after_kill("clock-drift", a_server_s_clock_is_wrong);
 }
 
 #[test]

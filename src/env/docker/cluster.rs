@@ -245,6 +245,11 @@ pub async fn remove_leftovers(engine: &Engine) -> Result<(), EngineError> {
     remove(engine, |role| !role.outlives_runs()).await
 }
 
+/// Removes the clients and resources of earlier runs.
+pub async fn remove_members(engine: &Engine) -> Result<(), EngineError> {
+    remove(engine, |role| matches!(role, Role::Client | Role::Resource)).await
+}
+
 async fn remove(engine: &Engine, which: impl Fn(Role) -> bool) -> Result<(), EngineError> {
     let containers = engine.containers().await?;
     let leftover = containers.iter().filter(|container| which(container.role));

@@ -84,12 +84,36 @@ pub async fn outstanding(
     until: Nanos,
     reach: &Reach,
 ) -> anyhow::Result<(Vec<Entry>, Vec<String>)> {
-    let entries: Vec<Entry> =
+    outstanding_at(engine, journal, until, reach, |_| true).await
+}
+
+/// As [`outstanding`], of servers alone: what only lives as long as a run is healed by being removed.
+///
+/// # Errors
+/// The daemon does not answer, or the journal cannot be read.
+pub async fn outstanding_at_servers(
+    engine: &Engine,
+    journal: &Journal,
+    reach: &Reach,
+) -> anyhow::Result<(Vec<Entry>, Vec<String>)> {
+    outstanding_at(engine, journal, Nanos(u64::MAX), reach, Role::outlives_runs).await
+}
+
+async fn outstanding_at(
+    engine: &Engine,
+    journal: &Journal,
+    until: Nanos,
+    reach: &Reach,
+    whose: fn(Role) -> bool,
+) -> anyhow::Result<(Vec<Entry>, Vec<String>)> {
+    let mut entries: Vec<Entry> =
         journal.outstanding()?.into_iter().filter(|(_, deadline)| *deadline < until).map(|(entry, _)| entry).collect();
     if entries.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
     let containers = engine.containers().await?;
+    let role = |entry: &Entry| containers.iter().find(|own| own.id() == entry.container).map(|own| own.role);
+    entries.retain(|entry| role(entry).is_none_or(whose));
     let undone = join_all(entries.iter().map(|entry| undo(engine, &containers, entry, reach))).await;
     let (mut healed, mut failed) = (Vec::new(), Vec::new());
     for (entry, undone) in entries.into_iter().zip(undone) {

@@ -20,6 +20,10 @@ use crate::time::{BootClock, Clock, Nanos};
 /// How often the watchdog looks for faults past their deadline.
 const ROUND: Duration = Duration::from_millis(500);
 
+/// How often, and after which pause, the watchdog tries again to take the lock of a run that has died.
+const PATIENCE: u32 = 50;
+const MOMENT: Duration = Duration::from_millis(20);
+
 /// How often the watchdog tries again when the daemon does not answer.
 const RETRIES: u32 = 20;
 
@@ -83,7 +87,16 @@ pub async fn main(folder: &Path, netns: &Path) -> anyhow::Result<()> {
             }
         }
     }
-    let lock = match RunLock::try_take(folder, WATCHDOG) {
+    // A process that dies may close the pipe a moment before it lets go of the lock.
+    let mut taken = RunLock::try_take(folder, WATCHDOG);
+    for _ in 0..PATIENCE {
+        if !matches!(taken, Err(RunLockError::Taken(_))) {
+            break;
+        }
+        tokio::time::sleep(MOMENT).await;
+        taken = RunLock::try_take(folder, WATCHDOG);
+    }
+    let lock = match taken {
         // Another run has started since, and has healed before it did anything else.
         Err(RunLockError::Taken(_)) => return Ok(()),
         lock => lock?,
@@ -93,6 +106,8 @@ pub async fn main(folder: &Path, netns: &Path) -> anyhow::Result<()> {
     }
     for _ in 0..RETRIES {
         if let Ok(engine) = Engine::connect().await
+            && let (Ok(_), Ok(())) =
+                tokio::join!(heal::outstanding_at_servers(&engine, &journal, &reach), cluster::remove_members(&engine))
             && let Ok((_, failed)) = heal::outstanding(&engine, &journal, Nanos(u64::MAX), &reach).await
             && failed.is_empty()
         {

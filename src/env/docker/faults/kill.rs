@@ -45,7 +45,8 @@ pub(super) async fn apply(ground: &Ground, member: Member, loses_power: bool, du
     }
     let folder = clock.as_ref().map(|clock| clock.folder.clone());
     let entry = ground.entry(member, Undo::Start { folder: folder.clone() })?;
-    ground.note(&entry, duration)?;
+    // Undoing takes as long as the server takes to answer again: until then the watchdog has nothing to mend.
+    ground.note(&entry, duration + RETURN)?;
     let last_words = match member {
         Member::Client(client) => Some((client, ground.lives.dying(client, BootClock.now()))),
         Member::Node(_) | Member::Resource => None,

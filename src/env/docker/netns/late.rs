@@ -110,6 +110,10 @@ impl Lates {
                 return Ok(());
             }
             ledger.late.remove(table);
+            if at_once && ledger.late.is_empty() {
+                // Whoever is in such a hurry may end the agent next.
+                divert_no_more();
+            }
         }
         nft(&["-f", "-"], &rules::lift(table)).map(drop)
     }
