@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use bollard::models::{ContainerCreateBody, Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::models::{ContainerCreateBody, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use fencepost::env::docker::cluster::{self, Cluster, ClusterError};
 use fencepost::env::docker::compose::ComposeError;
@@ -107,6 +107,25 @@ async fn reset_empties_redis_and_touches_no_stranger() {
     let survived = exists(engine, stranger).await;
     let force = RemoveContainerOptionsBuilder::new().force(true).build();
     engine.docker().remove_container(stranger, Some(force)).await.unwrap();
+    assert!(survived, "down removes only what carries the label");
+}
+
+#[tokio::test]
+async fn a_stranger_in_the_network_is_named_and_left_there() {
+    let _turn = turn().await;
+    let cluster = up().await;
+    let docker = cluster.engine.docker();
+    let stranger = "fencepost-test-stranger";
+    idle(&cluster.engine, stranger, &[]).await;
+    let request = NetworkConnectRequest { container: stranger.into(), ..Default::default() };
+    docker.connect_network(CLUSTER, request).await.unwrap();
+    let outcome = cluster::down().await;
+    let survived = exists(&cluster.engine, stranger).await;
+    let force = RemoveContainerOptionsBuilder::new().force(true).build();
+    docker.remove_container(stranger, Some(force)).await.unwrap();
+    cluster::down().await.unwrap();
+    let error = outcome.unwrap_err();
+    assert!(matches!(&error, ClusterError::NetworkInUse { users } if users == stranger), "{error}");
     assert!(survived, "down removes only what carries the label");
 }
 

@@ -79,6 +79,16 @@ pub enum ClusterError {
     /// Somebody else's network has our name.
     #[error("a Docker network named {CLUSTER} exists that fencepost did not make: remove it or rename it")]
     ForeignNetwork,
+    /// Something that is not ours is in the network, or Docker has lost count.
+    #[error(
+        "the cluster's containers are gone, but Docker keeps the network {CLUSTER} as in use by {users}: disconnect those \
+         containers; if there are none, Docker has lost count and a restart of its daemon mends it \
+         (`sudo systemctl restart docker`)"
+    )]
+    NetworkInUse {
+        /// The containers that Docker lists in it.
+        users: String,
+    },
     /// Compose is content, and a server is still not there.
     #[error("the container {0} is missing after the start: run `fencepost cluster down` and try again")]
     Absent(String),
@@ -262,9 +272,22 @@ pub async fn down() -> Result<(), ClusterError> {
     let containers = engine.containers().await?;
     try_join_all(containers.iter().map(|container| engine.remove(container))).await?;
     if network_subnet(&engine).await?.is_some_and(|(ours, _)| ours) {
-        engine.docker().remove_network(CLUSTER).await.map_err(api("remove the network"))?;
+        match engine.docker().remove_network(CLUSTER).await {
+            Err(ApiError::DockerResponseServerError { status_code: 403, .. }) => {
+                return Err(ClusterError::NetworkInUse { users: network_users(&engine).await? });
+            }
+            removed => removed.map_err(api("remove the network"))?,
+        }
     }
     Ok(())
+}
+
+/// The containers that Docker lists in our network, by name.
+async fn network_users(engine: &Engine) -> Result<String, EngineError> {
+    let network = engine.docker().inspect_network(CLUSTER, None).await.map_err(api("inspect the network"))?;
+    let names: Vec<String> =
+        network.containers.unwrap_or_default().into_values().filter_map(|container| container.name).collect();
+    Ok(if names.is_empty() { "no container that it could name".to_owned() } else { names.join(", ") })
 }
 
 fn servers(containers: &[Container]) -> impl Iterator<Item = &Container> {
