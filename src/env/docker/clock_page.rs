@@ -78,7 +78,7 @@ impl Setting {
 
     /// A clock that is `offset_ns` ahead of true time now, and from now on `rate_ppm` faster, for `duration`.
     pub fn skewed(offset_ns: i64, rate_ppm: i64, duration: Duration) -> Self {
-        let (base_mono_ns, base_wall_ns) = both_clocks();
+        let (base_mono_ns, base_wall_ns) = with_wall(ClockId::Monotonic);
         Self {
             valid_until_ns: base_mono_ns.saturating_add(ns(duration)),
             base_mono_ns,
@@ -203,13 +203,13 @@ impl ClockPage {
     }
 }
 
-/// The same instant on the monotonic and on the wall clock. Who is interrupted between the two looks takes them again: on
+/// The same instant on `clock` and on the wall clock, ns. Who is interrupted between the two looks takes them again: on
 /// a busy machine that is milliseconds.
-fn both_clocks() -> (i64, i64) {
+pub fn with_wall(clock: ClockId) -> (i64, i64) {
     let look = || {
-        let before = now_ns(ClockId::Monotonic);
+        let before = now_ns(clock);
         let wall = now_ns(ClockId::Realtime);
-        let after = now_ns(ClockId::Monotonic);
+        let after = now_ns(clock);
         (after - before, before + (after - before) / 2, wall)
     };
     let mut best = look();

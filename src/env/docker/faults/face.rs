@@ -8,7 +8,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::ClockId;
+
 use super::ground::Ground;
+use crate::env::docker::clock_page;
 use crate::env::docker::engine::Container;
 use crate::env::docker::messages::{ClientClock, Order, Speaker};
 use crate::env::docker::wire;
@@ -62,8 +65,8 @@ struct Instant {
 }
 
 fn instant() -> Instant {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
-    Instant { boot: BootClock.now(), wall }
+    let (boot, wall) = clock_page::with_wall(ClockId::Boottime);
+    Instant { boot: Nanos(boot.unsigned_abs()), wall: i128::from(wall) }
 }
 
 impl Seen {
