@@ -176,7 +176,9 @@ async fn docker(
             RunError::Environment(error)
         })?;
         progress(&format!("trying {} for {:?}", locks.join(" and "), scenario.workload.duration));
-        session.try_locks(scenario, locks, seed, &folder, &stop, progress).await.map_err(RunError::Environment)?
+        let outcomes = session.try_locks(scenario, locks, seed, &folder, &stop, progress).await;
+        session.close().await;
+        outcomes.map_err(RunError::Environment)?
     };
     progress("judging the histories");
     let tried = locks.iter().zip(outcomes).map(|(lock, outcome)| Tried {

@@ -31,8 +31,8 @@ pub struct Session {
     journal: Arc<Journal>,
     netns: Netns,
     // Fields are dropped in order: the lock says "given back" before the watchdog looks whether it was.
-    _lock: RunLock,
-    _watchdog: Watchdog,
+    lock: RunLock,
+    watchdog: Watchdog,
 }
 
 impl Session {
@@ -55,7 +55,7 @@ impl Session {
         cluster::reset(&cluster, Persistence::None).await?;
         let netns = Netns::start(&engine).await?;
         let watchdog = Watchdog::start(&folder, netns.socket()).context("cannot start the watchdog")?;
-        Ok(Self { cluster, journal, netns, _lock: lock, _watchdog: watchdog })
+        Ok(Self { cluster, journal, netns, lock, watchdog })
     }
 
     /// The cluster.
@@ -107,6 +107,14 @@ impl Session {
             LockConfig::Zookeeper(_) => None,
         });
         Ok(cluster::reset(&self.cluster, kept.unwrap_or_default()).await?)
+    }
+
+    /// Gives the cluster back, and returns when nothing of the run is left: dropping this does the first alone.
+    pub async fn close(self) {
+        let Self { cluster, netns, lock, watchdog, .. } = self;
+        drop(lock);
+        drop(watchdog);
+        netns.end(&cluster.engine).await;
     }
 
     async fn try_side_by_side(

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::WaitContainerOptionsBuilder;
+use futures_util::StreamExt;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
@@ -24,6 +26,8 @@ const SOCKET: &str = "netns.sock";
 const START_LIMIT: Duration = Duration::from_secs(15);
 /// How long it may take to answer: a busy machine's worst.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to end by itself.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the helper needs to be allowed: to change networks, to enter them, and to find them by their processes.
 const RIGHTS: [&str; 4] = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"];
@@ -127,6 +131,18 @@ impl Netns {
     /// The helper's container, for the one who started it.
     pub fn helper(&self) -> &str {
         &self.helper
+    }
+
+    /// Lets go of the helper, as the last who holds on to it, and returns when its container is gone.
+    pub async fn end(self, engine: &Engine) {
+        let Self { helper, _hold: hold, .. } = self;
+        drop(hold);
+        let options = WaitContainerOptionsBuilder::new().condition("removed").build();
+        let mut gone = engine.docker().wait_container(&helper, Some(options));
+        // An error is as good an answer: nobody knows the container any more.
+        if tokio::time::timeout(END_LIMIT, gone.next()).await.is_err() {
+            let _ = engine.remove_own(&helper, "the network helper").await;
+        }
     }
 
     /// Asks for something; never [`Answer::Failed`].
