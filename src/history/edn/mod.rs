@@ -23,10 +23,13 @@ use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use forms::{CutError, Forms};
-pub use write::{SeveralLocks, write};
+pub use write::{SeveralLocks, write, write_to};
 
 /// What a history from elsewhere gives as its environment.
 pub const FOREIGN: &str = "foreign";
+
+/// 146 years. Times are bent upwards where they contradict the order of the file, and must stay numbers of EDN.
+const LATEST: u64 = 1 << 62;
 
 /// A history from elsewhere.
 #[derive(Clone, Debug)]
@@ -44,10 +47,18 @@ pub struct Foreign {
 /// since guessing what was meant would be judging something else.
 pub fn read(path: &Path) -> Result<Foreign, HistoryError> {
     let io = |source| HistoryError::Io { path: path.to_owned(), source };
+    read_from(BufReader::new(File::open(path).map_err(io)?), path)
+}
+
+/// The same from any source, which errors call `path`. Beside the history it needs memory for one op only.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_from(reader: impl BufRead, path: &Path) -> Result<Foreign, HistoryError> {
     let name = path.file_stem().map_or_else(|| FOREIGN.to_owned(), |stem| stem.to_string_lossy().into_owned());
-    read_from(BufReader::new(File::open(path).map_err(io)?), &name).map_err(|error| match error {
-        CutError::Io(source) => io(source),
-        CutError::Malformed(line, reason) => HistoryError::Malformed { path: path.to_owned(), line, reason },
+    foreign(reader, &name).map_err(|error| match error {
+        CutError::Io(source) => HistoryError::Io { path: path.to_owned(), source },
+        CutError::Malformed(line, reason) => HistoryError::malformed(path, line, &reason),
     })
 }
 
@@ -65,7 +76,7 @@ pub fn is_edn(path: &Path) -> Result<bool, HistoryError> {
     Ok(start.starts_with(b"{:") || start.starts_with(b"[{:") || start.starts_with(b"({:") || start.starts_with(b"#"))
 }
 
-fn read_from(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {
+fn foreign(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {
     let mut forms = Forms::new(reader);
     let mut reading = Reading::default();
     while let Some((line, text)) = forms.next()? {
@@ -253,8 +264,12 @@ fn said(form: &Edn<'_>) -> Result<Option<Said>, String> {
         .or_else(|| number(pair.map(|(_, token)| token)))
         .or_else(|| number(within("token")))
         .or_else(|| number(within("fence")).filter(|fence| *fence > 0));
+    let time = count("time")?;
+    if let Some(time) = time.filter(|time| *time > LATEST) {
+        return Err(format!("its :time is {time}; it is in nanoseconds since the start, at most {LATEST}"));
+    }
     let error = get("error").map(ToString::to_string);
-    Ok(Some(Said { process, kind, f, lock, token: token.map(FencingToken), time: count("time")?, error }))
+    Ok(Some(Said { process, kind, f, lock, token: token.map(FencingToken), time, error }))
 }
 
 /// A keyword, symbol or string as text.
