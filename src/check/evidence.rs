@@ -2,13 +2,16 @@
 //!
 //! Deliberately absent: any judgement.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+
 use super::Violation;
 use crate::fault::Member;
-use crate::history::{F, FaultEvent, History, Hold, Op, OpType, Process};
-use crate::ids::{ClientId, HoldId};
+use crate::history::{F, FaultEvent, History, Hold, Holds, Op, OpType, Process};
+use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
 
 /// A well-formed history and what is gathered from it once for all checks.
@@ -19,12 +22,19 @@ pub(super) struct Facts<'a> {
     pub holds: Vec<Hold>,
     /// For each hold, when its acquire was invoked.
     pub requested: Vec<Nanos>,
-    /// The place of each hold by its id.
-    pub places: BTreeMap<&'a HoldId, usize>,
+    /// For each hold, the number of its lock.
+    pub lock_of: Vec<usize>,
+    /// For each lock that was granted, by its number, which is its place among their names: the places of its holds, in
+    /// the order of their grants.
+    pub locks: Vec<Vec<usize>>,
     /// The resource's own ops in its order of service, each with the place of its hold.
     pub served: Vec<(&'a Op, usize)>,
+    /// How many acquires and releases are in doubt or never completed.
+    pub in_doubt: u64,
     /// What the nemesis did, in the order of the faults' numbers.
     pub strikes: Vec<Strike<'a>>,
+    /// The places of all holds in the order of their ids, if somebody asked for one.
+    by_id: OnceCell<Vec<usize>>,
 }
 
 /// One fault's strike, from its first op to its last.
@@ -62,27 +72,60 @@ impl Strike<'_> {
     }
 }
 
+/// The place of a hold that was served before its grant is on record.
+const NOT_YET: usize = usize::MAX;
+
 impl<'a> Facts<'a> {
-    /// Gathers the facts of a history.
+    /// Gathers the facts of a history, which may be large, in one pass.
     pub fn of(history: &'a History) -> Self {
-        let holds = history.holds();
-        let mut requests: BTreeMap<&HoldId, Nanos> = BTreeMap::new();
-        let mut places = BTreeMap::new();
-        for op in history.ops.iter().filter(|op| op.f == F::Acquire) {
-            match (&op.hold, op.kind) {
-                (Some(id), OpType::Invoke) => drop(requests.insert(id, op.time)),
-                (Some(id), OpType::Ok) => drop(places.insert(id, places.len())),
-                _ => {}
+        let mut gathered = Holds::default();
+        let mut strikes = Strikes::default();
+        let mut served: Vec<(&Op, usize)> = Vec::new();
+        let (mut in_doubt, mut early) = (0u64, false);
+        for op in &history.ops {
+            match (op.process, op.f) {
+                (Process::Resource, _) => {
+                    if let Some(id) = &op.hold {
+                        let place = gathered.place(id);
+                        early |= place.is_none();
+                        served.push((op, place.unwrap_or(NOT_YET)));
+                    }
+                }
+                (_, F::Acquire | F::Release) => {
+                    match op.kind {
+                        OpType::Invoke => in_doubt += 1,
+                        OpType::Ok | OpType::Fail => in_doubt = in_doubt.saturating_sub(1),
+                        OpType::Info => {}
+                    }
+                    gathered.take(op);
+                }
+                (_, F::Fault | F::Heal) => strikes.take(op),
+                _ => gathered.take(op),
             }
         }
-        let requested = holds.iter().map(|hold| requests.get(&hold.id).copied().unwrap_or(hold.from)).collect();
-        let served = history
-            .ops
-            .iter()
-            .filter(|op| op.process == Process::Resource)
-            .filter_map(|op| Some((op, *places.get(op.hold.as_ref()?)?)))
-            .collect();
-        Self { history, holds, requested, places, served, strikes: strikes(history) }
+        gathered.finish(history.end());
+        if early {
+            // The resource's clock may be behind the client's, and the grant stand later in the history.
+            for (op, place) in served.iter_mut().filter(|(_, place)| *place == NOT_YET) {
+                *place = op.hold.as_ref().and_then(|id| gathered.place(id)).unwrap_or(NOT_YET);
+            }
+            served.retain(|(_, place)| *place != NOT_YET);
+        }
+        let Holds { list: holds, requested, .. } = gathered;
+        let (lock_of, locks) = by_lock(&holds);
+        let strikes = strikes.0.into_values().collect();
+        Self { history, holds, requested, lock_of, locks, served, in_doubt, strikes, by_id: OnceCell::new() }
+    }
+
+    /// The place of a hold by its id.
+    pub fn place(&self, id: &HoldId) -> Option<usize> {
+        let id_of = |place: &usize| &self.holds[*place].id;
+        let by_id = self.by_id.get_or_init(|| {
+            let mut places: Vec<usize> = (0..self.holds.len()).collect();
+            places.sort_by(|one, other| id_of(one).cmp(id_of(other)));
+            places
+        });
+        by_id.binary_search_by(|place| id_of(place).cmp(id)).ok().map(|at| by_id[at])
     }
 
     /// By how much two parties' clocks may disagree.
@@ -95,19 +138,9 @@ impl<'a> Facts<'a> {
         earlier + self.clock_error() < later
     }
 
-    /// How many acquires and releases are in doubt or never completed.
-    pub fn in_doubt(&self) -> u64 {
-        let lock_ops = self.history.ops.iter().filter(|op| matches!(op.f, F::Acquire | F::Release));
-        lock_ops.fold(0, |open, op| match op.kind {
-            OpType::Invoke => open + 1,
-            OpType::Ok | OpType::Fail => open - 1,
-            OpType::Info => open,
-        })
-    }
-
     /// When the history ended.
     pub fn end(&self) -> Nanos {
-        self.history.ops.last().map_or(Nanos::ZERO, |op| op.time)
+        self.history.end()
     }
 
     /// Sentences on the faults that were active between two instants on one of `clients`, then on lock servers or the
@@ -156,15 +189,38 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn strikes(history: &History) -> Vec<Strike<'_>> {
-    let mut strikes: BTreeMap<u32, Strike<'_>> = BTreeMap::new();
-    for op in &history.ops {
-        let Some(event) = &op.fault else { continue };
+/// Numbers the locks by their names; says which each hold is of, and which holds each has.
+fn by_lock(holds: &[Hold]) -> (Vec<usize>, Vec<Vec<usize>>) {
+    let mut numbers: FxHashMap<&LockName, usize> = FxHashMap::default();
+    let mut lock_of: Vec<usize> = Vec::with_capacity(holds.len());
+    for hold in holds {
+        let next = numbers.len();
+        lock_of.push(*numbers.entry(&hold.lock).or_insert(next));
+    }
+    let mut names: Vec<(&LockName, usize)> = numbers.into_iter().collect();
+    names.sort_unstable();
+    let mut ranks = vec![0; names.len()];
+    names.iter().enumerate().for_each(|(rank, (_, number))| ranks[*number] = rank);
+    let mut locks: Vec<Vec<usize>> = vec![Vec::new(); names.len()];
+    for (place, lock) in lock_of.iter_mut().enumerate() {
+        *lock = ranks[*lock];
+        locks[*lock].push(place);
+    }
+    (lock_of, locks)
+}
+
+/// The strikes so far, by their faults' numbers.
+#[derive(Default)]
+struct Strikes<'a>(BTreeMap<u32, Strike<'a>>);
+
+impl<'a> Strikes<'a> {
+    fn take(&mut self, op: &'a Op) {
+        let Some(event) = &op.fault else { return };
         if (op.f, op.kind) == (F::Fault, OpType::Invoke) {
-            strikes.insert(event.id, Strike { event, invoked: op, applied: None, healing: None, healed: None });
-            continue;
+            self.0.insert(event.id, Strike { event, invoked: op, applied: None, healing: None, healed: None });
+            return;
         }
-        let Some(strike) = strikes.get_mut(&event.id) else { continue };
+        let Some(strike) = self.0.get_mut(&event.id) else { return };
         match (op.f, op.kind) {
             (F::Fault, _) => {
                 strike.event = event;
@@ -175,7 +231,6 @@ fn strikes(history: &History) -> Vec<Strike<'_>> {
             _ => {}
         }
     }
-    strikes.into_values().collect()
 }
 
 /// The violations of one check: all counted, the first ones listed.
@@ -303,14 +358,14 @@ mod tests {
     #[test]
     fn a_listing_counts_all_and_lists_the_first_hundred() {
         let mut listing = Listing::default();
-        let violation = |at: u64| Violation {
+        let violation = |at: u32| Violation {
             severity: crate::check::Severity::Belief,
             text: String::new(),
             ops: vec![at + 1, at, at + 1],
-            from: Nanos(200 - at),
+            from: Nanos(u64::from(200 - at)),
             to: Nanos(200),
         };
-        for at in 0..Listing::LIMIT as u64 {
+        for at in 0..Listing::LIMIT as u32 {
             assert!(listing.has_room());
             listing.add(|| violation(at));
         }

@@ -461,7 +461,7 @@ fn a_lock_that_is_wanted_to_the_end_is_judged_to_the_end() {
     let violation = &result.violations[0];
     assert!(violation.text.ends_with("The last hold, c1-1 of c1, was released by its holder at 0.100s."));
     let [invoked, released] = &violation.ops[..] else { panic!("{violation:?}") };
-    let op = |index: &u64| (history.ops[*index as usize].f, history.ops[*index as usize].kind);
+    let op = |index: &u32| (history.ops[*index as usize].f, history.ops[*index as usize].kind);
     assert_eq!([op(invoked), op(released)], [(F::Acquire, OpType::Invoke), (F::Release, OpType::Invoke)]);
     assert_eq!(history.ops[*invoked as usize].client, Some(ClientId(2)));
 }

@@ -99,11 +99,11 @@ struct Tally {
 #[derive(Default)]
 struct Item<'a> {
     /// The accepted writes by the version that they made.
-    writes: BTreeMap<u64, Write<'a>>,
+    writes: BTreeMap<u32, Write<'a>>,
     /// The last version that each hold made.
-    made: BTreeMap<usize, u64>,
+    made: BTreeMap<usize, u32>,
     /// What each hold last read of each version.
-    reads: BTreeMap<(usize, u64), (&'a Op, i64)>,
+    reads: BTreeMap<(usize, u32), (&'a Op, i64)>,
     /// The stock before all writes, if a read saw it.
     initial: Option<i64>,
 }
@@ -112,7 +112,7 @@ struct Write<'a> {
     op: &'a Op,
     place: usize,
     stock: i64,
-    based_on: u64,
+    based_on: u32,
     acknowledged: Option<&'a Op>,
 }
 
@@ -129,15 +129,15 @@ fn acknowledge<'a>(
         OpType::Ok => {
             tally.acknowledged += 1;
             let (Some(hold), Some(value)) = (&op.hold, op.value) else { return };
-            let Some(place) = facts.places.get(hold) else { return };
+            let Some(place) = facts.place(hold) else { return };
             let item = items.entry(value.item).or_default();
-            if let Some(write) = item.accepted(*place, value.version) {
+            if let Some(write) = item.accepted(place, value.version) {
                 write.acknowledged = write.acknowledged.or(Some(op));
             } else if let (true, Some(version), Some(based_on)) =
                 (facts.served.is_empty(), value.version, value.based_on)
             {
                 // Another harness's history may know clients' ops only.
-                let write = Write { op, place: *place, stock: value.stock, based_on, acknowledged: Some(op) };
+                let write = Write { op, place, stock: value.stock, based_on, acknowledged: Some(op) };
                 item.writes.insert(version, write);
             } else if facts.served.is_empty() {
                 tally.gaps += 1;
@@ -151,7 +151,7 @@ fn acknowledge<'a>(
 }
 
 fn never_accepted(facts: &Facts<'_>, op: &Op, hold: &HoldId, value: ItemValue) -> Violation {
-    let who = facts.places.get(hold).map_or_else(|| hold.to_string(), |place| holder(&facts.holds[*place]));
+    let who = facts.place(hold).map_or_else(|| hold.to_string(), |place| holder(&facts.holds[place]));
     let text = format!(
         "{who} was told at {} that its write of item {} (stock {}) was accepted; the resource accepted no such write.",
         seconds(op.time),
@@ -180,7 +180,7 @@ impl<'a> Item<'a> {
     }
 
     /// The accepted write of a hold: of that version, or the last one if the client was not told the version.
-    fn accepted(&mut self, place: usize, version: Option<u64>) -> Option<&mut Write<'a>> {
+    fn accepted(&mut self, place: usize, version: Option<u32>) -> Option<&mut Write<'a>> {
         let version = version.or_else(|| self.made.get(&place).copied())?;
         self.writes.get_mut(&version).filter(|write| write.place == place)
     }
@@ -237,8 +237,8 @@ impl<'a> Item<'a> {
     fn lost(
         &self,
         facts: &Facts<'_>,
-        (version, write): (u64, &Write<'_>),
-        overwriter: Option<(&u64, &Write<'_>)>,
+        (version, write): (u32, &Write<'_>),
+        overwriter: Option<(&u32, &Write<'_>)>,
     ) -> Violation {
         let hold = &facts.holds[write.place];
         let known = match write.acknowledged {

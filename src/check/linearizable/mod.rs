@@ -22,13 +22,11 @@ mod tests;
 mod words;
 mod zones;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, holder, seconds, validity};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
 use crate::history::{Header, History, Hold, Op};
-use crate::ids::LockName;
 pub use model::{FailedRelease, Model, ModelError};
 use replay::{Replay, Seen};
 use state::Rules;
@@ -91,26 +89,32 @@ impl ModelReplay {
 }
 
 fn leased(facts: &Facts<'_>, model: Model) -> CheckResult {
-    let mut locks: BTreeMap<&LockName, Vec<Claim>> = BTreeMap::new();
-    let mut seen = Seen { grants: facts.holds.len() as u64, in_doubt: facts.in_doubt(), ..Seen::default() };
-    for (place, hold) in facts.holds.iter().enumerate() {
-        let claims = locks.entry(&hold.lock).or_default();
-        seen.handovers += u64::from(claims.last().is_some_and(|last| facts.holds[last.place].client != hold.client));
-        claims.push(Claim {
-            place,
-            requested: facts.requested[place],
-            begun: hold.from + facts.clock_error(),
-            may_end: may_end(hold),
-            token: hold.token.map(|token| token.0),
-        });
-    }
+    let mut seen = Seen { grants: facts.holds.len() as u64, in_doubt: facts.in_doubt, ..Seen::default() };
+    let fenced = matches!(model, Model::Owned { fenced: true, .. });
     let mut listing = Listing::default();
-    for claims in locks.values() {
-        for misfit in zones::misfits(claims, matches!(model, Model::Owned { fenced: true, .. })) {
+    for places in &facts.locks {
+        let passed_on = places.windows(2).filter(|pair| facts.holds[pair[0]].client != facts.holds[pair[1]].client);
+        seen.handovers += passed_on.count() as u64;
+        let claims = places.iter().map(|place| claim(facts, *place));
+        if zones::follow_each_other(claims.clone(), fenced) {
+            continue;
+        }
+        for misfit in zones::misfits(&claims.collect::<Vec<_>>(), fenced) {
             listing.add(|| misfit_told(facts, &misfit));
         }
     }
     told(model, FailedRelease::EndsTheClaim, &seen, listing)
+}
+
+fn claim(facts: &Facts<'_>, place: usize) -> Claim {
+    let hold = &facts.holds[place];
+    Claim {
+        place,
+        requested: facts.requested[place],
+        begun: hold.from + facts.clock_error(),
+        may_end: may_end(hold),
+        token: hold.token.map(|token| token.0),
+    }
 }
 
 /// From when on a hold may have ended: its client gave it up or was told that it is lost, or its validity was over.

@@ -8,7 +8,7 @@ use super::super::story::Story;
 use super::super::{Verdict, judge_model};
 use super::*;
 use crate::history::{F, OpType, Process};
-use crate::ids::ClientId;
+use crate::ids::{ClientId, LockName};
 use crate::seed::{ChaCha8Rng, Seed};
 use crate::time::Nanos;
 
@@ -224,7 +224,7 @@ fn compare(model: Model, failed: FailedRelease) {
 
 fn listed(ops: &[Op]) -> String {
     let line = |op: &Op| {
-        let hold = op.hold.as_ref().map_or("", |hold| hold.as_str());
+        let hold = op.hold.as_ref().map(|hold| hold.text()).unwrap_or_default();
         let until = op.valid_until.map(|until| until.0 / 1_000_000);
         format!("{:>3} {:?} {} {hold} token {:?} until {until:?}\n", op.time.0 / 1_000_000, op.kind, op.f, op.token)
     };
@@ -503,7 +503,7 @@ fn a_hold_too_short_for_the_clocks_still_has_a_token() {
 #[test]
 fn a_release_before_its_grant_is_certain_is_of_its_own_lock_and_hold() {
     let elsewhere = |story: &mut Story, hold: &str| {
-        for op in story.ops.iter_mut().filter(|op| op.hold.as_ref().is_some_and(|id| id.as_str() == hold)) {
+        for op in story.ops.iter_mut().filter(|op| op.hold.as_ref().is_some_and(|id| id.to_string() == hold)) {
             op.lock = Some(LockName::new("item-2"));
         }
     };
