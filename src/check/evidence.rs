@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+
 use super::Violation;
 use crate::fault::{ClockChange, Member};
-use crate::history::{ClockReading, F, FaultEvent, History, Hold, Op, OpType, Probe, Process};
-use crate::ids::{ClientId, HoldId};
+use crate::history::{ClockReading, F, FaultEvent, History, Hold, Holds, Op, OpType, Probe, Process};
+use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
 
 /// A well-formed history and what is gathered from it once for all checks.
@@ -19,12 +21,18 @@ pub(super) struct Facts<'a> {
     pub holds: Vec<Hold>,
     /// For each hold, when its acquire was invoked.
     pub requested: Vec<Nanos>,
-    /// The place of each hold by its id.
-    pub places: BTreeMap<&'a HoldId, usize>,
+    /// For each hold, the number of its lock.
+    pub lock_of: Vec<usize>,
+    /// For each lock that was granted, by its number, which is its place among their names: the places of its holds, in
+    /// the order of their grants.
+    pub locks: Vec<Vec<usize>>,
     /// The resource's own ops in its order of service, each with the place of its hold.
     pub served: Vec<(&'a Op, usize)>,
+    /// How many acquires and releases are in doubt or never completed.
+    pub in_doubt: u64,
     /// What the nemesis did, in the order of the faults' numbers.
     pub strikes: Vec<Strike<'a>>,
+    gathered: Holds<'a>,
 }
 
 /// One fault's strike, from its first op to its last.
@@ -100,26 +108,49 @@ fn asked(change: ClockChange, since: Nanos, by: Nanos) -> String {
 }
 
 impl<'a> Facts<'a> {
-    /// Gathers the facts of a history.
+    /// Gathers the facts of a history, which may be large, in one pass.
     pub fn of(history: &'a History) -> Self {
-        let holds = history.holds();
-        let mut requests: BTreeMap<&HoldId, Nanos> = BTreeMap::new();
-        let mut places = BTreeMap::new();
-        for op in history.ops.iter().filter(|op| op.f == F::Acquire) {
-            match (&op.hold, op.kind) {
-                (Some(id), OpType::Invoke) => drop(requests.insert(id, op.time)),
-                (Some(id), OpType::Ok) => drop(places.insert(id, places.len())),
-                _ => {}
+        let mut gathered = Holds::default();
+        let mut strikes = Strikes::default();
+        let mut served: Vec<(&Op, Option<usize>)> = Vec::new();
+        let (mut in_doubt, mut early) = (0u64, false);
+        for op in &history.ops {
+            match (op.process, op.f) {
+                (Process::Resource, _) => {
+                    if let Some(id) = &op.hold {
+                        let place = gathered.place(id);
+                        early |= place.is_none();
+                        served.push((op, place));
+                    }
+                }
+                (_, F::Acquire | F::Release) => {
+                    match op.kind {
+                        OpType::Invoke => in_doubt += 1,
+                        OpType::Ok | OpType::Fail => in_doubt = in_doubt.saturating_sub(1),
+                        OpType::Info => {}
+                    }
+                    gathered.take(op);
+                }
+                (_, F::Fault | F::Heal) => strikes.take(op),
+                _ => gathered.take(op),
             }
         }
-        let requested = holds.iter().map(|hold| requests.get(&hold.id).copied().unwrap_or(hold.from)).collect();
-        let served = history
-            .ops
-            .iter()
-            .filter(|op| op.process == Process::Resource)
-            .filter_map(|op| Some((op, *places.get(op.hold.as_ref()?)?)))
-            .collect();
-        Self { history, holds, requested, places, served, strikes: strikes(history) }
+        gathered.finish(history.end());
+        if early {
+            // The resource's clock may be behind the client's, and the grant stand later in the history.
+            served.iter_mut().for_each(|(op, place)| *place = op.hold.as_ref().and_then(|id| gathered.place(id)));
+        }
+        let served = served.into_iter().filter_map(|(op, place)| Some((op, place?))).collect();
+        let holds = std::mem::take(&mut gathered.list);
+        let requested = std::mem::take(&mut gathered.requested);
+        let (lock_of, locks) = by_lock(&holds);
+        let strikes = strikes.0.into_values().collect();
+        Self { history, holds, requested, lock_of, locks, served, in_doubt, strikes, gathered }
+    }
+
+    /// The place of a hold by its id.
+    pub fn place(&self, id: &HoldId) -> Option<usize> {
+        self.gathered.place(id)
     }
 
     /// By how much two parties' clocks may disagree.
@@ -132,19 +163,9 @@ impl<'a> Facts<'a> {
         earlier + self.clock_error() < later
     }
 
-    /// How many acquires and releases are in doubt or never completed.
-    pub fn in_doubt(&self) -> u64 {
-        let lock_ops = self.history.ops.iter().filter(|op| matches!(op.f, F::Acquire | F::Release));
-        lock_ops.fold(0, |open, op| match op.kind {
-            OpType::Invoke => open + 1,
-            OpType::Ok | OpType::Fail => open - 1,
-            OpType::Info => open,
-        })
-    }
-
     /// When the history ended.
     pub fn end(&self) -> Nanos {
-        self.history.ops.last().map_or(Nanos::ZERO, |op| op.time)
+        self.history.end()
     }
 
     /// Sentences on the faults that were active between two instants on one of `clients`, then on lock servers or the
@@ -199,15 +220,38 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn strikes(history: &History) -> Vec<Strike<'_>> {
-    let mut strikes: BTreeMap<u32, Strike<'_>> = BTreeMap::new();
-    for op in &history.ops {
-        let Some(event) = &op.fault else { continue };
+/// Numbers the locks by their names; says which each hold is of, and which holds each has.
+fn by_lock(holds: &[Hold]) -> (Vec<usize>, Vec<Vec<usize>>) {
+    let mut numbers: FxHashMap<&LockName, usize> = FxHashMap::default();
+    let mut lock_of: Vec<usize> = Vec::with_capacity(holds.len());
+    for hold in holds {
+        let next = numbers.len();
+        lock_of.push(*numbers.entry(&hold.lock).or_insert(next));
+    }
+    let mut names: Vec<(&LockName, usize)> = numbers.into_iter().collect();
+    names.sort_unstable();
+    let mut ranks = vec![0; names.len()];
+    names.iter().enumerate().for_each(|(rank, (_, number))| ranks[*number] = rank);
+    let mut locks: Vec<Vec<usize>> = vec![Vec::new(); names.len()];
+    for (place, lock) in lock_of.iter_mut().enumerate() {
+        *lock = ranks[*lock];
+        locks[*lock].push(place);
+    }
+    (lock_of, locks)
+}
+
+/// The strikes so far, by their faults' numbers.
+#[derive(Default)]
+struct Strikes<'a>(BTreeMap<u32, Strike<'a>>);
+
+impl<'a> Strikes<'a> {
+    fn take(&mut self, op: &'a Op) {
+        let Some(event) = &op.fault else { return };
         if (op.f, op.kind) == (F::Fault, OpType::Invoke) {
-            strikes.insert(event.id, Strike { event, invoked: op, applied: None, healing: None, healed: None });
-            continue;
+            self.0.insert(event.id, Strike { event, invoked: op, applied: None, healing: None, healed: None });
+            return;
         }
-        let Some(strike) = strikes.get_mut(&event.id) else { continue };
+        let Some(strike) = self.0.get_mut(&event.id) else { return };
         match (op.f, op.kind) {
             (F::Fault, _) => {
                 strike.event = event;
@@ -218,7 +262,6 @@ fn strikes(history: &History) -> Vec<Strike<'_>> {
             _ => {}
         }
     }
-    strikes.into_values().collect()
 }
 
 /// The violations of one check: all counted, the first ones listed.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use super::evidence::{Facts, Listing, counted, holder, seconds, validity};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
 use crate::history::{F, Op, OpType};
-use crate::ids::{FencingToken, LockName};
+use crate::ids::FencingToken;
 use crate::time::Nanos;
 
 const GUARANTEE: &str =
@@ -28,12 +28,11 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let mut listing = Listing::default();
     let mut undecided = 0usize;
     let (mut accepted, mut stale_reads, mut stale_writes, mut stale_refused) = (0usize, 0usize, 0usize, 0usize);
-    let mut items: BTreeMap<(u32, &LockName), Service> = BTreeMap::new();
+    let mut services = Services::new(facts);
     for (op, place) in &facts.served {
         let item = op.value.map_or(0, |value| value.item);
-        let service = items.entry((item, &facts.holds[*place].lock)).or_default();
-        let stale = service.staleness(facts, *place);
-        service.visitors.entry(*place).or_insert(None);
+        let (service, first) = services.reach((item, facts.lock_of[*place]), *place);
+        let stale = service.staleness(facts, *place, *first);
         if op.kind != OpType::Ok {
             stale_refused += usize::from(stale.is_some());
             continue;
@@ -45,6 +44,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         } else {
             undecided += usize::from(service.is_undecided(facts, *place));
         }
+        first.get_or_insert(op);
         service.serve(facts, op, *place, stale.is_some());
     }
 
@@ -60,7 +60,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
             counted(stale_accepted, "stale access", "stale accesses"),
         );
         (Verdict::Invalid, summary)
-    } else if items.values().all(|service| service.visitors.len() < 2) {
+    } else if services.services.iter().all(|service| service.visitors < 2) {
         (Verdict::Unknown, format!("{told}; no item was reached by two holds: nothing could be stale.{nothing}"))
     } else if undecided > 0 {
         let accesses = counted(undecided, "access was", "accesses were");
@@ -82,11 +82,46 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     conclude(CheckName::Fencing, GUARANTEE, verdict, summary, &figures, listing)
 }
 
+/// What all items have served so far.
+struct Services<'a> {
+    /// The number of each item under each lock.
+    numbers: BTreeMap<(u32, usize), usize>,
+    services: Vec<Service<'a>>,
+    /// For each hold, the first item that it reached, and the first of its accesses there that was served.
+    visits: Vec<Option<(usize, Option<&'a Op>)>>,
+    /// The same for the other items that a hold reached, which few do.
+    others: BTreeMap<(usize, usize), Option<&'a Op>>,
+}
+
+impl<'a> Services<'a> {
+    fn new(facts: &Facts<'_>) -> Self {
+        let visits = vec![None; facts.holds.len()];
+        Self { numbers: BTreeMap::new(), services: Vec::new(), visits, others: BTreeMap::new() }
+    }
+
+    /// The item that the hold at `place` reaches, and the first access that the hold was served there, if it was.
+    fn reach(&mut self, item: (u32, usize), place: usize) -> (&mut Service<'a>, &mut Option<&'a Op>) {
+        let Self { numbers, services, visits, others } = self;
+        let number = *numbers.entry(item).or_insert(services.len());
+        if number == services.len() {
+            services.push(Service::default());
+        }
+        let service = &mut services[number];
+        let mut visitor = || {
+            service.visitors += 1;
+            None
+        };
+        let (first, served) = visits[place].get_or_insert_with(|| (number, visitor()));
+        let served = if *first == number { served } else { others.entry((number, place)).or_insert_with(visitor) };
+        (service, served)
+    }
+}
+
 /// What one item has served so far under one lock.
 #[derive(Default)]
 struct Service<'a> {
-    /// Every hold that reached it, with the first of its accesses that was served.
-    visitors: BTreeMap<usize, Option<&'a Op>>,
+    /// How many holds reached it.
+    visitors: usize,
     /// The served hold whose acquire was invoked last.
     youngest: Option<(Nanos, Served<'a>)>,
     /// The served hold with the highest token.
@@ -106,8 +141,9 @@ struct Served<'a> {
 }
 
 impl<'a> Service<'a> {
-    /// Whether an access of the hold at `place` is stale now, after which access, and how that is known.
-    fn staleness(&self, facts: &Facts<'_>, place: usize) -> Option<Stale<'a>> {
+    /// Whether an access of the hold at `place`, whose first served access here was `first`, is stale now, after which
+    /// access, and how that is known.
+    fn staleness(&self, facts: &Facts<'_>, place: usize, first: Option<&'a Op>) -> Option<Stale<'a>> {
         let hold = &facts.holds[place];
         if let Some((requested, newer)) = self.youngest
             && facts.before(hold.from, requested)
@@ -120,7 +156,7 @@ impl<'a> Service<'a> {
         {
             return Some(Stale { newer, known: Known::Token });
         }
-        let first = (*self.visitors.get(&place)?)?;
+        let first = first?;
         let other = self.last.filter(|served| served.place != place)?;
         Some(Stale { newer: other, known: Known::Between(first) })
     }
@@ -133,7 +169,6 @@ impl<'a> Service<'a> {
     fn serve(&mut self, facts: &Facts<'_>, op: &'a Op, place: usize, stale: bool) {
         let served = Served { op, place };
         self.latest = self.latest.max(Some(place));
-        self.visitors.entry(place).or_insert(None).get_or_insert(op);
         let requested = facts.requested[place];
         if self.youngest.is_none_or(|(youngest, _)| youngest < requested) {
             self.youngest = Some((requested, served));

@@ -26,10 +26,10 @@ impl<'a> Harm<'a> {
             if facts.served.is_empty() == (op.process == Process::Resource) {
                 continue;
             }
-            let place = op.hold.as_ref().and_then(|id| facts.places.get(id)).filter(|place| places.contains(place));
+            let place = op.hold.as_ref().and_then(|id| facts.place(id)).filter(|place| places.contains(place));
             let (Some(place), Some(value)) = (place, op.value) else { continue };
             if let (Some(based_on), Some(version)) = (value.based_on, value.version) {
-                writes.entry(*place).or_default().push((value.item, based_on, version));
+                writes.entry(place).or_default().push((value.item, based_on, version));
             }
         }
         Self { uses, writes }

@@ -128,15 +128,15 @@ fn acknowledge<'a>(
         OpType::Ok => {
             tally.acknowledged += 1;
             let (Some(hold), Some(value)) = (&op.hold, op.value) else { return };
-            let Some(place) = facts.places.get(hold) else { return };
+            let Some(place) = facts.place(hold) else { return };
             let item = items.entry(value.item).or_default();
-            if let Some(write) = item.accepted(*place, value.version) {
+            if let Some(write) = item.accepted(place, value.version) {
                 write.acknowledged = write.acknowledged.or(Some(op));
             } else if let (true, Some(version), Some(based_on)) =
                 (facts.served.is_empty(), value.version, value.based_on)
             {
                 // Another harness's history may know clients' ops only.
-                let write = Write { op, place: *place, stock: value.stock, based_on, acknowledged: Some(op) };
+                let write = Write { op, place, stock: value.stock, based_on, acknowledged: Some(op) };
                 item.writes.insert(version, write);
             } else if facts.served.is_empty() {
                 tally.gaps += 1;
@@ -150,7 +150,7 @@ fn acknowledge<'a>(
 }
 
 fn never_accepted(facts: &Facts<'_>, op: &Op, hold: &HoldId, value: ItemValue) -> Violation {
-    let known = facts.places.get(hold).map(|place| &facts.holds[*place]);
+    let known = facts.place(hold).map(|place| &facts.holds[place]);
     let clients: Vec<ClientId> = known.iter().map(|hold| hold.client).collect();
     let from = known.map_or(op.time, |hold| hold.from);
     let text = format!(

@@ -13,7 +13,6 @@ use super::harm::Harm;
 use super::overlaps::{Overlaps, Span, overlaps, overlaps_that_meet};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
 use crate::history::{Ending, F, Hold, OpType, Process};
-use crate::ids::{ClientId, LockName};
 use crate::time::Nanos;
 
 const GUARANTEE: &str = "No two holds of one lock overlap, from the completion of an acquire to the invocation of its release or the \
@@ -21,10 +20,13 @@ const GUARANTEE: &str = "No two holds of one lock overlap, from the completion o
 
 /// Judges whether two holds of one lock certainly overlap.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
-    let uses = uses(facts);
-    let tally = Tally::of(facts, &uses);
-    let mut listing = listed(facts, &uses);
-    listing.count(usize::try_from(tally.overlaps.pairs).unwrap_or(usize::MAX));
+    let (mut tally, mut listing) = (Tally::default(), Listing::default());
+    if is_broken(facts) {
+        let uses = uses(facts);
+        tally = Tally::of(facts, &uses);
+        listing = listed(facts, &uses);
+        listing.count(usize::try_from(tally.overlaps.pairs).unwrap_or(usize::MAX));
+    }
 
     let overlaps = listing.total();
     let holds = counted(facts.holds.len(), "hold", "holds");
@@ -39,7 +41,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
             lasting(tally.overlaps.longest),
         );
         (Verdict::Invalid, summary)
-    } else if !was_shared(&facts.holds) {
+    } else if !was_shared(facts) {
         (Verdict::Unknown, format!("{holds}, and no lock was ever held by two clients: nothing could overlap."))
     } else if !contention::occurs(&facts.history.ops) {
         (Verdict::Unknown, format!("{holds}, and no acquire met a held lock: the lock never had to keep anybody out."))
@@ -57,7 +59,26 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     conclude(CheckName::MutualExclusion, GUARANTEE, verdict, summary, &figures, listing)
 }
 
+/// Whether any two holds overlap: what most locks never do is found out without counting.
+fn is_broken(facts: &Facts<'_>) -> bool {
+    let mut held_until = vec![Nanos::ZERO; facts.locks.len()];
+    facts.holds.iter().zip(&facts.lock_of).any(|(hold, lock)| {
+        // Holds come in the order of their grants.
+        let span = certain(facts, hold, hold.to);
+        let held_until = &mut held_until[*lock];
+        let overlaps = !span.is_empty() && span.from < *held_until;
+        *held_until = if span.is_empty() { *held_until } else { span.to.max(*held_until) };
+        overlaps
+    })
+}
+
+/// An overlap is certain if it is longer than clocks may disagree.
+fn certain(facts: &Facts<'_>, hold: &Hold, to: Nanos) -> Span {
+    Span { from: hold.from + facts.clock_error(), to }
+}
+
 /// How often, and for how long.
+#[derive(Default)]
 struct Tally {
     overlaps: Overlaps,
     within_validity: u64,
@@ -66,21 +87,16 @@ struct Tally {
 
 impl Tally {
     fn of(facts: &Facts<'_>, uses: &[Option<Uses>]) -> Self {
-        let mut locks: BTreeMap<&LockName, Vec<usize>> = BTreeMap::new();
-        for (place, hold) in facts.holds.iter().enumerate() {
-            locks.entry(&hold.lock).or_default().push(place);
-        }
-        let mut tally = Self { overlaps: Overlaps::default(), within_validity: 0, interleaved: 0 };
-        for places in locks.values() {
-            // An overlap is certain if it is longer than clocks may disagree.
-            let certain = |to: fn(&Hold) -> Nanos| -> Vec<Span> {
+        let mut tally = Self::default();
+        for places in &facts.locks {
+            let spans = |to: fn(&Hold) -> Nanos| -> Vec<Span> {
                 let holds = places.iter().map(|place| &facts.holds[*place]);
-                holds.map(|hold| Span { from: hold.from + facts.clock_error(), to: to(hold) }).collect()
+                holds.map(|hold| certain(facts, hold, to(hold))).collect()
             };
-            let held = certain(|hold| hold.to);
+            let held = spans(|hold| hold.to);
             let reaches: Vec<_> = places.iter().map(|place| uses[*place].map(|uses| (uses.first, uses.last))).collect();
             tally.overlaps = tally.overlaps.and(overlaps(&held));
-            tally.within_validity += overlaps(&certain(Hold::clipped_to)).pairs;
+            tally.within_validity += overlaps(&spans(Hold::clipped_to)).pairs;
             tally.interleaved += overlaps_that_meet(&held, &reaches);
         }
         tally
@@ -104,9 +120,9 @@ fn listed(facts: &Facts<'_>, uses: &[Option<Uses>]) -> Listing {
 /// By their places, the earlier one first.
 fn first_overlaps(facts: &Facts<'_>) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
-    let mut open: BTreeMap<&LockName, BTreeSet<(Nanos, usize)>> = BTreeMap::new();
+    let mut open: Vec<BTreeSet<(Nanos, usize)>> = vec![BTreeSet::new(); facts.locks.len()];
     for (place, later) in facts.holds.iter().enumerate() {
-        let open = open.entry(&later.lock).or_default();
+        let open = &mut open[facts.lock_of[place]];
         // Holds come in the order of their grants: one that ended before this grant overlaps no later one either.
         while open.first().is_some_and(|(to, _)| !facts.before(later.from, *to)) {
             open.pop_first();
@@ -126,9 +142,9 @@ fn first_overlaps(facts: &Facts<'_>) -> Vec<(usize, usize)> {
 }
 
 /// Whether two clients ever held one lock, be it one after the other.
-fn was_shared(holds: &[Hold]) -> bool {
-    let mut first: BTreeMap<&LockName, ClientId> = BTreeMap::new();
-    holds.iter().any(|hold| *first.entry(&hold.lock).or_insert(hold.client) != hold.client)
+fn was_shared(facts: &Facts<'_>) -> bool {
+    let clients = |places: &[usize]| places.first().map(|first| facts.holds[*first].client);
+    facts.locks.iter().any(|places| places.iter().any(|place| Some(facts.holds[*place].client) != clients(places)))
 }
 
 /// When a hold used the resource, as indices of the history.
@@ -168,9 +184,9 @@ pub(super) fn uses(facts: &Facts<'_>) -> Vec<Option<Uses>> {
             match op.kind {
                 OpType::Invoke => drop(invoked.insert(op.process, op.index)),
                 OpType::Ok => {
-                    let place = op.hold.as_ref().and_then(|id| facts.places.get(id));
+                    let place = op.hold.as_ref().and_then(|id| facts.place(id));
                     if let (Some(place), Some(index)) = (place, invoked.get(&op.process)) {
-                        note(*place, op.index, *index);
+                        note(place, op.index, *index);
                     }
                 }
                 OpType::Fail | OpType::Info => {}

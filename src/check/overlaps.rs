@@ -17,7 +17,8 @@ pub(super) struct Span {
 }
 
 impl Span {
-    fn is_empty(&self) -> bool {
+    /// Whether it has no length, or less: then it overlaps nothing.
+    pub fn is_empty(&self) -> bool {
         self.from >= self.to
     }
 }

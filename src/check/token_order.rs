@@ -4,11 +4,9 @@
 //! in which concurrent acquires complete says nothing, since a completion may be late. Gaps are legal: an acquire in
 //! doubt may have used up a token. Deliberately absent: what the resource makes of tokens; that is `fencing`'s.
 
-use std::collections::BTreeMap;
-
 use super::evidence::{Facts, Listing, counted, holder, seconds};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
-use crate::ids::{FencingToken, LockName};
+use crate::ids::FencingToken;
 
 const GUARANTEE: &str = "Every grant of a lock carries a token of its own, higher than that of every grant that was complete when \
      its acquire began.";
@@ -16,20 +14,18 @@ const GUARANTEE: &str = "Every grant of a lock carries a token of its own, highe
 /// Judges the order of tokens.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let mut listing = Listing::default();
-    let mut locks: BTreeMap<&LockName, Vec<(usize, FencingToken)>> = BTreeMap::new();
-    for (place, hold) in facts.holds.iter().enumerate() {
-        if let Some(token) = hold.token {
-            locks.entry(&hold.lock).or_default().push((place, token));
-        }
+    let mut locks: Vec<Vec<(usize, FencingToken)>> = Vec::with_capacity(facts.locks.len());
+    for places in &facts.locks {
+        locks.push(places.iter().filter_map(|place| Some((*place, facts.holds[*place].token?))).collect());
     }
-    let tokens: usize = locks.values().map(Vec::len).sum();
+    let tokens: usize = locks.iter().map(Vec::len).sum();
     let grants = facts.holds.len();
     let tokenless = grants - tokens;
     if tokens > 0 && tokenless > 0 {
         listing.add(|| mixture(facts));
     }
     let (mut duplicates, mut ordered, mut inversions) = (0, 0, 0);
-    for grants in locks.values_mut() {
+    for grants in &mut locks {
         let (followers, inverted) = inversions_of(facts, grants, &mut listing);
         ordered += followers;
         inversions += inverted;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
+
 use super::op::{F, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::time::Nanos;
@@ -53,54 +55,101 @@ impl Hold {
     }
 }
 
-/// Gathers the holds of a history, in the order of their grants.
-pub(super) fn holds(ops: &[Op]) -> Vec<Hold> {
-    let end_of_history = ops.last().map_or(Nanos::ZERO, |op| op.time);
-    let mut holds: Vec<Hold> = Vec::new();
-    let mut position: BTreeMap<&HoldId, usize> = BTreeMap::new();
-    // What ends with its client, should it die.
-    let mut open: BTreeMap<ClientId, Vec<usize>> = BTreeMap::new();
-    for op in ops.iter().filter(|op| matches!(op.process, Process::Client(_))) {
-        if let (F::Crash, Some(client)) = (op.f, op.client) {
-            for at in open.remove(&client).unwrap_or_default() {
-                let hold = &mut holds[at];
-                if hold.ended.is_none() {
-                    hold.ended = Some((op.index, Ending::Crashed));
-                    hold.to = op.time;
-                }
-            }
-            continue;
+/// Gathers holds from a history's ops, one by one, and when each was asked for.
+#[derive(Default)]
+pub(crate) struct Holds<'a> {
+    /// In the order of their grants. Whatever else is known of a hold stands at the same place elsewhere.
+    pub list: Vec<Hold>,
+    /// For each hold, when its acquire was invoked.
+    pub requested: Vec<Nanos>,
+    /// Only looked up, never gone through: its order tells nothing.
+    attempts: FxHashMap<&'a HoldId, Attempt>,
+    /// What ends with its client, should it die.
+    open: BTreeMap<ClientId, Vec<usize>>,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy)]
+enum Attempt {
+    Requested(Nanos),
+    /// It is the hold at this place.
+    Granted(usize),
+}
+
+impl<'a> Holds<'a> {
+    /// Takes the next op of a history.
+    pub fn take(&mut self, op: &'a Op) {
+        if !matches!(op.f, F::Acquire | F::Release | F::Lost | F::Crash) || !matches!(op.process, Process::Client(_)) {
+            return;
         }
-        let (Some(id), Some(lock), Some(client)) = (&op.hold, &op.lock, op.client) else { continue };
-        let ending = match (op.f, op.kind) {
-            (F::Acquire, OpType::Ok) => {
-                position.insert(id, holds.len());
-                let open = open.entry(client).or_default();
-                open.retain(|at| holds[*at].ended.is_none());
-                open.push(holds.len());
-                holds.push(Hold {
-                    id: id.clone(),
-                    client,
-                    lock: lock.clone(),
-                    token: op.token,
-                    granted: op.index,
-                    from: op.time,
-                    ended: None,
-                    to: end_of_history,
-                    valid_until: op.valid_until,
-                });
-                continue;
+        if let (F::Crash, Some(client)) = (op.f, op.client) {
+            for at in self.open.remove(&client).unwrap_or_default() {
+                self.end(at, op, Ending::Crashed);
             }
+            return;
+        }
+        let Some(id) = &op.hold else { return };
+        let ending = match (op.f, op.kind) {
+            (F::Acquire, OpType::Invoke) => {
+                self.attempts.insert(id, Attempt::Requested(op.time));
+                return;
+            }
+            (F::Acquire, OpType::Ok) => return self.grant(op, id),
             (F::Release, OpType::Invoke) => Ending::Released,
             (F::Lost, _) => Ending::Lost,
-            _ => continue,
+            _ => return,
         };
-        let Some(hold) = position.get(id).map(|at| &mut holds[*at]).filter(|hold| hold.ended.is_none()) else {
-            continue;
-        };
-        hold.ended = Some((op.index, ending));
-        hold.to = op.time;
-        hold.valid_until = op.valid_until.or(hold.valid_until);
+        if let Some(at) = self.place(id) {
+            let was_open = self.list[at].ended.is_none();
+            self.end(at, op, ending);
+            let hold = &mut self.list[at];
+            hold.valid_until = op.valid_until.filter(|_| was_open).or(hold.valid_until);
+        }
     }
-    holds
+
+    fn grant(&mut self, op: &'a Op, id: &'a HoldId) {
+        let (Some(lock), Some(client)) = (&op.lock, op.client) else { return };
+        let place = self.list.len();
+        let requested = match self.attempts.insert(id, Attempt::Granted(place)) {
+            Some(Attempt::Requested(at)) => at,
+            _ => op.time,
+        };
+        let open = self.open.entry(client).or_default();
+        open.retain(|at| self.list[*at].ended.is_none());
+        open.push(place);
+        self.requested.push(requested);
+        self.list.push(Hold {
+            id: id.clone(),
+            client,
+            lock: lock.clone(),
+            token: op.token,
+            granted: op.index,
+            from: op.time,
+            ended: None,
+            to: op.time,
+            valid_until: op.valid_until,
+        });
+    }
+
+    /// Ends a hold, unless it is over.
+    fn end(&mut self, at: usize, op: &Op, ending: Ending) {
+        let hold = &mut self.list[at];
+        if hold.ended.is_none() {
+            hold.ended = Some((op.index, ending));
+            hold.to = op.time;
+        }
+    }
+
+    /// Takes the end of the history: what is still open lasts until then.
+    pub fn finish(&mut self, end: Nanos) {
+        self.list.iter_mut().filter(|hold| hold.ended.is_none()).for_each(|hold| hold.to = end);
+    }
+
+    /// The place of a hold that was granted so far.
+    pub fn place(&self, id: &HoldId) -> Option<usize> {
+        match self.attempts.get(id) {
+            Some(Attempt::Granted(place)) => Some(*place),
+            _ => None,
+        }
+    }
 }

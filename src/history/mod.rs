@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::seed::Seed;
 use crate::time::Nanos;
+pub(crate) use hold::Holds;
 pub use hold::{Ending, Hold};
 pub use life::Life;
 pub use op::{ClockReading, F, FaultEvent, ItemValue, Op, OpType, Probe, Process};
@@ -94,7 +95,15 @@ impl History {
 
     /// The holds, in the order of their grants.
     pub fn holds(&self) -> Vec<Hold> {
-        hold::holds(&self.ops)
+        let mut holds = Holds::default();
+        self.ops.iter().for_each(|op| holds.take(op));
+        holds.finish(self.end());
+        holds.list
+    }
+
+    /// When it ended.
+    pub fn end(&self) -> Nanos {
+        self.ops.last().map_or(Nanos::ZERO, |op| op.time)
     }
 }
 

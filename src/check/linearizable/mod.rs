@@ -24,7 +24,6 @@ mod tests;
 mod words;
 mod zones;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::contention::{self, Contention};
@@ -32,7 +31,7 @@ use super::evidence::{Facts, Listing, counted, holder, seconds, validity};
 use super::harm::Harm;
 use super::{CheckName, CheckResult, Verdict, Violation, conclude, mutual_exclusion};
 use crate::history::{Header, History, Hold, Op};
-use crate::ids::{ClientId, LockName};
+use crate::ids::ClientId;
 pub use model::{FailedRelease, Model, ModelError};
 use replay::{Replay, Seen};
 use state::Rules;
@@ -105,24 +104,28 @@ impl ModelReplay {
 }
 
 fn leased(facts: &Facts<'_>, model: Model) -> CheckResult {
-    let mut locks: BTreeMap<&LockName, Vec<Claim>> = BTreeMap::new();
-    let mut seen = Seen { grants: facts.holds.len() as u64, in_doubt: facts.in_doubt(), ..Seen::default() };
-    for (place, hold) in facts.holds.iter().enumerate() {
-        let claims = locks.entry(&hold.lock).or_default();
-        seen.handovers += u64::from(claims.last().is_some_and(|last| facts.holds[last.place].client != hold.client));
-        claims.push(Claim {
-            place,
-            requested: facts.requested[place],
-            begun: hold.from + facts.clock_error(),
-            may_end: may_end(hold),
-            token: hold.token.map(|token| token.0),
-        });
-    }
+    let mut seen = Seen { grants: facts.holds.len() as u64, in_doubt: facts.in_doubt, ..Seen::default() };
     let fenced = matches!(model, Model::Owned { fenced: true, .. });
-    let misfits: Vec<Misfit> = locks.values().flat_map(|claims| zones::misfits(claims, fenced)).collect();
-    let listing = listed(facts, &misfits);
+    let mut misfits = Vec::new();
+    let mut claims = Vec::new();
+    for places in &facts.locks {
+        let passed_on = places.windows(2).filter(|pair| facts.holds[pair[0]].client != facts.holds[pair[1]].client);
+        seen.handovers += passed_on.count() as u64;
+        claims.clear();
+        claims.extend(places.iter().map(|place| {
+            let hold = &facts.holds[*place];
+            Claim {
+                place: *place,
+                requested: facts.requested[*place],
+                begun: hold.from + facts.clock_error(),
+                may_end: may_end(hold),
+                token: hold.token.map(|token| token.0),
+            }
+        }));
+        misfits.append(&mut zones::misfits(&claims, fenced));
+    }
     let contended = contention::occurs(&facts.history.ops);
-    told(model, FailedRelease::EndsTheClaim, &seen, contended, listing)
+    told(model, FailedRelease::EndsTheClaim, &seen, contended, listed(facts, &misfits))
 }
 
 fn listed(facts: &Facts<'_>, misfits: &[Misfit]) -> Listing {

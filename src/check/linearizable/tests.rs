@@ -8,7 +8,7 @@ use super::super::story::Story;
 use super::super::{Verdict, judge_model};
 use super::*;
 use crate::history::{F, OpType, Process};
-use crate::ids::ClientId;
+use crate::ids::{ClientId, LockName};
 use crate::seed::{ChaCha8Rng, Seed};
 use crate::time::Nanos;
 
