@@ -133,8 +133,10 @@ pub struct CheckArgs {
     /// A `history.jsonl`, or a history of Jepsen's in EDN.
     pub history: PathBuf,
     /// Ask only whether the lock's operations are linearizable, and by this model: mutex, owner-mutex, reentrant:K, fenced,
-    /// reentrant-fenced:K; owner-mutex+lease and fenced+lease let a hold end by itself when its validity is over. A history
-    /// in EDN needs one, since it does not say what lock it tells of.
+    /// reentrant-fenced:K; owner-mutex+lease and fenced+lease let a hold end by itself when its validity is over. The
+    /// others have no +lease: nested holds that may each end by themselves are beyond the polynomial algorithm of this
+    /// check, and a mutex without owners has nobody whose lease could end. A history in EDN needs a model, since it does
+    /// not say what lock it tells of.
     #[arg(long)]
     pub model: Option<Model>,
     /// Read a release that failed as one that did nothing, as Knossos does. Otherwise a release ends its client's claim,

@@ -46,7 +46,10 @@ pub fn table(report: &Report, style: Style) -> String {
             };
             let first = check.violations.first().map_or_else(
                 || check.summary.clone(),
-                |violation| format!("{} [severity: {}]", violation.text, words::severity(violation.severity).0),
+                |violation| match violation.severity.map(words::severity) {
+                    Some(severity) => format!("{} [severity: {severity}]", violation.text),
+                    None => violation.text.clone(),
+                },
             );
             lines.push(wrap(&format!("  {}: {first}{more}", check.check), style.width));
         }

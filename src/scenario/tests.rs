@@ -167,7 +167,11 @@ fn faults_keep_the_order_of_the_file() {
         fault("pause", "leader", "\"5s\""),
         fault("partition", "minority", "{ every = \"4s\" }"),
     ];
-    let faults = read(&trial(&text.concat())).unwrap().faults;
+    let scenario = read(&trial(&text.concat())).unwrap();
+    let plans = ["redlock", "zookeeper"].map(|lock| scenario.plan_for(lock));
+    assert_eq!(plans[1][1], "pause leader at 5s, for 1s");
+    assert_eq!(plans[0], [plans[1][0].clone(), plans[1][2].clone()], "masters have no leader that could be struck");
+    let faults = scenario.faults;
     let cut = |peers: PeerGroup| FaultKind::Partition {
         peers: peers.into(),
         direction: Direction::Both,

@@ -84,6 +84,7 @@ fn read_from(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {
         nodes: 0,
         fencing: "none".to_owned(),
         planned_faults: 0,
+        plan: Vec::new(),
         grant_within: None,
         clock_error: 0,
         versions: BTreeMap::new(),
