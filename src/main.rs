@@ -325,12 +325,6 @@ fn check_history(args: &CheckArgs) -> Result<u8, Failure> {
     } else {
         (history::file::read(path).map_err(Failure::bad_request)?, 0)
     };
-    if let Some(to) = &args.to_edn {
-        let lock = args.lock.as_deref().map(LockName::new);
-        history::edn::write(to, &history, lock.as_ref())
-            .with_context(|| format!("cannot write {}", to.display()))?
-            .map_err(Failure::bad_request)?;
-    }
     let reading = if args.strict { FailedRelease::DidNothing } else { FailedRelease::EndsTheClaim };
     let model = match args.model {
         Some(model) if model.is_leased() && args.strict => {
@@ -346,6 +340,15 @@ fn check_history(args: &CheckArgs) -> Result<u8, Failure> {
         }
         model => model.map(|model| (model, reading)),
     };
+    if let Some(to) = &args.to_edn {
+        if to.canonicalize().ok().is_some_and(|to| path.canonicalize().is_ok_and(|from| from == to)) {
+            return Err(Failure::bad_request("--to-edn would overwrite the history itself; name another file"));
+        }
+        let lock = args.lock.as_deref().map(LockName::new);
+        history::edn::write(to, &history, lock.as_ref())
+            .with_context(|| format!("cannot write {}", to.display()))?
+            .map_err(Failure::bad_request)?;
+    }
     let report = run::recheck(path, history, model);
     let mut results = Results::new(args.format);
     results.run(&report)?;

@@ -180,6 +180,23 @@ fn what_came_of_an_op_is_not_taken_for_a_lock() {
 }
 
 #[test]
+fn a_lock_that_is_not_there_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("out.edn");
+    let stored = "src/check/testdata/ok/two-locks-held-at-once.jsonl";
+    let (code, message) = refused(&["check", stored, "--to-edn", to.to_str().unwrap(), "--lock", "item-9"]);
+    assert_eq!(code, Some(254), "{message}");
+    assert!(message.contains("not about lock `item-9`") && message.contains("item-1, item-2"), "{message}");
+    assert!(!to.exists(), "nothing is begun");
+    let copy = folder.path().join("history.jsonl");
+    std::fs::copy(stored, &copy).unwrap();
+    let copy = copy.to_str().unwrap();
+    let (code, message) = refused(&["check", copy, "--to-edn", copy, "--lock", "item-1"]);
+    assert_eq!(code, Some(254), "{message}");
+    assert!(message.contains("would overwrite the history"), "{message}");
+}
+
+#[test]
 fn the_shipped_scenarios_are_listed() {
     let output = fencepost(&["list"]);
     assert!(output.status.success());

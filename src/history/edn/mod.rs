@@ -25,7 +25,7 @@ use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use forms::{CutError, Forms};
-pub use write::{SeveralLocks, write};
+pub use write::{ChoiceError, write};
 
 /// What a history from elsewhere gives as its environment.
 pub const FOREIGN: &str = "foreign";
