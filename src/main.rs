@@ -309,7 +309,7 @@ fn replay(folder: &Path) -> Result<u8, Failure> {
         match &lock.difference {
             None => say(&format!("{}: the same, trace hash {}", lock.lock, lock.recorded))?,
             Some(difference) => say(&format!(
-                "{}: DIFFERENT: recorded {}, replayed {}; first at {difference}",
+                "{}: DIFFERENT: recorded {}, replayed {}; {difference}",
                 lock.lock, lock.recorded, lock.replayed
             ))?,
         }

@@ -1,6 +1,7 @@
 //! The command as its users meet it, where no Docker is needed: help, lists, and one clear message for each mistake.
-//! `results` has what runs print.
+//! `results` has what runs print, `replay` whether they repeat.
 
+mod replay;
 mod results;
 
 use std::path::Path;
