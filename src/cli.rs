@@ -106,7 +106,7 @@ pub enum Verb {
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Scenario files.
+    /// Scenario files, or folders of them.
     #[arg(required = true)]
     pub scenarios: Vec<PathBuf>,
     /// The world to run in.

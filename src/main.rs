@@ -162,13 +162,11 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
         (Environment::Sim, None) => watch::channel(false).1,
     };
     // All files are read before the first is run: a mistake in the last one must not cost the others' time.
-    let plans: Vec<Plan> = args
-        .scenarios
-        .iter()
-        .map(|path| {
+    let plans: Vec<Plan> = scenario_files(&args.scenarios)?
+        .into_iter()
+        .map(|scenario| {
             let (locks, out) = (args.locks.clone(), args.out.clone());
-            Plan::load(Request { scenario: path.clone(), locks, seed: args.seed, out }, environment)
-                .map_err(Failure::from)
+            Plan::load(Request { scenario, locks, seed: args.seed, out }, environment).map_err(Failure::from)
         })
         .collect::<Result<_, _>>()?;
     let mut results = Results::new(args.format);
@@ -319,6 +317,13 @@ fn replay(folder: &Path) -> Result<u8, Failure> {
 
 fn check_history(args: &CheckArgs) -> Result<u8, Failure> {
     let path = &args.history;
+    if path.is_dir() {
+        return Err(Failure::bad_request(format!(
+            "{0} is a folder; name a history in it, such as {0}/LOCK/{1}, or judge a whole run: fencepost report {0}",
+            path.display(),
+            report::HISTORY
+        )));
+    }
     let (history, passed_over) = if history::edn::is_edn(path).map_err(Failure::bad_request)? {
         let foreign = history::edn::read(path).map_err(Failure::bad_request)?;
         (foreign.history, foreign.passed_over)

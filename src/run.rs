@@ -261,7 +261,7 @@ fn make_folder(out: &Path, scenario: &str, started: SystemTime, seed: Seed) -> R
 
 /// Points `latest` beside the run's folder at it.
 fn point_latest_at(folder: &Path) -> io::Result<()> {
-    let latest = folder.with_file_name("latest");
+    let latest = folder.with_file_name(report::LATEST);
     match fs::remove_file(&latest) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -46,6 +46,8 @@ pub const VERDICT: &str = "verdict.json";
 pub const RUN: &str = "run.json";
 /// A history's name in its lock's folder in the run folder.
 pub const HISTORY: &str = "history.jsonl";
+/// The link to a scenario's newest run, beside the run folders.
+pub const LATEST: &str = "latest";
 
 /// One line of `[expect]`, or of what is demanded where it says nothing, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -198,6 +198,20 @@ fn a_lock_that_is_not_there_is_not_written() {
 }
 
 #[test]
+fn a_folder_in_the_wrong_place_is_refused_with_what_to_name() {
+    for (arguments, remedies) in [
+        (["check", "scenarios"], ["scenarios/LOCK/history.jsonl", "fencepost report scenarios"]),
+        (["run", "src"], ["no scenario files there", "name files, or a folder that holds some"]),
+        (["replay", "scenarios"], ["scenarios/run.json", "reports/client-pause/latest"]),
+        (["report", "scenarios"], ["scenarios/run.json", "reports/client-pause/latest"]),
+    ] {
+        let (code, message) = refused(&arguments);
+        assert_eq!(code, Some(254), "{message}");
+        assert!(remedies.iter().all(|remedy| message.contains(remedy)), "{message}");
+    }
+}
+
+#[test]
 fn the_shipped_scenarios_are_listed() {
     let output = fencepost(&["list"]);
     assert!(output.status.success());
