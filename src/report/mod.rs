@@ -137,6 +137,14 @@ impl Report {
         Conclusion::of(self) == Conclusion::AsExpected
     }
 
+    /// The commands that repeat it, by name; none for a history that is judged by itself.
+    pub fn commands(&self) -> Vec<(&'static str, String)> {
+        let proof =
+            (self.environment == "sim").then(|| ("replay", format!("fencepost replay {}", self.folder.display())));
+        let again = ("again", self.replay.clone());
+        proof.into_iter().chain([again]).filter(|_| !self.replay.is_empty()).collect()
+    }
+
     /// The worst verdict of all locks.
     pub fn verdict(&self) -> Verdict {
         self.locks.iter().map(|lock| lock.judgement.verdict).fold(Verdict::NotApplicable, Verdict::merge)

@@ -152,3 +152,24 @@ fn what_cannot_be_printed_is_a_failure_and_a_reader_that_has_gone_is_none() {
         assert!(output.stderr.is_empty());
     }
 }
+
+#[test]
+fn a_folder_of_scenarios_is_run_and_the_printed_commands_repeat_it() {
+    let folder = tempfile::tempdir().unwrap();
+    scenarios(folder.path());
+    let (files, out) = (folder.path().to_str().unwrap(), folder.path().join("out"));
+    let output = fencepost(&["run", files, "--seed", "3", "--out", out.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let printed = |name: &str| text.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+    let (replays, again) = (printed("replay  fencepost "), printed("again   fencepost "));
+    assert_eq!((replays.len(), again.len()), (2, 2), "{text}");
+    let replayed = fencepost(&replays[1].split(' ').collect::<Vec<_>>());
+    let told = String::from_utf8(replayed.stdout).unwrap();
+    assert_eq!((replayed.status.code(), told.matches("the same, trace hash").count()), (Some(0), 2), "{told}");
+    let mut again: Vec<&str> = again[1].split(' ').collect();
+    again.extend(["--out", out.to_str().unwrap()]);
+    assert_eq!(fencepost(&again).status.code(), output.status.code());
+    // A scenario's folder is not a run's, but the run that was meant is near.
+    let message = String::from_utf8(fencepost(&["replay", out.join("two").to_str().unwrap()]).stderr).unwrap();
+    assert!(message.contains("such as") && message.contains("out/two/latest"), "{message}");
+}
