@@ -274,11 +274,15 @@ fn compare(args: CompareArgs) -> Result<u8, Failure> {
         sweeps.push(count(plan, args.seeds, &stop, &mut |_| ControlFlow::Continue(()))?);
     }
     let folder = args.out.join("compare");
-    let index = report::compare::write(&folder, &sweeps)
+    let unfinished = stop.borrow().then(|| {
+        let (begun, all) = (sweeps.len(), plans.len());
+        format!("It was called off: {begun} of {all} scenarios were begun, each with up to {} seeds.", args.seeds)
+    });
+    let index = report::compare::write(&folder, &sweeps, unfinished.as_deref())
         .with_context(|| format!("cannot write the index page in {}", folder.display()))?;
     say(&report::compare::table(&sweeps, stdout::style()))?;
     say(&format!("page    {}", index.display()))?;
-    say(&format!("seeds   {} from {}", args.seeds, seed))?;
+    say(&unfinished.unwrap_or_else(|| format!("seeds   {} from {seed}", args.seeds)))?;
     let worst = sweeps.iter().map(|sweep| sweep.conclusion).max().unwrap_or_default();
     Ok(called_off(worst, &stop).code())
 }

@@ -67,15 +67,27 @@ pub enum RunError {
     /// The environment failed.
     #[error("{0:#}")]
     Environment(anyhow::Error),
-    /// The page could not be written.
+    /// The histories of a simulated run could not be written. Nothing of it is left, and nothing is lost.
     #[error(
-        "cannot write the report in {path}: {source}; the histories are kept, `fencepost report {path}` draws it again"
+        "cannot write the histories in {path}: {source}; make room, or choose another folder with --out: --seed {seed} gives the same run again"
     )]
+    Histories {
+        /// The run's folder.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+        /// The run's seed.
+        seed: Seed,
+    },
+    /// The report could not be written.
+    #[error("cannot write the report in {path}: {source}; the histories are kept, {remedy}")]
     Report {
         /// The run's folder.
         path: String,
         /// What the system said.
         source: io::Error,
+        /// What makes something of them.
+        remedy: String,
     },
 }
 
@@ -201,7 +213,10 @@ fn sim(plan: &Plan, seed: Seed, started: SystemTime) -> Result<Report, RunError>
         fs::create_dir(&place)
             .and_then(|()| history::file::write(&place.join(report::HISTORY), &outcome.history))
             .and_then(|()| replay::write_trace(&place, &outcome.trace))
-            .map_err(|source| RunError::Report { path: folder.display().to_string(), source })?;
+            .map_err(|source| {
+                let _ = fs::remove_dir_all(&folder);
+                RunError::Histories { path: folder.display().to_string(), source, seed }
+            })?;
         tried.push(simulated(lock, outcome));
     }
     keep(assemble::report(plan, seed, started, folder, tried))
@@ -218,9 +233,16 @@ fn simulated(lock: &str, outcome: sim::Outcome) -> Tried {
 
 /// Writes a report into its folder, and points `latest` at it.
 fn keep(report: Report) -> Result<Report, RunError> {
-    report::write(&report)
-        .and_then(|_| point_latest_at(&report.folder))
-        .map_err(|source| RunError::Report { path: report.folder.display().to_string(), source })?;
+    report::write(&report).and_then(|_| point_latest_at(&report.folder)).map_err(|source| {
+        let path = report.folder.display().to_string();
+        // The description is written before what is drawn from it.
+        let remedy = if report.folder.join(report::RUN).is_file() {
+            format!("`fencepost report {path}` draws it again")
+        } else {
+            format!("`fencepost check {path}/LOCK/{}` judges one", report::HISTORY)
+        };
+        RunError::Report { path, source, remedy }
+    })?;
     Ok(report)
 }
 

@@ -123,6 +123,21 @@ fn a_sweep_that_is_called_off_does_not_pass() {
 }
 
 #[test]
+fn a_comparison_that_is_called_off_shows_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two] = scenarios(folder.path());
+    let mut comparison = spawn(&["compare", &one, &two, "--seeds", ENDLESS], &folder.path().join("out"));
+    interrupt(&comparison);
+    let mut text = String::new();
+    comparison.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(comparison.wait().unwrap().code(), Some(2), "{text}");
+    assert!(
+        text.contains("out/compare/index.html") && folder.path().join("out/compare/index.html").is_file(),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_sweep_ends_when_nobody_reads_it() {
     let folder = tempfile::tempdir().unwrap();
     let [one, _] = scenarios(folder.path());
@@ -151,6 +166,32 @@ fn what_cannot_be_printed_is_a_failure_and_a_reader_that_has_gone_is_none() {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stderr.is_empty());
     }
+}
+
+#[test]
+fn histories_that_cannot_be_written_leave_nothing_behind() {
+    let out = tempfile::tempdir().unwrap();
+    // As on a full disk: room for what is tried before the run, and not for the histories of it.
+    let script = "trap '' XFSZ; ulimit -f 130; exec \"$@\"";
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            script,
+            "sh",
+            env!("CARGO_BIN_EXE_fencepost"),
+            "run",
+            "scenarios/calm.toml",
+            "--seed",
+            "5",
+            "--out",
+        ])
+        .arg(out.path())
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(255), "{message}");
+    assert!(message.contains("cannot write the histories in ") && message.contains("--seed 5 gives"), "{message}");
+    assert_eq!(std::fs::read_dir(out.path().join("calm")).unwrap().count(), 0, "what was written is no run");
 }
 
 #[test]
