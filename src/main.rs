@@ -155,11 +155,12 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
             "--seeds runs in simulation only; leave out --env docker, or leave out --seeds",
         ));
     }
-    let stop = match (environment, args.seeds) {
-        (Environment::Docker, _) => stop_on_signals("healing faults and writing the report"),
-        (Environment::Sim, Some(_)) => stop_on_signals("counting the seeds that were run"),
-        // Over in a moment, and nothing to heal: Ctrl-C simply ends it.
-        (Environment::Sim, None) => watch::channel(false).1,
+    let stop = match (environment, args.seeds, args.format) {
+        (Environment::Docker, ..) => stop_on_signals("healing faults and writing the report"),
+        (Environment::Sim, Some(_), _) => stop_on_signals("counting the seeds that were run"),
+        (Environment::Sim, None, Format::Junit) => stop_on_signals("ending this run and printing the document"),
+        // Over in a moment, and nothing to heal or to print: Ctrl-C simply ends it.
+        (Environment::Sim, None, _) => watch::channel(false).1,
     };
     // All files are read before the first is run: a mistake in the last one must not cost the others' time.
     let plans: Vec<Plan> = scenario_files(&args.scenarios)?

@@ -258,25 +258,32 @@ fn chosen_locks(scenario: &Scenario, asked: &[String]) -> Result<Vec<String>, Ru
     Ok(chosen.cloned().collect())
 }
 
-/// Makes `out/SCENARIO/TIME-SEED` and sees that it can be written to.
+/// Makes `out/SCENARIO/TIME-SEED`, which no run has had before, and sees that it can be written to.
 fn make_folder(out: &Path, scenario: &str, started: SystemTime, seed: Seed) -> Result<PathBuf, RunError> {
     let time = timestamp(started).replace([':', '-'], "").replace('T', "-").replace('Z', "");
-    let folder = out.join(scenario).join(format!("{time}-{seed}"));
-    let attempt = || {
-        fs::create_dir_all(&folder)?;
-        // A folder can be made on a full disk; a history can't be written there.
-        let probe = folder.join(".space");
-        let written = fs::File::create(&probe).and_then(|mut file| {
-            file.write_all(&[0; 64 * 1024])?;
-            file.sync_all()
-        });
-        let _ = fs::remove_file(&probe);
-        written?;
-        Ok(())
-    };
-    attempt().map_err(|source| {
+    let (parent, name) = (out.join(scenario), format!("{time}-{seed}"));
+    let refused = |folder: &Path, source| RunError::Folder { path: folder.display().to_string(), source };
+    let mut folder = parent.join(&name);
+    fs::create_dir_all(&parent).map_err(|source| refused(&folder, source))?;
+    let mut times = 1;
+    while let Err(source) = fs::create_dir(&folder) {
+        if source.kind() != io::ErrorKind::AlreadyExists {
+            return Err(refused(&folder, source));
+        }
+        // The same seed again within a second.
+        times += 1;
+        folder = parent.join(format!("{name}-{times}"));
+    }
+    // A folder can be made on a full disk; a history can't be written there.
+    let probe = folder.join(".space");
+    let written = fs::File::create(&probe).and_then(|mut file| {
+        file.write_all(&[0; 64 * 1024])?;
+        file.sync_all()
+    });
+    let _ = fs::remove_file(&probe);
+    written.map_err(|source| {
         let _ = fs::remove_dir(&folder);
-        RunError::Folder { path: folder.display().to_string(), source }
+        refused(&folder, source)
     })?;
     Ok(folder)
 }

@@ -84,12 +84,18 @@ fn many_seeds_are_one_junit_document() {
 fn a_junit_document_is_whole_when_the_run_is_called_off() {
     let folder = tempfile::tempdir().unwrap();
     let [one, two] = scenarios(folder.path());
-    let mut sweep = spawn(&["run", &one, &two, "--format", "junit", "--seeds", ENDLESS], &folder.path().join("out"));
-    interrupt(&sweep);
-    let mut text = String::new();
-    sweep.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    assert_eq!(sweep.wait().unwrap().code(), Some(2));
-    Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let thousand = vec![&*one; 1000];
+    let runs = [&["run"], &thousand[..], &["--format", "junit"]].concat();
+    let sweep = vec!["run", &one, &two, "--format", "junit", "--seeds", ENDLESS];
+    for arguments in [runs, sweep] {
+        let mut called_off = spawn(&arguments, &folder.path().join("out"));
+        interrupt(&called_off);
+        let mut text = String::new();
+        called_off.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(called_off.wait().unwrap().code(), Some(2));
+        let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert!(suites(&document).len() < 2000, "it went on to the end");
+    }
 }
 
 #[test]
@@ -166,6 +172,20 @@ fn what_cannot_be_printed_is_a_failure_and_a_reader_that_has_gone_is_none() {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stderr.is_empty());
     }
+}
+
+#[test]
+fn the_same_seed_twice_within_a_second_is_two_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, _] = scenarios(folder.path());
+    let out = folder.path().join("out");
+    let output =
+        fencepost(&["run", &one, &one, &one, "--seed", "3", "--format", "json", "--out", out.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let verdicts = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let runs: std::collections::BTreeSet<_> = verdicts.map(|run| run["run"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(runs.len(), 3, "{runs:?}");
+    assert!(runs.iter().all(|run| Path::new(run).join("report.html").is_file()), "{runs:?}");
 }
 
 #[test]
