@@ -1,6 +1,8 @@
-//! The command line: verbs, arguments, help texts.
+//! The command line: verbs, arguments, help texts; [`stdout`] prints results.
 //!
 //! Deliberately absent: what the verbs do; that is `main` and `run`.
+
+pub mod stdout;
 
 use std::path::PathBuf;
 
@@ -104,7 +106,7 @@ pub enum Verb {
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Scenario files.
+    /// Scenario files, or folders of them.
     #[arg(required = true)]
     pub scenarios: Vec<PathBuf>,
     /// The world to run in.
@@ -122,7 +124,8 @@ pub struct RunArgs {
     /// Where run folders go.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
-    /// How to print the result. With --seeds, `json` prints a line per seed and a summary.
+    /// How to print the result. With --seeds, `json` prints a line per seed and a summary. `junit` prints one document, at
+    /// the end.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }

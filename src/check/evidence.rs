@@ -321,8 +321,14 @@ impl Listing {
     }
 }
 
-/// An instant with milliseconds: `4.012s`.
+/// An instant with milliseconds: `4.012s`. One so early that no clock was read for it, as in histories that number their
+/// ops, with all the digits that it has: `0.000000003s`.
 pub(super) fn seconds(instant: Nanos) -> String {
+    if instant.0 < 10_000_000 {
+        let digits = format!("{:09}", instant.0);
+        let (milliseconds, rest) = digits.split_at(3);
+        return format!("0.{milliseconds}{}s", rest.trim_end_matches('0'));
+    }
     format!("{}.{:03}s", instant.0 / 1_000_000_000, instant.0 / 1_000_000 % 1_000)
 }
 
@@ -438,6 +444,10 @@ mod tests {
     #[test]
     fn times_read_well_at_every_size() {
         assert_eq!(seconds(Nanos(4_012_999_999)), "4.012s");
+        for (nanos, text) in [(0, "0.000s"), (3, "0.000000003s"), (2_000_000, "0.002s"), (9_040_000, "0.00904s")] {
+            assert_eq!(seconds(Nanos(nanos)), text);
+        }
+        assert_eq!(seconds(Nanos(10_000_001)), "0.010s");
         for (nanos, text) in [(1_577_000_000, "1.577s"), (166_400_000, "166ms"), (12_000, "0.012ms")] {
             assert_eq!(lasting(Duration::from_nanos(nanos)), text);
         }

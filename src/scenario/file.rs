@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::duration::{DurationText, RangeText};
 use super::fault_tables::FaultTables;
-use super::place::{Algorithm, Choice, Count, KindWord, Placed};
-use super::{ClientStyle, Fencing, Persistence};
+use super::place::{Algorithm, Choice, Count, Placed};
+use super::{ClientStyle, Fencing, Persistence, WorkloadKind};
 use crate::lock::backend::Connections;
 use crate::verdict::{CheckName, Verdict};
 
@@ -51,7 +51,7 @@ pub type ExpectTable = BTreeMap<Placed<Choice<CheckName>>, Placed<Choice<Verdict
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct WorkloadTable {
     /// What the critical section is about.
-    pub kind: Placed<Choice<KindWord>>,
+    pub kind: Placed<Choice<WorkloadKind>>,
     /// How many clients compete.
     pub clients: Placed<Count>,
     /// How many lock names they compete for; 1 if absent.

@@ -1,5 +1,6 @@
 //! Reads every shipped scenario, and every file of `testdata/bad`: one mistake each, named in the file's first line.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -336,6 +337,64 @@ fn the_schema_refuses_what_the_reader_refuses() {
         let text = fs::read_to_string(folder("src/scenario/testdata/bad").join(format!("{name}.toml"))).unwrap();
         assert!(allows(&schema, &toml::from_str(&text).unwrap(), &schema).is_err(), "{name} was allowed");
     }
+}
+
+/// Every list of words in the schema, by its place.
+fn word_lists(schema: &Value, place: &str, lists: &mut BTreeMap<String, Vec<String>>) {
+    let word = |value: &Value| value.as_str().expect("a word is a text").to_owned();
+    let consts = schema
+        .get("oneOf")
+        .and_then(Value::as_array)
+        .map(|options| options.iter().filter_map(|option| option.get("const")).map(word).collect::<Vec<_>>());
+    let words = schema.get("enum").and_then(Value::as_array).map(|words| words.iter().map(word).collect());
+    for words in [consts, words].into_iter().flatten().filter(|words: &Vec<String>| !words.is_empty()) {
+        lists.insert(place.to_owned(), words);
+    }
+    match schema {
+        Value::Object(object) => {
+            object.iter().for_each(|(key, value)| word_lists(value, &format!("{place}/{key}"), lists));
+        }
+        Value::Array(items) => items.iter().for_each(|value| word_lists(value, place, lists)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_word_that_the_schema_offers_is_accepted() {
+    let schema = schema();
+    let mut lists = BTreeMap::new();
+    word_lists(&schema, "", &mut lists);
+    let cut = |target: &str, keys: &str| {
+        format!("[lock.redlock]\n[[fault.partition]]\ntarget = \"{target}\"\nat = \"5s\"\nfor = \"1s\"\n{keys}\n")
+    };
+    for (place, words) in &lists {
+        for word in words {
+            let text = match place.rsplit_once('/').unwrap() {
+                (_, "WorkloadKind") => trial("[lock.redlock]\n").replace("inventory", word),
+                (_, "ClientStyle") => trial(&format!("client = \"{word}\"\n[lock.redlock]\n")),
+                (_, "Fencing") => trial(&format!("[resource]\nfencing = \"{word}\"\n[lock.redlock]\n")),
+                (_, "algorithm") => trial(&format!("[lock.it]\nalgorithm = \"{word}\"\n")),
+                (_, "Persistence") => trial(&format!("[lock.redlock]\npersistence = \"{word}\"\n")),
+                (_, "Connections") => trial(&format!("[lock.redlock]\nconnections = \"{word}\"\n")),
+                // Each against somebody who talks to them.
+                (_, "PeerGroup") => {
+                    let target = if word == "clients" { "node:1" } else { "holder" };
+                    trial(&cut(target, &format!("peers = \"{word}\"")))
+                }
+                (_, "Direction") => trial(&cut("holder", &format!("direction = \"{word}\""))),
+                (_, "Refusal") => trial(&cut("holder", &format!("refusal = \"{word}\""))),
+                (_, "Shape") => trial(&cut("all", &format!("shape = \"{word}\""))),
+                (_, "Phase") => trial(&cut("one", "").replace("\"5s\"", &format!("{{ phase = \"{word}\" }}"))),
+                (parent, check) if parent.starts_with("/properties/expect/") => {
+                    trial(&format!("[lock.redlock]\n[expect]\nredlock = {{ {check} = \"{word}\" }}\n"))
+                }
+                _ => panic!("no scenario tries the words at {place}: {words:?}"),
+            };
+            let scenario = parse(Path::new("trial.toml"), &text, &Capabilities::sim());
+            assert!(scenario.is_ok(), "{place}: `{word}` is offered and refused:\n{}", scenario.unwrap_err());
+        }
+    }
+    assert!(lists.len() >= 20, "{:?}", lists.keys());
 }
 
 #[test]

@@ -11,8 +11,8 @@ use super::capabilities::Capabilities;
 use super::duration::{self, DurationError, DurationText, RangeText, UNITS_HELP};
 use super::error::Problem;
 use super::file::{LockTable, ResourceTable, ScenarioFile, WorkloadTable};
-use super::place::{Algorithm, Choice, Count, KindWord, Placed, Word};
-use super::{DurationRange, LockConfig, Persistence, RedlockConfig, Resource, Workload, WorkloadKind, ZookeeperConfig};
+use super::place::{Algorithm, Choice, Count, Placed, Word};
+use super::{DurationRange, LockConfig, Persistence, RedlockConfig, Resource, Workload, ZookeeperConfig};
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::verdict::{CheckName, Verdict};
@@ -155,13 +155,7 @@ pub(super) fn workload(
     environment: &Capabilities,
     problems: &mut Problems<'_>,
 ) -> (Option<Workload>, Option<u32>, Option<Duration>) {
-    let kind = problems.choice("a value of `kind`", &table.kind).and_then(|kind| match kind {
-        KindWord::Inventory => Some(WorkloadKind::Inventory),
-        KindWord::Register | KindWord::AppendFile => {
-            let title = format!("workload `{}` is not available yet", table.kind.word);
-            problems.refuse(Problem::at(&table.kind.span, title, "not available").help("available: inventory"))
-        }
-    });
+    let kind = problems.choice("a value of `kind`", &table.kind);
     let limit =
         format!("environment {} runs at most {} clients per lock", environment.environment, environment.max_clients);
     let clients = problems.count("clients", &table.clients, environment.max_clients, &limit);

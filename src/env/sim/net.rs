@@ -166,10 +166,18 @@ impl State {
         }
     }
 
+    /// Who sends on one direction of a connection, and who receives.
+    fn ends(&self, connection: ConnectionId, way: u8) -> [HostId; 2] {
+        let hosts = self.net.connections[connection as usize].hosts;
+        [hosts[usize::from(way)], hosts[usize::from(1 - way)]]
+    }
+
     /// Sends a segment on its way.
     pub(super) fn send(&mut self, connection: ConnectionId, way: u8, segment: Segment) {
-        let from = self.net.connections[connection as usize].hosts[usize::from(way)];
-        self.trace.event(self.now, from, Kind::Sent, &(connection, way, &segment));
+        let [from, to] = self.ends(connection, way);
+        self.trace.event_in_words(self.now, from, Kind::Sent, &(connection, way, &segment), |name| {
+            format!("sends {} {segment} (connection {connection})", name(to))
+        });
         let now = self.now;
         let Net { connections, links, .. } = &mut self.net;
         let ways = &mut connections[connection as usize].ways;
@@ -219,8 +227,11 @@ impl State {
 
     /// Keeps a segment that was lost, or waits for a lost one, and sees that it is sent again.
     fn stall(&mut self, connection: ConnectionId, way: u8, number: u64, segment: Segment) {
-        let from = self.net.connections[connection as usize].hosts[usize::from(way)];
-        self.trace.event(self.now, from, Kind::Lost, &(connection, way, number));
+        let [from, to] = self.ends(connection, way);
+        self.trace.event_in_words(self.now, from, Kind::Lost, &(connection, way, number), |name| {
+            let place = format!("connection {connection}, segment {number}");
+            format!("what it sent {} is lost or held up, and kept: {segment} ({place})", name(to))
+        });
         let Way { stalled, round, attempt, .. } = &mut self.net.connections[connection as usize].ways[usize::from(way)];
         let first = stalled.is_empty();
         let after = if segment == Segment::Syn { RECONNECT_AFTER } else { RETRANSMIT_AFTER };
@@ -281,11 +292,18 @@ impl State {
         }
         if links[*link].resets > 0 && segment != Segment::Reset {
             // Answered at the receiver's door: the receiver never hears of it.
-            self.trace.event(self.now, receiver, Kind::Lost, &(connection, way, number));
+            let [from, _] = self.ends(connection, way);
+            self.trace.event_in_words(self.now, receiver, Kind::Lost, &(connection, way, number), |name| {
+                let place = format!("connection {connection}, segment {number}");
+                format!("its door refuses what {} sent: {segment} ({place})", name(from))
+            });
             self.net.connections[connection as usize].ways[usize::from(way)].received += 1;
             return self.send(connection, 1 - way, Segment::Reset);
         }
-        self.trace.event(self.now, receiver, Kind::Arrived, &(connection, way, number));
+        let [from, _] = self.ends(connection, way);
+        self.trace.event_in_words(self.now, receiver, Kind::Arrived, &(connection, way, number), |name| {
+            format!("receives from {} {segment} (connection {connection}, segment {number})", name(from))
+        });
         self.net.connections[connection as usize].ways[usize::from(way)].received += 1;
         self.receive(connection, way, segment);
     }

@@ -8,10 +8,21 @@ use std::path::Path;
 use super::super::{F, History, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId, LockName};
 
-/// Knossos' models know one lock.
+/// Why it is not clear which lock to write: Knossos' models know one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the history is about {} locks, and Knossos' models know one; choose it: --lock {}", .0.len(), .0.join(" | --lock "))]
-pub struct SeveralLocks(pub Vec<String>);
+pub enum ChoiceError {
+    /// There are several, and none was chosen.
+    #[error("the history is about {} locks, and Knossos' models know one; choose it: --lock {}", .0.len(), .0.join(" | --lock "))]
+    SeveralLocks(Vec<String>),
+    /// The one chosen is not there.
+    #[error("the history is not about lock `{asked}`; it is about: {}", if .known.is_empty() { "none".to_owned() } else { .known.join(", ") })]
+    NoSuchLock {
+        /// The name asked for.
+        asked: LockName,
+        /// The names there are.
+        known: Vec<String>,
+    },
+}
 
 /// Writes the acquires and releases of one lock, one op a line; `lock` may be left out if there is only one.
 ///
@@ -19,11 +30,10 @@ pub struct SeveralLocks(pub Vec<String>);
 /// and a client's death become a release in doubt, for Knossos knows no lease. What is still open stays open.
 ///
 /// # Errors
-/// The outer: the file cannot be written. The inner: the history is about several locks and none was chosen.
-pub fn write(path: &Path, history: &History, lock: Option<&LockName>) -> io::Result<Result<(), SeveralLocks>> {
-    let locks: BTreeSet<&LockName> = history.ops.iter().filter_map(|op| op.lock.as_ref()).collect();
-    if lock.is_none() && locks.len() > 1 {
-        return Ok(Err(SeveralLocks(locks.into_iter().map(ToString::to_string).collect())));
+/// The outer: the file cannot be written. The inner: it is not clear which lock is meant; then no file is begun.
+pub fn write(path: &Path, history: &History, lock: Option<&LockName>) -> io::Result<Result<(), ChoiceError>> {
+    if let Err(error) = is_chosen(history, lock) {
+        return Ok(Err(error));
     }
     let mut writer =
         Writer { to: BufWriter::new(File::create(path)?), lines: 0, clients: BTreeMap::new(), processes: 0 };
@@ -32,6 +42,17 @@ pub fn write(path: &Path, history: &History, lock: Option<&LockName>) -> io::Res
     }
     writer.to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     Ok(Ok(()))
+}
+
+/// Whether it is clear which lock is meant, and it is there.
+fn is_chosen(history: &History, lock: Option<&LockName>) -> Result<(), ChoiceError> {
+    let locks: BTreeSet<&LockName> = history.ops.iter().filter_map(|op| op.lock.as_ref()).collect();
+    let known = || locks.iter().map(ToString::to_string).collect();
+    match lock {
+        None if locks.len() > 1 => Err(ChoiceError::SeveralLocks(known())),
+        Some(asked) if !locks.contains(asked) => Err(ChoiceError::NoSuchLock { asked: asked.clone(), known: known() }),
+        _ => Ok(()),
+    }
 }
 
 struct Writer<W> {
