@@ -14,6 +14,7 @@ use super::duration::{DurationText, RangeText};
 use super::fault_tables::FaultTables;
 use super::place::{Algorithm, Choice, Count, Placed};
 use super::{ClientStyle, Fencing, Persistence, WorkloadKind};
+use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::verdict::{CheckName, Verdict};
 
@@ -103,6 +104,8 @@ pub struct LockTable {
     /// replies are lost, a request on an established connection is carried out, and a new connection never comes about. A
     /// ZooKeeper session has a connection of its own by nature.
     pub connections: Option<Placed<Choice<Connections>>>,
+    /// Redlock: where fencing tokens come from; none if absent, as published.
+    pub tokens: Option<Placed<Choice<Tokens>>>,
     /// ZooKeeper: how many servers the ensemble has, an odd number; 3 if absent.
     pub servers: Option<Placed<Count>>,
     /// ZooKeeper: how long the ensemble waits for a silent client before it ends the session, in whole milliseconds;

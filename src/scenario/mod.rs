@@ -32,6 +32,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Target};
+use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::verdict::{CheckName, Verdict};
@@ -220,6 +221,9 @@ pub struct RedlockConfig {
     /// Which connections requests travel on.
     #[serde(default)]
     pub connections: Connections,
+    /// Where fencing tokens come from. There are none by default, as published.
+    #[serde(default)]
+    pub tokens: Tokens,
     /// What is wrong with it, if it is a canary.
     #[serde(default)]
     pub flaw: Option<RedlockFlaw>,

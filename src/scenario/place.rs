@@ -15,6 +15,7 @@ use toml::Spanned;
 
 use super::{ClientStyle, Fencing, Persistence, WorkloadKind};
 use crate::fault::{Direction, PeerGroup, Refusal, Shape, Target};
+use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::phase::Phase;
@@ -233,6 +234,7 @@ words! {
     Refusal { "drop" => Drop, "reset" => Reset }
     Shape { "isolate" => Isolate, "halves" => Halves, "bridge" => Bridge, "majorities-ring" => MajoritiesRing }
     Connections { "pooled" => Pooled, "fresh" => Fresh }
+    Tokens { "none" => None, "quorum" => Quorum }
 }
 
 impl Word for Phase {
@@ -281,6 +283,7 @@ mod tests {
         assert_words::<Refusal>();
         assert_words::<Shape>();
         assert_words::<Connections>();
+        assert_words::<Tokens>();
         assert_words::<Phase>();
         assert_words::<Verdict>();
         assert_words::<CheckName>();

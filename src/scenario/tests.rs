@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::load::schema;
 use super::{Capabilities, FaultName, LoadError, LockConfig, Persistence, Scenario, list, load, parse};
 use crate::fault::{At, Direction, FaultKind, PeerGroup, Refusal, Shape};
+use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 
 fn folder(name: &str) -> PathBuf {
@@ -148,6 +149,7 @@ fn what_is_left_out_gets_the_documented_default() {
     assert_eq!((redlock.nodes, redlock.ttl, redlock.renewal), (5, Duration::from_secs(1), false));
     assert_eq!(redlock.node_timeout, Duration::from_millis(50));
     assert_eq!(redlock.retry_delay.to_string(), "20ms..80ms");
+    assert_eq!((redlock.connections, redlock.tokens), (Connections::Pooled, Tokens::None));
     let LockConfig::Zookeeper(zookeeper) = &scenario.locks["zookeeper"] else { panic!("not ZooKeeper") };
     assert_eq!((zookeeper.servers, zookeeper.session_timeout), (3, Duration::from_secs(2)));
 }
@@ -195,7 +197,7 @@ fn every_kind_of_fault_is_read() {
         format!("[[fault.{kind}]]\ntarget = \"client:1\"\nat = \"5s\"\nfor = \"1s\"\n{keys}\n")
     };
     let text = [
-        "[lock.redlock]\npersistence = \"everysec\"\nconnections = \"fresh\"\n".to_owned(),
+        "[lock.redlock]\npersistence = \"everysec\"\nconnections = \"fresh\"\ntokens = \"quorum\"\n".to_owned(),
         fault("kill", ""),
         "[[fault.restart]]\ntarget = \"one\"\nat = \"5s\"\n".to_owned(),
         "[[fault.power-loss]]\ntarget = \"all\"\nat = \"5s\"\nfor = \"1s\"\n".to_owned(),
@@ -212,6 +214,7 @@ fn every_kind_of_fault_is_read() {
     let scenario = parse(Path::new("trial.toml"), &trial(&text.concat()), &Capabilities::sim()).unwrap();
     let LockConfig::Redlock(redlock) = &scenario.locks["redlock"] else { panic!("not Redlock") };
     assert_eq!((redlock.persistence, redlock.connections), (Persistence::Everysec, Connections::Fresh));
+    assert_eq!(redlock.tokens, Tokens::Quorum);
     let told: Vec<String> = scenario.faults.iter().map(ToString::to_string).collect();
     assert_eq!(
         told,
@@ -333,6 +336,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
         .into_iter()
         .chain(["peers-number", "loss-text", "clock-drift-number", "clock-jump-by-missing", "restart-data-is-gone"])
         .chain(["type-number-for-duration", "expect-unknown-check", "expect-unknown-verdict", "fault-unknown-kind"])
+        .chain(["tokens-unknown", "connections-unknown"])
     {
         let text = fs::read_to_string(folder("src/scenario/testdata/bad").join(format!("{name}.toml"))).unwrap();
         assert!(allows(&schema, &toml::from_str(&text).unwrap(), &schema).is_err(), "{name} was allowed");
