@@ -79,6 +79,7 @@ struct Eyes {
 }
 
 impl Eyes {
+    /// While all servers run.
     async fn open() -> Self {
         let engine = Engine::connect().await.unwrap();
         let mut servers = engine.containers().await.unwrap();
@@ -185,9 +186,8 @@ async fn until_over(context: &str, began: Instant, look: impl AsyncFn() -> Left)
 }
 
 /// Looks until nothing is left.
-async fn until_nothing_is_left(context: &str) -> Over {
+async fn until_nothing_is_left(context: &str, eyes: &Eyes) -> Over {
     let began = Instant::now();
-    let eyes = Eyes::open().await;
     let mut over = Over::new();
     loop {
         let (containers, networks, clocks, papers) = tokio::join!(
@@ -207,8 +207,8 @@ async fn until_nothing_is_left(context: &str) -> Over {
     }
 }
 
-async fn nothing_is_left() {
-    let left = Eyes::open().await.all().await;
+async fn nothing_is_left(eyes: &Eyes) {
+    let left = eyes.all().await;
     assert!(left.is_empty(), "{:?}", left.iter().map(|(_, what)| what).collect::<Vec<_>>());
 }
 
@@ -226,6 +226,8 @@ fn a_harness_that_is_killed_at_any_moment_leaves_nothing_behind() {
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().to_str().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    assert!(fencepost(&["cluster", "up"]).status().unwrap().success());
+    let eyes = runtime.block_on(Eyes::open());
     let mut struck = 0;
     let (mut clean, mut answering): (Vec<f64>, Vec<f64>) = Default::default();
     let mut each: BTreeMap<Harm, Vec<f64>> = BTreeMap::new();
@@ -249,7 +251,7 @@ fn a_harness_that_is_killed_at_any_moment_leaves_nothing_behind() {
             *kinds.entry(harmed(&entry.undo)).or_default() += 1;
         }
         let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let over = runtime.block_on(until_nothing_is_left(&format!("kill {kill}, in {outstanding:?}")));
+        let over = runtime.block_on(until_nothing_is_left(&format!("kill {kill}, in {outstanding:?}"), &eyes));
         let last = over.values().copied().fold(0.0, f64::max);
         let named = over.iter().filter(|(harm, _)| **harm != Harm::Silent).map(|(_, at)| *at).fold(0.0, f64::max);
         let list: Vec<String> = over.iter().map(|(harm, at)| format!("{harm} {at:.2}")).collect();
@@ -261,7 +263,7 @@ fn a_harness_that_is_killed_at_any_moment_leaves_nothing_behind() {
         let again = Command::new(env!("CARGO_BIN_EXE_fencepost")).args(["cluster", "heal"]).output().unwrap();
         let said = String::from_utf8_lossy(&again.stdout);
         assert_eq!(said.trim(), "nothing to heal", "kill {kill}: the next start still found something");
-        runtime.block_on(nothing_is_left());
+        runtime.block_on(nothing_is_left(&eyes));
     }
     println!("{kills} kills, {struck} in the middle of faults");
     let within = clean.iter().filter(|at| **at <= 2.0).count();

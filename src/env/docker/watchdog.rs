@@ -149,20 +149,23 @@ fn give_up_after(tries: &mut u32, error: anyhow::Error) -> anyhow::Result<()> {
     Err(error.context("the faults of an interrupted run could not be healed; run `fencepost cluster heal`"))
 }
 
-/// Undoes all that was done to servers, removes what only lives as long as a run, and looks whether that was all.
+/// Undoes all that was done to servers, and removes what only lives as long as a run.
 async fn heal_and_remove(journal: &Journal, reach: &Reach) -> anyhow::Result<()> {
     let engine = Engine::connect().await?;
     // Faults first: while containers are removed, a server that was killed can start already.
     let mut healing = std::pin::pin!(heal::servers(&engine, journal, reach));
-    let removing = cluster::remove_members(&engine);
-    let (healing, removed) = match tokio::time::timeout(FAULTS_FIRST, &mut healing).await {
-        Ok(healing) => (healing, removing.await),
-        Err(_) => tokio::join!(healing, removing),
-    };
-    healing?.complete()?;
-    removed?;
-    heal::everything(&engine, journal, Some(reach)).await?.complete()?;
+    match tokio::time::timeout(FAULTS_FIRST, &mut healing).await {
+        Ok(healing) => drop(healing?.complete()?),
+        Err(_) => {
+            let (healing, removed) = tokio::join!(healing, cluster::remove_members(&engine));
+            healing?.complete()?;
+            removed?;
+        }
+    }
+    // The network helper too: the sweep came after all that it was asked for, so it is not needed any more.
     cluster::remove_leftovers(&engine).await?;
+    // What was done to those that are gone now is over as well.
+    heal::everything(&engine, journal, None).await?.complete()?;
     tempdir::remove_abandoned();
     Ok(())
 }
