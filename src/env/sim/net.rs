@@ -301,7 +301,11 @@ impl State {
         let is_last = *orphaned && segment == Segment::Reset;
         if lost || (number != *received && !is_last) {
             if *orphaned && !is_last {
-                self.trace.event(self.now, receiver, Kind::Lost, &(connection, way, number));
+                let [from, _] = self.ends(connection, way);
+                self.trace.event_in_words(self.now, receiver, Kind::Lost, &(connection, way, number), |name| {
+                    let place = format!("connection {connection}, segment {number}");
+                    format!("what {} sent before it died is lost: {segment} ({place})", name(from))
+                });
                 return;
             }
             return self.stall(connection, way, number, segment);
