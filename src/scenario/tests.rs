@@ -379,6 +379,7 @@ fn every_word_that_the_schema_offers_is_accepted() {
                 (_, "Fencing") => trial(&format!("[resource]\nfencing = \"{word}\"\n[lock.redlock]\n")),
                 (_, "algorithm") => trial(&format!("[lock.it]\nalgorithm = \"{word}\"\n")),
                 (_, "Persistence") => trial(&format!("[lock.redlock]\npersistence = \"{word}\"\n")),
+                (_, "Tokens") => trial(&format!("[lock.redlock]\ntokens = \"{word}\"\n")),
                 (_, "Connections") => trial(&format!("[lock.redlock]\nconnections = \"{word}\"\n")),
                 // Each against somebody who talks to them.
                 (_, "PeerGroup") => {
