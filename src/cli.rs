@@ -1,6 +1,8 @@
-//! The command line: verbs, arguments, help texts.
+//! The command line: verbs, arguments, help texts; [`stdout`] prints results.
 //!
 //! Deliberately absent: what the verbs do; that is `main` and `run`.
+
+pub mod stdout;
 
 use std::path::PathBuf;
 
@@ -104,7 +106,7 @@ pub enum Verb {
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Scenario files.
+    /// Scenario files, or folders of them.
     #[arg(required = true)]
     pub scenarios: Vec<PathBuf>,
     /// The world to run in.
@@ -122,7 +124,8 @@ pub struct RunArgs {
     /// Where run folders go.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
-    /// How to print the result. With --seeds, `json` prints a line per seed and a summary.
+    /// How to print the result. With --seeds, `json` prints a line per seed and a summary. `junit` prints one document, at
+    /// the end.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }
@@ -133,8 +136,10 @@ pub struct CheckArgs {
     /// A `history.jsonl`, or a history of Jepsen's in EDN.
     pub history: PathBuf,
     /// Ask only whether the lock's operations are linearizable, and by this model: mutex, owner-mutex, reentrant:K, fenced,
-    /// reentrant-fenced:K; owner-mutex+lease and fenced+lease let a hold end by itself when its validity is over. A history
-    /// in EDN needs one, since it does not say what lock it tells of.
+    /// reentrant-fenced:K; owner-mutex+lease and fenced+lease let a hold end by itself when its validity is over. The
+    /// others have no +lease: nested holds that may each end by themselves are beyond the polynomial algorithm of this
+    /// check, and a mutex without owners has nobody whose lease could end. A history in EDN needs a model, since it does
+    /// not say what lock it tells of.
     #[arg(long)]
     pub model: Option<Model>,
     /// Read a release that failed as one that did nothing, as Knossos does. Otherwise a release ends its client's claim,

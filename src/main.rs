@@ -1,6 +1,7 @@
 //! The `fencepost` command: parses the command line, does what its verb says, turns the result into an exit code.
 
 use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,12 +9,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use fencepost::check::{self, FailedRelease};
+use fencepost::cli::stdout::{self, Reader, Results};
 use fencepost::cli::{CheckArgs, Cli, ClusterVerb, CompareArgs, EnvironmentName, Format, RunArgs, Verb};
 use fencepost::env::docker;
 use fencepost::history;
 use fencepost::ids::{ClientId, LockName};
 use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
-use fencepost::report::console::Style;
 use fencepost::report::sweep::Sweep;
 use fencepost::report::{self, Conclusion, OWN_FAILURE, Report};
 use fencepost::run::{self, Environment, Plan, Replayed, Request, RunError};
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     match code {
         Ok(code) => ExitCode::from(code),
         Err(Failure { code, message }) => {
-            eprintln!("{message}");
+            tell(&message);
             ExitCode::from(code)
         }
     }
@@ -79,13 +80,20 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             // Drawn with the offending line, and colours where somebody looks.
-            RunError::Scenario(error) if std::io::stderr().is_terminal() => {
+            RunError::Scenario(error) if std::io::stderr().is_terminal() && stdout::colour_is_wanted() => {
                 Self { code: BAD_REQUEST, message: error.styled() }
             }
             RunError::Scenario(error) => Self { code: BAD_REQUEST, message: error.to_string() },
             error if error.is_bad_request() => Self::bad_request(error),
             error => Self::own(error),
         }
+    }
+}
+
+/// Standard output could not take the result.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::own(format!("cannot print the result: {error}"))
     }
 }
 
@@ -106,21 +114,23 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
             let page = report::write(&report)
                 .with_context(|| format!("cannot write to {}", run.display()))
                 .map_err(Failure::own)?;
-            say(&page.display().to_string());
+            say(&page.display().to_string())?;
             Ok(Conclusion::of(&report).code())
         }
         Verb::Cluster(verb) => cluster(verb).await,
         Verb::List { locks: true, .. } => {
-            say(&locks());
+            say(&locks())?;
             Ok(0)
         }
         Verb::List { folder, .. } => list(&folder),
         Verb::Schema => {
-            say(&serde_json::to_string_pretty(&scenario::load::schema()).map_err(Failure::own)?);
+            say(&serde_json::to_string_pretty(&scenario::load::schema()).map_err(Failure::own)?)?;
             Ok(0)
         }
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "fencepost", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "fencepost", &mut script);
+            say(&String::from_utf8_lossy(&script))?;
             Ok(0)
         }
         Verb::Client { id, socket } => {
@@ -145,41 +155,55 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
             "--seeds runs in simulation only; leave out --env docker, or leave out --seeds",
         ));
     }
-    let stop = match (environment, args.seeds) {
-        (Environment::Docker, _) => stop_on_signals("healing faults and writing the report"),
-        (Environment::Sim, Some(_)) => stop_on_signals("counting the seeds that were run"),
-        // Over in a moment, and nothing to heal: Ctrl-C simply ends it.
-        (Environment::Sim, None) => watch::channel(false).1,
+    let stop = match (environment, args.seeds, args.format) {
+        (Environment::Docker, ..) => stop_on_signals("healing faults and writing the report"),
+        (Environment::Sim, Some(_), _) => stop_on_signals("counting the seeds that were run"),
+        (Environment::Sim, None, Format::Junit) => stop_on_signals("ending this run and printing the document"),
+        // Over in a moment, and nothing to heal or to print: Ctrl-C simply ends it.
+        (Environment::Sim, None, _) => watch::channel(false).1,
     };
-    let mut worst = Conclusion::default();
     // All files are read before the first is run: a mistake in the last one must not cost the others' time.
-    let plans: Vec<Plan> = args
-        .scenarios
-        .iter()
-        .map(|path| {
+    let plans: Vec<Plan> = scenario_files(&args.scenarios)?
+        .into_iter()
+        .map(|scenario| {
             let (locks, out) = (args.locks.clone(), args.out.clone());
-            Plan::load(Request { scenario: path.clone(), locks, seed: args.seed, out }, environment)
-                .map_err(Failure::from)
+            Plan::load(Request { scenario, locks, seed: args.seed, out }, environment).map_err(Failure::from)
         })
         .collect::<Result<_, _>>()?;
+    let mut results = Results::new(args.format);
+    let ended = run_plans(&plans, args.seeds, &mut results, &stop).await;
+    results.finish()?;
+    Ok(called_off(ended?, &stop).code())
+}
+
+async fn run_plans(
+    plans: &[Plan],
+    seeds: Option<u64>,
+    results: &mut Results,
+    stop: &watch::Receiver<bool>,
+) -> Result<Conclusion, Failure> {
+    let mut worst = Conclusion::default();
     for plan in plans {
         if *stop.borrow() {
             break;
         }
-        let conclusion = match args.seeds {
-            Some(seeds) => sweep(&plan, seeds, args.format, &stop)?,
-            None => {
-                let progress = Progress::new();
-                let report = run::run(&plan, &|message| progress.say(message), stop.clone()).await;
-                progress.clear();
-                let report = report?;
-                say(&print(&report, args.format));
-                Conclusion::of(&report)
-            }
+        let conclusion = match seeds {
+            Some(seeds) => sweep(plan, seeds, results, stop),
+            None => run_once(plan, results, stop).await,
         };
-        worst = worst.max(conclusion);
+        let failed = |failure: &Failure| results.failure(&plan.scenario().name, &failure.message);
+        worst = worst.max(conclusion.inspect_err(failed)?);
     }
-    Ok(called_off(worst, &stop).code())
+    Ok(worst)
+}
+
+async fn run_once(plan: &Plan, results: &mut Results, stop: &watch::Receiver<bool>) -> Result<Conclusion, Failure> {
+    let progress = Progress::new();
+    let report = run::run(plan, &|message| progress.say(message), stop.clone()).await;
+    progress.clear();
+    let report = report?;
+    results.run(&report)?;
+    Ok(Conclusion::of(&report))
 }
 
 /// What was called off has not shown what it was to show, however well it began.
@@ -188,24 +212,27 @@ fn called_off(conclusion: Conclusion, stop: &watch::Receiver<bool>) -> Conclusio
 }
 
 /// Runs many seeds of one scenario and prints their count.
-fn sweep(plan: &Plan, seeds: u64, format: Format, stop: &watch::Receiver<bool>) -> Result<Conclusion, Failure> {
-    let counted = count(plan, seeds, stop, &mut |report| match format {
-        Format::Human => {}
-        Format::Json => say(&report::json::verdict(report).to_string()),
-        Format::Junit => say(&report::junit::junit(report)),
+fn sweep(plan: &Plan, seeds: u64, results: &mut Results, stop: &watch::Receiver<bool>) -> Result<Conclusion, Failure> {
+    let mut printed = Ok(Reader::There);
+    let counted = count(plan, seeds, stop, &mut |report| {
+        printed = results.seed(report);
+        // Seeds that nobody hears of need not be run.
+        if matches!(printed, Ok(Reader::There)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    match format {
+    printed?;
+    match results.format() {
         Format::Human => {
-            say(&report::compare::table(std::slice::from_ref(&counted), style_of_stdout()));
-            say(&format!("seeds   {} from {}", counted.seeds, counted.first));
+            say(&report::compare::table(std::slice::from_ref(&counted), stdout::style()))?;
+            say(&format!("seeds   {} from {}", counted.seeds, counted.first))?;
             if let Some(example) = &counted.example {
-                say(&format!("page    {} (one of the runs)", example.join(report::PAGE).display()));
+                say(&format!("page    {} (one of the runs)", example.join(report::PAGE).display()))?;
             }
         }
-        Format::Json => say(&serde_json::json!({ "summary": counted }).to_string()),
+        Format::Json => say(&serde_json::json!({ "summary": counted }).to_string())?,
         Format::Junit => {}
     }
-    Ok(counted.conclusion)
+    // Too few seeds are not what was asked for.
+    Ok(if counted.seeds < seeds { counted.conclusion.max(Conclusion::Unknown) } else { counted.conclusion })
 }
 
 /// Runs many seeds with a progress bar.
@@ -213,7 +240,7 @@ fn count(
     plan: &Plan,
     seeds: u64,
     stop: &watch::Receiver<bool>,
-    each: &mut dyn FnMut(&Report),
+    each: &mut dyn FnMut(&Report) -> ControlFlow<()>,
 ) -> Result<Sweep, Failure> {
     let bar = ProgressBar::new(seeds);
     if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {wide_bar} {pos}/{len} {msg}") {
@@ -222,7 +249,7 @@ fn count(
     bar.set_message(plan.scenario().name.clone());
     let counted = run::sweep(plan, seeds, stop, &mut |report| {
         bar.inc(1);
-        bar.suspend(|| each(report));
+        bar.suspend(|| each(report))
     });
     bar.finish_and_clear();
     Ok(counted?)
@@ -245,14 +272,18 @@ fn compare(args: CompareArgs) -> Result<u8, Failure> {
         if *stop.borrow() {
             break;
         }
-        sweeps.push(count(plan, args.seeds, &stop, &mut |_| {})?);
+        sweeps.push(count(plan, args.seeds, &stop, &mut |_| ControlFlow::Continue(()))?);
     }
     let folder = args.out.join("compare");
-    let index = report::compare::write(&folder, &sweeps)
+    let unfinished = stop.borrow().then(|| {
+        let (begun, all) = (sweeps.len(), plans.len());
+        format!("It was called off: {begun} of {all} scenarios were begun, each with up to {} seeds.", args.seeds)
+    });
+    let index = report::compare::write(&folder, &sweeps, unfinished.as_deref())
         .with_context(|| format!("cannot write the index page in {}", folder.display()))?;
-    say(&report::compare::table(&sweeps, style_of_stdout()));
-    say(&format!("page    {}", index.display()));
-    say(&format!("seeds   {} from {}", args.seeds, seed));
+    say(&report::compare::table(&sweeps, stdout::style()))?;
+    say(&format!("page    {}", index.display()))?;
+    say(&unfinished.unwrap_or_else(|| format!("seeds   {} from {seed}", args.seeds)))?;
     let worst = sweeps.iter().map(|sweep| sweep.conclusion).max().unwrap_or_default();
     Ok(called_off(worst, &stop).code())
 }
@@ -279,47 +310,31 @@ fn replay(folder: &Path) -> Result<u8, Failure> {
     let replayed = run::replay(folder).map_err(Failure::bad_request)?;
     for lock in &replayed {
         match &lock.difference {
-            None => say(&format!("{}: the same, trace hash {}", lock.lock, lock.recorded)),
+            None => say(&format!("{}: the same, trace hash {}", lock.lock, lock.recorded))?,
             Some(difference) => say(&format!(
-                "{}: DIFFERENT: recorded {}, replayed {}; first at {difference}",
+                "{}: DIFFERENT: recorded {}, replayed {}; {difference}",
                 lock.lock, lock.recorded, lock.replayed
-            )),
+            ))?,
         }
     }
     Ok(u8::from(!replayed.iter().all(Replayed::is_same)))
 }
 
-fn print(report: &Report, format: Format) -> String {
-    match format {
-        Format::Human => report::console::table(report, style_of_stdout()),
-        Format::Json => report::json::verdict(report).to_string(),
-        Format::Junit => report::junit::junit(report),
-    }
-}
-
-/// Colour and width on a terminal, plain lines elsewhere. NO_COLOR (no-color.org) switches colour off.
-fn style_of_stdout() -> Style {
-    let stdout = std::io::stdout();
-    let terminal = stdout.is_terminal();
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let width = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col).filter(|columns| *columns > 0);
-    Style { colour, width: if terminal { width } else { None } }
-}
-
 fn check_history(args: &CheckArgs) -> Result<u8, Failure> {
     let path = &args.history;
+    if path.is_dir() {
+        return Err(Failure::bad_request(format!(
+            "{0} is a folder; name a history in it, such as {0}/LOCK/{1}, or judge a whole run: fencepost report {0}",
+            path.display(),
+            report::HISTORY
+        )));
+    }
     let (history, passed_over) = if history::edn::is_edn(path).map_err(Failure::bad_request)? {
         let foreign = history::edn::read(path).map_err(Failure::bad_request)?;
         (foreign.history, foreign.passed_over)
     } else {
         (history::file::read(path).map_err(Failure::bad_request)?, 0)
     };
-    if let Some(to) = &args.to_edn {
-        let lock = args.lock.as_deref().map(LockName::new);
-        history::edn::write(to, &history, lock.as_ref())
-            .with_context(|| format!("cannot write {}", to.display()))?
-            .map_err(Failure::bad_request)?;
-    }
     let reading = if args.strict { FailedRelease::DidNothing } else { FailedRelease::EndsTheClaim };
     let model = match args.model {
         Some(model) if model.is_leased() && args.strict => {
@@ -335,17 +350,28 @@ fn check_history(args: &CheckArgs) -> Result<u8, Failure> {
         }
         model => model.map(|model| (model, reading)),
     };
+    if let Some(to) = &args.to_edn {
+        if to.canonicalize().ok().is_some_and(|to| path.canonicalize().is_ok_and(|from| from == to)) {
+            return Err(Failure::bad_request("--to-edn would overwrite the history itself; name another file"));
+        }
+        let lock = args.lock.as_deref().map(LockName::new);
+        history::edn::write(to, &history, lock.as_ref())
+            .with_context(|| format!("cannot write {}", to.display()))?
+            .map_err(Failure::bad_request)?;
+    }
     let report = run::recheck(path, history, model);
-    say(&print(&report, args.format));
+    let mut results = Results::new(args.format);
+    results.run(&report)?;
+    results.finish()?;
     if let (Format::Human, Some(_)) = (args.format, model) {
         // Which model was used and how releases were read is half of the verdict.
         for result in report.locks.iter().flat_map(|lock| &lock.judgement.checks) {
-            say(&format!("{}: {}", result.check, result.summary));
+            say(&format!("{}: {}", result.check, result.summary))?;
         }
         if passed_over > 0 {
             say(&format!(
                 "ops passed over, since they are no acquires or releases by numbered processes: {passed_over}"
-            ));
+            ))?;
         }
     }
     Ok(Conclusion::of(&report).code())
@@ -356,7 +382,7 @@ async fn cluster(verb: ClusterVerb) -> Result<u8, Failure> {
     let outcome = cluster_verb(verb, &progress).await;
     progress.clear();
     let (text, code) = outcome?;
-    say(&text);
+    say(&text)?;
     Ok(code)
 }
 
@@ -395,10 +421,10 @@ fn list(folder: &Path) -> Result<u8, Failure> {
     let mut code = 0;
     for scenario in listed {
         match scenario.title {
-            Ok(title) => say(&format!("{:width$}  {title}", scenario.name)),
+            Ok(title) => say(&format!("{:width$}  {title}", scenario.name))?,
             Err(error) => {
                 code = BAD_REQUEST;
-                say(&format!("{:width$}  (cannot be read)\n{error}", scenario.name));
+                say(&format!("{:width$}  (cannot be read)\n{error}", scenario.name))?;
             }
         }
     }
@@ -422,9 +448,15 @@ fn locks() -> String {
     .join("\n")
 }
 
-/// Prints to standard output; a reader that has gone (`| head`) is no failure.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+/// Prints to standard output.
+fn say(text: &str) -> Result<(), Failure> {
+    stdout::say(text)?;
+    Ok(())
+}
+
+/// Prints to standard error. If nobody reads, nobody is told.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Becomes true at the first Ctrl-C or SIGTERM: the run heals, and still writes its report. The second ends the process
@@ -446,7 +478,7 @@ fn stop_on_signals(what_remains: &'static str) -> watch::Receiver<bool> {
             if times > 0 {
                 std::process::exit(OWN_FAILURE.into());
             }
-            eprintln!("\nfencepost: stopping: {what_remains} (again to stop at once)");
+            tell(&format!("\nfencepost: stopping: {what_remains} (again to stop at once)"));
             let _ = sender.send(true);
         }
     });

@@ -1,7 +1,8 @@
 //! Times the fault plan: resolves targets when a fault strikes, applies it, records what was seen, undoes it.
 //!
 //! Every strike has an end of its own and is undone when the run is called off. One that would blur what can be seen of
-//! another waits for that one's end. [`strike`] is a strike's own way; deliberately absent: how a fault is done; that is
+//! another waits for that one's end, and those that are due later and would blur it wait behind it: a plan of many
+//! faults strikes with all of them, not with those alone that get on with each other. [`strike`] is a strike's own way; deliberately absent: how a fault is done; that is
 //! the environment's.
 
 mod strike;
@@ -72,6 +73,9 @@ impl Event {
     }
 }
 
+/// How long an entry that strikes at a phase holds back others: nobody knows when that phase comes again.
+const PHASE_PATIENCE: Duration = Duration::from_secs(6);
+
 /// The nemesis of one trial.
 pub struct Nemesis {
     plan: Vec<Entry>,
@@ -88,8 +92,26 @@ struct Entry {
     due: Option<Nanos>,
     /// What it does at the moment.
     striking: Option<Strike>,
+    /// What it would have done, had it not blurred another strike.
+    waiting: Option<Waiting>,
+    /// The members drawn for its next strike.
+    drawn: Option<Vec<Member>>,
     /// Draws its targets. Each entry has a stream of its own, so that taking one away does not change the others.
     rng: ChaCha8Rng,
+}
+
+/// A strike that could not be made yet.
+struct Waiting {
+    strike: Strike,
+    since: Nanos,
+}
+
+impl Entry {
+    /// When it stops holding back others, if it does by itself.
+    fn patience(&self) -> Option<Nanos> {
+        let waiting = self.waiting.as_ref().filter(|_| matches!(self.fault.at, At::Phase { .. }))?;
+        Some(waiting.since + PHASE_PATIENCE)
+    }
 }
 
 /// What the nemesis works with; strikes run beside each other and share it.
@@ -158,7 +180,7 @@ impl Nemesis {
             let twin = twins.entry(fault.to_string()).or_default();
             *twin += 1;
             let rng = seed.stream(&format!("nemesis/{fault}/{twin}"));
-            Entry { fault: fault.clone(), due: Some(due), striking: None, rng }
+            Entry { fault: fault.clone(), due: Some(due), striking: None, waiting: None, drawn: None, rng }
         };
         let plan = faults.iter().map(entry).collect();
         Self { plan, parties, strikes: 0, clients: Clients::default(), desk }
@@ -196,7 +218,8 @@ impl Nemesis {
         let now = self.desk.runtime.now();
         let timed =
             self.plan.iter().filter(|entry| entry.striking.is_none() && !matches!(entry.fault.at, At::Phase { .. }));
-        timed.filter_map(|entry| entry.due).filter(|due| *due > now).min()
+        let patience = self.plan.iter().filter_map(Entry::patience);
+        timed.filter_map(|entry| entry.due).chain(patience).filter(|at| *at > now).min()
     }
 
     /// Whether an entry may strike now: due, not striking already, and over before the trial ends.
@@ -221,7 +244,8 @@ impl Nemesis {
                 }
                 && self.may_strike(entry, now)
         };
-        let fitting: Vec<usize> = (0..self.plan.len()).filter(|index| fits(&self.plan[*index])).collect();
+        let mut fitting: Vec<usize> = (0..self.plan.len()).filter(|index| fits(&self.plan[*index])).collect();
+        fitting.sort_by_key(|index| self.plan[*index].due);
         for index in fitting {
             let targets = match self.plan[index].fault.target.is_client() {
                 true => vec![Member::Client(client)],
@@ -237,7 +261,8 @@ impl Nemesis {
     async fn timed_strike(&mut self) -> Option<(usize, StrikeRun)> {
         let now = self.desk.runtime.now();
         let is_due = |entry: &Entry| !matches!(entry.fault.at, At::Phase { .. }) && self.may_strike(entry, now);
-        let due: Vec<usize> = (0..self.plan.len()).filter(|index| is_due(&self.plan[*index])).collect();
+        let mut due: Vec<usize> = (0..self.plan.len()).filter(|index| is_due(&self.plan[*index])).collect();
+        due.sort_by_key(|index| self.plan[*index].due);
         for index in due {
             let targets = self.resolve(index).await;
             if let Some(run) = self.strike(index, targets, None, now) {
@@ -249,10 +274,9 @@ impl Nemesis {
 
     /// The members that an entry's target means now; none if there is no such member at the moment.
     async fn resolve(&mut self, index: usize) -> Vec<Member> {
-        let Entry { fault, rng, .. } = &mut self.plan[index];
         let nodes = self.parties.nodes as usize;
         let majority = self.parties.majority() as usize;
-        let count = match fault.target {
+        let count = match self.plan[index].fault.target {
             Target::Holder => return self.clients.holder().map(Member::Client).into_iter().collect(),
             Target::Waiter => return self.clients.waiter().map(Member::Client).into_iter().collect(),
             Target::Client(client) => return vec![Member::Client(client)],
@@ -268,6 +292,10 @@ impl Nemesis {
             Target::Minority => nodes - majority,
             Target::Majority => majority,
         };
+        if let Some(drawn) = &self.plan[index].drawn {
+            return drawn.clone();
+        }
+        let Entry { fault, rng, .. } = &mut self.plan[index];
         let mut drawn: Vec<Member> = self.parties.nodes().collect();
         // A shape goes by the order in which the servers were drawn.
         if matches!(&fault.kind, FaultKind::Partition { shape, .. } if *shape != Shape::Isolate) {
@@ -277,20 +305,36 @@ impl Nemesis {
             drawn.truncate(count);
             drawn.sort();
         }
+        self.plan[index].drawn = Some(drawn.clone());
         drawn
     }
 
-    /// An entry's strike on `targets`; none if there are none, or if it would blur another strike.
+    /// An entry's strike on `targets`; none if there are none, or if it would blur another strike: one that is on, or one
+    /// that has waited longer.
     fn strike(&mut self, index: usize, targets: Vec<Member>, phase: Option<Phase>, now: Nanos) -> Option<StrikeRun> {
+        if targets.is_empty() {
+            self.plan[index].waiting = None;
+            return None;
+        }
         let fault = self.plan[index].fault.clone();
         let strike = strike::resolved(&fault.kind, &targets, self.parties);
+        let had_patience = self.plan[index].patience().is_none_or(|until| now < until);
+        let waited = self.plan[index].waiting.as_ref().filter(|_| had_patience).map(|waiting| waiting.since);
+        let since = waited.unwrap_or(now);
         let blurs = |entry: &Entry| entry.striking.as_ref().is_some_and(|other| strike::blur(other, &strike));
-        if targets.is_empty() || self.plan.iter().any(blurs) {
+        let keeps_back = |entry: &Entry| {
+            let waits = entry.waiting.as_ref().filter(|_| entry.patience().is_none_or(|until| now < until));
+            waits.is_some_and(|other| other.since < since && strike::blur(&other.strike, &strike))
+                && self.may_strike(entry, now)
+        };
+        if self.plan.iter().any(|entry| blurs(entry) || keeps_back(entry)) {
+            self.plan[index].waiting = Some(Waiting { strike, since });
             return None;
         }
         self.strikes += 1;
         let entry = &mut self.plan[index];
         entry.striking = Some(strike.clone());
+        (entry.waiting, entry.drawn) = (None, None);
         entry.due = match fault.at {
             At::Every(every) | At::Phase { every: Some(every), .. } => Some(next_multiple(self.desk.start, every, now)),
             At::Time(_) | At::Phase { every: None, .. } => None,

@@ -67,15 +67,27 @@ pub enum RunError {
     /// The environment failed.
     #[error("{0:#}")]
     Environment(anyhow::Error),
-    /// The page could not be written.
+    /// The histories of a simulated run could not be written. Nothing of it is left, and nothing is lost.
     #[error(
-        "cannot write the report in {path}: {source}; the histories are kept, `fencepost report {path}` draws it again"
+        "cannot write the histories in {path}: {source}; make room, or choose another folder with --out: --seed {seed} gives the same run again"
     )]
+    Histories {
+        /// The run's folder.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+        /// The run's seed.
+        seed: Seed,
+    },
+    /// The report could not be written.
+    #[error("cannot write the report in {path}: {source}; the histories are kept, {remedy}")]
     Report {
         /// The run's folder.
         path: String,
         /// What the system said.
         source: io::Error,
+        /// What makes something of them.
+        remedy: String,
     },
 }
 
@@ -201,7 +213,10 @@ fn sim(plan: &Plan, seed: Seed, started: SystemTime) -> Result<Report, RunError>
         fs::create_dir(&place)
             .and_then(|()| history::file::write(&place.join(report::HISTORY), &outcome.history))
             .and_then(|()| replay::write_trace(&place, &outcome.trace))
-            .map_err(|source| RunError::Report { path: folder.display().to_string(), source })?;
+            .map_err(|source| {
+                let _ = fs::remove_dir_all(&folder);
+                RunError::Histories { path: folder.display().to_string(), source, seed }
+            })?;
         tried.push(simulated(lock, outcome));
     }
     keep(assemble::report(plan, seed, started, folder, tried))
@@ -218,9 +233,16 @@ fn simulated(lock: &str, outcome: sim::Outcome) -> Tried {
 
 /// Writes a report into its folder, and points `latest` at it.
 fn keep(report: Report) -> Result<Report, RunError> {
-    report::write(&report)
-        .and_then(|_| point_latest_at(&report.folder))
-        .map_err(|source| RunError::Report { path: report.folder.display().to_string(), source })?;
+    report::write(&report).and_then(|_| point_latest_at(&report.folder)).map_err(|source| {
+        let path = report.folder.display().to_string();
+        // The description is written before what is drawn from it.
+        let remedy = if report.folder.join(report::RUN).is_file() {
+            format!("`fencepost report {path}` draws it again")
+        } else {
+            format!("`fencepost check {path}/LOCK/{}` judges one", report::HISTORY)
+        };
+        RunError::Report { path, source, remedy }
+    })?;
     Ok(report)
 }
 
@@ -236,32 +258,39 @@ fn chosen_locks(scenario: &Scenario, asked: &[String]) -> Result<Vec<String>, Ru
     Ok(chosen.cloned().collect())
 }
 
-/// Makes `out/SCENARIO/TIME-SEED` and sees that it can be written to.
+/// Makes `out/SCENARIO/TIME-SEED`, which no run has had before, and sees that it can be written to.
 fn make_folder(out: &Path, scenario: &str, started: SystemTime, seed: Seed) -> Result<PathBuf, RunError> {
     let time = timestamp(started).replace([':', '-'], "").replace('T', "-").replace('Z', "");
-    let folder = out.join(scenario).join(format!("{time}-{seed}"));
-    let attempt = || {
-        fs::create_dir_all(&folder)?;
-        // A folder can be made on a full disk; a history can't be written there.
-        let probe = folder.join(".space");
-        let written = fs::File::create(&probe).and_then(|mut file| {
-            file.write_all(&[0; 64 * 1024])?;
-            file.sync_all()
-        });
-        let _ = fs::remove_file(&probe);
-        written?;
-        Ok(())
-    };
-    attempt().map_err(|source| {
+    let (parent, name) = (out.join(scenario), format!("{time}-{seed}"));
+    let refused = |folder: &Path, source| RunError::Folder { path: folder.display().to_string(), source };
+    let mut folder = parent.join(&name);
+    fs::create_dir_all(&parent).map_err(|source| refused(&folder, source))?;
+    let mut times = 1;
+    while let Err(source) = fs::create_dir(&folder) {
+        if source.kind() != io::ErrorKind::AlreadyExists {
+            return Err(refused(&folder, source));
+        }
+        // The same seed again within a second.
+        times += 1;
+        folder = parent.join(format!("{name}-{times}"));
+    }
+    // A folder can be made on a full disk; a history can't be written there.
+    let probe = folder.join(".space");
+    let written = fs::File::create(&probe).and_then(|mut file| {
+        file.write_all(&[0; 64 * 1024])?;
+        file.sync_all()
+    });
+    let _ = fs::remove_file(&probe);
+    written.map_err(|source| {
         let _ = fs::remove_dir(&folder);
-        RunError::Folder { path: folder.display().to_string(), source }
+        refused(&folder, source)
     })?;
     Ok(folder)
 }
 
 /// Points `latest` beside the run's folder at it.
 fn point_latest_at(folder: &Path) -> io::Result<()> {
-    let latest = folder.with_file_name("latest");
+    let latest = folder.with_file_name(report::LATEST);
     match fs::remove_file(&latest) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

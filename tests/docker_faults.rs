@@ -2,7 +2,8 @@
 //! from what was asked was it? Prints a table for each kind.
 //!
 //! Needs Docker and takes minutes: `cargo test --features docker-tests --test docker_faults -- --nocapture
-//! --test-threads=1`. No time is asserted; that a fault was seen, and that its trace is gone, is.
+//! --test-threads=1`. Each kind strikes three times; `FENCEPOST_STRIKES=20` more often. No time is asserted; that a fault
+//! was seen, and that its trace is gone, is.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,14 +14,21 @@ use fencepost::fault::Member;
 use fencepost::history::{self, F, FaultEvent, History, Op, OpType};
 
 /// How often each kind is to strike at least.
-const STRIKES: usize = 20;
+fn wanted() -> usize {
+    std::env::var("FENCEPOST_STRIKES").map_or(3, |strikes| strikes.parse().unwrap())
+}
 
 /// The beginning of a scenario whose workload does not matter: faults are what it is about.
-fn workload(seconds: u32) -> String {
+fn workload(seconds: usize) -> String {
     format!(
         "title = \"Faults, many times\"\n[workload]\nkind = \"inventory\"\nclients = 4\nhold = \"50ms..100ms\"\n\
          think = \"100ms..200ms\"\nwait = \"5s\"\nduration = \"{seconds}s\"\n[resource]\nfencing = \"none\"\n"
     )
+}
+
+/// As [`workload`], long enough for faults that strike every so many seconds.
+fn workload_for(every: usize) -> String {
+    workload(every * (wanted() + 2) + 4)
 }
 
 const REDLOCK: &str = "[lock.redlock]\nnodes = 5\nttl = \"1s\"\npersistence = \"everysec\"\n";
@@ -137,7 +145,7 @@ fn tell(histories: &BTreeMap<String, History>) -> Vec<String> {
                 median_and_most(strikes.iter().filter_map(Strike::cut)),
             )
             .unwrap();
-            if strikes.len() < STRIKES {
+            if strikes.len() < wanted() {
                 wrong.push(format!("{kind} on {sort} struck only {} times", strikes.len()));
             }
             for strike in strikes.iter().filter(|strike| strike.applied.kind != OpType::Ok || !strike.has_healed()) {
@@ -168,14 +176,14 @@ fn clocks_go_wrong_as_asked_and_are_set_right() {
         ]
         .concat()
     };
-    let text = workload(90) + REDLOCK + ZOOKEEPER + &clocks("node") + &clocks("client");
+    let text = workload_for(4) + REDLOCK + ZOOKEEPER + &clocks("node") + &clocks("client");
     let wrong = tell(&run("clocks", &text));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn redis_servers_and_clients_die_and_come_back() {
-    let text = workload(130)
+    let text = workload_for(6)
         + REDLOCK
         + &fault("kill", "node:1", "at = { every = \"6s\" }\nfor = \"500ms\"")
         + &fault("restart", "node:2", "at = { every = \"6s\" }")
@@ -187,7 +195,7 @@ fn redis_servers_and_clients_die_and_come_back() {
 
 #[test]
 fn zookeeper_servers_die_and_come_back() {
-    let text = workload(190) + ZOOKEEPER + &fault("kill", "node:1", "at = { every = \"9s\" }\nfor = \"500ms\"");
+    let text = workload_for(9) + ZOOKEEPER + &fault("kill", "node:1", "at = { every = \"9s\" }\nfor = \"500ms\"");
     let wrong = tell(&run("ensemble-deaths", &text));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -249,7 +257,7 @@ fn tell_links(histories: &BTreeMap<String, History>, entries: usize) -> Vec<Stri
                 "| {lock} | {plan} | {count} | {seen} | {healed} | {took} | {least:.1} .. {most:.1} {unit} |"
             )
             .unwrap();
-            if count < STRIKES {
+            if count < wanted() {
                 wrong.push(format!("{lock}: {plan} struck only {count} times"));
             }
             for strike in strikes.iter().filter(|strike| strike.applied.kind != OpType::Ok || !strike.has_healed()) {
@@ -268,7 +276,7 @@ fn tell_links(histories: &BTreeMap<String, History>, entries: usize) -> Vec<Stri
 #[test]
 fn links_are_cut_and_slowed_and_lossy_as_asked_and_carry_everything_again() {
     let at = "at = { every = \"3s\" }\nfor = \"800ms\"\n";
-    let text = workload(66)
+    let text = workload_for(3)
         + REDLOCK
         + &fault("partition", "node:1", at)
         + &fault("partition", "client:1", &format!("{at}peers = [\"node:4\"]\nrefusal = \"reset\""))
@@ -284,7 +292,7 @@ fn links_are_cut_and_slowed_and_lossy_as_asked_and_carry_everything_again() {
 fn everybody_is_divided_as_asked_and_meets_again() {
     let at = "at = { every = \"5s\" }\nfor = \"400ms\"\n";
     let shape = |shape: &str, rest: &str| fault("partition", "all", &format!("{at}shape = \"{shape}\"\n{rest}"));
-    let text = workload(108)
+    let text = workload_for(5)
         + REDLOCK
         + ZOOKEEPER
         + &shape("halves", "")

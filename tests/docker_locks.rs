@@ -11,6 +11,7 @@ mod lock_suite;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use fencepost::ids::LockName;
 use fencepost::lock::backend::RedisNode;
 use fencepost::lock::client::{RedisServer, ZookeeperEnsemble};
 use fencepost::lock::runtime::{Runtime, SharedRuntime, TokioRuntime};
-use fencepost::lock::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use fencepost::lock::{DistributedLock, Redlock, RedlockSettings, Tokens, ZookeeperLock, ZookeeperSettings};
 use fencepost::time::{Clock, Nanos};
 use futures_util::future::{BoxFuture, FutureExt, LocalBoxFuture};
 use lock_suite::{Client, Fixture, RedlockFixture};
@@ -152,7 +153,7 @@ impl World {
     }
 }
 
-struct OnRedis(World);
+struct OnRedis(World, Tokens);
 
 impl OnRedis {
     fn key_prefix(&self) -> String {
@@ -175,7 +176,8 @@ impl Fixture for OnRedis {
     fn client(&self, lease: Duration) -> Client {
         // Patient: a busy machine is no reason to lose a vote.
         let node_timeout = Duration::from_millis(300);
-        self.redlock(0, RedlockSettings { ttl: lease, node_timeout, renewal: true, ..RedlockSettings::default() }).0
+        let settings = RedlockSettings { ttl: lease, node_timeout, renewal: true, ..RedlockSettings::default() };
+        self.redlock(0..0, RedlockSettings { tokens: self.1, ..settings }).0
     }
 
     fn crash(&self, client: &Client) {
@@ -193,15 +195,17 @@ impl Fixture for OnRedis {
     }
 
     fn gives_tokens(&self) -> bool {
-        false
+        self.1 == Tokens::Quorum
     }
 }
 
 impl RedlockFixture for OnRedis {
-    fn redlock(&self, stopped: usize, settings: RedlockSettings) -> (Client, Vec<String>) {
-        let stopped = self.stopped(stopped);
-        let addresses = stopped.iter().chain(&self.0.cluster.redis[stopped.len()..]);
-        let nodes = addresses.map(|address| Arc::new(RedisServer::new(*address)) as Arc<dyn RedisNode>).collect();
+    fn redlock(&self, stopped: Range<usize>, settings: RedlockSettings) -> (Client, Vec<String>) {
+        let mut addresses = self.0.cluster.redis.clone();
+        addresses.splice(stopped.clone(), self.stopped(stopped.len()));
+        let stopped = &addresses[stopped];
+        let nodes =
+            addresses.iter().map(|address| Arc::new(RedisServer::new(*address)) as Arc<dyn RedisNode>).collect();
         let settings = RedlockSettings { key_prefix: self.key_prefix(), ..settings };
         let client = self.0.client(|runtime| Arc::new(Redlock::new(nodes, settings, runtime)));
         (client, stopped.iter().map(ToString::to_string).collect())
@@ -254,7 +258,13 @@ fn block_on(test: impl Future<Output = ()>) {
 
 fn redis(body: impl AsyncFnOnce(&OnRedis)) {
     block_on(async {
-        body(&OnRedis(World::new().await)).await;
+        body(&OnRedis(World::new().await, Tokens::None)).await;
+    });
+}
+
+fn redis_with_tokens(body: impl AsyncFnOnce(&OnRedis)) {
+    block_on(async {
+        body(&OnRedis(World::new().await, Tokens::Quorum)).await;
     });
 }
 
@@ -275,6 +285,10 @@ fn zookeeper(body: impl AsyncFnOnce(&OnZookeeper)) {
 mod redlock {
     crate::tests_of_any_lock!(crate::redis);
     crate::tests_of_redlock!(crate::redis);
+}
+
+mod redlock_with_tokens {
+    crate::tests_of_any_lock!(crate::redis_with_tokens);
 }
 
 mod zookeeper_lock {

@@ -118,10 +118,12 @@ fn a_paused_holder_breaks_both_locks() {
 fn fencing_saves_the_resource_where_the_lock_gives_tokens() {
     let _turn = turn();
     let (verdict, _) = run("client-pause-fenced");
-    assert_eq!(check(&verdict, "zookeeper", "mutual-exclusion")["verdict"], "invalid");
-    assert_eq!(check(&verdict, "zookeeper", "lost-updates")["verdict"], "valid");
-    assert_eq!(figure(&verdict, "zookeeper", "fencing", "stale-accepted"), 0.0);
-    assert!(figure(&verdict, "zookeeper", "fencing", "stale-refused") > 0.0, "nothing was fenced off");
+    for lock in ["zookeeper", "redlock-tokens"] {
+        assert_eq!(check(&verdict, lock, "mutual-exclusion")["verdict"], "invalid", "{lock}");
+        assert_eq!(check(&verdict, lock, "lost-updates")["verdict"], "valid", "{lock}");
+        assert_eq!(figure(&verdict, lock, "fencing", "stale-accepted"), 0.0, "{lock}");
+        assert!(figure(&verdict, lock, "fencing", "stale-refused") > 0.0, "{lock}: nothing was fenced off");
+    }
     assert_eq!(check(&verdict, "redlock", "fencing")["verdict"], "invalid");
 }
 

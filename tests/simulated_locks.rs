@@ -7,6 +7,7 @@
 mod lock_suite;
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use fencepost::fault::Member;
 use fencepost::ids::{ClientId, LockName, NodeId};
 use fencepost::lock::backend::Connections;
 use fencepost::lock::runtime::SharedRuntime;
-use fencepost::lock::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use fencepost::lock::{DistributedLock, Redlock, RedlockSettings, Tokens, ZookeeperLock, ZookeeperSettings};
 use fencepost::scenario::{DurationRange, LockConfig, RedlockConfig, ZookeeperConfig};
 use fencepost::seed::Seed;
 use futures_util::future::{FutureExt, LocalBoxFuture};
@@ -32,11 +33,13 @@ const MASTERS: u32 = 5;
 struct OnRedis<'a> {
     sandbox: &'a Sandbox,
     config: &'a LockConfig,
+    tokens: Tokens,
 }
 
 impl Fixture for OnRedis<'_> {
     fn client(&self, lease: Duration) -> Client {
-        self.redlock(0, RedlockSettings { ttl: lease, renewal: true, ..RedlockSettings::default() }).0
+        let settings = RedlockSettings { ttl: lease, renewal: true, tokens: self.tokens, ..RedlockSettings::default() };
+        self.redlock(0..0, settings).0
     }
 
     fn crash(&self, client: &Client) {
@@ -54,18 +57,17 @@ impl Fixture for OnRedis<'_> {
     }
 
     fn gives_tokens(&self) -> bool {
-        false
+        self.tokens == Tokens::Quorum
     }
 }
 
 impl RedlockFixture for OnRedis<'_> {
-    fn redlock(&self, stopped: usize, settings: RedlockSettings) -> (Client, Vec<String>) {
+    fn redlock(&self, stopped: Range<usize>, settings: RedlockSettings) -> (Client, Vec<String>) {
         let (id, Seam { redis: mut nodes, runtime, .. }) = self.sandbox.client(self.config);
-        let mut chosen = nodes.split_off(MASTERS as usize);
-        chosen.truncate(stopped);
-        let names = chosen.iter().map(|node| node.name().to_owned()).collect();
-        chosen.extend(nodes.drain(stopped..));
-        (client(id, Arc::new(Redlock::new(chosen, settings, Arc::clone(&runtime))), runtime), names)
+        let mut down = nodes.split_off(MASTERS as usize);
+        nodes[stopped.clone()].swap_with_slice(&mut down[stopped.clone()]);
+        let names = nodes[stopped].iter().map(|node| node.name().to_owned()).collect();
+        (client(id, Arc::new(Redlock::new(nodes, settings, Arc::clone(&runtime))), runtime), names)
     }
 }
 
@@ -76,7 +78,7 @@ impl Fixture for Everybody<'_> {
     fn client(&self, lease: Duration) -> Client {
         self.1.set(self.1.get() + 1);
         let key_prefix = format!("{}:", self.1.get());
-        self.0.redlock(0, RedlockSettings { ttl: lease, key_prefix, ..RedlockSettings::default() }).0
+        self.0.redlock(0..0, RedlockSettings { ttl: lease, key_prefix, ..RedlockSettings::default() }).0
     }
 
     fn crash(&self, client: &Client) {
@@ -170,6 +172,14 @@ fn play(config: &LockConfig, body: impl AsyncFn(&Sandbox)) {
 }
 
 fn redis(body: impl AsyncFn(&OnRedis)) {
+    redlock_with(Tokens::None, body);
+}
+
+fn redis_with_tokens(body: impl AsyncFn(&OnRedis)) {
+    redlock_with(Tokens::Quorum, body);
+}
+
+fn redlock_with(tokens: Tokens, body: impl AsyncFn(&OnRedis)) {
     let config = LockConfig::Redlock(RedlockConfig {
         nodes: 2 * MASTERS,
         ttl: lock_suite::LONG,
@@ -178,11 +188,12 @@ fn redis(body: impl AsyncFn(&OnRedis)) {
         retry_delay: DurationRange { min: Duration::from_millis(20), max: Duration::from_millis(80) },
         persistence: Persistence::None,
         connections: Connections::Pooled,
+        tokens,
         flaw: None,
     });
     play(&config, async |sandbox| {
         (MASTERS + 1..=2 * MASTERS).for_each(|node| sandbox.kill(Member::Node(NodeId(node))));
-        body(&OnRedis { sandbox, config: &config }).await;
+        body(&OnRedis { sandbox, config: &config, tokens }).await;
     });
 }
 
@@ -200,6 +211,29 @@ fn mutex(body: impl AsyncFn(&OnNothing)) {
 mod redlock {
     crate::tests_of_any_lock!(crate::redis);
     crate::tests_of_redlock!(crate::redis);
+}
+
+mod redlock_with_tokens {
+    use super::*;
+
+    crate::tests_of_any_lock!(crate::redis_with_tokens);
+
+    /// What no quorum mends: the one master that two majorities share forgets what it counted.
+    #[test]
+    fn a_master_that_forgets_has_a_token_given_twice() {
+        crate::redis_with_tokens(async |fixture| {
+            let name = LockName::new("amnesia");
+            let settings = RedlockSettings { tokens: Tokens::Quorum, ..RedlockSettings::default() };
+            let [left, right] = [0..2, 3..5].map(|stopped| fixture.redlock(stopped, settings.clone()).0);
+            let mut tokens = Vec::new();
+            for client in [&right, &right, &right, &left] {
+                tokens.push(lock_suite::turn(client, &name).await.0);
+            }
+            fixture.sandbox.redis(NodeId(3), Command::FlushAll).await.expect("the node answers");
+            tokens.push(lock_suite::turn(&right, &name).await.0);
+            assert_eq!(tokens, [1, 2, 3, 4, 4]);
+        });
+    }
 }
 
 mod zookeeper_lock {
@@ -243,7 +277,8 @@ mod caught {
 
     fn everybody(body: impl AsyncFn(&Everybody)) {
         crate::redis(async |redis| {
-            body(&Everybody(OnRedis { sandbox: redis.sandbox, config: redis.config }, Cell::new(0))).await;
+            let fixture = OnRedis { sandbox: redis.sandbox, config: redis.config, tokens: redis.tokens };
+            body(&Everybody(fixture, Cell::new(0))).await;
         });
     }
 

@@ -1,7 +1,8 @@
 //! A sound lock is never accused: many seeds of fair and of foul weather, and nothing but true accusations.
 //!
-//! Twice over: the ZooKeeper lock before a resource that looks at every token, which must never accept a stale access;
-//! and a mutex that cannot fail, against which no check may raise anything at all. `FENCEPOST_SOUNDNESS_SEEDS=20000
+//! Three times over: the ZooKeeper lock, and Redlock with tokens and a disk that forgets nothing, before a resource that
+//! looks at every token, which must never accept a stale access; and a mutex that cannot fail, against which no check may
+//! raise anything at all. `FENCEPOST_SOUNDNESS_SEEDS=20000
 //! cargo test --release --test soundness -- --nocapture` runs that many seeds of the scenarios as they are; without it
 //! a few, shortened.
 
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use fencepost::check::{self, CheckName, Judgement, Verdict};
 use fencepost::env::sim::{LockMaker, Seam, Trial, single_process_mutex};
-use fencepost::scenario::{self, Capabilities, Scenario};
+use fencepost::lock::Tokens;
+use fencepost::scenario::{self, Capabilities, LockConfig, Persistence, RedlockConfig, Scenario};
 use fencepost::seed::Seed;
 use rayon::prelude::*;
 
@@ -66,17 +68,18 @@ fn load(name: &str) -> Scenario {
     scenario::load(path.as_ref(), &Capabilities::sim()).unwrap()
 }
 
-/// Tries a lock on the servers of `scenario`'s ZooKeeper, over the first `seeds` seeds; what the checks in `accusing`
-/// have against it is kept.
+/// Tries a lock on the servers of `scenario`'s `lock`, over the first `seeds` seeds; what the checks in `accusing` have
+/// against it is kept.
 fn count(
     scenario: &Scenario,
+    lock: &str,
     seeds: u64,
     make: impl Fn() -> Option<LockMaker> + Sync,
     accusing: &[CheckName],
     name: &str,
 ) -> Sum {
     let judged = |seed| {
-        let trial = Trial::new(scenario, "zookeeper", Seed(seed));
+        let trial = Trial::new(scenario, lock, Seed(seed));
         let outcome = match make() {
             Some(make) => trial.with_lock(make).run(),
             None => trial.run(),
@@ -90,6 +93,9 @@ fn count(
     sum
 }
 
+/// Redlock with tokens, over masters that have every vote on their disks before they give it.
+const TOKENS: &str = "redlock-tokens";
+
 /// Both kinds of weather, and how many seeds of each.
 fn weathers() -> [(Scenario, u64); 2] {
     let seeds = std::env::var(SEEDS).ok().map(|seeds| seeds.parse().expect("FENCEPOST_SOUNDNESS_SEEDS is a number"));
@@ -99,14 +105,22 @@ fn weathers() -> [(Scenario, u64); 2] {
             // Chaos needs the time for each of its faults.
             scenario.workload.duration = Duration::from_secs(if name == "calm" { 2 } else { 15 });
         }
+        let Some(LockConfig::Redlock(redlock)) = scenario.locks.get("redlock").cloned() else { panic!("no Redlock") };
+        let tokens = RedlockConfig { tokens: Tokens::Quorum, persistence: Persistence::Always, ..redlock };
+        scenario.locks.insert(TOKENS.to_owned(), LockConfig::Redlock(tokens));
         (scenario, seeds.unwrap_or(50))
     })
 }
 
 /// Demands that nobody is accused, and that there was occasion to.
-fn nobody_is_accused(make: impl Fn() -> Option<LockMaker> + Sync, checks: impl Fn(&str) -> Vec<CheckName>, name: &str) {
+fn nobody_is_accused(
+    lock: &str,
+    make: impl Fn() -> Option<LockMaker> + Sync,
+    checks: impl Fn(&str) -> Vec<CheckName>,
+    name: &str,
+) {
     for (scenario, seeds) in weathers() {
-        let sum = count(&scenario, seeds, &make, &checks(&scenario.name), name);
+        let sum = count(&scenario, lock, seeds, &make, &checks(&scenario.name), name);
         let told = &sum.accusations[..sum.accusations.len().min(5)];
         assert!(told.is_empty(), "{}, {name}: {} accusations: {told:#?}", scenario.name, sum.accusations.len());
         assert_eq!((sum.seeds, sum.figures["stale-accepted"]), (seeds, 0.0), "{}, {name}", scenario.name);
@@ -125,12 +139,27 @@ fn the_resource_accepts_nothing_stale_from_zookeeper_clients() {
         let believed = |check: &CheckName| scenario == "calm" || *check != CheckName::MutualExclusion;
         CheckName::ALL.into_iter().filter(believed).collect()
     };
-    nobody_is_accused(|| None, checks, "zookeeper");
+    nobody_is_accused("zookeeper", || None, checks, "zookeeper");
+}
+
+#[test]
+fn the_resource_accepts_nothing_stale_from_redlock_clients_with_tokens() {
+    // Clocks jump, servers restart and lose power: clients hold the lock together. Their tokens are in order.
+    let checks = |scenario: &str| match scenario {
+        "calm" => CheckName::ALL.to_vec(),
+        _ => vec![CheckName::TokenOrder, CheckName::Fencing, CheckName::LostUpdates],
+    };
+    nobody_is_accused(TOKENS, || None, checks, TOKENS);
 }
 
 #[test]
 fn no_check_has_anything_against_a_mutex() {
-    nobody_is_accused(|| Some(single_process_mutex()), |_| CheckName::ALL.to_vec(), "single-process mutex");
+    nobody_is_accused(
+        "zookeeper",
+        || Some(single_process_mutex()),
+        |_| CheckName::ALL.to_vec(),
+        "single-process mutex",
+    );
 }
 
 /// Every other client uses a second mutex: as good as none.
@@ -149,7 +178,7 @@ fn a_control_with_a_flaw_is_accused() {
         let mut scenario = load(name);
         scenario.workload.duration = Duration::from_secs(5);
         for check in [CheckName::MutualExclusion, CheckName::TokenOrder] {
-            let sum = count(&scenario, 5, || Some(split()), &[check], "split mutex");
+            let sum = count(&scenario, "zookeeper", 5, || Some(split()), &[check], "split mutex");
             assert_eq!(sum.accusations.len(), 5, "{name}: {check} accuses in every seed");
         }
     }

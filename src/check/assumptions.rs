@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Listing, counted};
-use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use super::{CheckName, CheckResult, Verdict, Violation, conclude};
 use crate::history::{F, History, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
@@ -251,7 +251,7 @@ impl<'a> Examiner<'a> {
         let kind = format!("{:?}", op.kind).to_lowercase();
         let others_told: String = others.iter().map(|index| format!(" (see op {index})")).collect();
         self.listing.add(|| Violation {
-            severity: Severity::Belief,
+            severity: None,
             text: format!("Op {} (process {}, {} {kind}) {does}{others_told}.", op.index, op.process, op.f),
             ops: others.iter().copied().chain([op.index]).collect(),
             from: op.time,

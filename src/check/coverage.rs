@@ -1,19 +1,20 @@
 //! What was exercised: the other checks' `valid` is worth as much as this one says.
 //!
-//! A fault counts as applied only if somebody looked at the world and saw its effect. Deliberately absent: any guarantee
+//! A fault counts as applied only if somebody looked at the world and saw its effect, and each one of the plan must have
+//! been: where some never struck, nothing is known of what they would have done. Deliberately absent: any guarantee
 //! of the lock; this check turns invalid only over a fault that was recorded as done or undone and was not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Facts, Listing, Strike, counted, seconds, united};
-use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use super::{CheckName, CheckResult, Verdict, Violation, conclude, contention};
 use crate::fault::Member;
-use crate::history::{F, Hold, OpType, Process};
-use crate::ids::{ClientId, LockName};
+use crate::history::{F, Hold, OpType};
+use crate::ids::ClientId;
 use crate::time::Nanos;
 
-const GUARANTEE: &str = "The run exercised what it is about: two clients competed for a lock, and every fault that counts was seen to \
-     strike, met a hold, and was undone.";
+const GUARANTEE: &str = "The run exercised what it is about: two clients competed for a lock, and every planned fault was seen to \
+     strike, some of them met a hold or an attempt, and each was undone.";
 
 /// Judges what a history exercised.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
@@ -23,14 +24,13 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     }
     let grants = facts.holds.len();
     let clients = facts.holds.iter().map(|hold| hold.client).collect::<BTreeSet<_>>().len();
-    let contended = contended_acquires(facts);
+    let contended = contention::acquires(&facts.history.ops);
     let planned = facts.history.header.planned_faults;
     let is_failed = |strike: &&Strike<'_>| strike.applied.is_some_and(|op| op.kind != OpType::Ok);
     let applied = facts.strikes.iter().filter(|strike| strike.is_verified()).count();
     let failed = facts.strikes.iter().filter(is_failed).count();
     let healed = facts.strikes.iter().filter(|strike| strike.is_recorded() && strike.is_healed()).count();
-    let verified = facts.strikes.iter().filter(|strike| strike.is_verified());
-    let struck = verified.map(|strike| strike.event.plan.as_str()).collect::<BTreeSet<_>>().len();
+    let Plan { struck, idle, idle_unnamed } = Plan::of(facts);
     let under_fault = holds_under_fault(facts);
     let attempts_struck = attempts_struck(facts);
     let past_validity = facts.holds.iter().filter(|hold| hold.outlived_validity()).count();
@@ -58,11 +58,13 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         counted(lost_signals, "lost signal", "lost signals"),
         counted(refused, "access refused", "accesses refused"),
     );
+    let idle_told = idle_told(&idle, idle_unnamed);
     let missing = [
         (grants == 0, "nothing was granted"),
         (grants > 0 && clients < 2, "only one client was ever granted the lock"),
         (contended == 0, "no acquire met a held lock"),
-        (faulty && applied == 0, "no fault was seen to take effect"),
+        (!idle_told.is_empty(), &idle_told),
+        (faulty && applied == 0 && idle_told.is_empty(), "no fault was seen to take effect"),
         (faulty && under_fault + attempts_struck == 0, "no hold and no attempt was under a fault"),
     ];
     let missing: Vec<&str> = missing.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
@@ -93,13 +95,55 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     conclude(CheckName::Coverage, GUARANTEE, verdict, summary, &figures, listing)
 }
 
+/// What came of the plan: its entries, each as often as it stands there.
+struct Plan<'a> {
+    /// How many were seen to strike.
+    struck: usize,
+    /// Which never were.
+    idle: Vec<&'a str>,
+    /// How many more never were, by a history that does not name its plan.
+    idle_unnamed: usize,
+}
+
+impl<'a> Plan<'a> {
+    /// Entries that read alike ask for the same: so many of them have struck as there were strikes.
+    fn of(facts: &Facts<'a>) -> Self {
+        let mut strikes: BTreeMap<&str, usize> = BTreeMap::new();
+        for strike in facts.strikes.iter().filter(|strike| strike.is_verified()) {
+            *strikes.entry(strike.event.plan.as_str()).or_default() += 1;
+        }
+        let header = &facts.history.header;
+        let planned = header.planned_faults as usize;
+        if header.plan.is_empty() {
+            let struck = strikes.len();
+            return Self { struck, idle: Vec::new(), idle_unnamed: planned.saturating_sub(struck) };
+        }
+        let mut has_struck =
+            |entry: &&str| strikes.get_mut(*entry).filter(|left| **left > 0).map(|left| *left -= 1).is_some();
+        let (struck, idle): (Vec<&str>, Vec<&str>) = header.plan.iter().map(String::as_str).partition(&mut has_struck);
+        Self { struck: struck.len(), idle, idle_unnamed: 0 }
+    }
+}
+
+/// Names what never struck; empty if there is nothing.
+fn idle_told(idle: &[&str], unnamed: usize) -> String {
+    match idle.len() + unnamed {
+        0 => String::new(),
+        count => {
+            let named = idle.iter().map(|entry| format!("`{entry}`")).collect::<Vec<_>>().join(", ");
+            let named = if named.is_empty() { named } else { format!(" ({named})") };
+            format!("{} never seen to strike{named}", counted(count, "planned fault was", "planned faults were"))
+        }
+    }
+}
+
 /// What is wrong with the record of a strike: an effect or an undoing that is claimed but was not seen.
 fn defects(facts: &Facts<'_>, strike: &Strike<'_>, listing: &mut Listing) {
     let Some(applied) = strike.applied.filter(|_| strike.is_recorded()) else { return };
     let event = strike.event;
     let name = format!("Fault {} ({})", event.id, event.plan);
     let mut add = |text: String, ops: Vec<u32>, to: Nanos| {
-        listing.add(|| Violation { severity: Severity::Belief, text, ops, from: strike.invoked.time, to });
+        listing.add(|| Violation { severity: None, text, ops, from: strike.invoked.time, to });
     };
     if let Some(probe) = event.probes.iter().find(|probe| !probe.passed()) {
         add(
@@ -125,30 +169,6 @@ fn defects(facts: &Facts<'_>, strike: &Strike<'_>, listing: &mut Listing) {
         let ops = [Some(applied), strike.healed].into_iter().flatten().map(|op| op.index).collect();
         add(text, ops, facts.end());
     }
-}
-
-/// How many acquires were invoked while the lock was held.
-fn contended_acquires(facts: &Facts<'_>) -> usize {
-    let mut open: BTreeMap<&LockName, usize> = BTreeMap::new();
-    // A client's death may end several holds at once.
-    let mut ends: BTreeMap<u32, Vec<&LockName>> = BTreeMap::new();
-    let mut grants = facts.holds.iter().peekable();
-    let mut contended = 0;
-    for op in facts.history.ops.iter().filter(|op| matches!(op.process, Process::Client(_))) {
-        if let Some(hold) = grants.next_if(|hold| hold.granted == op.index) {
-            *open.entry(&hold.lock).or_default() += 1;
-            if let Some((end, _)) = hold.ended {
-                ends.entry(end).or_default().push(&hold.lock);
-            }
-        } else if let Some(locks) = ends.remove(&op.index) {
-            for lock in locks {
-                *open.entry(lock).or_default() -= 1;
-            }
-        } else if (op.f, op.kind) == (F::Acquire, OpType::Invoke) {
-            contended += usize::from(op.lock.as_ref().and_then(|lock| open.get(lock)).is_some_and(|open| *open > 0));
-        }
-    }
-    contended
 }
 
 /// How many holds had their client, a lock server or the resource under a fault that was seen to have its effect: from

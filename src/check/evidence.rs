@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use super::Violation;
-use crate::fault::Member;
-use crate::history::{F, FaultEvent, History, Hold, Holds, Op, OpType, Process};
+use crate::fault::{ClockChange, Member};
+use crate::history::{ClockReading, F, FaultEvent, History, Hold, Holds, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
 
@@ -69,6 +69,43 @@ impl Strike<'_> {
             let probes = op.fault.as_ref().map_or(&[][..], |event| &event.probes);
             op.kind == OpType::Ok && probes.iter().all(|probe| probe.passed())
         })
+    }
+
+    /// What a look at a member's clock showed while the strike was in force: the last such look up to an instant, if
+    /// it saw the clock wrong, else the one that saw it most wrong.
+    fn clock_of(&self, member: Member, by: Nanos) -> String {
+        let events = [self.applied, self.healed].into_iter().flatten().filter_map(|op| op.fault.as_ref());
+        // What is seen before a strike and after it is another one's part, or nobody's.
+        let in_force = |probe: &&Probe| !probe.what.starts_with("before") && !probe.what.starts_with("after");
+        let readings = events.flat_map(|event| &event.probes).filter(in_force).filter_map(|probe| probe.clock.as_ref());
+        let readings: Vec<&ClockReading> = readings.filter(|reading| reading.member == member).collect();
+        let last = readings.iter().rev().find(|reading| reading.at <= by && reading.error != 0);
+        match last.or(readings.iter().max_by_key(|reading| reading.error.unsigned_abs())) {
+            Some(reading) => format!("{member}'s clock was {} at {}", astray(reading.error), seconds(reading.at)),
+            None => format!("{member}'s clock was wrong"),
+        }
+    }
+}
+
+/// By how much a clock is wrong: `4.000s ahead`.
+fn astray(error: i64) -> String {
+    let by = lasting(Duration::from_nanos(error.unsigned_abs()));
+    match error {
+        0 => "right".to_owned(),
+        1.. => format!("{by} ahead"),
+        _ => format!("{by} behind"),
+    }
+}
+
+/// What a fault asked of a clock; of one that drifts, also what that comes to by an instant.
+fn asked(change: ClockChange, since: Nanos, by: Nanos) -> String {
+    match change {
+        ClockChange::Jump { .. } | ClockChange::Strobe { .. } => change.to_string(),
+        ClockChange::Drift { ppm } => {
+            let gained = i128::from((by - since).as_nanos() as u64) * i128::from(ppm) / 1_000_000;
+            let gained = i64::try_from(gained).unwrap_or(i64::MAX);
+            format!("{change}, which makes {} at {}", astray(gained), seconds(by))
+        }
     }
 }
 
@@ -159,6 +196,14 @@ impl<'a> Facts<'a> {
             if failed || struck.is_empty() || strike.invoked.time > to || until < from {
                 continue;
             }
+            let span = format!("from {} to {}", seconds(strike.invoked.time), seconds(until));
+            let indirect = !struck.iter().any(|member| matches!(member, Member::Client(_)));
+            if let Some(change) = strike.event.clock.filter(|_| strike.is_verified()) {
+                let clocks: Vec<String> = struck.iter().map(|member| strike.clock_of(**member, to)).collect();
+                let asked = asked(change, strike.invoked.time, to.min(until));
+                active.push((indirect, format!(" {} (asked {asked}), {span}.", clocks.join(", "))));
+                continue;
+            }
             let names = struck.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let verb = match (strike.is_verified(), struck.len()) {
                 (false, _) => "may have been",
@@ -175,8 +220,6 @@ impl<'a> Facts<'a> {
                 "clock-jump" | "clock-drift" | "clock-strobe" => "on a wrong clock".to_owned(),
                 other => format!("under `{other}`"),
             };
-            let indirect = !struck.iter().any(|member| matches!(member, Member::Client(_)));
-            let span = format!("from {} to {}", seconds(strike.invoked.time), seconds(until));
             active.push((indirect, format!(" {names} {verb} {what} {span}.")));
         }
         active.sort_by_key(|(indirect, _)| *indirect);
@@ -252,11 +295,6 @@ impl Listing {
         }
     }
 
-    /// Whether there is room for one more to be listed.
-    pub fn has_room(&self) -> bool {
-        self.listed.len() < Self::LIMIT
-    }
-
     /// Sets how many there are, where they were counted without being listed.
     pub fn count(&mut self, total: usize) {
         self.total = self.total.max(total);
@@ -287,8 +325,14 @@ impl Listing {
     }
 }
 
-/// An instant with milliseconds: `4.012s`.
+/// An instant with milliseconds: `4.012s`. One so early that no clock was read for it, as in histories that number their
+/// ops, with all the digits that it has: `0.000000003s`.
 pub(super) fn seconds(instant: Nanos) -> String {
+    if instant.0 < 10_000_000 {
+        let digits = format!("{:09}", instant.0);
+        let (milliseconds, rest) = digits.split_at(3);
+        return format!("0.{milliseconds}{}s", rest.trim_end_matches('0'));
+    }
     format!("{}.{:03}s", instant.0 / 1_000_000_000, instant.0 / 1_000_000 % 1_000)
 }
 
@@ -344,10 +388,70 @@ pub(super) fn united(mut spans: Vec<(Nanos, Nanos)>) -> Vec<(Nanos, Nanos)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::story::Story;
+    use crate::ids::NodeId;
+
+    /// Node 3's clock goes wrong from 10 ms to 30 ms; it was looked at before, at 11 ms, at 30 ms and after.
+    fn clock_fault(change: ClockChange, errors: [i64; 4]) -> History {
+        let mut story = Story::new(2);
+        story.acquire("c1-1", 1, 5, None);
+        story.pause(1, 3, 10, 30);
+        let member = Member::Node(NodeId(3));
+        let [before, during, until, after] = [("before", 10), ("during", 11), ("until the end", 30), ("after", 30)];
+        let mut looks = [[before, during], [until, after]].into_iter().zip(errors.chunks(2));
+        for op in story.ops.iter_mut().filter(|op| op.fault.is_some()) {
+            let kind = op.kind;
+            let Some(event) = &mut op.fault else { continue };
+            (event.kind, event.targets, event.clock) = ("clock".to_owned(), vec![member], Some(change));
+            if kind == OpType::Ok {
+                let (looks, errors) = looks.next().unwrap();
+                let probe = |((when, at), error): ((&str, u64), &i64)| Probe {
+                    clock: Some(ClockReading {
+                        member,
+                        at: Nanos(at * 1_000_000),
+                        error: *error,
+                        expected: None,
+                        uncertainty: 0,
+                    }),
+                    ..Probe::new(format!("{when}: clock of n3"), "as asked", "as asked")
+                };
+                event.probes = looks.into_iter().zip(errors).map(probe).collect();
+            }
+        }
+        story.history()
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_by_how_much_it_was_wrong() {
+        let told = |change, errors, to: u64| {
+            let history = clock_fault(change, errors);
+            Facts::of(&history).active_faults(&[ClientId(1)], Nanos(5_000_000), Nanos(to * 1_000_000))
+        };
+        let jump = ClockChange::Jump { by_ns: 4_000_000_000 };
+        assert_eq!(
+            told(jump, [0, 4_000_000_000, 4_000_000_000, 0], 20),
+            " n3's clock was 4.000s ahead at 0.011s (asked by +4s), from 0.010s to 0.030s."
+        );
+        let back = ClockChange::Jump { by_ns: -2_000_000 };
+        assert_eq!(
+            told(back, [9_000_000, -2_100_000, -2_000_000, 9_000_000], 40),
+            " n3's clock was 2ms behind at 0.030s (asked by -2ms), from 0.010s to 0.030s."
+        );
+        let drift = ClockChange::Drift { ppm: 100_000 };
+        assert_eq!(
+            told(drift, [0, 0, 2_000_000, 0], 20),
+            " n3's clock was 2ms ahead at 0.030s (asked by +100000ppm, which makes 1ms ahead at 0.020s), from 0.010s to \
+             0.030s."
+        );
+    }
 
     #[test]
     fn times_read_well_at_every_size() {
         assert_eq!(seconds(Nanos(4_012_999_999)), "4.012s");
+        for (nanos, text) in [(0, "0.000s"), (3, "0.000000003s"), (2_000_000, "0.002s"), (9_040_000, "0.00904s")] {
+            assert_eq!(seconds(Nanos(nanos)), text);
+        }
+        assert_eq!(seconds(Nanos(10_000_001)), "0.010s");
         for (nanos, text) in [(1_577_000_000, "1.577s"), (166_400_000, "166ms"), (12_000, "0.012ms")] {
             assert_eq!(lasting(Duration::from_nanos(nanos)), text);
         }
@@ -359,17 +463,16 @@ mod tests {
     fn a_listing_counts_all_and_lists_the_first_hundred() {
         let mut listing = Listing::default();
         let violation = |at: u32| Violation {
-            severity: crate::check::Severity::Belief,
+            severity: None,
             text: String::new(),
             ops: vec![at + 1, at, at + 1],
             from: Nanos(u64::from(200 - at)),
             to: Nanos(200),
         };
         for at in 0..Listing::LIMIT as u32 {
-            assert!(listing.has_room());
             listing.add(|| violation(at));
         }
-        assert_eq!((listing.has_room(), listing.total(), listing.note()), (false, 100, String::new()));
+        assert_eq!((listing.total(), listing.note()), (100, String::new()));
         listing.add(|| violation(100));
         assert_eq!(
             (listing.total(), listing.note().as_str()),

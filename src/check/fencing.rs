@@ -252,6 +252,6 @@ impl Stale<'_> {
             ops.push(first.index);
         }
         ops.sort_unstable();
-        Violation { severity: Severity::Effect, text, ops, from: self.newer.op.time, to: op.time }
+        Violation { severity: Some(Severity::Effect), text, ops, from: self.newer.op.time, to: op.time }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, lasting, milliseconds, seconds};
-use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use super::{CheckName, CheckResult, Verdict, Violation, conclude};
 use crate::history::{Ending, F, Hold, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
@@ -322,7 +322,7 @@ fn ghost(facts: &Facts<'_>, name: &LockName, lock: &Lock<'_>, bound: Duration, n
     let invoked = facts.history.ops.iter().find(|op| op.hold.as_ref() == waiting.copied() && op.f == F::Acquire);
     let ended = last.and_then(|hold| hold.ended).map(|(op, _)| op);
     let ops = ended.into_iter().chain(invoked.map(|op| op.index)).collect();
-    Violation { severity: Severity::Belief, text, ops, from: lock.idle_from, to: now }
+    Violation { severity: None, text, ops, from: lock.idle_from, to: now }
 }
 
 fn starved(
@@ -343,7 +343,7 @@ fn starved(
     );
     let invoked = facts.history.ops.iter().find(|op| op.hold.as_ref() == Some(passed.attempt) && op.f == F::Acquire);
     let ops = invoked.map(|op| op.index).into_iter().chain([granted]).collect();
-    Violation { severity: Severity::Belief, text, ops, from: passed.since, to: now }
+    Violation { severity: None, text, ops, from: passed.since, to: now }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, holder, lasting, milliseconds, seconds, united};
-use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use super::{CheckName, CheckResult, Verdict, Violation, conclude};
 use crate::fault::Member;
 use crate::history::{Ending, F, Hold};
 use crate::ids::{ClientId, LockName};
@@ -178,7 +178,7 @@ fn violation(facts: &Facts<'_>, hold: &Hold, over: Over, delay: Duration) -> Vio
     let mut ops: Vec<u32> =
         [Some(hold.granted), over.granted, hold.ended.map(|(op, _)| op)].into_iter().flatten().collect();
     ops.sort_unstable();
-    Violation { severity: Severity::Belief, text, ops, from: over.at, to: hold.to }
+    Violation { severity: None, text, ops, from: over.at, to: hold.to }
 }
 
 #[cfg(test)]

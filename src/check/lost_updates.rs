@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Facts, Listing, counted, holder, seconds};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
-use crate::history::{F, ItemValue, Op, OpType, Process};
-use crate::ids::HoldId;
+use crate::history::{F, Hold, ItemValue, Op, OpType, Process};
+use crate::ids::{ClientId, HoldId};
 
 const GUARANTEE: &str = "No update vanishes: the final value of each item descends from every write that the resource accepted or acknowledged.";
 
@@ -151,14 +151,29 @@ fn acknowledge<'a>(
 }
 
 fn never_accepted(facts: &Facts<'_>, op: &Op, hold: &HoldId, value: ItemValue) -> Violation {
-    let who = facts.place(hold).map_or_else(|| hold.to_string(), |place| holder(&facts.holds[place]));
+    let known = facts.place(hold).map(|place| &facts.holds[place]);
+    let clients: Vec<ClientId> = known.iter().map(|hold| hold.client).collect();
+    let from = known.map_or(op.time, |hold| hold.from);
     let text = format!(
-        "{who} was told at {} that its write of item {} (stock {}) was accepted; the resource accepted no such write.",
+        "{} was told at {} that its write of item {} (stock {}) was accepted; the resource accepted no such write{}.{}",
+        known.map_or_else(|| hold.to_string(), holder),
         seconds(op.time),
         value.item,
-        value.stock
+        value.stock,
+        validities(known),
+        facts.active_faults(&clients, from, op.time),
     );
-    Violation { severity: Severity::Effect, text, ops: vec![op.index], from: op.time, to: op.time }
+    Violation { severity: Some(Severity::Effect), text, ops: vec![op.index], from: op.time, to: op.time }
+}
+
+/// What the API had said of each hold's validity.
+fn validities<'a>(holds: impl IntoIterator<Item = &'a Hold>) -> String {
+    let told = holds.into_iter().filter_map(|hold| {
+        let until = seconds(hold.valid_until?);
+        let was = if hold.outlived_validity() { "'s validity ended at" } else { " was valid until" };
+        Some(format!("; {}{was} {until}", hold.id))
+    });
+    told.collect()
 }
 
 impl<'a> Item<'a> {
@@ -230,7 +245,7 @@ impl<'a> Item<'a> {
         tally.stock_fell_by += fell_by;
         tally.counted += 1;
         if sold - sold_and_lost != fell_by {
-            listing.add(|| self.unbalanced(write, sold - sold_and_lost, fell_by));
+            listing.add(|| self.unbalanced(facts, write, sold - sold_and_lost, fell_by));
         }
     }
 
@@ -253,7 +268,8 @@ impl<'a> Item<'a> {
         );
         let mut ops = vec![write.op.index];
         ops.extend(write.acknowledged.map(|op| op.index));
-        let mut to = write.op.time;
+        let (mut from, mut to) = (hold.from, write.op.time);
+        let mut holds = vec![hold];
         if let Some((next, other)) = overwriter {
             let by = &facts.holds[other.place];
             let read = self.reads.get(&(other.place, other.based_on)).map(|(op, _)| *op);
@@ -266,26 +282,27 @@ impl<'a> Item<'a> {
                 other.based_on
             );
             ops.extend(read.map(|op| op.index).into_iter().chain([other.op.index]));
+            from = read.map_or(by.from, |op| op.time);
             to = other.op.time;
-            let from = read.map_or(by.from, |op| op.time);
-            text += &format!(".{}", facts.active_faults(&[hold.client, by.client], from, to));
-        } else {
-            text.push('.');
+            holds.push(by);
         }
+        let clients: Vec<ClientId> = holds.iter().map(|hold| hold.client).collect();
+        text += &format!("{}.{}", validities(holds), facts.active_faults(&clients, from, to));
         ops.sort_unstable();
         ops.dedup();
-        Violation { severity: Severity::Effect, text, ops, from: write.op.time, to }
+        Violation { severity: Some(Severity::Effect), text, ops, from: write.op.time, to }
     }
 
     /// The versions tell of no loss that explains the stock.
-    fn unbalanced(&self, last: &Write<'_>, sold: i128, fell_by: i128) -> Violation {
+    fn unbalanced(&self, facts: &Facts<'_>, last: &Write<'_>, sold: i128, fell_by: i128) -> Violation {
         let item = last.op.value.map_or(0, |value| value.item);
         let first = self.writes.values().next().unwrap_or(last);
         Violation {
-            severity: Severity::Effect,
+            severity: Some(Severity::Effect),
             text: format!(
                 "The books of item {item} do not balance: its stock fell by {fell_by}, but the updates that its final value \
-                 contains sold {sold} units."
+                 contains sold {sold} units.{}",
+                facts.active_faults(&[], first.op.time, last.op.time)
             ),
             ops: vec![first.op.index, last.op.index],
             from: first.op.time,

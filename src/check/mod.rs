@@ -5,6 +5,7 @@
 //! only likely. Deliberately absent: files, clocks, pictures.
 
 mod assumptions;
+mod contention;
 mod coverage;
 mod evidence;
 mod fencing;
@@ -14,6 +15,7 @@ mod figures;
 mod fixtures;
 #[cfg(test)]
 mod gate;
+mod harm;
 pub mod linearizable;
 mod liveness;
 mod lost_signal;
@@ -37,14 +39,13 @@ pub use crate::verdict::{CheckName, Verdict};
 use evidence::{Facts, Listing};
 pub use linearizable::{FailedRelease, Model, ModelError, ModelReplay};
 
-/// How bad a violation is: what a client believed, what it did, what came of it.
+/// How bad it is that two clients had a lock at once: what a client believed, what it did, what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Two clients believed that they held the lock at once. Also for what is wrong without any use of the resource:
-    /// a token out of order, a malformed history.
+    /// Two holds overlapped: the lock was believed to be held twice at once.
     Belief,
-    /// Their critical sections interleaved: both used the resource.
+    /// Their critical sections interleaved: the resource served one between accesses of the other.
     Interleaved,
     /// A stale access was accepted, or an effect was lost.
     Effect,
@@ -54,8 +55,10 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Violation {
-    /// How bad it is.
-    pub severity: Severity,
+    /// How bad it is; absent where the guarantee is about something else, as a token's order or a history's form, or the
+    /// resource was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
     /// What happened, in one or two sentences for a reader.
     pub text: String,
     /// The indices of the ops that show it, in order.

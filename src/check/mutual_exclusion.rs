@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, holder, lasting, milliseconds, seconds, validity};
+use super::harm::Harm;
 use super::overlaps::{Overlaps, Span, overlaps, overlaps_that_meet};
-use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
 use crate::history::{Ending, F, Hold, OpType, Process};
 use crate::time::Nanos;
 
@@ -42,6 +43,8 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         (Verdict::Invalid, summary)
     } else if !was_shared(facts) {
         (Verdict::Unknown, format!("{holds}, and no lock was ever held by two clients: nothing could overlap."))
+    } else if !contention::occurs(&facts.history.ops) {
+        (Verdict::Unknown, format!("{holds}, and no acquire met a held lock: the lock never had to keep anybody out."))
     } else {
         (Verdict::Valid, format!("{holds}, no two of one lock overlapped."))
     };
@@ -103,7 +106,21 @@ impl Tally {
 
 /// The first overlaps. Looking at every pair would take quadratic time.
 fn listed(facts: &Facts<'_>, uses: &[Option<Uses>]) -> Listing {
+    let pairs = first_overlaps(facts);
+    let places = pairs.iter().flat_map(|(one, other)| [*one, *other]).collect();
+    let harm = Harm::of(facts, uses, &places);
     let mut listing = Listing::default();
+    for (earlier, later) in pairs {
+        let severity = harm.severity(earlier, later);
+        listing
+            .add(|| Overlap { earlier: &facts.holds[earlier], later: &facts.holds[later], severity }.violation(facts));
+    }
+    listing
+}
+
+/// By their places, the earlier one first.
+fn first_overlaps(facts: &Facts<'_>) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
     let mut open: Vec<BTreeSet<(Nanos, usize)>> = vec![BTreeSet::new(); facts.locks.len()];
     for (place, later) in facts.holds.iter().enumerate() {
         let open = &mut open[facts.lock_of[place]];
@@ -114,21 +131,15 @@ fn listed(facts: &Facts<'_>, uses: &[Option<Uses>]) -> Listing {
         if !facts.before(later.from, later.to) {
             continue;
         }
-        for (to, other) in open.iter() {
-            if !listing.has_room() {
-                return listing;
+        for (_, other) in open.iter() {
+            if pairs.len() == Listing::LIMIT {
+                return pairs;
             }
-            let overlap = Overlap {
-                earlier: &facts.holds[*other],
-                later,
-                to: later.to.min(*to),
-                interleaved: matches!((uses[*other], uses[place]), (Some(a), Some(b)) if a.interleaves(b)),
-            };
-            listing.add(|| overlap.violation(facts));
+            pairs.push((*other, place));
         }
         open.insert((later.to, place));
     }
-    listing
+    pairs
 }
 
 /// Whether two clients ever held one lock, be it one after the other.
@@ -139,7 +150,7 @@ fn was_shared(facts: &Facts<'_>) -> bool {
 
 /// When a hold used the resource, as indices of the history.
 #[derive(Clone, Copy)]
-struct Uses {
+pub(super) struct Uses {
     /// Its first use had happened by this op.
     first: u32,
     /// Its last use had not happened before this op.
@@ -148,7 +159,7 @@ struct Uses {
 
 impl Uses {
     /// Whether neither can have been done with the resource before the other one began.
-    fn interleaves(self, other: Self) -> bool {
+    pub fn interleaves(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
     }
 }
@@ -158,7 +169,7 @@ impl Uses {
 ///
 /// The resource's own ops tell the order of service. A history without any (another harness's) has the clients' ops
 /// instead, whose effect lies somewhere between invocation and completion.
-fn uses(facts: &Facts<'_>) -> Vec<Option<Uses>> {
+pub(super) fn uses(facts: &Facts<'_>) -> Vec<Option<Uses>> {
     let mut uses: Vec<Option<Uses>> = vec![None; facts.holds.len()];
     let mut note = |place: usize, by: u32, not_before: u32| {
         let known = uses[place].get_or_insert(Uses { first: by, last: not_before });
@@ -189,14 +200,17 @@ fn uses(facts: &Facts<'_>) -> Vec<Option<Uses>> {
 struct Overlap<'a> {
     earlier: &'a Hold,
     later: &'a Hold,
-    to: Nanos,
-    interleaved: bool,
+    severity: Severity,
 }
 
 impl Overlap<'_> {
+    fn to(&self) -> Nanos {
+        self.earlier.to.min(self.later.to)
+    }
+
     /// How long it certainly lasted.
     fn certain(&self, facts: &Facts<'_>) -> Duration {
-        (self.to - self.later.from).saturating_sub(facts.clock_error())
+        (self.to() - self.later.from).saturating_sub(facts.clock_error())
     }
 
     fn violation(&self, facts: &Facts<'_>) -> Violation {
@@ -214,15 +228,18 @@ impl Overlap<'_> {
             until(later),
             validity(later),
             lasting(self.certain(facts)),
-            if self.interleaved { " Their uses of the resource interleaved." } else { "" },
-            facts.active_faults(&[earlier.client, later.client], earlier.from, self.to),
+            match self.severity {
+                Severity::Belief => "",
+                Severity::Interleaved => " Their uses of the resource interleaved.",
+                Severity::Effect => " One of them wrote over an update of the other that it had not seen.",
+            },
+            facts.active_faults(&[earlier.client, later.client], earlier.from, self.to()),
         );
         let grants = [earlier.granted, later.granted].into_iter();
         let ends = [earlier, later].into_iter().filter_map(|hold| Some(hold.ended?.0));
         let mut ops: Vec<u32> = grants.chain(ends).collect();
         ops.sort_unstable();
-        let severity = if self.interleaved { Severity::Interleaved } else { Severity::Belief };
-        Violation { severity, text, ops, from: later.from, to: self.to }
+        Violation { severity: Some(self.severity), text, ops, from: later.from, to: self.to() }
     }
 }
 

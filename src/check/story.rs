@@ -26,6 +26,7 @@ impl Story {
             nodes: 1,
             fencing: "none".to_owned(),
             planned_faults: 0,
+            plan: Vec::new(),
             grant_within: None,
             clock_error: 0,
             versions: Default::default(),
@@ -85,7 +86,9 @@ impl Story {
 
     /// A fault that strikes a client at one time, and is undone at another.
     pub fn pause(&mut self, id: u32, client: u32, from: u64, to: u64) {
+        let plan = format!("pause client:{client} at 0s, for 1s");
         self.header.planned_faults += 1;
+        self.header.plan.push(plan.clone());
         for (at, kind, f) in [
             (from, OpType::Invoke, F::Fault),
             (from, OpType::Ok, F::Fault),
@@ -98,7 +101,7 @@ impl Story {
             self.push(at, Process::Nemesis, kind, f).fault = Some(Box::new(FaultEvent {
                 id,
                 kind: "pause".to_owned(),
-                plan: format!("pause client:{client} at 0s, for 1s"),
+                plan: plan.clone(),
                 targets: vec![Member::Client(ClientId(client))],
                 phase: None,
                 requested: 1_000_000_000,

@@ -5,7 +5,7 @@
 //! doubt may have used up a token. Deliberately absent: what the resource makes of tokens; that is `fencing`'s.
 
 use super::evidence::{Facts, Listing, counted, holder, seconds};
-use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use super::{CheckName, CheckResult, Verdict, Violation, conclude};
 use crate::ids::FencingToken;
 
 const GUARANTEE: &str = "Every grant of a lock carries a token of its own, higher than that of every grant that was complete when \
@@ -118,7 +118,7 @@ fn contradiction(facts: &Facts<'_>, one: usize, other: usize) -> Violation {
         )
     };
     let ops = vec![one.granted.min(other.granted), one.granted.max(other.granted)];
-    Violation { severity: Severity::Belief, text, ops, from: one.from, to: other.from }
+    Violation { severity: None, text, ops, from: one.from, to: other.from }
 }
 
 /// A lock that gives tokens sometimes: the first grant of either sort.
@@ -129,7 +129,7 @@ fn mixture(facts: &Facts<'_>) -> Violation {
     let told: Vec<String> = shown.iter().map(|hold| format!("{} at {}", holder(hold), seconds(hold.from))).collect();
     let instants = shown.iter().map(|hold| hold.from);
     Violation {
-        severity: Severity::Belief,
+        severity: None,
         text: format!("Some grants carry a token and others do not: {}.", told.join(", ")),
         ops: shown.iter().map(|hold| hold.granted).collect(),
         from: instants.clone().min().unwrap_or_default(),

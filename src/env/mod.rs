@@ -66,6 +66,7 @@ pub(crate) fn redlock(
         retry_delay_min: config.retry_delay.min,
         retry_delay_max: config.retry_delay.max,
         renewal: config.renewal,
+        tokens: config.tokens,
         key_prefix,
     };
     match config.flaw {

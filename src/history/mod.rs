@@ -47,8 +47,11 @@ pub struct Header {
     pub nodes: u32,
     /// What the resource refuses, as `[resource] fencing` says it.
     pub fencing: String,
-    /// How many faults the scenario plans (entries, not strikes).
+    /// How many faults the scenario plans for this lock (entries, not strikes).
     pub planned_faults: u32,
+    /// Those faults, each as the sentence by which its strikes name it; empty where only their number is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
     /// How long a lock that is wanted may stay with nobody while nothing is wrong, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant_within: Option<u64>,

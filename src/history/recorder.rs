@@ -97,6 +97,7 @@ pub(super) mod tests {
             nodes: 5,
             fencing: "none".to_owned(),
             planned_faults: 0,
+            plan: Vec::new(),
             grant_within: None,
             clock_error: 0,
             versions: Default::default(),

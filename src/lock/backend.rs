@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::error::{NodeError, ZkError};
-use crate::ids::OwnerToken;
+use crate::ids::{FencingToken, OwnerToken};
 
 /// The answer to a request, when it comes.
 pub type Reply<T, E> = BoxFuture<'static, Result<T, E>>;
@@ -49,6 +49,26 @@ pub trait RedisNode: Send + Sync {
 
     /// `SET key owner NX PX ttl`: whether the key was set.
     fn set_if_absent(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<bool, NodeError>;
+
+    /// The same and, if the key was set, one more at the counter, in one step: what the counter says then, or `None` if
+    /// the key was there. The counter never expires.
+    fn set_and_count(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        ttl: Duration,
+    ) -> Reply<Option<FencingToken>, NodeError>;
+
+    /// Raises the counter to `token` if the key holds `owner`: whether it does, and the counter is at `token` now. Never
+    /// lowers it: a counter that is beyond stays there, and the answer is no.
+    fn raise_if_owner(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        token: FencingToken,
+    ) -> Reply<bool, NodeError>;
 
     /// Sets the key's time to live if it holds `owner`.
     fn extend_if_owner(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<Ownership, NodeError>;

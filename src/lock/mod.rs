@@ -28,7 +28,7 @@ pub use error::{AcquireError, AttemptError, LostReason, ReleaseOutcome};
 #[cfg(feature = "harness")]
 pub(crate) use guard::Hold;
 pub use guard::{Guard, GuardState};
-pub use redlock::{Redlock, RedlockSettings};
+pub use redlock::{Redlock, RedlockSettings, Tokens};
 pub use zookeeper::{ZookeeperLock, ZookeeperSettings};
 
 use crate::ids::LockName;

@@ -5,20 +5,24 @@
 //! less drift, and is checked as the last act before a guard is handed out; every attempt has an owner token of its
 //! own, so that a release which arrives late can only ever undo its own attempt.
 //!
-//! Deliberately absent: a fencing token. The algorithm as published has none.
+//! The algorithm as published has no fencing token, and neither has this one unless [`Tokens::Quorum`] is asked for: see
+//! `tokens`.
+
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{BoxFuture, FutureExt, TryFutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::backend::{Ownership, RedisNode, Reply};
+pub use self::tokens::Tokens;
+use super::backend::{Ownership, RedisNode};
 use super::error::{AcquireError, AttemptError, LostReason, NodeError, ReleaseOutcome};
 use super::guard::{Guard, Hold};
 use super::runtime::{SharedRuntime, before, jitter, random_text};
 use super::{AcquireOptions, DistributedLock};
-use crate::ids::{LockName, OwnerToken};
+use crate::ids::{FencingToken, LockName, OwnerToken};
 use crate::phase::Phase;
 use crate::time::Nanos;
 
@@ -36,7 +40,10 @@ pub struct RedlockSettings {
     pub retry_delay_max: Duration,
     /// Whether a held lease is renewed every third of its length, until it is released or lost. Off by default.
     pub renewal: bool,
-    /// Put before every lock name to make the Redis key.
+    /// Where fencing tokens come from. There are none by default, as published.
+    pub tokens: Tokens,
+    /// Put before every lock name to make the Redis key. The key of a counter has a `#` before it: where there are tokens,
+    /// the prefix needs some other character.
     pub key_prefix: String,
 }
 
@@ -48,6 +55,7 @@ impl Default for RedlockSettings {
             retry_delay_min: Duration::from_millis(20),
             retry_delay_max: Duration::from_millis(80),
             renewal: false,
+            tokens: Tokens::None,
             key_prefix: "fencepost:".to_owned(),
         }
     }
@@ -70,8 +78,13 @@ struct Shared {
 struct Lease {
     shared: Arc<Shared>,
     key: String,
+    /// The key of the votes' counter, if they are counted.
+    counter: Option<String>,
     owner: OwnerToken,
 }
+
+/// One node's vote: none if another client has it; if votes are counted, with the node's count of them.
+type Vote = Option<Option<FencingToken>>;
 
 /// The votes of all nodes on one request, as they come in.
 type Votes<T> = FuturesUnordered<BoxFuture<'static, (usize, Result<T, NodeError>)>>;
@@ -84,27 +97,32 @@ impl Redlock {
 
     async fn attempt(&self, name: &LockName, options: &AcquireOptions) -> Result<Guard, AttemptError> {
         let Shared { settings, runtime, .. } = &*self.shared;
-        let lease = Lease {
-            shared: Arc::clone(&self.shared),
-            key: format!("{}{name}", settings.key_prefix),
-            owner: OwnerToken::new(random_text(&**runtime)),
-        };
+        let key = format!("{}{name}", settings.key_prefix);
+        let counter = settings.tokens.counter(&key);
+        let owner = OwnerToken::new(random_text(&**runtime));
+        let lease = Lease { shared: Arc::clone(&self.shared), key, counter, owner };
         // From here on the attempt may have left votes behind: undone unless it becomes a guard.
         let undo = UndoOnDrop { lease: lease.clone(), armed: true };
         let sent = runtime.now();
-        let mut votes = lease.ask(|node| node.set_if_absent(&lease.key, &lease.owner, settings.ttl));
+        let mut votes = lease.ask(|node| lease.vote(node));
         // Polling until nothing is ready sends the requests to all nodes.
         let mut early = Vec::new();
         while let Some(Some(vote)) = votes.next().now_or_never() {
             early.push(vote);
         }
         options.reached(Phase::Acquiring).await;
-        let election = lease.collect(votes, early, sent, |set| *set).await;
+        let mut counts = Vec::new();
+        let won = |vote: &Vote| {
+            counts.extend(vote.iter().copied().flatten());
+            vote.is_some()
+        };
+        let election = lease.collect(votes, early, sent, won).await;
         options.reached(Phase::VotesIn).await;
         election.verdict()?;
+        let token = lease.agree(&counts).await?;
         let valid_until = valid_until(sent, settings.ttl);
         let hold = Hold::new(valid_until);
-        let guard = undo.into_guard(name, &hold);
+        let guard = undo.into_guard(name, token, &hold);
         // The last act: nothing may come between this look and the caller.
         if runtime.now() >= valid_until {
             return Err(AttemptError::ExpiredDuringAcquire);
@@ -183,9 +201,24 @@ impl Election {
 
 impl Lease {
     /// Prepares one request to every node; they are sent at the first poll.
-    fn ask<T: 'static>(&self, request: impl Fn(&dyn RedisNode) -> Reply<T, NodeError>) -> Votes<T> {
+    fn ask<T: 'static, F>(&self, request: impl Fn(&dyn RedisNode) -> F) -> Votes<T>
+    where
+        F: Future<Output = Result<T, NodeError>> + Send + 'static,
+    {
         let nodes = self.shared.nodes.iter().enumerate();
         nodes.map(|(index, node)| request(&**node).map(move |reply| (index, reply)).boxed()).collect()
+    }
+
+    /// Asks one node for its vote.
+    fn vote(&self, node: &dyn RedisNode) -> impl Future<Output = Result<Vote, NodeError>> + Send + use<> {
+        let Self { key, counter, owner, shared } = self;
+        let ttl = shared.settings.ttl;
+        match counter {
+            None => node.set_if_absent(key, owner, ttl).map_ok(|set| set.then_some(None)).left_future(),
+            Some(counter) => {
+                node.set_and_count(key, counter, owner, ttl).map_ok(|count| count.map(Some)).right_future()
+            }
+        }
     }
 
     /// Gathers answers until they decide, or until the node timeout counts the silent ones as failed.
@@ -194,7 +227,7 @@ impl Lease {
         mut votes: Votes<T>,
         mut early: Vec<(usize, Result<T, NodeError>)>,
         sent: Nanos,
-        is_vote: impl Fn(&T) -> bool,
+        mut is_vote: impl FnMut(&T) -> bool,
     ) -> Election {
         let Shared { nodes, settings, runtime } = &*self.shared;
         let mut election = Election { needed: nodes.len() / 2 + 1, votes: 0, conflicts: 0, failures: Vec::new() };
@@ -305,12 +338,12 @@ struct UndoOnDrop {
 
 impl UndoOnDrop {
     /// Hands the duty to undo over to a guard.
-    fn into_guard(mut self, name: &LockName, hold: &Arc<Hold>) -> Guard {
+    fn into_guard(mut self, name: &LockName, token: Option<FencingToken>, hold: &Arc<Hold>) -> Guard {
         self.armed = false;
         let lease = self.lease.clone();
         let runtime = Arc::clone(&lease.shared.runtime);
         let release = Box::new(move || lease.release().boxed());
-        Guard::new(name.clone(), None, Arc::clone(hold), runtime, release)
+        Guard::new(name.clone(), token, Arc::clone(hold), runtime, release)
     }
 }
 

@@ -202,6 +202,37 @@ fn a_strike_that_would_blur_another_waits_for_its_end() {
 }
 
 #[test]
+fn who_waits_longest_strikes_next() {
+    let loss = || FaultKind::Loss { peers: PeerGroup::Nodes.into(), direction: Direction::Both, permille: 5 };
+    let every = At::Every(Duration::from_secs(1));
+    // Between them they are always on.
+    let (one, other) = (fault(loss(), "client:1", every, 1_500), fault(loss(), "client:1", every, 1_200));
+    let plan = [one, other, fault(FaultKind::Kill, "client:1", at(1_500), 1_000)];
+    let (_, ops) = trial(&plan, Vec::new());
+    let begun = ops.iter().filter(|(_, op)| op.f == F::Fault && op.kind == OpType::Invoke);
+    let begun: Vec<(u64, String)> = begun.map(|(at, op)| (*at, op.fault.as_ref().unwrap().kind.clone())).collect();
+    let told: Vec<(u64, &str)> = begun.iter().take(5).map(|(at, kind)| (*at, kind.as_str())).collect();
+    assert_eq!(told, [(1_000, "loss"), (1_000, "loss"), (2_500, "kill"), (3_500, "loss"), (3_500, "loss")]);
+}
+
+#[test]
+fn a_phase_that_does_not_come_again_keeps_nobody_waiting_for_ever() {
+    let delay = FaultKind::Delay {
+        peers: PeerGroup::Nodes.into(),
+        direction: Direction::Both,
+        extra: (Duration::from_millis(1), Duration::from_millis(2)),
+    };
+    let held = At::Phase { phase: Phase::Acquired, every: None };
+    let reached = Event::Reached { client: ClientId(1), number: 1, phase: Phase::Acquired };
+    let plan =
+        [fault(delay, "client:1", At::Every(Duration::from_secs(1)), 500), fault(FaultKind::Kill, "holder", held, 500)];
+    let (applied, ops) = trial(&plan, vec![(1_200, reached)]);
+    assert!(applied.iter().all(|strike| matches!(strike, Strike::Delay { .. })), "the phase came while it was late");
+    let begun = ops.iter().filter(|(_, op)| op.f == F::Fault && op.kind == OpType::Invoke).map(|(at, _)| *at);
+    assert_eq!(begun.take(3).collect::<Vec<_>>(), [1_000, 7_200, 8_000], "held back from 1.2 s on, for six seconds");
+}
+
+#[test]
 fn a_lock_server_is_struck_when_a_client_reaches_the_phase() {
     let reached = |client, number, phase| Event::Reached { client: ClientId(client), number, phase };
     let at = At::Phase { phase: Phase::Acquired, every: None };

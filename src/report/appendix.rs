@@ -122,7 +122,7 @@ pub(super) fn replay(report: &Report) -> Markup {
             p { "Seed " b { (report.seed) } " fixes every random choice." @if report.environment == "docker" {
                 " With real servers it fixes the plan, not the outcome: the recorded history is the evidence."
             } }
-            pre.command { code { (report.replay) } }
+            @for (_, command) in report.commands() { pre.command { code { (command) } } }
             p { "Run folder: " code { (report.folder.display()) } }
             details open { summary { "The scenario " b { (report.scenario) } } pre { code { (report.source) } } }
         }

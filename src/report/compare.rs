@@ -72,28 +72,34 @@ fn rate(sweep: &Sweep, tally: &Tally) -> String {
     if seconds > 0.0 { format!("{:.1}", tally.figure("grants") / seconds) } else { "–".to_owned() }
 }
 
-/// Writes the index page into `folder` and returns its path. Links to example runs are relative where they can be.
+/// Writes the index page into `folder` and returns its path. Links to example runs are relative where they can be. If the
+/// comparison was called off, `unfinished` says what is missing.
 ///
 /// # Errors
 /// The page cannot be written.
-pub fn write(folder: &Path, sweeps: &[Sweep]) -> io::Result<PathBuf> {
+pub fn write(folder: &Path, sweeps: &[Sweep], unfinished: Option<&str>) -> io::Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let index = folder.join(INDEX);
-    replace(&index, page(folder, sweeps).as_bytes())?;
+    replace(&index, page(folder, sweeps, unfinished).as_bytes())?;
     Ok(index)
 }
 
 /// The index page.
-pub fn page(folder: &Path, sweeps: &[Sweep]) -> String {
+pub fn page(folder: &Path, sweeps: &[Sweep], unfinished: Option<&str>) -> String {
     let expected = sweeps.iter().all(Sweep::expected);
+    let (class, heading) = match (expected, unfinished) {
+        (false, _) => ("bad", "✗ Not as expected"),
+        (true, Some(_)) => ("bad", "Called off"),
+        (true, None) => ("good", "✓ As expected"),
+    };
     let body = html! {
         header {
             h1 { "Locks on trial" }
             p.why { "The same workload, faults and seeds for each lock: safety beside cost." }
         }
-        section class={ "result " (if expected { "good" } else { "bad" }) } {
-            h2 { @if expected { "✓ As expected" } @else { "✗ Not as expected" } }
-            p { (outcome(sweeps)) }
+        section class={ "result " (class) } {
+            h2 { (heading) }
+            p { (outcome(sweeps)) @if let Some(missing) = unfinished { " " (missing) } }
         }
         @for sweep in sweeps { (section(folder, sweep)) }
         h2 { "What this shows" }
@@ -197,9 +203,19 @@ mod tests {
 
     #[test]
     fn the_page_escapes_and_loads_nothing() {
-        let page = page(Path::new("reports/compare/x"), &[sweep()]);
+        let page = page(Path::new("reports/compare/x"), &[sweep()], None);
         assert!(page.contains("Tom &amp; &lt;Jerry&gt;"));
         assert!(!page.contains("src=\"http") && !page.contains("url("));
+    }
+
+    #[test]
+    fn a_comparison_that_was_called_off_does_not_pass_for_a_whole_one() {
+        let mut good = sweep();
+        good.conclusion = Default::default();
+        let page = |unfinished| page(Path::new("reports/compare"), std::slice::from_ref(&good), unfinished);
+        assert!(page(None).contains("✓ As expected"));
+        let cut = page(Some("It was called off."));
+        assert!(cut.contains("Called off") && cut.contains("It was called off.") && !cut.contains("✓"), "{cut}");
     }
 
     #[test]

@@ -46,7 +46,10 @@ pub fn table(report: &Report, style: Style) -> String {
             };
             let first = check.violations.first().map_or_else(
                 || check.summary.clone(),
-                |violation| format!("{} [severity: {}]", violation.text, words::severity(violation.severity).0),
+                |violation| match violation.severity.map(words::severity) {
+                    Some(severity) => format!("{} [severity: {severity}]", violation.text),
+                    None => violation.text.clone(),
+                },
             );
             lines.push(wrap(&format!("  {}: {first}{more}", check.check), style.width));
         }
@@ -59,8 +62,8 @@ pub fn table(report: &Report, style: Style) -> String {
             format!("run     {}", report.folder.display()),
             format!("page    {}", report.folder.join(PAGE).display()),
             format!("seed    {}", report.seed),
-            format!("replay  {}", report.replay),
         ]);
+        lines.extend(report.commands().into_iter().map(|(name, command)| format!("{name:6}  {command}")));
     }
     lines.extend([
         String::new(),
@@ -162,7 +165,8 @@ mod tests {
             "updates lost 1, share lost 33.3 %",
             "mutual-exclusion: c2 still held item-1",
             "seed    7",
-            "replay  fencepost run client-pause --seed 7",
+            "replay  fencepost replay reports/client-pause/20261123-092935-7",
+            "again   fencepost run client-pause --seed 7",
             "report.html",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
@@ -177,7 +181,7 @@ mod tests {
         assert_eq!(text, "  mutual-exclusion: c2 still\n    held it when c3 was\n    granted it.");
         assert_eq!(wrap("  one line", None), "  one line");
         let narrow = table(&sample::report(), Style { colour: false, width: Some(60) });
-        let told = |line: &&str| !["run ", "page ", "replay "].iter().any(|name| line.starts_with(name));
+        let told = |line: &&str| !["run ", "page ", "replay ", "again "].iter().any(|name| line.starts_with(name));
         assert!(narrow.lines().filter(told).all(|line| line.chars().count() <= 60), "{narrow}");
     }
 

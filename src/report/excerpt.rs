@@ -346,7 +346,7 @@ mod tests {
     fn stale_accesses_are_marked_filled_or_hollow() {
         let report = sample::report();
         let instant = |from, to| Violation {
-            severity: crate::check::Severity::Effect,
+            severity: Some(crate::check::Severity::Effect),
             text: "here".to_owned(),
             ops: Vec::new(),
             from: Nanos(from),
@@ -368,7 +368,7 @@ mod tests {
         let report = sample::empty();
         let scene = Scene::of(&report.locks[0].history);
         let violation = Violation {
-            severity: crate::check::Severity::Belief,
+            severity: Some(crate::check::Severity::Belief),
             text: String::new(),
             ops: vec![7, u32::MAX],
             from: Nanos::ZERO,

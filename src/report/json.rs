@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Expectation, HISTORY, LockReport, RUN, Report};
+use super::{Expectation, HISTORY, LATEST, LockReport, RUN, Report};
 use crate::check::{CheckName, Judgement, Verdict, Violation};
 use crate::history::file::{self, HistoryError};
 use crate::history::{Header, History};
@@ -185,12 +185,14 @@ pub(super) fn pretty(value: &impl Serialize) -> io::Result<Vec<u8>> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadRunError {
     /// There is no `run.json`, or it cannot be read.
-    #[error("cannot read {path}: {source}; give the folder of a run, such as reports/client-pause/latest")]
+    #[error("cannot read {path}: {source}; give the folder of a run, such as {example}")]
     Io {
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
+        /// A folder that may have been meant.
+        example: PathBuf,
     },
     /// `run.json` is not one.
     #[error("{path} is not the description of a run: {source}; restore the file or run the scenario again")]
@@ -223,7 +225,11 @@ pub enum ReadRunError {
 pub fn read_run(folder: &Path, mut judge: impl FnMut(&History) -> Judgement) -> Result<Report, ReadRunError> {
     let path = folder.join(RUN);
     let malformed = |source| ReadRunError::Malformed { path: path.clone(), source };
-    let bytes = fs::read(&path).map_err(|source| ReadRunError::Io { path: path.clone(), source })?;
+    let bytes = fs::read(&path).map_err(|source| {
+        let latest = folder.join(LATEST);
+        let example = if latest.join(RUN).is_file() { latest } else { Path::new("reports/client-pause").join(LATEST) };
+        ReadRunError::Io { path: path.clone(), source, example }
+    })?;
     let Versioned { format } = serde_json::from_slice(&bytes).map_err(malformed)?;
     if format != FORMAT {
         return Err(ReadRunError::Format { path, found: format });
@@ -352,7 +358,11 @@ mod tests {
         let mut report = sample::report();
         let folder = folder(&mut report);
         let message = || read_run(folder.path(), sample::judge).unwrap_err().to_string();
-        assert!(message().contains("run.json") && message().contains("give the folder of a run"), "{}", message());
+        assert!(
+            message().contains("run.json") && message().contains("such as reports/client-pause/latest"),
+            "{}",
+            message()
+        );
         let path = folder.path().join(RUN);
         fs::write(&path, "{\"format\": 9, \"new\": 1}").unwrap();
         assert!(message().contains("format 9, this build reads format 1"), "{}", message());

@@ -46,6 +46,8 @@ pub const VERDICT: &str = "verdict.json";
 pub const RUN: &str = "run.json";
 /// A history's name in its lock's folder in the run folder.
 pub const HISTORY: &str = "history.jsonl";
+/// The link to a scenario's newest run, beside the run folders.
+pub const LATEST: &str = "latest";
 
 /// One line of `[expect]`, or of what is demanded where it says nothing, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +137,14 @@ impl Report {
         Conclusion::of(self) == Conclusion::AsExpected
     }
 
+    /// The commands that repeat it, by name; none for a history that is judged by itself.
+    pub fn commands(&self) -> Vec<(&'static str, String)> {
+        let proof =
+            (self.environment == "sim").then(|| ("replay", format!("fencepost replay {}", self.folder.display())));
+        let again = ("again", self.replay.clone());
+        proof.into_iter().chain([again]).filter(|_| !self.replay.is_empty()).collect()
+    }
+
     /// The worst verdict of all locks.
     pub fn verdict(&self) -> Verdict {
         self.locks.iter().map(|lock| lock.judgement.verdict).fold(Verdict::NotApplicable, Verdict::merge)
@@ -160,8 +170,13 @@ pub fn write(report: &Report) -> io::Result<PathBuf> {
 /// Puts a whole file in place of an old one: a reader sees the one or the other, never a part.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("partial");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(temporary, path)
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let replaced = written.and_then(|()| fs::rename(&temporary, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(temporary);
+    }
+    replaced
 }

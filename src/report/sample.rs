@@ -112,6 +112,7 @@ impl Script {
             nodes: if lock == "redlock" { 5 } else { 3 },
             fencing: fencing.to_owned(),
             planned_faults: 1,
+            plan: vec!["pause holder at before-write, every 4s, for 2.5s".to_owned()],
             grant_within: None,
             clock_error: 0,
             versions: BTreeMap::new(),
@@ -147,7 +148,7 @@ pub fn judge(history: &History) -> Judgement {
     for (position, second) in holds.iter().enumerate() {
         for first in holds[..position].iter().filter(|first| first.to > second.from) {
             overlaps.push(Violation {
-                severity: Severity::Belief,
+                severity: Some(Severity::Belief),
                 text: format!(
                     "{} still held {} <when> {} was granted it & both believed in it.",
                     first.client, first.lock, second.client
@@ -163,7 +164,7 @@ pub fn judge(history: &History) -> Judgement {
     }
     let scene = super::scene::Scene::of(history);
     let stale = scene.served.iter().filter(|access| access.stale && access.accepted()).map(|access| Violation {
-        severity: Severity::Effect,
+        severity: Some(Severity::Effect),
         text: format!("The resource accepted a stale {} of {}.", access.op.f, access.op.hold.as_ref().unwrap()),
         ops: vec![access.op.index],
         from: access.op.time,

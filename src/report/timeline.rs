@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn violations_that_overlap_are_shaded_once() {
         let violation = |from, to| Violation {
-            severity: crate::check::Severity::Belief,
+            severity: Some(crate::check::Severity::Belief),
             text: format!("from {from}"),
             ops: Vec::new(),
             from: Nanos(from),

@@ -17,8 +17,9 @@ const TOLD: usize = 10;
 
 /// Several violations of one check, equally bad.
 struct Group<'a> {
-    severity: Severity,
+    severity: Option<Severity>,
     check: CheckName,
+    guarantee: &'a str,
     told: Vec<Told<'a>>,
     untold: usize,
 }
@@ -77,20 +78,21 @@ fn copied<'a>(told: &Told<'a>) -> Told<'a> {
 
 /// Sorts the violations: the worst first, then by check; numbered in the order of the page.
 fn groups(lock: &LockReport) -> Vec<Group<'_>> {
-    let mut sorted: BTreeMap<(std::cmp::Reverse<Severity>, CheckName), Vec<&Violation>> = BTreeMap::new();
+    let mut sorted: BTreeMap<_, Vec<&Violation>> = BTreeMap::new();
     for result in &lock.judgement.checks {
         for violation in &result.violations {
-            sorted.entry((std::cmp::Reverse(violation.severity), result.check)).or_default().push(violation);
+            let key = (std::cmp::Reverse(violation.severity), result.check, result.guarantee.as_str());
+            sorted.entry(key).or_default().push(violation);
         }
     }
     let mut number = 0;
-    let groups = sorted.into_iter().map(|((severity, check), violations)| {
+    let groups = sorted.into_iter().map(|((severity, check, guarantee), violations)| {
         let told = chosen(&violations).into_iter().map(|violation| {
             number += 1;
             Told { number, anchor: format!("{}-{number}", slug(&lock.name)), violation }
         });
         let told: Vec<Told<'_>> = told.collect();
-        Group { severity: severity.0, check, untold: violations.len() - told.len(), told }
+        Group { severity: severity.0, check, guarantee, untold: violations.len() - told.len(), told }
     });
     groups.collect()
 }
@@ -162,15 +164,22 @@ fn checks(lock: &LockReport) -> Markup {
 }
 
 fn violations(scene: &Scene<'_>, group: &Group<'_>) -> Markup {
-    let (name, meaning) = words::severity(group.severity);
     let count = group.told.len() + group.untold;
     html! {
         div.group {
             h4 {
-                span class={ "severity " (name) } { (name) } " " (group.check) ": "
+                @if let Some(name) = group.severity.map(words::severity) {
+                    span class={ "severity " (name) } { (name) } " "
+                }
+                (group.check) ": "
                 (count) @if count == 1 { " violation" } @else { " violations listed" }
             }
-            p.dim { (meaning) }
+            p.dim {
+                @match group.severity {
+                    Some(severity) => (words::meaning(group.check, severity)),
+                    None => { "Broken guarantee: " (group.guarantee) },
+                }
+            }
             @for (index, told) in group.told.iter().enumerate() {
                 details.violation id=(told.anchor) open[index == 0] {
                     summary {
@@ -250,11 +259,29 @@ mod tests {
         let one = overlaps[0].clone();
         overlaps.resize(25, one);
         let groups = groups(lock);
-        assert_eq!(groups.iter().map(|group| group.severity).collect::<Vec<_>>(), [Severity::Effect, Severity::Belief]);
+        assert_eq!(
+            groups.iter().map(|group| group.severity).collect::<Vec<_>>(),
+            [Some(Severity::Effect), Some(Severity::Belief)]
+        );
         assert_eq!((groups[1].told.len(), groups[1].untold), (TOLD, 15));
         assert_eq!(groups[1].told[0].number, 2, "numbers go on from group to group");
         let scene = Scene::of(&lock.history);
         assert!(section(lock, &scene, (1.0, 10.0)).into_string().contains("and 15 more of this kind"));
+    }
+
+    #[test]
+    fn only_overlaps_and_their_effects_have_a_severity() {
+        let mut report = sample::report();
+        let lock = &mut report.locks[0];
+        let result =
+            lock.judgement.checks.iter_mut().find(|result| result.check == CheckName::MutualExclusion).unwrap();
+        result.check = CheckName::Liveness;
+        result.guarantee = "Whoever waits is served.".to_owned();
+        result.violations.iter_mut().for_each(|violation| violation.severity = None);
+        let page = section(lock, &Scene::of(&lock.history), (1.0, 10.0)).into_string();
+        let (effects, others) = page.split_once("Broken guarantee: Whoever waits is served.").unwrap();
+        assert!(effects.contains("severity effect") && !page.contains("severity belief"), "{page}");
+        assert!(!others.contains("believed to be held twice"), "{others}");
     }
 
     #[test]
@@ -271,7 +298,7 @@ mod tests {
     #[test]
     fn tells_something_of_every_cause() {
         let violation = |cause: u32, from: u64| Violation {
-            severity: Severity::Belief,
+            severity: Some(Severity::Belief),
             text: String::new(),
             ops: vec![cause],
             from: crate::time::Nanos(from),

@@ -162,14 +162,29 @@ pub(super) fn key_figures(lock: &LockReport, scene: &Scene<'_>) -> Vec<KeyFigure
     .collect()
 }
 
-/// What a degree of severity means.
-pub(super) fn severity(severity: Severity) -> (&'static str, &'static str) {
+/// The name of a degree of severity.
+pub(super) fn severity(severity: Severity) -> &'static str {
     match severity {
-        Severity::Effect => ("effect", "A stale access was accepted, or an update was lost: damage was done."),
-        Severity::Interleaved => {
-            ("interleaved", "Critical sections interleaved: two clients used the resource at the same time.")
+        Severity::Effect => "effect",
+        Severity::Interleaved => "interleaved",
+        Severity::Belief => "belief",
+    }
+}
+
+/// What a degree of severity means where a check tells of it.
+pub(super) fn meaning(check: CheckName, severity: Severity) -> &'static str {
+    match (severity, check) {
+        (Severity::Effect, CheckName::Fencing) => "The resource accepted a stale access.",
+        (Severity::Effect, CheckName::LostUpdates) => {
+            "An update that was accepted or acknowledged is not in the final value, or the item's books do not balance."
         }
-        Severity::Belief => ("belief", "Two clients believed at the same time that they held the lock."),
+        (Severity::Effect, _) => {
+            "Two holds overlapped, and one wrote over an update of the other that it had not seen."
+        }
+        (Severity::Interleaved, _) => {
+            "Two holds overlapped, and the resource served one between accesses of the other."
+        }
+        (Severity::Belief, _) => "Two holds overlapped: the lock was believed to be held twice at the same time.",
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Plan, timestamp};
 use crate::check::{self, FailedRelease, Judgement, Model};
 use crate::history::History;
 use crate::ids::TraceHash;
+use crate::lock::Tokens;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::report::{Expectation, LockReport, Report};
 use crate::scenario::{self, LockConfig, Scenario};
@@ -114,6 +115,7 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
             ("node timeout", duration(redlock.node_timeout)),
             ("retry delay", redlock.retry_delay.to_string()),
             ("persistence", persistence(redlock.persistence).to_owned()),
+            ("fencing tokens", tokens(redlock.tokens).to_owned()),
         ],
         LockConfig::Zookeeper(zookeeper) => vec![
             ("servers", format!("{} ZooKeeper servers", zookeeper.servers)),
@@ -123,6 +125,13 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
     let flaw =
         flaw.into_iter().flat_map(|about| [("flaw", about.flaw.to_owned()), ("seen in", about.source.to_owned())]);
     settings.into_iter().chain(flaw).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn tokens(tokens: Tokens) -> &'static str {
+    match tokens {
+        Tokens::None => "none, as published",
+        Tokens::Quorum => "the highest count of a majority",
+    }
 }
 
 fn persistence(persistence: scenario::Persistence) -> &'static str {

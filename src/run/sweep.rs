@@ -1,5 +1,6 @@
 //! Many seeds of one scenario, over all cores.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -18,7 +19,7 @@ const CHUNK: u64 = 32;
 /// Runs `seeds` seeds from the plan's own on, in simulation, and draws one of the runs: the first that missed an
 /// expectation, or the first of all. `each` sees every report, in the order of seeds; its run folder is empty.
 ///
-/// When `stop` becomes true no further seeds are begun.
+/// When `stop` becomes true, or `each` breaks off, no further seeds are begun. The first is run in any case.
 ///
 /// # Errors
 /// The example could not be written.
@@ -26,29 +27,32 @@ pub fn sweep(
     plan: &Plan,
     seeds: u64,
     stop: &watch::Receiver<bool>,
-    each: &mut dyn FnMut(&Report),
+    each: &mut dyn FnMut(&Report) -> ControlFlow<()>,
 ) -> Result<Sweep, RunError> {
     let first = plan.seed();
     let mut sweep: Option<Sweep> = None;
     let mut missed: Option<Seed> = None;
-    for chunk in (0..seeds).step_by(CHUNK as usize) {
-        if *stop.borrow() {
-            break;
-        }
-        let reports: Vec<Report> = (chunk..seeds.min(chunk + CHUNK))
+    'chunks: for chunk in (0..seeds).step_by(CHUNK as usize) {
+        let reports: Vec<Option<Report>> = (chunk..seeds.min(chunk + CHUNK))
             .into_par_iter()
-            .map(|offset| judged(plan, Seed(first.0.wrapping_add(offset))))
+            .map(|offset| {
+                let begun = offset == 0 || !*stop.borrow();
+                begun.then(|| judged(plan, Seed(first.0.wrapping_add(offset))))
+            })
             .collect();
-        for report in &reports {
-            sweep.get_or_insert_with(|| Sweep::new(report, plan.scenario.workload.duration)).add(report);
+        // Cores run ahead of each other: what follows the first seed that was not begun is not counted.
+        for report in reports {
+            let Some(report) = report else { break 'chunks };
+            sweep.get_or_insert_with(|| Sweep::new(&report, plan.scenario.workload.duration)).add(&report);
             if !report.expected() {
                 missed.get_or_insert(report.seed);
             }
-            each(report);
+            if each(&report).is_break() {
+                break 'chunks;
+            }
         }
     }
-    let mut sweep =
-        sweep.ok_or_else(|| RunError::Environment(anyhow::anyhow!("stopped before the first seed was run")))?;
+    let mut sweep = sweep.ok_or_else(|| RunError::Environment(anyhow::anyhow!("there was no seed to run")))?;
     let example = sim(plan, missed.unwrap_or(first), SystemTime::now())?;
     sweep.example = Some(example.folder);
     Ok(sweep)

@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use super::duration::{DurationText, RangeText};
 use super::fault_tables::FaultTables;
-use super::place::{Algorithm, Choice, Count, KindWord, Placed};
-use super::{ClientStyle, Fencing, Persistence};
+use super::place::{Algorithm, Choice, Count, Placed};
+use super::{ClientStyle, Fencing, Persistence, WorkloadKind};
+use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::verdict::{CheckName, Verdict};
 
@@ -51,7 +52,7 @@ pub type ExpectTable = BTreeMap<Placed<Choice<CheckName>>, Placed<Choice<Verdict
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct WorkloadTable {
     /// What the critical section is about.
-    pub kind: Placed<Choice<KindWord>>,
+    pub kind: Placed<Choice<WorkloadKind>>,
     /// How many clients compete.
     pub clients: Placed<Count>,
     /// How many lock names they compete for; 1 if absent.
@@ -103,6 +104,8 @@ pub struct LockTable {
     /// replies are lost, a request on an established connection is carried out, and a new connection never comes about. A
     /// ZooKeeper session has a connection of its own by nature.
     pub connections: Option<Placed<Choice<Connections>>>,
+    /// Redlock: where fencing tokens come from; none if absent, as published.
+    pub tokens: Option<Placed<Choice<Tokens>>>,
     /// ZooKeeper: how many servers the ensemble has, an odd number; 3 if absent.
     pub servers: Option<Placed<Count>>,
     /// ZooKeeper: how long the ensemble waits for a silent client before it ends the session, in whole milliseconds;

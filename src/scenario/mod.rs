@@ -31,7 +31,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Target};
+use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::verdict::{CheckName, Verdict};
@@ -68,6 +69,14 @@ impl Scenario {
         let stated = self.workload.grant_within;
         let bound = stated.or_else(|| self.locks.get(lock).map(LockConfig::grant_within)).unwrap_or_default();
         u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The faults that can strike in the trial of the lock called `lock`, as sentences, in file order. Left out is what
+    /// is aimed at somebody whom this lock does not have, in a file whose other lock has one.
+    pub fn plan_for(&self, lock: &str) -> Vec<String> {
+        let config = self.locks.get(lock);
+        let concerns = |fault: &&Fault| config.is_none_or(|config| config.has(fault.target));
+        self.faults.iter().filter(concerns).map(ToString::to_string).collect()
     }
 }
 
@@ -179,6 +188,11 @@ impl LockConfig {
         2 * lease + Duration::from_secs(2)
     }
 
+    /// Whether there can be such a target: Redis masters are equals, and a Redlock client has no session with one of them.
+    pub fn has(&self, target: Target) -> bool {
+        !matches!((self, target), (Self::Redlock(_), Target::Leader | Target::HolderServer))
+    }
+
     /// How many lock servers it uses.
     pub fn nodes(&self) -> u32 {
         match self {
@@ -207,6 +221,9 @@ pub struct RedlockConfig {
     /// Which connections requests travel on.
     #[serde(default)]
     pub connections: Connections,
+    /// Where fencing tokens come from. There are none by default, as published.
+    #[serde(default)]
+    pub tokens: Tokens,
     /// What is wrong with it, if it is a canary.
     #[serde(default)]
     pub flaw: Option<RedlockFlaw>,

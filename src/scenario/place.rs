@@ -13,8 +13,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Visitor};
 use toml::Spanned;
 
-use super::{ClientStyle, Fencing, Persistence};
+use super::{ClientStyle, Fencing, Persistence, WorkloadKind};
 use crate::fault::{Direction, PeerGroup, Refusal, Shape, Target};
+use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::phase::Phase;
@@ -191,18 +192,6 @@ impl<T: Word> JsonSchema for Choice<T> {
     }
 }
 
-/// The kinds of workload that the format knows; not each of them can be run yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum KindWord {
-    /// Read and overwrite one value. Not available yet.
-    Register,
-    /// Sell one unit of an item: read its stock, write it back one lower.
-    Inventory,
-    /// Append a line to a shared file. Not available yet.
-    AppendFile,
-}
-
 /// The algorithms that can stand trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
@@ -236,7 +225,7 @@ macro_rules! words {
 }
 
 words! {
-    KindWord { "register" => Register, "inventory" => Inventory, "append-file" => AppendFile }
+    WorkloadKind { "inventory" => Inventory }
     ClientStyle { "careful" => Careful, "naive" => Naive }
     Fencing { "none" => None, "write" => Write, "access" => Access, "cas" => Cas }
     Persistence { "none" => None, "everysec" => Everysec, "always" => Always }
@@ -245,6 +234,7 @@ words! {
     Refusal { "drop" => Drop, "reset" => Reset }
     Shape { "isolate" => Isolate, "halves" => Halves, "bridge" => Bridge, "majorities-ring" => MajoritiesRing }
     Connections { "pooled" => Pooled, "fresh" => Fresh }
+    Tokens { "none" => None, "quorum" => Quorum }
 }
 
 impl Word for Phase {
@@ -284,7 +274,7 @@ mod tests {
 
     #[test]
     fn words_are_those_of_serde_and_all_of_them() {
-        assert_words::<KindWord>();
+        assert_words::<WorkloadKind>();
         assert_words::<ClientStyle>();
         assert_words::<Fencing>();
         assert_words::<Persistence>();
@@ -293,6 +283,7 @@ mod tests {
         assert_words::<Refusal>();
         assert_words::<Shape>();
         assert_words::<Connections>();
+        assert_words::<Tokens>();
         assert_words::<Phase>();
         assert_words::<Verdict>();
         assert_words::<CheckName>();

@@ -7,7 +7,6 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::LockConfig;
 use super::capabilities::{Capabilities, FaultName};
 use super::error::{Problem, nearest};
 use super::fault_tables::{Aim, FaultTable, FaultTables};
@@ -155,8 +154,9 @@ impl Reader<'_, '_> {
                 }
             }
             Target::Leader | Target::HolderServer => {
-                let zookeeper = |lock: &Option<LockConfig>| !matches!(lock, Some(LockConfig::Redlock(_)));
-                if !self.trial.locks.is_empty() && !self.trial.locks.values().any(zookeeper) {
+                let mut locks = self.trial.locks.values();
+                let somebody = locks.any(|lock| lock.as_ref().is_none_or(|lock| lock.has(target)));
+                if !self.trial.locks.is_empty() && !somebody {
                     let (title, help) = match target {
                         Target::Leader => (
                             "no lock on trial has a leader",

@@ -1,5 +1,6 @@
 //! Reads every shipped scenario, and every file of `testdata/bad`: one mistake each, named in the file's first line.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use super::load::schema;
 use super::{Capabilities, FaultName, LoadError, LockConfig, Persistence, Scenario, list, load, parse};
 use crate::fault::{At, Direction, FaultKind, PeerGroup, Refusal, Shape};
+use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 
 fn folder(name: &str) -> PathBuf {
@@ -147,6 +149,7 @@ fn what_is_left_out_gets_the_documented_default() {
     assert_eq!((redlock.nodes, redlock.ttl, redlock.renewal), (5, Duration::from_secs(1), false));
     assert_eq!(redlock.node_timeout, Duration::from_millis(50));
     assert_eq!(redlock.retry_delay.to_string(), "20ms..80ms");
+    assert_eq!((redlock.connections, redlock.tokens), (Connections::Pooled, Tokens::None));
     let LockConfig::Zookeeper(zookeeper) = &scenario.locks["zookeeper"] else { panic!("not ZooKeeper") };
     assert_eq!((zookeeper.servers, zookeeper.session_timeout), (3, Duration::from_secs(2)));
 }
@@ -167,7 +170,11 @@ fn faults_keep_the_order_of_the_file() {
         fault("pause", "leader", "\"5s\""),
         fault("partition", "minority", "{ every = \"4s\" }"),
     ];
-    let faults = read(&trial(&text.concat())).unwrap().faults;
+    let scenario = read(&trial(&text.concat())).unwrap();
+    let plans = ["redlock", "zookeeper"].map(|lock| scenario.plan_for(lock));
+    assert_eq!(plans[1][1], "pause leader at 5s, for 1s");
+    assert_eq!(plans[0], [plans[1][0].clone(), plans[1][2].clone()], "masters have no leader that could be struck");
+    let faults = scenario.faults;
     let cut = |peers: PeerGroup| FaultKind::Partition {
         peers: peers.into(),
         direction: Direction::Both,
@@ -190,7 +197,7 @@ fn every_kind_of_fault_is_read() {
         format!("[[fault.{kind}]]\ntarget = \"client:1\"\nat = \"5s\"\nfor = \"1s\"\n{keys}\n")
     };
     let text = [
-        "[lock.redlock]\npersistence = \"everysec\"\nconnections = \"fresh\"\n".to_owned(),
+        "[lock.redlock]\npersistence = \"everysec\"\nconnections = \"fresh\"\ntokens = \"quorum\"\n".to_owned(),
         fault("kill", ""),
         "[[fault.restart]]\ntarget = \"one\"\nat = \"5s\"\n".to_owned(),
         "[[fault.power-loss]]\ntarget = \"all\"\nat = \"5s\"\nfor = \"1s\"\n".to_owned(),
@@ -207,6 +214,7 @@ fn every_kind_of_fault_is_read() {
     let scenario = parse(Path::new("trial.toml"), &trial(&text.concat()), &Capabilities::sim()).unwrap();
     let LockConfig::Redlock(redlock) = &scenario.locks["redlock"] else { panic!("not Redlock") };
     assert_eq!((redlock.persistence, redlock.connections), (Persistence::Everysec, Connections::Fresh));
+    assert_eq!(redlock.tokens, Tokens::Quorum);
     let told: Vec<String> = scenario.faults.iter().map(ToString::to_string).collect();
     assert_eq!(
         told,
@@ -328,10 +336,70 @@ fn the_schema_refuses_what_the_reader_refuses() {
         .into_iter()
         .chain(["peers-number", "loss-text", "clock-drift-number", "clock-jump-by-missing", "restart-data-is-gone"])
         .chain(["type-number-for-duration", "expect-unknown-check", "expect-unknown-verdict", "fault-unknown-kind"])
+        .chain(["tokens-unknown", "connections-unknown"])
     {
         let text = fs::read_to_string(folder("src/scenario/testdata/bad").join(format!("{name}.toml"))).unwrap();
         assert!(allows(&schema, &toml::from_str(&text).unwrap(), &schema).is_err(), "{name} was allowed");
     }
+}
+
+/// Every list of words in the schema, by its place.
+fn word_lists(schema: &Value, place: &str, lists: &mut BTreeMap<String, Vec<String>>) {
+    let word = |value: &Value| value.as_str().expect("a word is a text").to_owned();
+    let consts = schema
+        .get("oneOf")
+        .and_then(Value::as_array)
+        .map(|options| options.iter().filter_map(|option| option.get("const")).map(word).collect::<Vec<_>>());
+    let words = schema.get("enum").and_then(Value::as_array).map(|words| words.iter().map(word).collect());
+    for words in [consts, words].into_iter().flatten().filter(|words: &Vec<String>| !words.is_empty()) {
+        lists.insert(place.to_owned(), words);
+    }
+    match schema {
+        Value::Object(object) => {
+            object.iter().for_each(|(key, value)| word_lists(value, &format!("{place}/{key}"), lists));
+        }
+        Value::Array(items) => items.iter().for_each(|value| word_lists(value, place, lists)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_word_that_the_schema_offers_is_accepted() {
+    let schema = schema();
+    let mut lists = BTreeMap::new();
+    word_lists(&schema, "", &mut lists);
+    let cut = |target: &str, keys: &str| {
+        format!("[lock.redlock]\n[[fault.partition]]\ntarget = \"{target}\"\nat = \"5s\"\nfor = \"1s\"\n{keys}\n")
+    };
+    for (place, words) in &lists {
+        for word in words {
+            let text = match place.rsplit_once('/').unwrap() {
+                (_, "WorkloadKind") => trial("[lock.redlock]\n").replace("inventory", word),
+                (_, "ClientStyle") => trial(&format!("client = \"{word}\"\n[lock.redlock]\n")),
+                (_, "Fencing") => trial(&format!("[resource]\nfencing = \"{word}\"\n[lock.redlock]\n")),
+                (_, "algorithm") => trial(&format!("[lock.it]\nalgorithm = \"{word}\"\n")),
+                (_, "Persistence") => trial(&format!("[lock.redlock]\npersistence = \"{word}\"\n")),
+                (_, "Tokens") => trial(&format!("[lock.redlock]\ntokens = \"{word}\"\n")),
+                (_, "Connections") => trial(&format!("[lock.redlock]\nconnections = \"{word}\"\n")),
+                // Each against somebody who talks to them.
+                (_, "PeerGroup") => {
+                    let target = if word == "clients" { "node:1" } else { "holder" };
+                    trial(&cut(target, &format!("peers = \"{word}\"")))
+                }
+                (_, "Direction") => trial(&cut("holder", &format!("direction = \"{word}\""))),
+                (_, "Refusal") => trial(&cut("holder", &format!("refusal = \"{word}\""))),
+                (_, "Shape") => trial(&cut("all", &format!("shape = \"{word}\""))),
+                (_, "Phase") => trial(&cut("one", "").replace("\"5s\"", &format!("{{ phase = \"{word}\" }}"))),
+                (parent, check) if parent.starts_with("/properties/expect/") => {
+                    trial(&format!("[lock.redlock]\n[expect]\nredlock = {{ {check} = \"{word}\" }}\n"))
+                }
+                _ => panic!("no scenario tries the words at {place}: {words:?}"),
+            };
+            let scenario = parse(Path::new("trial.toml"), &text, &Capabilities::sim());
+            assert!(scenario.is_ok(), "{place}: `{word}` is offered and refused:\n{}", scenario.unwrap_err());
+        }
+    }
+    assert!(lists.len() >= 20, "{:?}", lists.keys());
 }
 
 #[test]

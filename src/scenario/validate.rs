@@ -11,8 +11,9 @@ use super::capabilities::Capabilities;
 use super::duration::{self, DurationError, DurationText, RangeText, UNITS_HELP};
 use super::error::Problem;
 use super::file::{LockTable, ResourceTable, ScenarioFile, WorkloadTable};
-use super::place::{Algorithm, Choice, Count, KindWord, Placed, Word};
-use super::{DurationRange, LockConfig, Persistence, RedlockConfig, Resource, Workload, WorkloadKind, ZookeeperConfig};
+use super::place::{Algorithm, Choice, Count, Placed, Word};
+use super::{DurationRange, LockConfig, Persistence, RedlockConfig, Resource, Workload, ZookeeperConfig};
+use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::verdict::{CheckName, Verdict};
@@ -155,13 +156,7 @@ pub(super) fn workload(
     environment: &Capabilities,
     problems: &mut Problems<'_>,
 ) -> (Option<Workload>, Option<u32>, Option<Duration>) {
-    let kind = problems.choice("a value of `kind`", &table.kind).and_then(|kind| match kind {
-        KindWord::Inventory => Some(WorkloadKind::Inventory),
-        KindWord::Register | KindWord::AppendFile => {
-            let title = format!("workload `{}` is not available yet", table.kind.word);
-            problems.refuse(Problem::at(&table.kind.span, title, "not available").help("available: inventory"))
-        }
-    });
+    let kind = problems.choice("a value of `kind`", &table.kind);
     let limit =
         format!("environment {} runs at most {} clients per lock", environment.environment, environment.max_clients);
     let clients = problems.count("clients", &table.clients, environment.max_clients, &limit);
@@ -332,6 +327,14 @@ fn redlock(
         None => Some(Connections::default()),
         Some(field) => problems.choice("a value of `connections`", field),
     };
+    let tokens = match (&table.tokens, flaw) {
+        (None, _) => Some(Tokens::None),
+        (Some(field), None) => problems.choice("a value of `tokens`", field),
+        (Some(field), Some(flaw)) => {
+            foreign("tokens", Some(field), "redlock", flaw.about().name, problems);
+            None
+        }
+    };
     Some(RedlockConfig {
         nodes: nodes?,
         ttl: ttl?,
@@ -340,6 +343,7 @@ fn redlock(
         retry_delay: retry_delay?,
         persistence: persistence?,
         connections: connections?,
+        tokens: tokens?,
         flaw,
     })
 }
@@ -363,6 +367,7 @@ fn zookeeper(
     foreign("retry-delay", table.retry_delay.as_ref(), "redlock", "zookeeper", problems);
     foreign("persistence", table.persistence.as_ref(), "redlock", "zookeeper", problems);
     foreign("connections", table.connections.as_ref(), "redlock", "zookeeper", problems);
+    foreign("tokens", table.tokens.as_ref(), "redlock", "zookeeper", problems);
     let limit =
         format!("environment {} has {} ZooKeeper servers", environment.environment, environment.max_zookeeper_servers);
     let servers = match &table.servers {

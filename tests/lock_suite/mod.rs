@@ -9,7 +9,7 @@
 mod any_lock;
 mod redlock;
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,8 +48,9 @@ pub trait Fixture {
 
 /// What the bodies for Redlock need besides.
 pub trait RedlockFixture: Fixture {
-    /// A client of a Redlock over five masters of which `stopped` refuse connections, and the names of those.
-    fn redlock(&self, stopped: usize, settings: RedlockSettings) -> (Client, Vec<String>);
+    /// A client of a Redlock over five masters of which `stopped`, counted from 0, refuse connections, and the names of
+    /// those.
+    fn redlock(&self, stopped: Range<usize>, settings: RedlockSettings) -> (Client, Vec<String>);
 }
 
 /// A client that competes for locks, in a process of its own.
@@ -155,7 +156,8 @@ macro_rules! tests_of_any_lock {
 macro_rules! tests_of_redlock {
     ($run:path) => {
         $crate::tests_of!($run: a_stopped_minority_does_not_matter, without_a_quorum_the_stopped_are_named,
-            a_release_after_the_ttl_says_so, a_release_after_another_has_it_says_so);
+            a_release_after_the_ttl_says_so, a_release_after_another_has_it_says_so, tokens_rise_through_any_majority,
+            a_token_takes_votes_that_last);
     };
 }
 

@@ -81,7 +81,7 @@ fn command(rng: &mut ChaCha8Rng, wall_ms: i64) -> Command {
         1..4 => pick(rng, &[1, 2, 1000]),
         _ => rng.random_range(1..3000),
     };
-    match rng.random_range(0..100) {
+    match rng.random_range(0..120) {
         0..26 => {
             let px_ms = rng.random_bool(0.8).then(|| millis(rng));
             Command::Set { key, value, if_absent: rng.random_bool(0.6), px_ms }
@@ -103,7 +103,12 @@ fn command(rng: &mut ChaCha8Rng, wall_ms: i64) -> Command {
         81..83 => Command::Time,
         83 => Command::FlushAll,
         84..92 => Command::ExtendIfOwner { key, owner: value, ttl_ms: millis(rng) },
-        _ => Command::DeleteIfOwner { key, owner: value },
+        92..100 => Command::DeleteIfOwner { key, owner: value },
+        100..111 => Command::SetAndCount { key, counter: pick(rng, &KEYS).into(), owner: value, ttl_ms: millis(rng) },
+        _ => {
+            let token = pick(rng, &[0, 1, 2, 9, 10, 42, 9_007_199_254_740_993, i64::MAX as u64, u64::MAX]);
+            Command::RaiseIfOwner { key, counter: pick(rng, &KEYS).into(), owner: value, token }
+        }
     }
 }
 

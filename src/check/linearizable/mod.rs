@@ -8,8 +8,10 @@
 //! resource, and any model of a lock's servers.
 //!
 //! By itself the check takes the lock to be leased and owner-aware, fenced if it gives tokens. Where `mutual-exclusion`
-//! tells what clients may have believed, this check tells whether the *lock* is to blame: a client that goes on past its
-//! validity makes two believers, and a lawful history.
+//! tells what clients may have believed, this check tells whether the lock granted anew what its own deadline still
+//! promised to another: a client that goes on past that deadline makes two believers, and a lawful history. Why it goes on
+//! is beyond this check. Mostly it did not look, or could not; but a lock that misreads the clock and lets its holder go on
+//! is to blame, and its history is lawful all the same.
 
 mod model;
 #[cfg(test)]
@@ -24,9 +26,12 @@ mod zones;
 
 use std::time::Duration;
 
+use super::contention::{self, Contention};
 use super::evidence::{Facts, Listing, counted, holder, seconds, validity};
-use super::{CheckName, CheckResult, Verdict, Violation, conclude};
+use super::harm::Harm;
+use super::{CheckName, CheckResult, Verdict, Violation, conclude, mutual_exclusion};
 use crate::history::{Header, History, Hold, Op};
+use crate::ids::ClientId;
 pub use model::{FailedRelease, Model, ModelError};
 use replay::{Replay, Seen};
 use state::Rules;
@@ -53,7 +58,9 @@ pub(super) fn check_model(history: &History, model: Model, failed_release: Faile
         }
         Model::Mutex => {
             let (listing, seen) = ownerless::check(&history.ops, failed_release, clock_error);
-            told(model, failed_release, &seen, listing)
+            let mut contention = Contention::of_ownerless();
+            history.ops.iter().for_each(|op| contention.take(op));
+            told(model, failed_release, &seen, contention.acquires > 0, listing)
         }
     }
 }
@@ -63,6 +70,8 @@ pub struct ModelReplay {
     model: Model,
     failed_release: FailedRelease,
     replay: Replay,
+    /// Until some acquire met a held lock.
+    contention: Option<Contention>,
 }
 
 impl ModelReplay {
@@ -73,37 +82,55 @@ impl ModelReplay {
             Model::Owned { depth, fenced, .. } => Rules { depth, fenced },
         };
         let replay = Replay::new(rules, failed_release, Duration::from_nanos(header.clock_error));
-        Self { model, failed_release, replay }
+        Self { model, failed_release, replay, contention: Some(Contention::default()) }
     }
 
     /// Takes the next op of a well-formed history, in the order of time.
     pub fn take(&mut self, op: &Op) {
         self.replay.take(op);
+        if let Some(contention) = &mut self.contention {
+            contention.take(op);
+            if contention.acquires > 0 {
+                self.contention = None;
+            }
+        }
     }
 
     /// Says what came of it.
     pub fn finish(mut self) -> CheckResult {
         self.replay.finish();
-        told(self.model, self.failed_release, &self.replay.seen, self.replay.listing)
+        told(self.model, self.failed_release, &self.replay.seen, self.contention.is_none(), self.replay.listing)
     }
 }
 
 fn leased(facts: &Facts<'_>, model: Model) -> CheckResult {
     let mut seen = Seen { grants: facts.holds.len() as u64, in_doubt: facts.in_doubt, ..Seen::default() };
     let fenced = matches!(model, Model::Owned { fenced: true, .. });
-    let mut listing = Listing::default();
+    let mut misfits = Vec::new();
     for places in &facts.locks {
         let passed_on = places.windows(2).filter(|pair| facts.holds[pair[0]].client != facts.holds[pair[1]].client);
         seen.handovers += passed_on.count() as u64;
         let claims = places.iter().map(|place| claim(facts, *place));
-        if zones::follow_each_other(claims.clone(), fenced) {
-            continue;
-        }
-        for misfit in zones::misfits(&claims.collect::<Vec<_>>(), fenced) {
-            listing.add(|| misfit_told(facts, &misfit));
+        if !zones::follow_each_other(claims.clone(), fenced) {
+            misfits.append(&mut zones::misfits(&claims.collect::<Vec<_>>(), fenced));
         }
     }
-    told(model, FailedRelease::EndsTheClaim, &seen, listing)
+    let contended = contention::occurs(&facts.history.ops);
+    told(model, FailedRelease::EndsTheClaim, &seen, contended, listed(facts, &misfits))
+}
+
+fn listed(facts: &Facts<'_>, misfits: &[Misfit]) -> Listing {
+    let mut listing = Listing::default();
+    if misfits.is_empty() {
+        return listing;
+    }
+    let uses = mutual_exclusion::uses(facts);
+    let places = misfits.iter().take(Listing::LIMIT).flat_map(Misfit::places).collect();
+    let harm = Harm::of(facts, &uses, &places);
+    for misfit in misfits {
+        listing.add(|| misfit_told(facts, misfit, &harm));
+    }
+    listing
 }
 
 fn claim(facts: &Facts<'_>, place: usize) -> Claim {
@@ -123,7 +150,7 @@ fn may_end(hold: &Hold) -> Option<crate::time::Nanos> {
     ended.into_iter().chain(hold.valid_until).min()
 }
 
-fn told(model: Model, failed_release: FailedRelease, seen: &Seen, listing: Listing) -> CheckResult {
+fn told(model: Model, failed_release: FailedRelease, seen: &Seen, contended: bool, listing: Listing) -> CheckResult {
     let grants = counted(seen.grants as usize, "grant", "grants");
     let read =
         format!("model {model}, {failed_release}; {grants}, {} in doubt", counted(seen.in_doubt as usize, "op", "ops"));
@@ -137,6 +164,8 @@ fn told(model: Model, failed_release: FailedRelease, seen: &Seen, listing: Listi
         (Verdict::Unknown, why)
     } else if seen.handovers == 0 {
         (Verdict::Unknown, format!("No lock passed from one client to another: nothing could contradict ({read})."))
+    } else if !contended {
+        (Verdict::Unknown, format!("No acquire met a held lock, so the lock never had to keep anybody out ({read})."))
     } else {
         (Verdict::Valid, format!("An order explains all of the lock's operations ({read})."))
     };
@@ -150,12 +179,8 @@ fn told(model: Model, failed_release: FailedRelease, seen: &Seen, listing: Listi
 }
 
 /// Tells of claims that fit no order.
-fn misfit_told(facts: &Facts<'_>, misfit: &Misfit) -> Violation {
-    let places = match misfit {
-        Misfit::Overlap(one, other) | Misfit::Inside(one, other) | Misfit::SameToken(one, other) => vec![*one, *other],
-        Misfit::TokenOrder(places) => places.clone(),
-    };
-    let holds: Vec<&Hold> = places.iter().map(|place| &facts.holds[*place]).collect();
+fn misfit_told(facts: &Facts<'_>, misfit: &Misfit, harm: &Harm<'_>) -> Violation {
+    let holds: Vec<&Hold> = misfit.places().into_iter().map(|place| &facts.holds[place]).collect();
     let claimed = |hold: &Hold| {
         let until = may_end(hold).map_or_else(|| "the end".to_owned(), seconds);
         format!(
@@ -188,5 +213,19 @@ fn misfit_told(facts: &Facts<'_>, misfit: &Misfit) -> Violation {
     let ops = holds.iter().flat_map(|hold| [Some(hold.granted), hold.ended.map(|(op, _)| op)]).flatten().collect();
     let from = holds.iter().map(|hold| hold.from).min().unwrap_or_default();
     let to = holds.iter().map(|hold| hold.from).max().unwrap_or_default();
-    words::violation(text, ops, from, to)
+    let clients: Vec<ClientId> = holds.iter().map(|hold| hold.client).collect();
+    let text = text + &facts.active_faults(&clients, from, to);
+    let severity = match misfit {
+        // A grant that came after the end of its own validity may have met no belief of the other's.
+        Misfit::Overlap(one, other) | Misfit::Inside(one, other) if overlap(facts, holds[0], holds[1]) => {
+            Some(harm.severity(*one, *other))
+        }
+        _ => None,
+    };
+    Violation { severity, ..words::violation(text, ops, from, to) }
+}
+
+/// Whether two holds certainly overlapped, as their clients saw them.
+fn overlap(facts: &Facts<'_>, one: &Hold, other: &Hold) -> bool {
+    facts.before(one.from.max(other.from), one.to.min(other.to))
 }

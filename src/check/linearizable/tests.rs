@@ -340,7 +340,7 @@ fn a_lock_that_releases_twice_or_fails_to_is_not_accused_unless_read_strictly() 
         story.acquire("c1-1", 1, 5, 7);
         story.op(10, "c1-1", OpType::Invoke, F::Release);
         story.op(11, "c1-1", if second == OpType::Ok { OpType::Ok } else { OpType::Fail }, F::Release);
-        story.acquire("c2-1", 12, 13, 8);
+        story.acquire("c2-1", 6, 13, 8);
         story.op(20, "c1-1", OpType::Invoke, F::Release);
         story.op(21, "c1-1", second, F::Release);
         story.release("c2-1", 30);
@@ -363,7 +363,7 @@ fn a_release_tried_again_after_one_in_doubt_is_undecided_if_read_strictly() {
     story.op(11, "c1-1", OpType::Info, F::Release);
     story.op(12, "c1-1", OpType::Invoke, F::Release).process = Process::Client(3);
     story.op(13, "c1-1", OpType::Ok, F::Release).process = Process::Client(3);
-    story.acquire("c2-1", 14, 15, None);
+    story.acquire("c2-1", 6, 15, None);
     let ops = story.ops.clone();
     assert_eq!(verdict(story, Model::OWNER, FailedRelease::DidNothing).0, Verdict::Unknown);
     let story = Story { ops, ..Story::new(2) };
@@ -377,7 +377,7 @@ fn a_failed_release_in_the_instant_of_its_grant_does_not_hold_a_token_against_it
         story.header.clock_error = error;
         story.acquire("c1-1", 1, 2, 1);
         story.release("c1-1", 9);
-        story.acquire("c2-1", 11, 20, 2);
+        story.acquire("c2-1", 5, 20, 2);
         story.op(20 + error / 2_000_000, "c2-1", OpType::Invoke, F::Release);
         story.op(90, "c2-1", OpType::Fail, F::Release);
         story
@@ -409,6 +409,48 @@ fn an_overlap_below_the_clock_error_is_not_certain() {
             assert_eq!(verdict(story, model, FailedRelease::DidNothing).0, expected, "{model}, {error} ns");
         }
     }
+}
+
+#[test]
+fn turns_without_contention_exercise_no_model() {
+    let story = |asked| {
+        let mut story = Story::new(2);
+        story.acquire("c1-1", 1, 5, 7);
+        story.release("c1-1", 20);
+        story.acquire("c2-1", asked, 40, 8);
+        story.release("c2-1", 50);
+        story
+    };
+    let models = [Model::Mutex, Model::OWNER, Model::FENCED, Model::OWNER.leased(), Model::FENCED.leased()];
+    for (asked, expected) in [(30, Verdict::Unknown), (10, Verdict::Valid)] {
+        for model in models {
+            assert_eq!(
+                verdict(story(asked), model, FailedRelease::EndsTheClaim).0,
+                expected,
+                "{model}, asked at {asked}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_overlap_is_told_with_its_severity_and_faults() {
+    use crate::check::Severity;
+    let mut story = Story::new(2);
+    story.acquire("c1-1", 1, 3, None).valid_until = Some(Nanos(200_000_000));
+    story.acquire("c2-1", 2, 20, None).valid_until = Some(Nanos(200_000_000));
+    story.pause(1, 1, 15, 30);
+    story.read("c1-1", 10, 0, 9);
+    story.read("c2-1", 31, 0, 9);
+    story.write("c2-1", 35, 0, 1, 8);
+    story.write("c1-1", 40, 0, 2, 8);
+    story.release("c1-1", 80);
+    story.release("c2-1", 90);
+    let result = check(&Facts::of(&story.history()));
+    assert_eq!(result.verdict, Verdict::Invalid);
+    assert_eq!(result.violations[0].severity, Some(Severity::Effect));
+    let text = &result.violations[0].text;
+    assert!(text.ends_with(" c1 was paused from 0.015s to 0.030s."), "{text}");
 }
 
 #[test]
@@ -456,7 +498,7 @@ fn an_acquire_that_failed_takes_nothing_from_its_client() {
     story.op(3, "c1-2", OpType::Invoke, F::Acquire);
     story.op(4, "c1-2", OpType::Fail, F::Acquire);
     story.release("c1-1", 5);
-    story.acquire("c2-1", 7, 8, None);
+    story.acquire("c2-1", 4, 8, None);
     assert_eq!(verdict(story, Model::OWNER, FailedRelease::DidNothing), (Verdict::Valid, Vec::new()));
 }
 
@@ -490,7 +532,7 @@ fn a_hold_too_short_for_the_clocks_still_has_a_token() {
     for (token, fits) in [(Some(4), false), (Some(5), false), (Some(6), true), (None, true)] {
         let story = || {
             let mut story = imprecise();
-            story.acquire("c2-1", 60, 70, token);
+            story.acquire("c2-1", 40, 70, token);
             story.release("c2-1", 72);
             story
         };
@@ -508,7 +550,7 @@ fn a_release_before_its_grant_is_certain_is_of_its_own_lock_and_hold() {
         }
     };
     let mut story = imprecise();
-    story.acquire("c2-1", 60, 70, 7);
+    story.acquire("c2-1", 40, 70, 7);
     story.acquire("c2-2", 71, 72, 1);
     elsewhere(&mut story, "c2-2");
     story.release("c2-1", 74);
@@ -519,7 +561,7 @@ fn a_release_before_its_grant_is_certain_is_of_its_own_lock_and_hold() {
     let mut story = imprecise();
     story.acquire("c3-1", 60, 69, 1);
     elsewhere(&mut story, "c3-1");
-    story.acquire("c2-1", 60, 70, 7);
+    story.acquire("c2-1", 40, 70, 7);
     story.op(72, "c2-1", OpType::Invoke, F::Release);
     story.op(74, "c2-1", OpType::Fail, F::Release);
     story.acquire("c4-1", 100, 110, 8);

@@ -1,7 +1,7 @@
 //! The words in which a contradiction is told: whole holds with their ops and instants, never a search trace.
 
+use crate::check::Violation;
 use crate::check::evidence::seconds;
-use crate::check::{Severity, Violation};
 use crate::history::Op;
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::time::Nanos;
@@ -99,5 +99,5 @@ pub(super) fn released_unheld(lock: &LockName, client: ClientId, op: &Op) -> Vio
 pub(super) fn violation(text: String, mut ops: Vec<u32>, from: Nanos, to: Nanos) -> Violation {
     ops.sort_unstable();
     ops.dedup();
-    Violation { severity: Severity::Belief, text, ops, from: from.min(to), to: to.max(from) }
+    Violation { severity: None, text, ops, from: from.min(to), to: to.max(from) }
 }

@@ -74,6 +74,16 @@ pub(super) fn follow_each_other(claims: impl Iterator<Item = Claim>, fenced: boo
     true
 }
 
+impl Misfit {
+    /// The holds that do not fit.
+    pub fn places(&self) -> Vec<usize> {
+        match self {
+            Self::Overlap(one, other) | Self::Inside(one, other) | Self::SameToken(one, other) => vec![*one, *other],
+            Self::TokenOrder(places) => places.clone(),
+        }
+    }
+}
+
 /// Finds what does not fit among the claims on one lock; tokens are looked at only if nothing overlaps.
 pub(super) fn misfits(claims: &[Claim], fenced: bool) -> Vec<Misfit> {
     let mut misfits = contradictions(claims, fenced);

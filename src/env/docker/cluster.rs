@@ -245,25 +245,24 @@ pub async fn reset(cluster: &Cluster, kept: Persistence) -> Result<(), ClusterEr
         };
         emptied.await.map_err(|source| ClusterError::Reset { server: server.container.name.clone(), source })
     }));
-    // The network helper may be this run's own; another one's ends by itself.
-    let sweep = async { Ok(remove(&cluster.engine, |role| !role.outlives_runs() && role != Role::Netns).await?) };
-    tokio::try_join!(flush, sweep).map(drop)
+    let removal = async { Ok(remove_members(&cluster.engine).await?) };
+    tokio::try_join!(flush, removal).map(drop)
 }
 
-/// Removes what earlier runs left: their clients, resources and helpers.
-pub async fn remove_leftovers(engine: &Engine) -> Result<(), EngineError> {
+/// Removes what earlier runs left: their clients, resources and helpers. How many there were.
+pub async fn remove_leftovers(engine: &Engine) -> Result<usize, EngineError> {
     remove(engine, |role| !role.outlives_runs()).await
 }
 
-/// Removes the clients and resources of earlier runs.
-pub async fn remove_members(engine: &Engine) -> Result<(), EngineError> {
-    remove(engine, |role| matches!(role, Role::Client | Role::Resource)).await
+/// As [`remove_leftovers`], but for network helpers: one may be the caller's own, and they end by themselves.
+pub async fn remove_members(engine: &Engine) -> Result<usize, EngineError> {
+    remove(engine, |role| !role.outlives_runs() && role != Role::Netns).await
 }
 
-async fn remove(engine: &Engine, which: impl Fn(Role) -> bool) -> Result<(), EngineError> {
+async fn remove(engine: &Engine, which: impl Fn(Role) -> bool) -> Result<usize, EngineError> {
     let containers = engine.containers().await?;
-    let leftover = containers.iter().filter(|container| which(container.role));
-    try_join_all(leftover.map(|container| engine.remove(container))).await.map(drop)
+    let leftover: Vec<_> = containers.iter().filter(|container| which(container.role)).collect();
+    try_join_all(leftover.iter().map(|container| engine.remove(container))).await.map(|removed| removed.len())
 }
 
 /// Removes every container and the network of the project, with their volumes. Nothing there is fine.
@@ -291,7 +290,7 @@ async fn network_users(engine: &Engine) -> Result<String, EngineError> {
 }
 
 fn servers(containers: &[Container]) -> impl Iterator<Item = &Container> {
-    containers.iter().filter(|container| matches!(container.role, Role::Redis | Role::Zookeeper))
+    containers.iter().filter(|container| container.role.is_server())
 }
 
 fn is_running(container: &Container) -> bool {

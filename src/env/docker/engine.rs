@@ -116,6 +116,11 @@ impl Role {
         matches!(self, Self::Redis | Self::Zookeeper | Self::Ui)
     }
 
+    /// Whether it is a lock server.
+    pub fn is_server(self) -> bool {
+        matches!(self, Self::Redis | Self::Zookeeper)
+    }
+
     fn from_label(label: &str) -> Self {
         match label {
             "redis" => Self::Redis,
@@ -373,6 +378,28 @@ impl Engine {
     /// Thaws a paused container.
     pub async fn unpause(&self, container: &Container) -> Result<(), EngineError> {
         self.docker.unpause_container(&container.id).await.map_err(api(format!("unpause {}", container.name)))
+    }
+
+    /// Thaws a container if it is frozen. One that is not, or that is gone, is fine.
+    pub async fn thaw(&self, container: &Container) -> Result<(), EngineError> {
+        match self.docker.unpause_container(&container.id).await {
+            Ok(()) | Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            // By its state, not by the daemon's words for "it is not paused".
+            Err(error) => match self.state(container).await {
+                Ok(State::Paused) => Err(api(format!("unpause {}", container.name))(error)),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Starts a container if it does not run. One that is gone, or on its way to be, is fine.
+    pub async fn revive(&self, container: &Container) -> Result<(), EngineError> {
+        match self.docker.start_container(&container.id, None).await {
+            // 404: gone; 409: being removed.
+            Err(ApiError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
+            other => other.map_err(api(format!("start {}", container.name))),
+        }
     }
 
     /// Ends and removes a container with its volumes, whatever it is doing; one that is gone already is fine.

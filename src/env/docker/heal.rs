@@ -25,6 +25,13 @@ impl Reach {
         Self { known: Some(netns.clone()), started: OnceCell::new() }
     }
 
+    /// Lets go of it, and returns when the container of a helper that was started here is gone.
+    pub async fn end(self, engine: &Engine) {
+        if let Some(started) = self.started.into_inner() {
+            started.end(engine).await;
+        }
+    }
+
     async fn ask(&self, engine: &Engine, request: &Request) -> Result<Answer, NetnsError> {
         if let Some(known) = &self.known {
             match known.ask(request).await {
@@ -38,31 +45,42 @@ impl Reach {
 
 /// Undoes one fault. A container that is gone took its faults with it.
 ///
+/// What a container was doing when it was listed decides nothing here: the request that was to freeze or kill it may have
+/// been on its way then. So the daemon is asked to undo it in any case; it takes one request at a container after the
+/// other.
+///
 /// # Errors
 /// The daemon or the network helper could not do it, or a clock's page cannot be written.
 pub async fn undo(engine: &Engine, containers: &[Container], entry: &Entry, reach: &Reach) -> Result<(), NetnsError> {
-    let set_right = |folder: &Path| {
-        clocks::set_right(folder).map_err(|source| EngineError::Clock { name: entry.name.clone(), source })
-    };
-    if let Undo::SetClock { folder, .. } | Undo::Start { folder: Some(folder) } = &entry.undo {
-        set_right(folder)?;
-    }
+    set_right_of(entry)?;
     let Some(container) = containers.iter().find(|container| container.id() == entry.container) else { return Ok(()) };
     match &entry.undo {
-        Undo::Unpause if container.state == State::Paused => Ok(engine.unpause(container).await?),
-        Undo::Unpause => Ok(()),
-        // One of a run is not missed: it is removed with the run.
-        Undo::Start { .. } if container.state == State::Stopped => Ok(engine.start(container).await?),
-        Undo::Start { .. } | Undo::SetClock { .. } => Ok(()),
-        Undo::DeleteTable(table) => match door(engine, container).await? {
-            Some(door) => {
-                let lift = Request::Lift { door, table: table.clone(), at_once: true };
-                reach.ask(engine, &lift).await.map(drop)
-            }
+        Undo::Unpause => engine.thaw(container).await?,
+        Undo::Start { .. } => engine.revive(container).await?,
+        Undo::SetClock { .. } => {}
+        Undo::DeleteTable(table) => {
             // The rules live in the network namespace, which ends with the container's process.
-            None => Ok(()),
-        },
+            if let Some(door) = door(engine, container).await? {
+                let lift = Request::Lift { door, table: table.clone(), at_once: true };
+                reach.ask(engine, &lift).await?;
+            }
+        }
     }
+    Ok(())
+}
+
+/// Sets the clock right that an entry is about, if it is about one. For this nobody needs to be asked.
+fn set_right_of(entry: &Entry) -> Result<(), EngineError> {
+    match &entry.undo {
+        Undo::SetClock { folder, .. } | Undo::Start { folder: Some(folder) } => {
+            set_right(&entry.name, folder).map(drop)
+        }
+        Undo::Unpause | Undo::Start { folder: None } | Undo::DeleteTable(_) => Ok(()),
+    }
+}
+
+fn set_right(name: &str, folder: &Path) -> Result<bool, EngineError> {
+    clocks::set_right(folder).map_err(|source| EngineError::Clock { name: name.to_owned(), source })
 }
 
 /// The network namespace of a container that runs in the cluster's network.
@@ -74,98 +92,138 @@ async fn door(engine: &Engine, container: &Container) -> Result<Option<Door>, Ne
     Ok(pid.zip(container.address).map(|(pid, address)| Door { pid, address }))
 }
 
-/// Undoes all faults of the journal whose deadline is before `until`; what was undone, and what could not be.
+/// Undoes the faults of the journal that should have been over by `now`. What can't be undone stays in the journal.
 ///
 /// # Errors
 /// The daemon does not answer, or the journal cannot be read.
-pub async fn outstanding(
-    engine: &Engine,
-    journal: &Journal,
-    until: Nanos,
-    reach: &Reach,
-) -> anyhow::Result<(Vec<Entry>, Vec<String>)> {
-    outstanding_at(engine, journal, until, reach, |_| true).await
-}
-
-/// As [`outstanding`], of servers alone: what only lives as long as a run is healed by being removed.
-///
-/// # Errors
-/// The daemon does not answer, or the journal cannot be read.
-pub async fn outstanding_at_servers(
-    engine: &Engine,
-    journal: &Journal,
-    reach: &Reach,
-) -> anyhow::Result<(Vec<Entry>, Vec<String>)> {
-    outstanding_at(engine, journal, Nanos(u64::MAX), reach, Role::outlives_runs).await
-}
-
-async fn outstanding_at(
-    engine: &Engine,
-    journal: &Journal,
-    until: Nanos,
-    reach: &Reach,
-    whose: fn(Role) -> bool,
-) -> anyhow::Result<(Vec<Entry>, Vec<String>)> {
-    let mut entries: Vec<Entry> =
-        journal.outstanding()?.into_iter().filter(|(_, deadline)| *deadline < until).map(|(entry, _)| entry).collect();
-    if entries.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
+pub async fn overdue(engine: &Engine, journal: &Journal, now: Nanos, reach: &Reach) -> anyhow::Result<()> {
+    let outstanding = journal.outstanding()?.into_iter();
+    let overdue: Vec<Entry> = outstanding.filter(|(_, deadline)| *deadline < now).map(|(entry, _)| entry).collect();
+    if overdue.is_empty() {
+        return Ok(());
     }
     let containers = engine.containers().await?;
-    let role = |entry: &Entry| containers.iter().find(|own| own.id() == entry.container).map(|own| own.role);
-    entries.retain(|entry| role(entry).is_none_or(whose));
-    let undone = join_all(entries.iter().map(|entry| undo(engine, &containers, entry, reach))).await;
-    let (mut healed, mut failed) = (Vec::new(), Vec::new());
-    for (entry, undone) in entries.into_iter().zip(undone) {
-        match undone {
-            Ok(()) => {
-                journal.healed(&entry)?;
-                healed.push(entry);
-            }
-            Err(error) => failed.push(format!("{}: {error}", entry.name)),
+    let undone = join_all(overdue.iter().map(|entry| undo(engine, &containers, entry, reach))).await;
+    for (entry, undone) in overdue.iter().zip(undone) {
+        if undone.is_ok() {
+            journal.healed(entry)?;
         }
     }
-    Ok((healed, failed))
+    Ok(())
 }
 
-/// Undoes everything that a fault of ours could have left in any of our containers, whatever the journal says; what was
-/// undone, in words.
+/// What came of healing.
+#[derive(Debug, Default)]
+pub struct Healing {
+    /// What was found and undone, in words.
+    pub undone: Vec<String>,
+    /// What could not be undone, and why.
+    pub failed: Vec<String>,
+}
+
+impl Healing {
+    /// What was undone, if that is all there was.
+    ///
+    /// # Errors
+    /// Something could not be undone.
+    pub fn complete(self) -> anyhow::Result<Vec<String>> {
+        anyhow::ensure!(
+            self.failed.is_empty(),
+            "could not be healed: {}; `fencepost cluster down` removes the containers",
+            self.failed.join("; ")
+        );
+        Ok(self.undone)
+    }
+}
+
+/// Undoes whatever a fault of ours has left in our containers: what they show, and what the journal says of them. All of
+/// them side by side, and faults only: nothing is removed here. Without a `reach`, networks are not looked at.
 ///
 /// # Errors
-/// The daemon or the network helper could not do it, or a clock's page cannot be written.
-pub async fn sweep(engine: &Engine, reach: &Reach) -> Result<Vec<String>, NetnsError> {
+/// The daemon does not answer, or the journal cannot be read or written.
+pub async fn everything(engine: &Engine, journal: &Journal, reach: Option<&Reach>) -> anyhow::Result<Healing> {
+    heal(engine, journal, reach, |_| true).await
+}
+
+/// As [`everything`], of servers alone: what only lives as long as a run is healed by being removed.
+///
+/// # Errors
+/// The daemon does not answer, or the journal cannot be read or written.
+pub async fn servers(engine: &Engine, journal: &Journal, reach: &Reach) -> anyhow::Result<Healing> {
+    heal(engine, journal, Some(reach), Role::outlives_runs).await
+}
+
+async fn heal(
+    engine: &Engine,
+    journal: &Journal,
+    reach: Option<&Reach>,
+    whose: fn(Role) -> bool,
+) -> anyhow::Result<Healing> {
+    let entries: Vec<Entry> = journal.outstanding()?.into_keys().collect();
+    let mut healing = Healing::default();
+    healing.failed.extend(entries.iter().filter_map(|entry| set_right_of(entry).err()).map(|error| error.to_string()));
+    let containers = engine.containers().await?;
+    let patients = containers.iter().filter(|container| whose(container.role));
+    let healed = join_all(patients.map(|container| {
+        let of = entries.iter().filter(|entry| entry.container == container.id());
+        let undos: Vec<&Undo> = of.map(|entry| &entry.undo).collect();
+        async move { (container, patient(engine, container, &undos, reach).await) }
+    }));
+    for (container, outcome) in healed.await {
+        match outcome {
+            Ok(undone) => healing.undone.extend(undone),
+            Err(error) => healing.failed.push(format!("{}: {error}", container.name)),
+        }
+    }
+    if healing.failed.is_empty() {
+        let of_whom = |entry: &Entry| containers.iter().find(|container| container.id() == entry.container);
+        let over = entries.iter().filter(|entry| of_whom(entry).is_none_or(|container| whose(container.role)));
+        journal.all_healed(over)?;
+    }
+    Ok(healing)
+}
+
+/// Undoes what `container` shows of our faults, and `undos`: the clock first, the rest side by side. What was found, in
+/// words.
+async fn patient(
+    engine: &Engine,
+    container: &Container,
+    undos: &[&Undo],
+    reach: Option<&Reach>,
+) -> Result<Vec<String>, NetnsError> {
+    let Container { name, state, role, .. } = container;
     let mut undone = Vec::new();
-    let (mut names, mut doors) = (Vec::new(), Vec::new());
-    for container in engine.containers().await? {
-        let is_server = matches!(container.role, Role::Redis | Role::Zookeeper);
-        if let Some(folder) = &container.clock {
-            let was_wrong = clocks::set_right(folder);
-            if was_wrong.map_err(|source| EngineError::Clock { name: container.name.clone(), source })? {
-                undone.push(format!("{} had a wrong clock: set right", container.name));
-            }
-        }
-        if container.state == State::Stopped && is_server {
-            engine.start(&container).await?;
-            undone.push(format!("{} was dead: started", container.name));
-        }
-        if container.state == State::Paused {
-            engine.unpause(&container).await?;
-            undone.push(format!("{} was frozen: thawed", container.name));
-        }
-        if container.role.outlives_runs()
-            && let Some(door) = door(engine, &container).await?
-        {
-            names.push(container.name);
-            doors.push(door);
-        }
+    if let Some(folder) = &container.clock
+        && set_right(name, folder)?
+    {
+        undone.push(format!("{name} had a wrong clock: set right"));
     }
-    if doors.is_empty() {
-        return Ok(undone);
-    }
-    if let Answer::Swept(swept) = reach.ask(engine, &Request::Sweep(doors)).await? {
-        for (name, tables) in names.iter().zip(swept) {
-            undone.extend(tables.iter().map(|table| format!("{name} was cut off ({table}): reconnected")));
+    let revive = async {
+        if *state == State::Paused || undos.contains(&&Undo::Unpause) {
+            engine.thaw(container).await?;
         }
+        let was_killed = undos.iter().any(|undo| matches!(undo, Undo::Start { .. }));
+        if was_killed || (*state == State::Stopped && role.is_server()) {
+            engine.revive(container).await?;
+        }
+        Ok(())
+    };
+    let was_cut = undos.iter().any(|undo| matches!(undo, Undo::DeleteTable(_)));
+    let reconnect = async {
+        let Some(reach) = reach.filter(|_| was_cut || role.outlives_runs()) else { return Ok(Vec::new()) };
+        let Some(door) = door(engine, container).await? else { return Ok(Vec::new()) };
+        match reach.ask(engine, &Request::Sweep(vec![door])).await? {
+            Answer::Swept(swept) => Ok(swept.concat()),
+            _ => Ok(Vec::new()),
+        }
+    };
+    let (revived, tables): (Result<(), NetnsError>, Result<Vec<String>, NetnsError>) = tokio::join!(revive, reconnect);
+    revived?;
+    match state {
+        State::Paused => undone.push(format!("{name} was frozen: thawed")),
+        State::Stopped if role.is_server() => undone.push(format!("{name} was dead: started")),
+        _ => {}
     }
+    undone.extend(tables?.iter().map(|table| format!("{name} was cut off ({table}): reconnected")));
     Ok(undone)
 }

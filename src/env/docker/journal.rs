@@ -84,7 +84,7 @@ impl Journal {
     /// # Errors
     /// It could not be written: the fault must not be applied.
     pub fn apply(&self, entry: &Entry, deadline: Nanos) -> io::Result<()> {
-        self.write(&Line::Apply { entry: entry.clone(), deadline })
+        self.write(&[Line::Apply { entry: entry.clone(), deadline }])
     }
 
     /// Writes down that a fault was undone.
@@ -92,7 +92,16 @@ impl Journal {
     /// # Errors
     /// It could not be written: it will be healed again, which does no harm.
     pub fn healed(&self, entry: &Entry) -> io::Result<()> {
-        self.write(&Line::Healed { entry: entry.clone() })
+        self.all_healed([entry].into_iter())
+    }
+
+    /// As [`Journal::healed`], of many at once.
+    ///
+    /// # Errors
+    /// It could not be written: they will be healed again, which does no harm.
+    pub fn all_healed<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> io::Result<()> {
+        let lines: Vec<Line> = entries.map(|entry| Line::Healed { entry: entry.clone() }).collect();
+        if lines.is_empty() { Ok(()) } else { self.write(&lines) }
     }
 
     /// The faults that were applied, or were about to be, and not undone; each with its deadline.
@@ -123,9 +132,12 @@ impl Journal {
         Ok(())
     }
 
-    fn write(&self, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
+    fn write(&self, lines: &[Line]) -> io::Result<()> {
+        let mut text = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut text, line)?;
+            text.push(b'\n');
+        }
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(&text)?;
         file.sync_data()

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
@@ -19,6 +19,7 @@ use super::journal::Journal;
 use super::netns::Netns;
 use super::run_lock::RunLock;
 use super::settings::{Settings, ZOOKEEPER_SERVERS};
+use super::tempdir;
 use super::trial::{Outcome, Trial};
 use super::watchdog::Watchdog;
 use crate::scenario::{LockConfig, Persistence, Scenario};
@@ -54,6 +55,11 @@ impl Session {
         let cluster = cluster::up_with(&settings_for(scenario.locks.values())?, progress).await?;
         cluster::reset(&cluster, Persistence::None).await?;
         let netns = Netns::start(&engine).await?;
+        // Whatever the lock says: the watchdog of a run that was killed may have been killed too, or outrun.
+        for undone in heal::everything(&engine, &journal, Some(&Reach::with(&netns))).await?.complete()? {
+            progress(&format!("left by an earlier run: {undone}"));
+        }
+        tempdir::remove_abandoned();
         let watchdog = Watchdog::start(&folder, netns.socket()).context("cannot start the watchdog")?;
         Ok(Self { cluster, journal, netns, lock, watchdog })
     }
@@ -148,8 +154,7 @@ impl Session {
         let trials: Vec<Trial<'_>> = trials.collect();
         let outcomes = join_all(trials.iter().map(Trial::run)).await;
         // Nothing should be outstanding now; what is, a heal that failed, is tried once more.
-        let _ =
-            heal::outstanding(&self.cluster.engine, &self.journal, Nanos(u64::MAX), &Reach::with(&self.netns)).await;
+        let _ = heal::overdue(&self.cluster.engine, &self.journal, Nanos(u64::MAX), &Reach::with(&self.netns)).await;
         let _ = self.journal.clear();
         let kept = |(trial, outcome): (&Trial<'_>, anyhow::Result<Outcome>)| {
             outcome.unwrap_or_else(|error| trial.failed(format!("{error:#}")))
@@ -188,16 +193,10 @@ fn rounds<'a>(scenario: &Scenario, locks: &'a [String]) -> Vec<Vec<&'a str>> {
 ///
 /// # Errors
 /// Something could not be healed.
-pub async fn heal_leftovers(engine: &Engine, journal: &Journal) -> anyhow::Result<Vec<String>> {
-    let reach = Reach::default();
-    let (healed, failed) = heal::outstanding(engine, journal, Nanos(u64::MAX), &reach).await?;
-    if !failed.is_empty() {
-        bail!("could not be healed: {}; `fencepost cluster down` removes the containers", failed.join("; "));
-    }
-    let mut undone: Vec<String> = healed.iter().map(|entry| format!("{}: healed", entry.name)).collect();
-    undone.extend(heal::sweep(engine, &reach).await?);
-    drop(reach);
+async fn heal_leftovers(engine: &Engine, journal: &Journal) -> anyhow::Result<Vec<String>> {
+    let undone = heal_by_ourselves(engine, journal).await?;
     cluster::remove_leftovers(engine).await?;
+    tempdir::remove_abandoned();
     journal.clear()?;
     Ok(undone)
 }
@@ -210,15 +209,16 @@ pub async fn heal_all() -> anyhow::Result<Vec<String>> {
     let engine = Engine::connect().await?;
     let folder = state_folder()?;
     let journal = Journal::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
-    match RunLock::try_take(&folder, "fencepost cluster heal") {
+    match RunLock::take(&folder, "fencepost cluster heal").await {
         Ok(_lock) => heal_leftovers(&engine, &journal).await,
-        Err(_) => {
-            let reach = Reach::default();
-            let (healed, failed) = heal::outstanding(&engine, &journal, Nanos(u64::MAX), &reach).await?;
-            let mut undone: Vec<String> = healed.iter().map(|entry| format!("{}: healed", entry.name)).collect();
-            undone.extend(failed);
-            undone.extend(heal::sweep(&engine, &reach).await?);
-            Ok(undone)
-        }
+        Err(_) => heal_by_ourselves(&engine, &journal).await,
     }
+}
+
+/// Heals everything, by a network helper of our own if there is need for one.
+async fn heal_by_ourselves(engine: &Engine, journal: &Journal) -> anyhow::Result<Vec<String>> {
+    let reach = Reach::default();
+    let healing = heal::everything(engine, journal, Some(&reach)).await;
+    reach.end(engine).await;
+    healing?.complete()
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// How long a start waits for the watchdog of a run that was killed.
-const WAIT: Duration = Duration::from_secs(5);
+/// How long a start waits for the watchdog of a run that was killed. It looks after its healing for seconds.
+const WAIT: Duration = Duration::from_secs(20);
 
 /// Why there can be no run now.
 #[derive(Debug, thiserror::Error)]

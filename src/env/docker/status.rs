@@ -41,7 +41,7 @@ pub struct Status {
 impl Status {
     /// Whether every server answers and ZooKeeper has exactly one leader.
     pub fn is_ready(&self) -> bool {
-        let servers = || self.members.iter().filter(|member| matches!(member.role, Role::Redis | Role::Zookeeper));
+        let servers = || self.members.iter().filter(|member| member.role.is_server());
         servers().all(|server| matches!(server.answer, Some(Ok(_)))) && self.leaders().count() == 1
     }
 

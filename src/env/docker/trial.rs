@@ -243,6 +243,7 @@ impl Trial<'_> {
             LockConfig::Zookeeper(_) => ("zookeeper", &versions.zookeeper),
         };
         let fencepost = env!("CARGO_PKG_VERSION").to_owned();
+        let plan = self.scenario.plan_for(self.lock);
         let named = [("fencepost", &fencepost), server, ("docker", &versions.docker), ("kernel", &versions.kernel)];
         Header {
             fencepost: FORMAT,
@@ -254,7 +255,8 @@ impl Trial<'_> {
             clients: self.scenario.workload.clients,
             nodes: self.config.nodes(),
             fencing: self.scenario.resource.fencing.name().to_owned(),
-            planned_faults: self.scenario.faults.len() as u32,
+            planned_faults: plan.len() as u32,
+            plan,
             grant_within: Some(self.scenario.grant_within(self.lock)),
             // All containers read the same clock of the same kernel; a microsecond allows for the reading itself.
             clock_error: 1_000,

@@ -1,5 +1,7 @@
 //! What travels over the simulated network.
 
+use std::fmt;
+
 use super::redis::{Command, Reply};
 use super::zookeeper;
 use crate::history::ItemValue;
@@ -37,4 +39,25 @@ pub(super) enum Segment {
     Fin,
     /// The sender knows no such connection.
     Reset,
+}
+
+/// For whoever asks what happened at one event; nothing is made of these words.
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syn => f.write_str("a request to connect"),
+            Self::SynAck => f.write_str("the connection, granted"),
+            Self::Data(payload) => match payload {
+                Payload::Command(command) => write!(f, "the command {command:?}"),
+                Payload::Reply(reply) => write!(f, "the reply {reply:?}"),
+                Payload::Request(request) => write!(f, "the request {request:?}"),
+                Payload::Answer(answer) => write!(f, "the answer {answer:?}"),
+                Payload::Peer(message) => write!(f, "the peer's message {message:?}"),
+                Payload::Access(access) => write!(f, "the access {access:?}"),
+                Payload::Served(served) => write!(f, "the resource's answer {served:?}"),
+            },
+            Self::Fin => f.write_str("the connection's end"),
+            Self::Reset => f.write_str("a reset"),
+        }
+    }
 }

@@ -10,7 +10,8 @@
 //!   something itself. Resets pass.
 //! - A frozen program's kernel goes on: it accepts connections, acknowledges, and keeps what arrives, also from a client
 //!   that has given up since.
-//! - A killed process's kernel resets its connections; a machine that is off says nothing.
+//! - A killed process's kernel resets its connections; a machine that is off says nothing. What either had put on the
+//!   wire still arrives, before the reset; what was lost of it is never sent again.
 //!
 //! Deliberately absent: windows and bandwidth, which locks do not fill.
 
@@ -58,8 +59,10 @@ pub(super) struct Connection {
 /// One direction of a connection.
 pub(super) struct Way {
     link: usize,
-    /// Counts how often its program's end came over it: what was in flight then is void.
+    /// Counts how often its sender gave up what was in flight, which is void then.
     era: u32,
+    /// Its sender's machine lost it: nothing is sent again, so what follows a lost segment is of no use to anybody.
+    orphaned: bool,
     sent: u64,
     received: u64,
     last_arrival: u64,
@@ -77,6 +80,7 @@ impl Way {
         Self {
             link,
             era: 0,
+            orphaned: false,
             sent: 0,
             received: 0,
             last_arrival: 0,
@@ -85,6 +89,12 @@ impl Way {
             attempt: 0,
             unacknowledged: None,
         }
+    }
+
+    /// Its sender has died: what is on the wire goes on, all else is forgotten.
+    pub fn orphan(&mut self) {
+        self.orphaned = true;
+        self.stalled.clear();
     }
 
     /// Forgets all that was sent and has not arrived.
@@ -166,10 +176,18 @@ impl State {
         }
     }
 
+    /// Who sends on one direction of a connection, and who receives.
+    fn ends(&self, connection: ConnectionId, way: u8) -> [HostId; 2] {
+        let hosts = self.net.connections[connection as usize].hosts;
+        [hosts[usize::from(way)], hosts[usize::from(1 - way)]]
+    }
+
     /// Sends a segment on its way.
     pub(super) fn send(&mut self, connection: ConnectionId, way: u8, segment: Segment) {
-        let from = self.net.connections[connection as usize].hosts[usize::from(way)];
-        self.trace.event(self.now, from, Kind::Sent, &(connection, way, &segment));
+        let [from, to] = self.ends(connection, way);
+        self.trace.event_in_words(self.now, from, Kind::Sent, &(connection, way, &segment), |name| {
+            format!("sends {} {segment} (connection {connection})", name(to))
+        });
         let now = self.now;
         let Net { connections, links, .. } = &mut self.net;
         let ways = &mut connections[connection as usize].ways;
@@ -219,8 +237,11 @@ impl State {
 
     /// Keeps a segment that was lost, or waits for a lost one, and sees that it is sent again.
     fn stall(&mut self, connection: ConnectionId, way: u8, number: u64, segment: Segment) {
-        let from = self.net.connections[connection as usize].hosts[usize::from(way)];
-        self.trace.event(self.now, from, Kind::Lost, &(connection, way, number));
+        let [from, to] = self.ends(connection, way);
+        self.trace.event_in_words(self.now, from, Kind::Lost, &(connection, way, number), |name| {
+            let place = format!("connection {connection}, segment {number}");
+            format!("what it sent {} is lost or held up, and kept: {segment} ({place})", name(to))
+        });
         let Way { stalled, round, attempt, .. } = &mut self.net.connections[connection as usize].ways[usize::from(way)];
         let first = stalled.is_empty();
         let after = if segment == Segment::Syn { RECONNECT_AFTER } else { RETRANSMIT_AFTER };
@@ -271,21 +292,38 @@ impl State {
         let Net { connections, links, .. } = &self.net;
         let going = &connections[connection as usize];
         let receiver = going.hosts[usize::from(1 - way)];
-        let Way { link, received, era: current, .. } = &going.ways[usize::from(way)];
+        let Way { link, received, era: current, orphaned, .. } = &going.ways[usize::from(way)];
         if era != *current {
             return;
         }
         let lost = links[*link].cuts > 0 || self.hosts[receiver].power == Power::Off;
-        if lost || number != *received {
+        // The reset of a dead process needs none of what was lost before it.
+        let is_last = *orphaned && segment == Segment::Reset;
+        if lost || (number != *received && !is_last) {
+            if *orphaned && !is_last {
+                let [from, _] = self.ends(connection, way);
+                self.trace.event_in_words(self.now, receiver, Kind::Lost, &(connection, way, number), |name| {
+                    let place = format!("connection {connection}, segment {number}");
+                    format!("what {} sent before it died is lost: {segment} ({place})", name(from))
+                });
+                return;
+            }
             return self.stall(connection, way, number, segment);
         }
         if links[*link].resets > 0 && segment != Segment::Reset {
             // Answered at the receiver's door: the receiver never hears of it.
-            self.trace.event(self.now, receiver, Kind::Lost, &(connection, way, number));
+            let [from, _] = self.ends(connection, way);
+            self.trace.event_in_words(self.now, receiver, Kind::Lost, &(connection, way, number), |name| {
+                let place = format!("connection {connection}, segment {number}");
+                format!("its door refuses what {} sent: {segment} ({place})", name(from))
+            });
             self.net.connections[connection as usize].ways[usize::from(way)].received += 1;
             return self.send(connection, 1 - way, Segment::Reset);
         }
-        self.trace.event(self.now, receiver, Kind::Arrived, &(connection, way, number));
+        let [from, _] = self.ends(connection, way);
+        self.trace.event_in_words(self.now, receiver, Kind::Arrived, &(connection, way, number), |name| {
+            format!("receives from {} {segment} (connection {connection}, segment {number})", name(from))
+        });
         self.net.connections[connection as usize].ways[usize::from(way)].received += 1;
         self.receive(connection, way, segment);
     }

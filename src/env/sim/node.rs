@@ -107,7 +107,10 @@ impl State {
     pub(super) fn record(&mut self, host: HostId, op: Op) {
         let fault = op.fault.as_ref().map(|fault| (fault.id, &fault.targets));
         let payload = (op.process, op.kind, op.f, &op.hold, op.token, op.value, op.valid_until, &op.error, fault);
-        self.trace.event(self.now, host, Kind::Op, &payload);
+        self.trace.event_in_words(self.now, host, Kind::Op, &payload, |_| {
+            // As its line in the history, but for the index, which comes later.
+            format!("records {}", serde_json::to_string(&op).unwrap_or_else(|_| format!("{op:?}")))
+        });
         Arc::clone(&self.recording).push(op);
     }
 

@@ -98,6 +98,12 @@ impl RedisModel {
                 1 => Reply::flag(self.delete(now, key)),
                 other => Reply::Integer(other),
             },
+            Command::SetAndCount { key, counter, owner, ttl_ms } => {
+                self.set_and_count(now, key, counter, owner, *ttl_ms)
+            }
+            Command::RaiseIfOwner { key, counter, owner, token } => {
+                Reply::flag(self.raise_if_owner(now, key, counter, owner, *token))
+            }
         }
     }
 
@@ -218,6 +224,34 @@ impl RedisModel {
         };
         self.put(now, key, Entry { value: next.to_smolstr(), ..entry });
         Reply::Integer(next)
+    }
+
+    fn set_and_count(&mut self, now: Now, key: &SmolStr, counter: &SmolStr, owner: &SmolStr, ttl_ms: i64) -> Reply {
+        if self.look(now, key).is_some() {
+            return Reply::Nil;
+        }
+        let count = match self.incr(now, counter) {
+            Reply::Integer(count) => count,
+            refused => return refused,
+        };
+        // A wrong time to live is seen only now: what was counted stays counted.
+        match self.set(now, key, owner, false, Some(ttl_ms)) {
+            Reply::Ok => Reply::Bulk(count.to_string()),
+            refused => refused,
+        }
+    }
+
+    fn raise_if_owner(&mut self, now: Now, key: &SmolStr, counter: &SmolStr, owner: &str, token: u64) -> bool {
+        if self.owned(now, key, owner) != 1 {
+            return false;
+        }
+        let token = token.to_smolstr();
+        let beyond = |entry: &Entry| (entry.value.len(), &entry.value) > (token.len(), &token);
+        if self.look(now, counter).is_some_and(beyond) {
+            return false;
+        }
+        self.put(now, counter, Entry { value: token, deadline: None });
+        true
     }
 
     /// What the scripts find: 1 the key holds `owner`, 0 it does not exist, -1 it holds something else.

@@ -16,7 +16,7 @@ use super::message::Payload;
 use super::net::ConnectionId;
 use super::redis::{Command, Reply as RedisReply};
 use super::world::lock;
-use crate::ids::OwnerToken;
+use crate::ids::{FencingToken, OwnerToken};
 use crate::lock::backend::{Connections, Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
 use crate::time::Nanos;
@@ -131,6 +131,35 @@ impl RedisNode for RedisLink {
         self.ask(command, |reply| match reply {
             RedisReply::Ok => Some(true),
             RedisReply::Nil => Some(false),
+            _ => None,
+        })
+    }
+
+    fn set_and_count(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        ttl: Duration,
+    ) -> Reply<Option<FencingToken>, NodeError> {
+        let (key, counter, owner) = (key.into(), counter.into(), owner.shared());
+        self.ask(Command::SetAndCount { key, counter, owner, ttl_ms: millis(ttl) }, |reply| match reply {
+            RedisReply::Bulk(count) => count.parse().ok().map(|count| Some(FencingToken(count))),
+            RedisReply::Nil => Some(None),
+            _ => None,
+        })
+    }
+
+    fn raise_if_owner(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        token: FencingToken,
+    ) -> Reply<bool, NodeError> {
+        let (key, counter, owner) = (key.into(), counter.into(), owner.shared());
+        self.ask(Command::RaiseIfOwner { key, counter, owner, token: token.0 }, |reply| match reply {
+            RedisReply::Integer(raised) => Some(*raised == 1),
             _ => None,
         })
     }

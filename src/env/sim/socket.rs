@@ -80,8 +80,7 @@ impl State {
             for way in [UP, DOWN] {
                 let ending = &mut self.net.connections[connection as usize];
                 if ending.hosts[usize::from(way)] == host && ending.close_end(way) {
-                    // What was in flight is of no use to anybody: a reset overtakes it, a machine that is off is silent.
-                    ending.ways[usize::from(way)].clear();
+                    ending.ways[usize::from(way)].orphan();
                     if told {
                         self.send(connection, way, Segment::Reset);
                     }

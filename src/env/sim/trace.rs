@@ -37,6 +37,8 @@ pub struct Trace {
     /// The events that were asked for, in words, with their numbers.
     pub told: Vec<(u64, String)>,
     wanted: Range<u64>,
+    /// What the machines are called, in their order.
+    names: Vec<String>,
 }
 
 impl Trace {
@@ -58,12 +60,35 @@ impl Trace {
         (!same).then_some(differing)
     }
 
+    /// What the machines are to be called.
+    pub(super) fn name_machines(&mut self, names: Vec<String>) {
+        self.names = names;
+    }
+
     /// Takes one event: at true time `now`, on machine `host`.
     pub(super) fn event(&mut self, now: u64, host: usize, kind: Kind, payload: &(impl Hash + Debug)) {
+        self.event_in_words(now, host, kind, payload, |_| match kind {
+            Kind::Fault => format!("a fault: {payload:?}"),
+            _ => format!("{kind:?} {payload:?}"),
+        });
+    }
+
+    /// The same, in words that may call machines by their names. They do not count for the hash, and must tell apart what
+    /// it tells apart.
+    pub(super) fn event_in_words(
+        &mut self,
+        now: u64,
+        host: usize,
+        kind: Kind,
+        payload: &impl Hash,
+        words: impl FnOnce(&dyn Fn(usize) -> String) -> String,
+    ) {
         let number = self.events();
         if self.wanted.contains(&number) {
             let seconds = now as f64 / 1e9;
-            self.told.push((number, format!("{seconds:.9}s machine {host}: {kind:?} {payload:?}")));
+            let name = |host: usize| self.names.get(host).cloned().unwrap_or_else(|| format!("machine {host}"));
+            let told = format!("{seconds:.9}s {}: {}", name(host), words(&name));
+            self.told.push((number, told));
         }
         let mut mix = Mix(self.hash);
         mix.write_u64(now);
@@ -139,6 +164,13 @@ mod tests {
         assert_eq!(ours.first_difference(&trace(&["a", "b", "x", "d"])), Some(2));
         assert_eq!(ours.first_difference(&trace(&["a", "b", "c"])), Some(3));
         assert_eq!(ours.told, [(1, "0.000000010s machine 1: Sent \"b\"".to_owned())]);
+        let mut named = Trace::new(0..1);
+        named.name_machines(vec!["c1".to_owned(), "n1".to_owned()]);
+        named.event_in_words(10, 0, Kind::Lost, &(0, 0), |name| format!("what it sent to {} is lost", name(1)));
+        assert_eq!(named.told, [(0, "0.000000010s c1: what it sent to n1 is lost".to_owned())]);
+        let mut plain = Trace::default();
+        plain.event(10, 0, Kind::Lost, &(0, 0));
+        assert_eq!(plain.hash, named.hash, "names and words do not count");
     }
 
     #[test]

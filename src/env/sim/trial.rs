@@ -129,6 +129,7 @@ fn failed(scenario: &Scenario, lock: &str, seed: Seed, why: String) -> Outcome {
 }
 
 fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Seed) -> Header {
+    let plan = scenario.plan_for(lock);
     Header {
         fencepost: FORMAT,
         scenario: scenario.name.clone(),
@@ -139,7 +140,8 @@ fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Se
         clients: scenario.workload.clients,
         nodes: config.map_or(0, LockConfig::nodes),
         fencing: scenario.resource.fencing.name().to_owned(),
-        planned_faults: scenario.faults.len() as u32,
+        planned_faults: plan.len() as u32,
+        plan,
         grant_within: Some(scenario.grant_within(lock)),
         // All instants are in true time.
         clock_error: 0,

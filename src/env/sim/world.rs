@@ -174,10 +174,12 @@ pub(super) struct World {
 
 impl World {
     /// A world of these machines.
-    pub fn new(hosts: Vec<Host>, seed: Seed, trace: Trace) -> Arc<Self> {
+    pub fn new(hosts: Vec<Host>, seed: Seed, mut trace: Trace) -> Arc<Self> {
         let processes = Arc::new(Processes::new(hosts.len()));
         let recording = Arc::new(Recording::default());
         let names = hosts.iter().map(|host| host.member.map_or("harness".to_owned(), |member| member.to_string()));
+        let names: Vec<String> = names.collect();
+        trace.name_machines(names.clone());
         let state = State {
             now: 0,
             sequence: 0,
@@ -186,7 +188,7 @@ impl World {
             free_timers: Vec::new(),
             void: 0,
             strobes: Default::default(),
-            net: Net::new(seed, names.collect()),
+            net: Net::new(seed, names),
             hosts,
             outputs: Vec::new(),
             trace,
@@ -322,7 +324,9 @@ impl State {
             return;
         }
         self.now = time;
-        self.trace.event(time, host, Kind::Timer, &deadline);
+        self.trace.event_in_words(time, host, Kind::Timer, &deadline, |_| {
+            format!("a timer runs out, set for {} ns on its own clock", deadline.0)
+        });
         if let Some(waker) = self.free_timer(slot) {
             waker.wake();
         }

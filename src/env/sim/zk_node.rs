@@ -107,7 +107,9 @@ impl State {
         self.now = time;
         // A clock that was slowed down meanwhile needs the timer once more.
         if due {
-            self.trace.event(time, host, Kind::Timer, &mono);
+            self.trace.event_in_words(time, host, Kind::Timer, &mono, |_| {
+                format!("the server's timer runs out at {} ns on its own clock", mono.0)
+            });
             self.drive(host, Input::Timer);
         }
         self.arm_node(host);

@@ -3,9 +3,11 @@
 //! One map an op, as in Jepsen's `history.edn`: `{:process 0, :type :invoke, :f :acquire, :value nil, :time 10}`. Of the
 //! ops only `acquire` and `release` by numbered processes are read; others are counted. The order of the file is the order
 //! of events, as Jepsen promises; `:time` (in nanoseconds) is bent where it says otherwise. A lock's name may stand under
-//! `:lock`, or in `:value` as a string, a keyword, under `:lock` in a map, or first in a pair (`jepsen.independent`); a
-//! token under `:token`, or in `:value` as a number, second in a pair, or under `:token` or `:fence` in a map, where a fence
-//! of 0 is unknown, as Hazelcast's clients mean it. Deliberately absent: any judgement, and what is not about locks.
+//! `:lock`, also in a map in `:value`; or be the `:value`, a string or a keyword; or stand first in it, in a pair
+//! (`jepsen.independent`). What stands there on a completion is a name only if it was one on the invocation: it may as
+//! well say what came of it (`:value :timeout`). A token may stand under `:token`, or in `:value` as a number, second in a
+//! pair, or under `:token` or `:fence` in a map, where a fence of 0 is unknown, as Hazelcast's clients mean it.
+//! Deliberately absent: any judgement, and what is not about locks.
 
 mod forms;
 mod write;
@@ -23,7 +25,7 @@ use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use forms::{CutError, Forms};
-pub use write::{SeveralLocks, write, write_to};
+pub use write::{ChoiceError, write, write_to};
 
 /// What a history from elsewhere gives as its environment.
 pub const FOREIGN: &str = "foreign";
@@ -95,6 +97,7 @@ fn foreign(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {
         nodes: 0,
         fencing: "none".to_owned(),
         planned_faults: 0,
+        plan: Vec::new(),
         grant_within: None,
         clock_error: 0,
         versions: BTreeMap::new(),
@@ -114,11 +117,20 @@ struct Reading {
 #[derive(Default)]
 struct Life {
     attempts: u32,
-    open: Option<(F, LockName, HoldId)>,
+    open: Option<Open>,
     retired: bool,
     /// What it was granted and has not released, the last grant last.
     held: Vec<(LockName, HoldId)>,
     last: BTreeMap<LockName, HoldId>,
+}
+
+/// What a process has begun and not completed.
+struct Open {
+    f: F,
+    lock: LockName,
+    hold: HoldId,
+    /// Whether the lock's name was the `:value`, or first in it.
+    by_value: bool,
 }
 
 /// What one map says.
@@ -126,7 +138,10 @@ struct Said {
     process: u32,
     kind: OpType,
     f: F,
+    /// The lock's name, where nothing else can be meant.
     lock: Option<LockName>,
+    /// What may be the lock's name: the `:value`, or the first of a pair there.
+    value: Option<LockName>,
     token: Option<FencingToken>,
     time: Option<u64>,
     error: Option<String>,
@@ -151,19 +166,20 @@ impl Reading {
                     "process {process} begins while its last op is open; a process does one thing at a time"
                 ));
             }
-            let mut lock = said.lock.unwrap_or_else(|| LockName::new("lock"));
+            let by_value = said.lock.is_none() && said.value.is_some();
+            let mut lock = said.lock.or(said.value).unwrap_or_else(|| LockName::new("lock"));
             share(&mut self.locks, &mut lock);
             let hold = life.begin(process, f, &lock);
-            life.open = Some((f, lock.clone(), hold.clone()));
+            life.open = Some(Open { f, lock: lock.clone(), hold: hold.clone(), by_value });
             (lock, hold)
         } else {
-            let Some((began, lock, hold)) = life.open.take().filter(|(began, ..)| *began == f) else {
+            let Some(Open { lock, hold, by_value, .. }) = life.open.take().filter(|open| open.f == f) else {
                 return Err(format!(
                     "process {process} completes :{f}, which it had not begun; every completion follows an :invoke"
                 ));
             };
-            debug_assert_eq!(began, f);
-            if said.lock.is_some_and(|named| named != lock) {
+            let named = said.lock.or(said.value.filter(|_| by_value));
+            if named.is_some_and(|named| named != lock) {
                 return Err(format!(
                     "process {process} completes :{f} on another lock than `{lock}`, on which it began"
                 ));
@@ -252,12 +268,16 @@ fn said(form: &Edn<'_>) -> Result<Option<Said>, String> {
         _ => None,
     };
     let named = value.filter(|value| matches!(value, Edn::Str(_) | Edn::Key(_)));
-    let lock = get("lock").or(within("lock")).or(pair.map(|(lock, _)| lock)).or(named);
-    let lock = match lock {
-        None | Some(Edn::Nil) => None,
-        Some(Edn::Str(name) | Edn::Key(name) | Edn::Symbol(name)) => Some(LockName::new(name.as_ref())),
-        Some(Edn::Int(number)) => Some(LockName::new(number.to_string())),
-        Some(other) => return Err(format!("its lock's name is {other}; it is a string, a keyword or a number")),
+    let name = |edn: Option<&Edn<'_>>| match edn {
+        None | Some(Edn::Nil) => Ok(None),
+        Some(Edn::Str(name) | Edn::Key(name) | Edn::Symbol(name)) => Ok(Some(LockName::new(name.as_ref()))),
+        Some(Edn::Int(number)) => Ok(Some(LockName::new(number.to_string()))),
+        Some(other) => Err(format!("its lock's name is {other}; it is a string, a keyword or a number")),
+    };
+    let lock = name(get("lock").or(within("lock")))?;
+    let value_as_name = match name(pair.map(|(first, _)| first).or(named)) {
+        Err(reason) if kind == OpType::Invoke && lock.is_none() => return Err(reason),
+        name => name.unwrap_or_default(),
     };
     let number = |edn: Option<&Edn<'_>>| match edn {
         Some(Edn::Int(number)) => u64::try_from(*number).ok(),
@@ -273,7 +293,8 @@ fn said(form: &Edn<'_>) -> Result<Option<Said>, String> {
         return Err(format!("its :time is {time}; it is in nanoseconds since the start, at most {LATEST}"));
     }
     let error = get("error").map(ToString::to_string);
-    Ok(Some(Said { process, kind, f, lock, token: token.map(FencingToken), time, error }))
+    let token = token.map(FencingToken);
+    Ok(Some(Said { process, kind, f, lock, value: value_as_name, token, time, error }))
 }
 
 /// A keyword, symbol or string as text.

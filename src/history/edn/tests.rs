@@ -63,6 +63,44 @@ fn locks_and_tokens_are_found_where_suites_put_them() {
 }
 
 #[test]
+fn the_value_of_a_completion_names_a_lock_only_where_that_of_the_invocation_did() {
+    let ops = |invoked: &str, kind: &str, completed: &str| {
+        format!(
+            "{{:process 0, :type :invoke, :f :acquire, {invoked}}}\n\
+             {{:process 0, :type :{kind}, :f :acquire, {completed}}}\n"
+        )
+    };
+    for (invoked, kind, completed, lock) in [
+        (":value nil", "info", ":value :timeout", "lock"),
+        (":value nil", "fail", ":value \"no quorum\"", "lock"),
+        (":value nil", "ok", ":value :granted", "lock"),
+        (":value nil", "info", ":value [:timeout 30]", "lock"),
+        (":value nil", "fail", ":value [{:cause :timeout} 1]", "lock"),
+        (":value nil", "ok", ":lock \"lock\", :value :granted", "lock"),
+        (":lock \"a\"", "info", ":lock \"a\", :value :timeout", "a"),
+        (":lock \"a\"", "info", ":value :timeout", "a"),
+        (":value {:lock \"a\"}", "info", ":value :timeout", "a"),
+        (":value :a", "ok", ":value :a", "a"),
+        (":value :a", "info", ":value nil", "a"),
+        (":value [\"a\" nil]", "ok", ":value [\"a\" 3]", "a"),
+    ] {
+        let read = foreign(&ops(invoked, kind, completed)).history;
+        let locks: Vec<_> = read.ops.iter().map(|op| op.lock.as_ref().unwrap().to_string()).collect();
+        assert_eq!(locks, [lock, lock], "{invoked}, {completed}");
+    }
+    for (invoked, completed) in [
+        (":value :a", ":value :b"),
+        (":value nil", ":lock :b"),
+        (":value [:a 1]", ":value [:b 1]"),
+        (":lock :a", ":lock :b"),
+    ] {
+        let (line, reason) = refused(&ops(invoked, "ok", completed));
+        assert_eq!(line, 2, "{reason}");
+        assert!(reason.contains("on another lock"), "{reason}");
+    }
+}
+
+#[test]
 fn releases_belong_to_the_last_hold_of_their_process() {
     let text: String = ["invoke :f :acquire", "ok :f :acquire", "invoke :f :acquire", "ok :f :acquire"]
         .into_iter()

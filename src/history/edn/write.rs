@@ -8,11 +8,21 @@ use std::path::Path;
 use super::super::{F, History, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId, LockName};
 
-/// Knossos' models know one lock.
+/// Why it is not clear which lock to write: Knossos' models know one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the history is about {} locks, and Knossos' models know one; choose it: --lock {}{}", .0.len(),
-    .0.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(" | --lock "), if .0.len() > 5 { " …" } else { "" })]
-pub struct SeveralLocks(pub Vec<String>);
+pub enum ChoiceError {
+    /// There are several, and none was chosen.
+    #[error("the history is about {} locks, and Knossos' models know one; choose it: --lock {}", .0.len(), listed(.0, " | --lock "))]
+    SeveralLocks(Vec<String>),
+    /// The one chosen is not there.
+    #[error("the history is not about lock `{asked}`; it is about: {}", if .known.is_empty() { "none".to_owned() } else { listed(.known, ", ") })]
+    NoSuchLock {
+        /// The name asked for.
+        asked: LockName,
+        /// The names there are.
+        known: Vec<String>,
+    },
+}
 
 /// Writes the acquires and releases of one lock, one op a line; `lock` may be left out if there is only one.
 ///
@@ -22,10 +32,10 @@ pub struct SeveralLocks(pub Vec<String>);
 /// knows no clock error: so what begins at an instant stands before what ends at it, where one order can say that.
 ///
 /// # Errors
-/// The outer: the file cannot be written. The inner: the history is about several locks and none was chosen.
-pub fn write(path: &Path, history: &History, lock: Option<&LockName>) -> io::Result<Result<(), SeveralLocks>> {
-    if let Err(several) = is_chosen(history, lock) {
-        return Ok(Err(several));
+/// The outer: the file cannot be written. The inner: it is not clear which lock is meant; then no file is begun.
+pub fn write(path: &Path, history: &History, lock: Option<&LockName>) -> io::Result<Result<(), ChoiceError>> {
+    if let Err(error) = is_chosen(history, lock) {
+        return Ok(Err(error));
     }
     let mut to = BufWriter::new(File::create(path)?);
     let written = write_to(&mut to, history, lock)?;
@@ -37,9 +47,9 @@ pub fn write(path: &Path, history: &History, lock: Option<&LockName>) -> io::Res
 ///
 /// # Errors
 /// Those of [`write`].
-pub fn write_to(to: impl Write, history: &History, lock: Option<&LockName>) -> io::Result<Result<(), SeveralLocks>> {
-    if let Err(several) = is_chosen(history, lock) {
-        return Ok(Err(several));
+pub fn write_to(to: impl Write, history: &History, lock: Option<&LockName>) -> io::Result<Result<(), ChoiceError>> {
+    if let Err(error) = is_chosen(history, lock) {
+        return Ok(Err(error));
     }
     let mut writer = Writer { to, lines: 0, clients: BTreeMap::new(), processes: 0 };
     let told = |op: &&Op| {
@@ -96,13 +106,22 @@ fn beginnings_first<'a>(instant: &[&'a Op]) -> Vec<&'a Op> {
     ordered
 }
 
-/// Whether it is clear which lock is meant.
-fn is_chosen(history: &History, lock: Option<&LockName>) -> Result<(), SeveralLocks> {
+/// The first few of many names.
+fn listed(names: &[String], separator: &str) -> String {
+    const TOLD: usize = 10;
+    let more = if names.len() > TOLD { " …" } else { "" };
+    names[..names.len().min(TOLD)].join(separator) + more
+}
+
+/// Whether it is clear which lock is meant, and it is there.
+fn is_chosen(history: &History, lock: Option<&LockName>) -> Result<(), ChoiceError> {
     let locks: BTreeSet<&LockName> = history.ops.iter().filter_map(|op| op.lock.as_ref()).collect();
-    if lock.is_none() && locks.len() > 1 {
-        return Err(SeveralLocks(locks.into_iter().map(ToString::to_string).collect()));
+    let known = || locks.iter().map(ToString::to_string).collect();
+    match lock {
+        None if locks.len() > 1 => Err(ChoiceError::SeveralLocks(known())),
+        Some(asked) if !locks.contains(asked) => Err(ChoiceError::NoSuchLock { asked: asked.clone(), known: known() }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 struct Writer<W> {

@@ -7,5 +7,5 @@
 mod redis;
 mod zookeeper;
 
-pub use redis::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RedisServer};
+pub use redis::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, RedisServer, SET_AND_COUNT};
 pub use zookeeper::ZookeeperEnsemble;

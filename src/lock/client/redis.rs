@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisConnectionInfo};
 use tokio::net::TcpStream;
 
-use crate::ids::OwnerToken;
+use crate::ids::{FencingToken, OwnerToken};
 use crate::lock::backend::{Connections, Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
 
@@ -31,6 +31,23 @@ pub const DELETE_IF_OWNER: &str = "local owner = redis.call('GET', KEYS[1])
 if not owner then return 0 end
 if owner ~= ARGV[1] then return -1 end
 redis.call('DEL', KEYS[1])
+return 1";
+
+/// Sets the key `KEYS[1]` to the owner token `ARGV[1]` for `ARGV[2]` milliseconds and counts one more at `KEYS[2]`, if the
+/// key does not exist. Returns what the counter says then, as text, since a number of Lua's is exact to 53 bits only; nil
+/// if the key exists. Counts first: a counter that holds no number leaves everything as it was. Public as the others.
+pub const SET_AND_COUNT: &str = "if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+redis.call('INCR', KEYS[2])
+local count = redis.call('GET', KEYS[2])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return count";
+
+/// Raises the counter `KEYS[2]` to `ARGV[2]` if the key `KEYS[1]` holds the owner token `ARGV[1]`. Returns 1 if so, 0 if it
+/// does not or if the counter is beyond. Compares decimal digits, for the same reason. Public as the others.
+pub const RAISE_IF_OWNER: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local count = redis.call('GET', KEYS[2])
+if count and (#count > #ARGV[2] or #count == #ARGV[2] and count > ARGV[2]) then return 0 end
+redis.call('SET', KEYS[2], ARGV[2])
 return 1";
 
 /// A Redis master at an address. Connects when it is first asked, and again when the connection has failed.
@@ -176,9 +193,9 @@ fn millis(ttl: Duration) -> u64 {
 }
 
 /// One script call. `EVAL`, not `EVALSHA`: always one round trip, also after a restart of the server.
-fn eval(script: &str, key: &str, owner: &OwnerToken) -> Cmd {
+fn eval(script: &str, keys: &[&str], owner: &OwnerToken) -> Cmd {
     let mut command = redis::cmd("EVAL");
-    command.arg(script).arg(1).arg(key).arg(owner.as_str());
+    command.arg(script).arg(keys.len()).arg(keys).arg(owner.as_str());
     command
 }
 
@@ -193,13 +210,37 @@ impl RedisNode for RedisServer {
         self.ask(command, |reply: Option<String>| reply.is_some())
     }
 
+    fn set_and_count(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        ttl: Duration,
+    ) -> Reply<Option<FencingToken>, NodeError> {
+        let mut command = eval(SET_AND_COUNT, &[key, counter], owner);
+        command.arg(millis(ttl));
+        self.ask(command, |count: Option<u64>| count.map(FencingToken))
+    }
+
+    fn raise_if_owner(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        token: FencingToken,
+    ) -> Reply<bool, NodeError> {
+        let mut command = eval(RAISE_IF_OWNER, &[key, counter], owner);
+        command.arg(token.0);
+        self.ask(command, |raised: i64| raised == 1)
+    }
+
     fn extend_if_owner(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<Ownership, NodeError> {
-        let mut command = eval(EXTEND_IF_OWNER, key, owner);
+        let mut command = eval(EXTEND_IF_OWNER, &[key], owner);
         command.arg(millis(ttl));
         self.ask(command, ownership)
     }
 
     fn delete_if_owner(&self, key: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError> {
-        self.ask(eval(DELETE_IF_OWNER, key, owner), ownership)
+        self.ask(eval(DELETE_IF_OWNER, &[key], owner), ownership)
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::OwnerToken;
+use crate::ids::{FencingToken, OwnerToken};
 use crate::lock::backend::{Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
 
@@ -27,6 +27,20 @@ impl RedisNode for OneOwner {
 
     fn set_if_absent(&self, key: &str, _: &OwnerToken, ttl: Duration) -> Reply<bool, NodeError> {
         self.node.set_if_absent(key, &self.anybody, ttl)
+    }
+
+    fn set_and_count(
+        &self,
+        key: &str,
+        counter: &str,
+        _: &OwnerToken,
+        ttl: Duration,
+    ) -> Reply<Option<FencingToken>, NodeError> {
+        self.node.set_and_count(key, counter, &self.anybody, ttl)
+    }
+
+    fn raise_if_owner(&self, key: &str, counter: &str, _: &OwnerToken, token: FencingToken) -> Reply<bool, NodeError> {
+        self.node.raise_if_owner(key, counter, &self.anybody, token)
     }
 
     fn extend_if_owner(&self, key: &str, _: &OwnerToken, ttl: Duration) -> Reply<Ownership, NodeError> {

@@ -171,8 +171,11 @@ impl Ground {
 
     /// Undoes a fault that could not be applied as it should; why, in words.
     pub async fn give_up(&self, entry: &Entry, why: String) -> FaultError {
-        let containers = self.engine.containers().await.unwrap_or_default();
-        match heal::undo(&self.engine, &containers, entry, &Reach::with(&self.netns)).await {
+        let undone = async {
+            let containers = self.engine.containers().await?;
+            heal::undo(&self.engine, &containers, entry, &Reach::with(&self.netns)).await
+        };
+        match undone.await {
             // What could not be written down as healed is healed again, which does no harm.
             Ok(()) => drop(self.journal.healed(entry)),
             Err(error) => return FaultError(format!("{why}; and it could not be undone: {error}")),

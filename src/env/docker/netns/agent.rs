@@ -14,12 +14,15 @@ use anyhow::Context;
 use futures_util::future::join_all;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, RwLock};
 
 use super::inside::{inside, nft, run};
 use super::knock::Listeners;
 use super::late::{self, Lates};
 use super::{Abilities, Answer, Door, Layer, Request, rules};
+
+/// How long a request may take to be heard: it is sent at once.
+const HEARING: Duration = Duration::from_secs(2);
 
 /// How long the first one that asks for something may take to come.
 const FIRST: Duration = Duration::from_secs(20);
@@ -30,6 +33,8 @@ struct Agent {
     lates: Arc<Lates>,
     staying: AtomicUsize,
     left: Notify,
+    /// Held by whoever changes networks, and alone by whoever sweeps them.
+    changes: Arc<RwLock<()>>,
     /// What is tried out there can be tried by one at a time.
     trying: Mutex<()>,
 }
@@ -47,10 +52,19 @@ pub async fn main(socket: &Path) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                // Heard one after the other: a sweep comes after all changes that were asked for before it, also if who
+                // asked for them has died since.
+                let Ok(Some((request, stream))) = tokio::time::timeout(HEARING, hear(stream)).await else { continue };
+                let change = match request {
+                    Ok(Request::Lay(_) | Request::Lift { .. }) => Some(Arc::clone(&agent.changes).read_owned().await),
+                    _ => None,
+                };
                 let agent = Arc::clone(&agent);
-                if let Ok((stream, _)) = accepted {
-                    tokio::spawn(async move { agent.serve(stream).await });
-                }
+                tokio::spawn(async move {
+                    agent.serve(request, stream).await;
+                    drop(change);
+                });
             }
             () = agent.left.notified() => return Ok(()),
             () = &mut first, if !first.is_elapsed() => {
@@ -62,18 +76,22 @@ pub async fn main(socket: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// What is asked for on a connection. Nobody says more than one line before it is answered.
+async fn hear(stream: UnixStream) -> Option<(serde_json::Result<Request>, UnixStream)> {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    let read = stream.read_line(&mut line).await.unwrap_or_default();
+    (read > 0).then(|| (serde_json::from_str(&line), stream.into_inner()))
+}
+
 impl Agent {
-    async fn serve(&self, stream: UnixStream) {
-        let (read, mut write) = stream.into_split();
-        let mut read = BufReader::new(read);
-        let mut line = String::new();
-        let Ok(1..) = read.read_line(&mut line).await else { return };
-        let answer = match serde_json::from_str(&line) {
+    async fn serve(&self, request: serde_json::Result<Request>, mut stream: UnixStream) {
+        let answer = match request {
             Ok(Request::Stay) => {
                 self.staying.fetch_add(1, Ordering::Relaxed);
-                if write.write_all(b"\"done\"\n").await.is_ok() {
+                if stream.write_all(b"\"done\"\n").await.is_ok() {
                     // Ends when the other side does, however it does.
-                    let _ = read.read_to_end(&mut Vec::new()).await;
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
                 }
                 if self.staying.fetch_sub(1, Ordering::Relaxed) == 1 {
                     self.left.notify_one();
@@ -87,7 +105,7 @@ impl Agent {
         let mut answer = serde_json::to_vec(&answer).unwrap_or_default();
         answer.push(b'\n');
         // If nobody waits any more, nobody is told.
-        let _ = write.write_all(&answer).await;
+        let _ = stream.write_all(&answer).await;
     }
 
     async fn answer(&self, request: Request) -> io::Result<Answer> {
@@ -114,6 +132,7 @@ impl Agent {
                 Answer::Done
             }
             Request::Sweep(doors) => {
+                let _alone = self.changes.write().await;
                 let swept = join_all(doors.into_iter().map(|door| inside(door, sweep))).await;
                 Answer::Swept(swept.into_iter().collect::<io::Result<_>>()?)
             }
@@ -149,11 +168,14 @@ impl Agent {
 
 /// Takes all our tables away, where this thread is.
 fn sweep() -> io::Result<Vec<String>> {
-    let tables = rules::ours(&nft(&["list", "tables", "inet"], "")?);
+    let listed = nft(&["list", "tables"], "")?;
+    let tables = rules::ours(&listed);
     if !tables.is_empty() {
         nft(&["-f", "-"], &tables.iter().map(|table| rules::lift(table)).collect::<String>())?;
     }
-    late::divert_no_more();
+    if rules::may_divert(&listed) {
+        late::divert_no_more();
+    }
     Ok(tables)
 }
 

@@ -91,10 +91,15 @@ pub(super) fn idle(table: &str) -> String {
     format!("table inet {table}\nflush table inet {table}\n")
 }
 
-/// Our tables in what `nft list tables inet` prints.
+/// Our tables in what `nft list tables` prints.
 pub(super) fn ours(listed: &str) -> Vec<String> {
-    let name = |line: &str| line.split_whitespace().last().map(str::to_owned);
+    let name = |line: &str| line.strip_prefix("table inet ").map(|name| name.trim().to_owned());
     listed.lines().filter_map(name).filter(|name| name.starts_with(TABLE_PREFIX)).collect()
+}
+
+/// Whether the table is listed in which iptables keeps the rule that hands packets over to us.
+pub(super) fn may_divert(listed: &str) -> bool {
+    listed.lines().any(|line| line.trim() == "table ip mangle")
 }
 
 /// What the counters of a table say, from `nft -j list counters table …`.
@@ -168,6 +173,8 @@ mod tests {
 
     #[test]
     fn only_our_tables_are_ours() {
-        assert_eq!(ours("table inet filter\ntable inet fencepost_0_1\n"), ["fencepost_0_1"]);
+        let listed = "table inet filter\ntable ip fencepost_ours\ntable inet fencepost_0_1\n";
+        assert_eq!(ours(listed), ["fencepost_0_1"]);
+        assert!(!may_divert(listed) && may_divert("table ip mangle\n"));
     }
 }

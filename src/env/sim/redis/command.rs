@@ -6,7 +6,7 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
-use crate::lock::client::{DELETE_IF_OWNER, EXTEND_IF_OWNER};
+use crate::lock::client::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, SET_AND_COUNT};
 
 /// A command. Times are in milliseconds, as the server takes them, wrong ones included.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +56,28 @@ pub enum Command {
         /// The owner token that it must hold.
         owner: SmolStr,
     },
+    /// [`SET_AND_COUNT`]
+    SetAndCount {
+        /// The lock's key.
+        key: SmolStr,
+        /// The counter's.
+        counter: SmolStr,
+        /// The owner token that the key is to hold.
+        owner: SmolStr,
+        /// Its time to live, milliseconds.
+        ttl_ms: i64,
+    },
+    /// [`RAISE_IF_OWNER`]
+    RaiseIfOwner {
+        /// The lock's key.
+        key: SmolStr,
+        /// The counter's.
+        counter: SmolStr,
+        /// The owner token that the key must hold.
+        owner: SmolStr,
+        /// What the counter is to say.
+        token: u64,
+    },
 }
 
 impl Command {
@@ -86,6 +108,12 @@ impl Command {
                 say(&["EVAL", EXTEND_IF_OWNER, "1", key, owner, &ttl_ms.to_string()]);
             }
             Self::DeleteIfOwner { key, owner } => say(&["EVAL", DELETE_IF_OWNER, "1", key, owner]),
+            Self::SetAndCount { key, counter, owner, ttl_ms } => {
+                say(&["EVAL", SET_AND_COUNT, "2", key, counter, owner, &ttl_ms.to_string()]);
+            }
+            Self::RaiseIfOwner { key, counter, owner, token } => {
+                say(&["EVAL", RAISE_IF_OWNER, "2", key, counter, owner, &token.to_string()]);
+            }
         }
         words
     }
@@ -97,6 +125,12 @@ impl fmt::Display for Command {
         match self {
             Self::ExtendIfOwner { key, owner, ttl_ms } => write!(f, "extend-if-owner {key} {owner} {ttl_ms}"),
             Self::DeleteIfOwner { key, owner } => write!(f, "delete-if-owner {key} {owner}"),
+            Self::SetAndCount { key, counter, owner, ttl_ms } => {
+                write!(f, "set-and-count {key} {counter} {owner} {ttl_ms}")
+            }
+            Self::RaiseIfOwner { key, counter, owner, token } => {
+                write!(f, "raise-if-owner {key} {counter} {owner} {token}")
+            }
             plain => f.write_str(&plain.words().join(" ")),
         }
     }

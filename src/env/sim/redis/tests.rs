@@ -102,6 +102,43 @@ fn scripts_act_for_the_owner_only() {
     assert_eq!((node.say(delete("a")), node.say(get("k"))), (Reply::Integer(1), Reply::Nil));
 }
 
+fn vote(owner: &str, ttl_ms: i64) -> Command {
+    Command::SetAndCount { key: "k".into(), counter: "#k".into(), owner: owner.into(), ttl_ms }
+}
+
+#[test]
+fn each_vote_that_is_given_counts() {
+    let mut node = node(Persistence::None);
+    assert_eq!((node.say(vote("a", 1000)), node.say(vote("b", 1000))), (bulk("1"), Reply::Nil));
+    assert_eq!((node.say(get("k")), node.say(get("#k"))), (bulk("a"), bulk("1")));
+    assert_eq!(node.at(WALL + 1001, vote("b", 1000)), bulk("2"));
+    assert_eq!(node.model.peek("#k").unwrap().deadline, None, "a counter outlives every lease");
+    node.say(Command::Del("k".into()));
+    assert_eq!(node.say(vote("c", 0)), Reply::refused("invalid expire time in 'set' command"));
+    assert_eq!((node.say(get("k")), node.say(get("#k"))), (Reply::Nil, bulk("3")), "a gap, and no vote");
+    node.say(Command::Set { key: "#k".into(), value: "x".into(), if_absent: false, px_ms: None });
+    assert!(matches!(node.say(vote("d", 1000)), Reply::Error(_)));
+    assert_eq!(node.say(get("k")), Reply::Nil, "what cannot be counted is not given");
+}
+
+#[test]
+fn a_counter_is_raised_for_the_owner_and_never_lowered() {
+    let mut node = node(Persistence::None);
+    let raise = |owner: &str, token| {
+        let owner = owner.into();
+        Command::RaiseIfOwner { key: "k".into(), counter: "#k".into(), owner, token }
+    };
+    assert_eq!(node.say(raise("a", 9)), Reply::Integer(0));
+    node.say(vote("a", 1000));
+    assert_eq!((node.say(raise("b", 9)), node.say(get("#k"))), (Reply::Integer(0), bulk("1")));
+    for (token, raised, count) in
+        [(9, 1, "9"), (9, 1, "9"), (10, 1, "10"), (9, 0, "10"), (u64::MAX, 1, "18446744073709551615")]
+    {
+        assert_eq!((node.say(raise("a", token)), node.say(get("#k"))), (Reply::Integer(raised), bulk(count)));
+    }
+    assert_eq!(node.at(WALL + 1001, raise("a", 7)), Reply::Integer(0), "the vote is over");
+}
+
 #[test]
 fn counters_keep_their_deadline_and_refuse_what_is_no_number() {
     let mut node = node(Persistence::None);
@@ -143,6 +180,17 @@ fn a_power_loss_takes_what_no_fsync_had_covered() {
     node.say(set("k", "a", 60_000));
     node.power_loss(5_000_000_000);
     assert_eq!(node.say(get("k")), bulk("a"));
+}
+
+#[test]
+fn a_power_loss_takes_a_vote_and_its_count_together() {
+    let mut node = node(Persistence::Everysec);
+    node.say(vote("a", 10));
+    node.mono = Nanos(6_500_000_000);
+    assert_eq!(node.at(WALL + 11, vote("b", 60_000)), bulk("2"));
+    node.power_loss(6_900_000_000);
+    assert_eq!(node.say(get("k")), Reply::Nil);
+    assert_eq!(node.say(vote("c", 1000)), bulk("2"), "given twice");
 }
 
 #[test]

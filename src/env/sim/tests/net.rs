@@ -4,6 +4,7 @@ use futures_util::future::{FutureExt, join, join_all};
 
 use std::time::Duration;
 
+use super::super::net::DOWN;
 use super::super::redis_link::RedisLink;
 use super::*;
 use crate::fault::Refusal;
@@ -135,6 +136,82 @@ fn a_killed_process_resets_its_connections_and_refuses_new_ones() {
             world.lock().restart(NODE);
             let connection = caller.connect().await.unwrap().keep();
             assert_eq!(number(caller.call(connection, incr()).await), 2, "what was executed was on its disk");
+        })
+        .unwrap();
+}
+
+#[test]
+fn what_a_dead_client_had_sent_arrives_before_its_end_is_heard_of() {
+    for power in [Power::Killed, Power::Off] {
+        let (world, mut scheduler) = world();
+        let caller = caller(&world);
+        let late = Duration::from_secs(1);
+        scheduler
+            .block_on(async {
+                let connection = caller.connect().await.unwrap().keep();
+                world.lock().net.link(CLIENT, NODE).delays.insert(1, (late, late));
+                let unheard = caller.call(connection, incr());
+                let kill = async {
+                    pass(&world, 100 * MILLISECOND).await;
+                    world.lock().crash(CLIENT, power);
+                    assert_eq!(count(&world), 0, "{power:?}: on the wire");
+                };
+                let (answer, ()) = join(unheard, kill).await;
+                assert_eq!(answer, None);
+                pass(&world, 3 * SECOND).await;
+                assert_eq!(count(&world), 1, "{power:?}");
+                let told = !world.lock().net.connections[connection as usize].is_open(DOWN);
+                assert_eq!(told, power == Power::Killed, "a machine that is off says nothing");
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn what_a_dead_client_had_lost_is_not_sent_again_nor_is_what_came_after_it() {
+    let (world, mut scheduler) = world();
+    let caller = caller(&world);
+    let late = Duration::from_secs(1);
+    scheduler
+        .block_on(async {
+            let connection = caller.connect().await.unwrap().keep();
+            cut(&world, CLIENT, NODE, true);
+            let lost = caller.call(connection, incr());
+            let kill = async {
+                pass(&world, 50 * MILLISECOND).await;
+                cut(&world, CLIENT, NODE, false);
+                world.lock().crash(CLIENT, Power::Killed);
+            };
+            assert_eq!(join(lost, kill).await.0, None);
+            pass(&world, 10 * SECOND).await;
+            assert_eq!(count(&world), 0);
+            assert!(!world.lock().net.connections[connection as usize].is_open(DOWN), "the reset came through");
+        })
+        .unwrap();
+
+    // Lost on arrival, with another behind it that is not.
+    let (world, mut scheduler) = self::world();
+    let caller = self::caller(&world);
+    scheduler
+        .block_on(async {
+            let connection = caller.connect().await.unwrap().keep();
+            world.lock().net.link(CLIENT, NODE).delays.insert(1, (late, late));
+            let first = caller.call(connection, incr());
+            let second = async {
+                pass(&world, 500 * MILLISECOND).await;
+                caller.call(connection, incr()).await
+            };
+            let kill = async {
+                pass(&world, 600 * MILLISECOND).await;
+                world.lock().crash(CLIENT, Power::Killed);
+                cut(&world, CLIENT, NODE, true);
+                pass(&world, 600 * MILLISECOND).await;
+                cut(&world, CLIENT, NODE, false);
+            };
+            join(join(first, second), kill).await;
+            pass(&world, 10 * SECOND).await;
+            assert_eq!(count(&world), 0, "the first never arrived, the second cannot be taken without it");
+            assert!(!world.lock().net.connections[connection as usize].is_open(DOWN), "the reset came through");
         })
         .unwrap();
 }

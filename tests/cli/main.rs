@@ -1,4 +1,8 @@
 //! The command as its users meet it, where no Docker is needed: help, lists, and one clear message for each mistake.
+//! `results` has what runs print, `replay` whether they repeat.
+
+mod replay;
+mod results;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -164,6 +168,50 @@ fn a_history_goes_out_as_edn_and_comes_in_again() {
 }
 
 #[test]
+fn what_came_of_an_op_is_not_taken_for_a_lock() {
+    let file = tempfile::Builder::new().suffix(".edn").tempfile().unwrap();
+    let timeout = "{:process 2, :type :invoke, :f :acquire, :value nil, :time 5}\n\
+                   {:process 2, :type :info, :f :acquire, :value :timeout, :time 6}\n";
+    std::fs::write(file.path(), [OVERLAP, timeout].concat()).unwrap();
+    let output = fencepost(&["check", file.path().to_str().unwrap(), "--model", "mutex"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    // Ops that are nanoseconds apart have times that differ.
+    assert!(text.contains("at 0.000000002s") && text.contains("at 0.000000004s"), "{text}");
+}
+
+#[test]
+fn a_lock_that_is_not_there_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("out.edn");
+    let stored = "src/check/testdata/ok/two-locks-held-at-once.jsonl";
+    let (code, message) = refused(&["check", stored, "--to-edn", to.to_str().unwrap(), "--lock", "item-9"]);
+    assert_eq!(code, Some(254), "{message}");
+    assert!(message.contains("not about lock `item-9`") && message.contains("item-1, item-2"), "{message}");
+    assert!(!to.exists(), "nothing is begun");
+    let copy = folder.path().join("history.jsonl");
+    std::fs::copy(stored, &copy).unwrap();
+    let copy = copy.to_str().unwrap();
+    let (code, message) = refused(&["check", copy, "--to-edn", copy, "--lock", "item-1"]);
+    assert_eq!(code, Some(254), "{message}");
+    assert!(message.contains("would overwrite the history"), "{message}");
+}
+
+#[test]
+fn a_folder_in_the_wrong_place_is_refused_with_what_to_name() {
+    for (arguments, remedies) in [
+        (["check", "scenarios"], ["scenarios/LOCK/history.jsonl", "fencepost report scenarios"]),
+        (["run", "src"], ["no scenario files there", "name files, or a folder that holds some"]),
+        (["replay", "scenarios"], ["scenarios/run.json", "reports/client-pause/latest"]),
+        (["report", "scenarios"], ["scenarios/run.json", "reports/client-pause/latest"]),
+    ] {
+        let (code, message) = refused(&arguments);
+        assert_eq!(code, Some(254), "{message}");
+        assert!(remedies.iter().all(|remedy| message.contains(remedy)), "{message}");
+    }
+}
+
+#[test]
 fn the_shipped_scenarios_are_listed() {
     let output = fencepost(&["list"]);
     assert!(output.status.success());
@@ -180,21 +228,4 @@ fn help_schema_and_completions_are_printed() {
     let schema: serde_json::Value = serde_json::from_slice(&fencepost(&["schema"]).stdout).unwrap();
     assert!(schema["properties"]["workload"].is_object());
     assert!(!fencepost(&["completions", "bash"]).stdout.is_empty());
-}
-
-#[test]
-fn a_sweep_that_is_called_off_does_not_pass() {
-    let out = tempfile::tempdir().unwrap();
-    let mut sweep = Command::new(env!("CARGO_BIN_EXE_fencepost"))
-        .args(["run", "scenarios/thawed-node.toml", "--seeds", "1000000", "--format", "json", "--out"])
-        .arg(out.path())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    // The first line shows that seeds are being counted.
-    let mut lines = std::io::BufReader::new(sweep.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut lines, &mut String::new()).unwrap();
-    assert!(Command::new("kill").args(["-s", "INT", &sweep.id().to_string()]).status().unwrap().success());
-    std::io::copy(&mut lines, &mut std::io::sink()).unwrap();
-    assert_eq!(sweep.wait().unwrap().code(), Some(2), "every seed that was run was as expected, and most were not run");
 }

@@ -1,0 +1,173 @@
+//! Whether clients competed: how many acquires met a held lock.
+//!
+//! An acquire meets a held lock if it is open at a moment at which another client's hold is. Clients that merely take
+//! turns ask nothing of a lock, and a check of exclusion has nothing to say of them. Op by op, in memory that grows with
+//! what is open. Deliberately absent: who was in the right.
+
+use std::collections::BTreeMap;
+
+use crate::history::{F, Op, OpType, Process};
+use crate::ids::{ClientId, HoldId, LockName};
+
+/// How many acquires met a held lock.
+pub(super) fn acquires(ops: &[Op]) -> usize {
+    let mut contention = Contention::default();
+    ops.iter().for_each(|op| contention.take(op));
+    contention.acquires
+}
+
+/// Whether any acquire met a held lock; looks no further than the first.
+pub(super) fn occurs(ops: &[Op]) -> bool {
+    let mut contention = Contention::default();
+    ops.iter().any(|op| {
+        contention.take(op);
+        contention.acquires > 0
+    })
+}
+
+/// What has been seen so far.
+#[derive(Default)]
+pub(super) struct Contention {
+    locks: BTreeMap<LockName, Lock>,
+    anybody_releases: bool,
+    /// How many acquires met a held lock.
+    pub acquires: usize,
+}
+
+#[derive(Default)]
+struct Lock {
+    holds: Vec<(ClientId, Option<HoldId>)>,
+    /// Who has asked and met nobody yet: nobody while another client holds it.
+    alone: Vec<ClientId>,
+}
+
+impl Contention {
+    /// Of a lock that anybody may release: a release by a client that holds nothing ends another one's hold.
+    pub fn of_ownerless() -> Self {
+        Self { anybody_releases: true, ..Self::default() }
+    }
+
+    /// Takes the next op of a well-formed history.
+    pub fn take(&mut self, op: &Op) {
+        let (Process::Client(_), Some(client)) = (op.process, op.client) else { return };
+        if op.f == F::Crash {
+            for lock in self.locks.values_mut() {
+                lock.holds.retain(|(holder, _)| *holder != client);
+                lock.alone.retain(|waiter| *waiter != client);
+            }
+            return;
+        }
+        let (F::Acquire | F::Release | F::Lost, Some(name)) = (op.f, &op.lock) else { return };
+        if !self.locks.contains_key(name) {
+            self.locks.insert(name.clone(), Lock::default());
+        }
+        let Some(lock) = self.locks.get_mut(name) else { return };
+        match (op.f, op.kind) {
+            (F::Acquire, OpType::Invoke) if lock.holds.iter().any(|(holder, _)| *holder != client) => {
+                self.acquires += 1;
+            }
+            (F::Acquire, OpType::Invoke) => lock.alone.push(client),
+            (F::Acquire, kind) => {
+                lock.alone.retain(|waiter| *waiter != client);
+                if kind == OpType::Ok {
+                    self.acquires += lock.alone.len();
+                    lock.alone.clear();
+                    lock.holds.push((client, op.hold.clone()));
+                }
+            }
+            (F::Release, OpType::Invoke) | (F::Lost, _) => lock.end(client, op.hold.as_ref(), self.anybody_releases),
+            _ => {}
+        }
+    }
+}
+
+impl Lock {
+    fn end(&mut self, client: ClientId, hold: Option<&HoldId>, anybodys: bool) {
+        match self.holds.iter().position(|(holder, id)| *holder == client && id.as_ref() == hold) {
+            Some(place) => drop(self.holds.remove(place)),
+            None if anybodys && !self.holds.is_empty() => drop(self.holds.remove(0)),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::story::Story;
+
+    fn told(tell: impl FnOnce(&mut Story)) -> usize {
+        let mut story = Story::new(3);
+        tell(&mut story);
+        let ops = story.history().ops;
+        let count = acquires(&ops);
+        assert_eq!(occurs(&ops), count > 0);
+        count
+    }
+
+    #[test]
+    fn an_acquire_meets_a_held_lock_or_is_overtaken() {
+        let turns = |story: &mut Story| {
+            story.acquire("c1-1", 10, 11, 1);
+            story.release("c1-1", 20);
+            story.acquire("c2-1", 30, 31, 2);
+            story.release("c2-1", 40);
+        };
+        assert_eq!(told(turns), 0, "they take turns");
+        let asked_while_held = |story: &mut Story| {
+            story.acquire("c1-1", 10, 11, 1);
+            story.op(15, "c2-1", OpType::Invoke, F::Acquire);
+            story.op(16, "c2-1", OpType::Fail, F::Acquire);
+            story.release("c1-1", 20);
+        };
+        assert_eq!(told(asked_while_held), 1);
+        let overtaken = |story: &mut Story| {
+            story.op(9, "c2-1", OpType::Invoke, F::Acquire);
+            story.op(9, "c3-1", OpType::Invoke, F::Acquire);
+            story.acquire("c1-1", 10, 11, 1);
+            story.release("c1-1", 20);
+        };
+        assert_eq!(told(overtaken), 2, "both wait when another one is granted the lock");
+    }
+
+    #[test]
+    fn what_is_over_or_ones_own_is_not_met() {
+        for (kind, f, met) in [
+            (OpType::Ok, F::Lost, 0),
+            (OpType::Ok, F::Crash, 0),
+            (OpType::Invoke, F::Release, 0),
+            (OpType::Invoke, F::Read, 1),
+        ] {
+            let after = |story: &mut Story| {
+                story.acquire("c1-1", 10, 11, 1);
+                story.op(20, "c1-1", kind, f);
+                story.acquire("c2-1", 30, 31, 2);
+            };
+            assert_eq!(told(after), met, "{f}");
+        }
+        let own = |story: &mut Story| {
+            story.acquire("c1-1", 10, 11, 1);
+            story.acquire("c1-2", 20, 21, 1);
+        };
+        assert_eq!(told(own), 0, "nested");
+        let elsewhere = |story: &mut Story| {
+            story.acquire("c1-1", 10, 11, 1);
+            story.acquire("c2-1", 20, 21, 1);
+            story.ops[2..].iter_mut().for_each(|op| op.lock = Some(LockName::new("item-2")));
+        };
+        assert_eq!(told(elsewhere), 0, "another lock");
+    }
+
+    #[test]
+    fn anybody_may_release_what_knows_no_owner() {
+        let mut story = Story::new(3);
+        story.acquire("c1-1", 10, 11, None);
+        story.release("c2-1", 20);
+        story.acquire("c3-1", 30, 31, None);
+        let ops = story.history().ops;
+        assert_eq!(acquires(&ops), 1, "by its owner it was never released");
+        let mut ownerless = Contention::of_ownerless();
+        ops.iter().for_each(|op| ownerless.take(op));
+        assert_eq!(ownerless.acquires, 0);
+    }
+}
