@@ -29,7 +29,7 @@ pub(super) fn check(history: &History) -> CheckResult {
     };
     let mut last = Nanos::ZERO;
     for (place, op) in history.ops.iter().enumerate() {
-        if op.index != place as u64 {
+        if op.index as usize != place {
             examiner.mistake(op, &[], &format!("stands at place {place}; indices are dense, from 0"));
         }
         if op.time < last {
@@ -61,26 +61,26 @@ struct Examiner<'a> {
     processes: BTreeMap<u32, ClientProcess<'a>>,
     attempts: BTreeMap<&'a HoldId, Attempt<'a>>,
     strikes: BTreeMap<u32, Strike>,
-    versions: BTreeMap<u32, (u64, u64)>,
+    versions: BTreeMap<u32, (u32, u32)>,
     /// For each client that died, the op that tells of the last time.
-    deaths: BTreeMap<ClientId, u64>,
+    deaths: BTreeMap<ClientId, u32>,
 }
 
 struct ClientProcess<'a> {
     client: ClientId,
     open: Option<&'a Op>,
-    retired: Option<u64>,
+    retired: Option<u32>,
 }
 
 struct Attempt<'a> {
-    index: u64,
+    index: u32,
     client: ClientId,
     lock: &'a LockName,
     granted: bool,
 }
 
 struct Strike {
-    index: u64,
+    index: u32,
     open: Option<F>,
 }
 
@@ -247,7 +247,7 @@ impl<'a> Examiner<'a> {
     }
 
     /// Counts a mistake: op `op`, in the light of some earlier `others`, `does` what it must not.
-    fn mistake(&mut self, op: &Op, others: &[u64], does: &str) {
+    fn mistake(&mut self, op: &Op, others: &[u32], does: &str) {
         let kind = format!("{:?}", op.kind).to_lowercase();
         let others_told: String = others.iter().map(|index| format!(" (see op {index})")).collect();
         self.listing.add(|| Violation {

@@ -142,7 +142,7 @@ fn defects(facts: &Facts<'_>, strike: &Strike<'_>, listing: &mut Listing) {
     let Some(applied) = strike.applied.filter(|_| strike.is_recorded()) else { return };
     let event = strike.event;
     let name = format!("Fault {} ({})", event.id, event.plan);
-    let mut add = |text: String, ops: Vec<u64>, to: Nanos| {
+    let mut add = |text: String, ops: Vec<u32>, to: Nanos| {
         listing.add(|| Violation { severity: None, text, ops, from: strike.invoked.time, to });
     };
     if let Some(probe) = event.probes.iter().find(|probe| !probe.passed()) {
@@ -199,8 +199,8 @@ fn holds_under_fault(facts: &Facts<'_>) -> usize {
 /// From the invocation of an acquire to its completion or its client's death, as indices of the history.
 #[derive(Clone, Copy)]
 struct Attempt {
-    from: u64,
-    to: u64,
+    from: u32,
+    to: u32,
     died: bool,
 }
 
@@ -213,16 +213,16 @@ fn attempts_struck(facts: &Facts<'_>) -> usize {
         let Some(client) = op.client else { continue };
         let attempts = open.entry(client).or_default();
         match op.kind {
-            OpType::Invoke => attempts.push(Attempt { from: op.index, to: u64::MAX, died: false }),
+            OpType::Invoke => attempts.push(Attempt { from: op.index, to: u32::MAX, died: false }),
             _ => {
-                if let Some(attempt) = attempts.last_mut().filter(|attempt| attempt.to == u64::MAX) {
+                if let Some(attempt) = attempts.last_mut().filter(|attempt| attempt.to == u32::MAX) {
                     (attempt.to, attempt.died) = (op.index, op.f == F::Crash);
                 }
             }
         }
     }
     let struck = |strike: &&Strike<'_>| {
-        let in_force = strike.applied.map_or(u64::MAX, |op| op.index);
+        let in_force = strike.applied.map_or(u32::MAX, |op| op.index);
         let met = |client: &ClientId| {
             let attempts = open.get(client).map_or(&[][..], Vec::as_slice);
             let begun = attempts.partition_point(|attempt| attempt.from < strike.invoked.index);

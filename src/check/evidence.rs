@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: any judgement.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ pub(super) struct Facts<'a> {
     pub in_doubt: u64,
     /// What the nemesis did, in the order of the faults' numbers.
     pub strikes: Vec<Strike<'a>>,
-    gathered: Holds<'a>,
+    /// The places of all holds in the order of their ids, if somebody asked for one.
+    by_id: OnceCell<Vec<usize>>,
 }
 
 /// One fault's strike, from its first op to its last.
@@ -107,12 +109,15 @@ fn asked(change: ClockChange, since: Nanos, by: Nanos) -> String {
     }
 }
 
+/// The place of a hold that was served before its grant is on record.
+const NOT_YET: usize = usize::MAX;
+
 impl<'a> Facts<'a> {
     /// Gathers the facts of a history, which may be large, in one pass.
     pub fn of(history: &'a History) -> Self {
         let mut gathered = Holds::default();
         let mut strikes = Strikes::default();
-        let mut served: Vec<(&Op, Option<usize>)> = Vec::new();
+        let mut served: Vec<(&Op, usize)> = Vec::new();
         let (mut in_doubt, mut early) = (0u64, false);
         for op in &history.ops {
             match (op.process, op.f) {
@@ -120,7 +125,7 @@ impl<'a> Facts<'a> {
                     if let Some(id) = &op.hold {
                         let place = gathered.place(id);
                         early |= place.is_none();
-                        served.push((op, place));
+                        served.push((op, place.unwrap_or(NOT_YET)));
                     }
                 }
                 (_, F::Acquire | F::Release) => {
@@ -138,19 +143,26 @@ impl<'a> Facts<'a> {
         gathered.finish(history.end());
         if early {
             // The resource's clock may be behind the client's, and the grant stand later in the history.
-            served.iter_mut().for_each(|(op, place)| *place = op.hold.as_ref().and_then(|id| gathered.place(id)));
+            for (op, place) in served.iter_mut().filter(|(_, place)| *place == NOT_YET) {
+                *place = op.hold.as_ref().and_then(|id| gathered.place(id)).unwrap_or(NOT_YET);
+            }
+            served.retain(|(_, place)| *place != NOT_YET);
         }
-        let served = served.into_iter().filter_map(|(op, place)| Some((op, place?))).collect();
-        let holds = std::mem::take(&mut gathered.list);
-        let requested = std::mem::take(&mut gathered.requested);
+        let Holds { list: holds, requested, .. } = gathered;
         let (lock_of, locks) = by_lock(&holds);
         let strikes = strikes.0.into_values().collect();
-        Self { history, holds, requested, lock_of, locks, served, in_doubt, strikes, gathered }
+        Self { history, holds, requested, lock_of, locks, served, in_doubt, strikes, by_id: OnceCell::new() }
     }
 
     /// The place of a hold by its id.
     pub fn place(&self, id: &HoldId) -> Option<usize> {
-        self.gathered.place(id)
+        let id_of = |place: &usize| &self.holds[*place].id;
+        let by_id = self.by_id.get_or_init(|| {
+            let mut places: Vec<usize> = (0..self.holds.len()).collect();
+            places.sort_by(|one, other| id_of(one).cmp(id_of(other)));
+            places
+        });
+        by_id.binary_search_by(|place| id_of(place).cmp(id)).ok().map(|at| by_id[at])
     }
 
     /// By how much two parties' clocks may disagree.
@@ -378,9 +390,10 @@ mod tests {
         let [before, during, until, after] = [("before", 10), ("during", 11), ("until the end", 30), ("after", 30)];
         let mut looks = [[before, during], [until, after]].into_iter().zip(errors.chunks(2));
         for op in story.ops.iter_mut().filter(|op| op.fault.is_some()) {
+            let completed = op.kind == OpType::Ok;
             let Some(event) = &mut op.fault else { continue };
             (event.kind, event.targets, event.clock) = ("clock".to_owned(), vec![member], Some(change));
-            if op.kind == OpType::Ok {
+            if completed {
                 let (looks, errors) = looks.next().unwrap();
                 let probe = |((when, at), error): ((&str, u64), &i64)| Probe {
                     clock: Some(ClockReading {

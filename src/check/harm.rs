@@ -14,13 +14,13 @@ use crate::history::{F, OpType, Process};
 pub(super) struct Harm<'a> {
     uses: &'a [Option<Uses>],
     /// The accepted writes of each hold: item, version that it had read, version that it made.
-    writes: BTreeMap<usize, Vec<(u32, u64, u64)>>,
+    writes: BTreeMap<usize, Vec<(u32, u32, u32)>>,
 }
 
 impl<'a> Harm<'a> {
     /// What the holds at `places` did; `uses` are all holds' uses of the resource.
     pub fn of(facts: &Facts<'_>, uses: &'a [Option<Uses>], places: &BTreeSet<usize>) -> Self {
-        let mut writes: BTreeMap<usize, Vec<(u32, u64, u64)>> = BTreeMap::new();
+        let mut writes: BTreeMap<usize, Vec<(u32, u32, u32)>> = BTreeMap::new();
         for op in facts.history.ops.iter().filter(|op| op.f == F::Write && op.kind == OpType::Ok) {
             // Another harness's history may know clients' ops only.
             if facts.served.is_empty() == (op.process == Process::Resource) {

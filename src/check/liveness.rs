@@ -84,9 +84,9 @@ struct Watch<'a, 'b> {
     limit: usize,
     locks: BTreeMap<&'a LockName, Lock<'a>>,
     /// Where each hold ends, by the op's index.
-    ends: BTreeMap<u64, Vec<usize>>,
+    ends: BTreeMap<u32, Vec<usize>>,
     /// By how many the faults in force change at an op.
-    faults: BTreeMap<u64, i64>,
+    faults: BTreeMap<u32, i64>,
     in_force: i64,
     listing: Listing,
     contended: usize,
@@ -100,13 +100,13 @@ struct Watch<'a, 'b> {
 
 impl<'a, 'b> Watch<'a, 'b> {
     fn new(facts: &'b Facts<'a>, bound: Duration) -> Self {
-        let mut ends: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        let mut ends: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (place, hold) in facts.holds.iter().enumerate() {
             if let Some((end, _)) = hold.ended {
                 ends.entry(end).or_default().push(place);
             }
         }
-        let mut faults: BTreeMap<u64, i64> = BTreeMap::new();
+        let mut faults: BTreeMap<u32, i64> = BTreeMap::new();
         for strike in &facts.strikes {
             *faults.entry(strike.invoked.index).or_default() += 1;
             // What failed leaves nothing behind; what is not known to be undone is in force to the end.
@@ -190,7 +190,7 @@ impl<'a, 'b> Watch<'a, 'b> {
     }
 
     /// Looks at how often a client has been passed over, now that it waits no longer.
-    fn count_passes(&mut self, name: &'a LockName, client: ClientId, op: u64, now: Nanos) {
+    fn count_passes(&mut self, name: &'a LockName, client: ClientId, op: u32, now: Nanos) {
         let Some(lock) = self.locks.get_mut(name) else { return };
         let Some(passed) = lock.passed.get_mut(&client) else { return };
         let times = passed.times(lock.grants);
@@ -331,7 +331,7 @@ fn starved(
     client: ClientId,
     passed: &Passed<'_>,
     times: usize,
-    granted: u64,
+    granted: u32,
     now: Nanos,
 ) -> Violation {
     let text = format!(

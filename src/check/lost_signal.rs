@@ -89,11 +89,11 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
 struct Over {
     at: Nanos,
     /// The op that granted the lock to another client, if that is what tells.
-    granted: Option<u64>,
+    granted: Option<u32>,
 }
 
 impl Over {
-    fn of(facts: &Facts<'_>, hold: &Hold, granted: Option<(Nanos, u64)>) -> Option<Self> {
+    fn of(facts: &Facts<'_>, hold: &Hold, granted: Option<(Nanos, u32)>) -> Option<Self> {
         let ended = hold.valid_until.map(|at| Self { at: at.max(hold.from), granted: None });
         let taken = granted.map(|(at, op)| Self { at, granted: Some(op) });
         let over = match (ended, taken) {
@@ -106,8 +106,8 @@ impl Over {
 }
 
 /// For each hold, the first grant of its lock to another client that completed during the hold.
-fn granted_to_others(facts: &Facts<'_>) -> Vec<Option<(Nanos, u64)>> {
-    let mut granted: Vec<Option<(Nanos, u64)>> = vec![None; facts.holds.len()];
+fn granted_to_others(facts: &Facts<'_>) -> Vec<Option<(Nanos, u32)>> {
+    let mut granted: Vec<Option<(Nanos, u32)>> = vec![None; facts.holds.len()];
     let mut open: BTreeMap<&LockName, Vec<usize>> = BTreeMap::new();
     for (place, later) in facts.holds.iter().enumerate() {
         let open = open.entry(&later.lock).or_default();
@@ -175,7 +175,7 @@ fn violation(facts: &Facts<'_>, hold: &Hold, over: Over, delay: Duration) -> Vio
         lasting(delay),
         facts.active_faults(&[hold.client], over.at, hold.to),
     );
-    let mut ops: Vec<u64> =
+    let mut ops: Vec<u32> =
         [Some(hold.granted), over.granted, hold.ended.map(|(op, _)| op)].into_iter().flatten().collect();
     ops.sort_unstable();
     Violation { severity: None, text, ops, from: over.at, to: hold.to }

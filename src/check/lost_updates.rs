@@ -98,11 +98,11 @@ struct Tally {
 #[derive(Default)]
 struct Item<'a> {
     /// The accepted writes by the version that they made.
-    writes: BTreeMap<u64, Write<'a>>,
+    writes: BTreeMap<u32, Write<'a>>,
     /// The last version that each hold made.
-    made: BTreeMap<usize, u64>,
+    made: BTreeMap<usize, u32>,
     /// What each hold last read of each version.
-    reads: BTreeMap<(usize, u64), (&'a Op, i64)>,
+    reads: BTreeMap<(usize, u32), (&'a Op, i64)>,
     /// The stock before all writes, if a read saw it.
     initial: Option<i64>,
 }
@@ -111,7 +111,7 @@ struct Write<'a> {
     op: &'a Op,
     place: usize,
     stock: i64,
-    based_on: u64,
+    based_on: u32,
     acknowledged: Option<&'a Op>,
 }
 
@@ -194,7 +194,7 @@ impl<'a> Item<'a> {
     }
 
     /// The accepted write of a hold: of that version, or the last one if the client was not told the version.
-    fn accepted(&mut self, place: usize, version: Option<u64>) -> Option<&mut Write<'a>> {
+    fn accepted(&mut self, place: usize, version: Option<u32>) -> Option<&mut Write<'a>> {
         let version = version.or_else(|| self.made.get(&place).copied())?;
         self.writes.get_mut(&version).filter(|write| write.place == place)
     }
@@ -250,8 +250,8 @@ impl<'a> Item<'a> {
     fn lost(
         &self,
         facts: &Facts<'_>,
-        (version, write): (u64, &Write<'_>),
-        overwriter: Option<(&u64, &Write<'_>)>,
+        (version, write): (u32, &Write<'_>),
+        overwriter: Option<(&u32, &Write<'_>)>,
     ) -> Violation {
         let hold = &facts.holds[write.place];
         let known = match write.acknowledged {

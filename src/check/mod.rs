@@ -60,7 +60,7 @@ pub struct Violation {
     /// What happened, in one or two sentences for a reader.
     pub text: String,
     /// The indices of the ops that show it, in order.
-    pub ops: Vec<u64>,
+    pub ops: Vec<u32>,
     /// From when it lasted.
     pub from: Nanos,
     /// Until when.

@@ -94,7 +94,8 @@ impl Tally {
                 holds.map(|hold| certain(facts, hold, to(hold))).collect()
             };
             let held = spans(|hold| hold.to);
-            let reaches: Vec<_> = places.iter().map(|place| uses[*place].map(|uses| (uses.first, uses.last))).collect();
+            let reaches: Vec<_> =
+                places.iter().map(|place| uses[*place].map(|uses| (uses.first.into(), uses.last.into()))).collect();
             tally.overlaps = tally.overlaps.and(overlaps(&held));
             tally.within_validity += overlaps(&spans(Hold::clipped_to)).pairs;
             tally.interleaved += overlaps_that_meet(&held, &reaches);
@@ -151,9 +152,9 @@ fn was_shared(facts: &Facts<'_>) -> bool {
 #[derive(Clone, Copy)]
 pub(super) struct Uses {
     /// Its first use had happened by this op.
-    first: u64,
+    first: u32,
     /// Its last use had not happened before this op.
-    last: u64,
+    last: u32,
 }
 
 impl Uses {
@@ -170,7 +171,7 @@ impl Uses {
 /// instead, whose effect lies somewhere between invocation and completion.
 pub(super) fn uses(facts: &Facts<'_>) -> Vec<Option<Uses>> {
     let mut uses: Vec<Option<Uses>> = vec![None; facts.holds.len()];
-    let mut note = |place: usize, by: u64, not_before: u64| {
+    let mut note = |place: usize, by: u32, not_before: u32| {
         let known = uses[place].get_or_insert(Uses { first: by, last: not_before });
         known.first = known.first.min(by);
         known.last = known.last.max(not_before);
@@ -179,7 +180,7 @@ pub(super) fn uses(facts: &Facts<'_>) -> Vec<Option<Uses>> {
         note(*place, op.index, op.index);
     }
     if facts.served.is_empty() {
-        let mut invoked: BTreeMap<Process, u64> = BTreeMap::new();
+        let mut invoked: BTreeMap<Process, u32> = BTreeMap::new();
         for op in facts.history.ops.iter().filter(|op| matches!(op.f, F::Read | F::Write)) {
             match op.kind {
                 OpType::Invoke => drop(invoked.insert(op.process, op.index)),
@@ -236,7 +237,7 @@ impl Overlap<'_> {
         );
         let grants = [earlier.granted, later.granted].into_iter();
         let ends = [earlier, later].into_iter().filter_map(|hold| Some(hold.ended?.0));
-        let mut ops: Vec<u64> = grants.chain(ends).collect();
+        let mut ops: Vec<u32> = grants.chain(ends).collect();
         ops.sort_unstable();
         Violation { severity: Some(self.severity), text, ops, from: later.from, to: self.to() }
     }

@@ -60,19 +60,19 @@ impl Story {
 
     /// A client reads `stock` at `version`; the resource serves it in the same millisecond.
     pub fn read(&mut self, hold: &str, at: u64, version: u64, stock: i64) {
-        let seen = ItemValue { item: 1, stock, version: Some(version), based_on: None };
+        let seen = ItemValue { item: 1, stock, version: Some(count(version)), based_on: None };
         self.access(hold, at, F::Read, OpType::Ok, seen);
     }
 
     /// A client writes `stock` over what it had read at `based_on`; the resource makes it `version`.
     pub fn write(&mut self, hold: &str, at: u64, based_on: u64, version: u64, stock: i64) {
-        let made = ItemValue { item: 1, stock, version: Some(version), based_on: Some(based_on) };
+        let made = ItemValue { item: 1, stock, version: Some(count(version)), based_on: Some(count(based_on)) };
         self.access(hold, at, F::Write, OpType::Ok, made);
     }
 
     /// A client's write that the resource refuses.
     pub fn refused(&mut self, hold: &str, at: u64, based_on: u64, stock: i64) {
-        let meant = ItemValue { item: 1, stock, version: None, based_on: Some(based_on) };
+        let meant = ItemValue { item: 1, stock, version: None, based_on: Some(count(based_on)) };
         self.access(hold, at, F::Write, OpType::Fail, meant);
     }
 
@@ -120,4 +120,8 @@ impl Story {
     pub fn history(self) -> History {
         History::new(self.header, self.ops)
     }
+}
+
+fn count(version: u64) -> u32 {
+    version.try_into().unwrap()
 }

@@ -1,5 +1,6 @@
 //! A history file: JSON lines, a versioned header first, then one op a line.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{FORMAT, Header, History, Op};
+use crate::ids::LockName;
 
 /// Why a history file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,7 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
     let mut header: Option<Header> = None;
     let mut ops = Vec::new();
     let mut text = String::new();
+    let mut locks: BTreeSet<LockName> = BTreeSet::new();
     for line in 1.. {
         text.clear();
         if reader.read_line(&mut text).map_err(io)? == 0 {
@@ -66,7 +69,12 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
             continue;
         }
         match serde_json::from_str::<Op>(&text) {
-            Ok(op) => ops.push(op),
+            Ok(mut op) => {
+                if let Some(name) = &mut op.lock {
+                    share(&mut locks, name);
+                }
+                ops.push(op);
+            }
             Err(_) if torn => break,
             Err(error) => return Err(malformed(line, format!("not an op: {error}"))),
         }
@@ -74,6 +82,14 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
     let header =
         header.ok_or_else(|| malformed(1, "the file is empty; a history starts with a header line".to_owned()))?;
     Ok(History::new(header, ops))
+}
+
+/// Has equal names share their text.
+pub(super) fn share(known: &mut BTreeSet<LockName>, name: &mut LockName) {
+    match known.get(name) {
+        Some(same) => *name = same.clone(),
+        None => drop(known.insert(name.clone())),
+    }
 }
 
 /// Writes a whole history in one step: a reader sees the old file or the new one, never a part.

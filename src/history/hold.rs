@@ -32,11 +32,11 @@ pub struct Hold {
     /// The fencing token, where the lock gives one.
     pub token: Option<FencingToken>,
     /// Index of the op that completed the acquire.
-    pub granted: u64,
+    pub granted: u32,
     /// When the acquire completed.
     pub from: Nanos,
     /// Index of the op that ended the hold, and how; absent for a hold that was still open when the history ended.
-    pub ended: Option<(u64, Ending)>,
+    pub ended: Option<(u32, Ending)>,
     /// When it ended; for an open hold, when the history ended.
     pub to: Nanos,
     /// Until when the API said that the hold is valid, as last known before its end.
@@ -62,8 +62,7 @@ pub(crate) struct Holds<'a> {
     pub list: Vec<Hold>,
     /// For each hold, when its acquire was invoked.
     pub requested: Vec<Nanos>,
-    /// Only looked up, never gone through: its order tells nothing.
-    attempts: FxHashMap<&'a HoldId, Attempt>,
+    attempts: Attempts<'a>,
     /// What ends with its client, should it die.
     open: BTreeMap<ClientId, Vec<usize>>,
 }
@@ -74,6 +73,26 @@ enum Attempt {
     Requested(Nanos),
     /// It is the hold at this place.
     Granted(usize),
+}
+
+/// Attempts by their ids. Only looked up, never gone through: a hash map's order tells nothing.
+#[derive(Default)]
+struct Attempts<'a> {
+    numbered: FxHashMap<(ClientId, u32), Attempt>,
+    named: BTreeMap<&'a HoldId, Attempt>,
+}
+
+impl<'a> Attempts<'a> {
+    fn insert(&mut self, id: &'a HoldId, attempt: Attempt) -> Option<Attempt> {
+        match id.numbers() {
+            Some(numbers) => self.numbered.insert(numbers, attempt),
+            None => self.named.insert(id, attempt),
+        }
+    }
+
+    fn get(&self, id: &HoldId) -> Option<&Attempt> {
+        id.numbers().map_or_else(|| self.named.get(id), |numbers| self.numbered.get(&numbers))
+    }
 }
 
 impl<'a> Holds<'a> {

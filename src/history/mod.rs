@@ -19,7 +19,7 @@ use crate::time::Nanos;
 pub(crate) use hold::Holds;
 pub use hold::{Ending, Hold};
 pub use life::Life;
-pub use op::{ClockReading, F, FaultEvent, ItemValue, Op, OpType, Probe, Process};
+pub use op::{ClockReading, F, FaultEvent, ItemValue, Op, OpType, Probe, Process, Rare};
 pub use recorder::Recorder;
 
 /// The version of the file format that this build reads and writes.
@@ -79,16 +79,19 @@ impl History {
     /// complete in the very instant in which the read after it begins.
     pub fn new(header: Header, mut ops: Vec<Op>) -> Self {
         ops.sort_by_key(|op| op.time);
-        // The index serves as the rank within an instant: even for invocations, odd for the rest.
-        let mut ranks: BTreeMap<Process, (Nanos, u64)> = BTreeMap::new();
-        for op in &mut ops {
-            let rank = ranks.get(&op.process).filter(|(time, _)| *time == op.time).map_or(0, |(_, rank)| *rank);
-            op.index = rank + u64::from(rank.is_multiple_of(2) != (op.kind == OpType::Invoke));
-            ranks.insert(op.process, (op.time, op.index));
+        for instant in ops.chunk_by_mut(|one, other| one.time == other.time).filter(|instant| instant.len() > 1) {
+            // The index serves as the rank within an instant: even for invocations, odd for the rest.
+            let mut ranks: BTreeMap<Process, u32> = BTreeMap::new();
+            for op in &mut *instant {
+                let rank = ranks.entry(op.process).or_default();
+                *rank += u32::from(rank.is_multiple_of(2) != (op.kind == OpType::Invoke));
+                op.index = *rank;
+            }
+            instant.sort_by_key(|op| op.index);
         }
-        ops.sort_by_key(|op| (op.time, op.index));
         for (index, op) in ops.iter_mut().enumerate() {
-            op.index = index as u64;
+            op.index = index as u32;
+            op.tidy();
         }
         Self { header, ops }
     }

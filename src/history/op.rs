@@ -1,6 +1,7 @@
 //! One element of a history.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -142,10 +143,10 @@ pub struct ItemValue {
     /// Counts the accepted writes of the item: what a read saw, or what a write became. Absent where a write was not
     /// (or not known to be) accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
+    pub version: Option<u32>,
     /// For a write: the version that its own hold read, and so carries forward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub based_on: Option<u64>,
+    pub based_on: Option<u32>,
 }
 
 /// One look at the world to see whether a fault has the effect it should have.
@@ -248,47 +249,124 @@ pub struct FaultEvent {
 }
 
 /// One element of a history: an operation starts or completes, or a signal arrives.
+///
+/// A large history keeps millions of them, so what few ops have stands apart, in [`Rare`]; `op.error` reads and writes it
+/// all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(from = "Record", into = "Record")]
 pub struct Op {
     /// Its place in the history: dense, from 0.
-    pub index: u64,
+    pub index: u32,
     /// When, since the start of the run. All parties of a run share one monotonic clock.
     pub time: Nanos,
     /// Who acts.
     pub process: Process,
     /// What is known of it.
-    #[serde(rename = "type")]
     pub kind: OpType,
     /// What it does.
     pub f: F,
     /// The client behind a client process or monitor; for the resource, the client it served.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientId>,
     /// The lock's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<LockName>,
     /// The attempt or hold that the op belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldId>,
     /// The item read or written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<ItemValue>,
     /// The fencing token of the hold, where the lock gives one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<FencingToken>,
+    rare: Apart,
+}
+
+/// What few ops have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rare {
     /// Until when the lock's API says that the hold is valid, as known at this op; on the timeline of `time`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Nanos>,
     /// For a stall: when the client had last run; on the timeline of `time`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Nanos>,
     /// For `fault` and `heal`: what the nemesis did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Box<FaultEvent>>,
     /// Why it failed or is in doubt, why the lock was lost, why an access was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl Rare {
+    const NONE: Self = Self { valid_until: None, since: None, fault: None, error: None };
+}
+
+/// Takes no room of its own until it is written to.
+#[derive(Clone, Debug, Default)]
+struct Apart(Option<Box<Rare>>);
+
+impl PartialEq for Apart {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_deref().unwrap_or(&Rare::NONE) == other.0.as_deref().unwrap_or(&Rare::NONE)
+    }
+}
+
+impl Eq for Apart {}
+
+impl Deref for Op {
+    type Target = Rare;
+
+    fn deref(&self) -> &Rare {
+        self.rare.0.as_deref().unwrap_or(&Rare::NONE)
+    }
+}
+
+impl DerefMut for Op {
+    fn deref_mut(&mut self) -> &mut Rare {
+        self.rare.0.get_or_insert_default()
+    }
+}
+
+/// An op as it stands in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Op", rename_all = "kebab-case", deny_unknown_fields)]
+struct Record {
+    index: u32,
+    time: Nanos,
+    process: Process,
+    #[serde(rename = "type")]
+    kind: OpType,
+    f: F,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<ClientId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lock: Option<LockName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold: Option<HoldId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<ItemValue>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<FencingToken>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    valid_until: Option<Nanos>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<Nanos>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<Box<FaultEvent>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<Record> for Op {
+    fn from(record: Record) -> Self {
+        let Record { index, time, process, kind, f, client, lock, hold, value, token, .. } = record;
+        let Record { valid_until, since, fault, error, .. } = record;
+        let rare = Rare { valid_until, since, fault, error };
+        let rare = Apart((rare != Rare::NONE).then(|| Box::new(rare)));
+        Self { index, time, process, kind, f, client, lock, hold, value, token, rare }
+    }
+}
+
+impl From<Op> for Record {
+    fn from(op: Op) -> Self {
+        let Op { index, time, process, kind, f, client, lock, hold, value, token, rare } = op;
+        let Rare { valid_until, since, fault, error } = rare.0.map(|rare| *rare).unwrap_or_default();
+        Self { index, time, process, kind, f, client, lock, hold, value, token, valid_until, since, fault, error }
+    }
 }
 
 impl Op {
@@ -305,11 +383,13 @@ impl Op {
             hold: None,
             value: None,
             token: None,
-            valid_until: None,
-            since: None,
-            fault: None,
-            error: None,
+            rare: Apart::default(),
         }
+    }
+
+    /// Gives back the room of what was written and is nothing.
+    pub(super) fn tidy(&mut self) {
+        self.rare.0.take_if(|rare| **rare == Rare::NONE);
     }
 
     /// Whether it is an event of its own, without invocation.
@@ -321,9 +401,44 @@ impl Op {
     pub fn rebase(&mut self, start: Nanos) {
         let rebase = |instant: &mut Nanos| *instant = Nanos(instant.0.saturating_sub(start.0));
         rebase(&mut self.time);
-        self.valid_until.as_mut().map(rebase);
-        self.since.as_mut().map(rebase);
-        let probes = self.fault.iter_mut().flat_map(|fault| &mut fault.probes);
+        let Some(rare) = &mut self.rare.0 else { return };
+        rare.valid_until.as_mut().map(rebase);
+        rare.since.as_mut().map(rebase);
+        let probes = rare.fault.iter_mut().flat_map(|fault| &mut fault.probes);
         probes.filter_map(|probe| probe.clock.as_mut()).for_each(|reading| rebase(&mut reading.at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_ops_fit() {
+        // What a history takes in memory is decided here.
+        assert!(size_of::<Op>() <= 112, "{}", size_of::<Op>());
+    }
+
+    #[test]
+    fn what_few_ops_have_takes_no_room_where_it_is_nothing() {
+        let blank = Op::new(Nanos(5), Process::Client(1), OpType::Ok, F::Release);
+        let mut op = blank.clone();
+        op.error = None;
+        assert_eq!(op, blank);
+        op.tidy();
+        assert!(op.rare.0.is_none());
+        op.error = Some("gone".to_owned());
+        op.tidy();
+        assert_eq!(op.error.as_deref(), Some("gone"));
+        assert_ne!(op, blank);
+    }
+
+    #[test]
+    fn fields_stand_in_a_file_in_their_order_and_no_others() {
+        let text = r#"{"index":3,"time":5,"process":1,"type":"fail","f":"write","client":1,"lock":"l","hold":"c1-2","value":{"item":1,"stock":-4,"version":2,"based-on":1},"token":7,"valid-until":9,"since":4,"error":"gone"}"#;
+        let op: Op = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&op).unwrap(), text);
+        let unknown = serde_json::from_str::<Op>(&text.replace("since", "sense")).unwrap_err().to_string();
+        assert!(unknown.contains("unknown field `sense`"), "{unknown}");
     }
 }

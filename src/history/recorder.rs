@@ -71,7 +71,7 @@ impl Record for Recorder {
     fn record(&self, mut op: Op) {
         op.rebase(self.start);
         let mut state = self.lock();
-        op.index = state.ops.len() as u64;
+        op.index = state.ops.len() as u32;
         if state.failure.is_none() {
             state.failure = write_line(&mut state.file, &op).err();
         }

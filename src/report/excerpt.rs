@@ -370,7 +370,7 @@ mod tests {
         let violation = Violation {
             severity: Some(crate::check::Severity::Belief),
             text: String::new(),
-            ops: vec![7, u64::MAX],
+            ops: vec![7, u32::MAX],
             from: Nanos::ZERO,
             to: Nanos::ZERO,
         };

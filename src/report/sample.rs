@@ -54,8 +54,8 @@ impl Script {
     }
 
     /// An access of a client, and what the resource makes of it half way.
-    pub fn access(&mut self, f: F, client: u32, hold: &str, at: f64, version: u64, accepted: bool) {
-        let value = ItemValue { item: 1, stock: 1_000 - version as i64, version: Some(version), based_on: None };
+    pub fn access(&mut self, f: F, client: u32, hold: &str, at: f64, version: u32, accepted: bool) {
+        let value = ItemValue { item: 1, stock: 1_000 - i64::from(version), version: Some(version), based_on: None };
         self.client(at, client, OpType::Invoke, f, hold);
         let kind = if accepted { OpType::Ok } else { OpType::Fail };
         let refused = || (!accepted).then(|| "token below the highest seen".to_owned());

@@ -139,8 +139,8 @@ impl<'a> Scene<'a> {
     }
 
     /// The op with this index.
-    pub fn op(&self, index: u64) -> Option<&'a Op> {
-        self.history.ops.get(usize::try_from(index).ok()?)
+    pub fn op(&self, index: u32) -> Option<&'a Op> {
+        self.history.ops.get(index as usize)
     }
 
     /// The acquire attempts, in the order of invocation.
@@ -201,8 +201,8 @@ fn spans(history: &History, end: Nanos) -> Vec<Span<'_>> {
 
 /// Marks each access whose hold is older, by the order of grants, than one that was already accepted for that lock.
 fn served<'a>(history: &'a History, holds: &[Hold]) -> Vec<Served<'a>> {
-    let granted: BTreeMap<&HoldId, u64> = holds.iter().map(|hold| (&hold.id, hold.granted)).collect();
-    let mut newest: BTreeMap<Option<&LockName>, u64> = BTreeMap::new();
+    let granted: BTreeMap<&HoldId, u32> = holds.iter().map(|hold| (&hold.id, hold.granted)).collect();
+    let mut newest: BTreeMap<Option<&LockName>, u32> = BTreeMap::new();
     let accesses = history.ops.iter().filter(|op| op.process == Process::Resource && op.kind != OpType::Invoke);
     accesses
         .map(|op| {

@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn tells_something_of_every_cause() {
-        let violation = |cause: u64, from: u64| Violation {
+        let violation = |cause: u32, from: u64| Violation {
             severity: Some(Severity::Belief),
             text: String::new(),
             ops: vec![cause],

@@ -36,7 +36,7 @@ pub enum Action {
         /// The new stock.
         stock: i64,
         /// The version that the same hold read.
-        based_on: u64,
+        based_on: u32,
     },
 }
 

@@ -29,7 +29,7 @@ pub struct Item {
     /// Units in stock.
     pub stock: i64,
     /// Counts accepted writes.
-    pub version: u64,
+    pub version: u32,
     seen: Option<FencingToken>,
     written: Option<FencingToken>,
 }
@@ -59,9 +59,9 @@ pub enum Refusal {
     #[error("stale value: version {based_on} was read, the item is at version {current}")]
     StaleValue {
         /// The version that the write's hold read.
-        based_on: u64,
+        based_on: u32,
         /// The item's version.
-        current: u64,
+        current: u32,
     },
 }
 
@@ -134,7 +134,7 @@ mod tests {
 
     const READ: Action = Action::Read;
 
-    fn write(based_on: u64) -> Action {
+    fn write(based_on: u32) -> Action {
         Action::Write { stock: 5, based_on }
     }
 

@@ -107,22 +107,14 @@ fn leased(facts: &Facts<'_>, model: Model) -> CheckResult {
     let mut seen = Seen { grants: facts.holds.len() as u64, in_doubt: facts.in_doubt, ..Seen::default() };
     let fenced = matches!(model, Model::Owned { fenced: true, .. });
     let mut misfits = Vec::new();
-    let mut claims = Vec::new();
     for places in &facts.locks {
         let passed_on = places.windows(2).filter(|pair| facts.holds[pair[0]].client != facts.holds[pair[1]].client);
         seen.handovers += passed_on.count() as u64;
-        claims.clear();
-        claims.extend(places.iter().map(|place| {
-            let hold = &facts.holds[*place];
-            Claim {
-                place: *place,
-                requested: facts.requested[*place],
-                begun: hold.from + facts.clock_error(),
-                may_end: may_end(hold),
-                token: hold.token.map(|token| token.0),
-            }
-        }));
-        misfits.append(&mut zones::misfits(&claims, fenced));
+        let claims = places.iter().map(|place| claim(facts, *place));
+        if zones::follow_each_other(claims.clone(), fenced) {
+            continue;
+        }
+        misfits.append(&mut zones::misfits(&claims.collect::<Vec<_>>(), fenced));
     }
     let contended = contention::occurs(&facts.history.ops);
     told(model, FailedRelease::EndsTheClaim, &seen, contended, listed(facts, &misfits))
@@ -140,6 +132,17 @@ fn listed(facts: &Facts<'_>, misfits: &[Misfit]) -> Listing {
         listing.add(|| misfit_told(facts, misfit, &harm));
     }
     listing
+}
+
+fn claim(facts: &Facts<'_>, place: usize) -> Claim {
+    let hold = &facts.holds[place];
+    Claim {
+        place,
+        requested: facts.requested[place],
+        begun: hold.from + facts.clock_error(),
+        may_end: may_end(hold),
+        token: hold.token.map(|token| token.0),
+    }
 }
 
 /// From when on a hold may have ended: its client gave it up or was told that it is lost, or its validity was over.

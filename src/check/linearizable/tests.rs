@@ -224,7 +224,7 @@ fn compare(model: Model, failed: FailedRelease) {
 
 fn listed(ops: &[Op]) -> String {
     let line = |op: &Op| {
-        let hold = op.hold.as_ref().map_or("", |hold| hold.as_str());
+        let hold = op.hold.as_ref().map(|hold| hold.text()).unwrap_or_default();
         let until = op.valid_until.map(|until| until.0 / 1_000_000);
         format!("{:>3} {:?} {} {hold} token {:?} until {until:?}\n", op.time.0 / 1_000_000, op.kind, op.f, op.token)
     };

@@ -16,7 +16,7 @@ pub(super) struct Grant {
     /// The token, where known.
     pub token: Option<FencingToken>,
     /// The op that told of the grant.
-    pub op: u64,
+    pub op: u32,
     /// When.
     pub at: Nanos,
 }
@@ -96,7 +96,7 @@ pub(super) fn released_unheld(lock: &LockName, client: ClientId, op: &Op) -> Vio
 }
 
 /// A violation of the order of a lock's operations.
-pub(super) fn violation(text: String, mut ops: Vec<u64>, from: Nanos, to: Nanos) -> Violation {
+pub(super) fn violation(text: String, mut ops: Vec<u32>, from: Nanos, to: Nanos) -> Violation {
     ops.sort_unstable();
     ops.dedup();
     Violation { severity: None, text, ops, from: from.min(to), to: to.max(from) }

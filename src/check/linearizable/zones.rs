@@ -66,6 +66,24 @@ impl Misfit {
     }
 }
 
+/// Whether each claim, in the order given, had surely ended when the next one surely began, and tokens rise with them.
+/// Then that order is one that fits, as it is with most locks; if not, another one may.
+pub(super) fn follow_each_other(claims: impl Iterator<Item = Claim>, fenced: bool) -> bool {
+    let (mut over, mut highest) = (Nanos::ZERO, None);
+    for claim in claims {
+        if !claim.is_forward() || claim.first_end() < over {
+            return false;
+        }
+        over = claim.last_start();
+        if let Some(token) = claim.token.filter(|_| fenced)
+            && highest.replace(token).is_some_and(|highest| highest >= token)
+        {
+            return false;
+        }
+    }
+    true
+}
+
 /// Finds what does not fit among the claims on one lock; tokens are looked at only if nothing overlaps.
 pub(super) fn misfits(claims: &[Claim], fenced: bool) -> Vec<Misfit> {
     let mut misfits = contradictions(claims, fenced);
@@ -184,7 +202,10 @@ fn smallest(mut claims: Vec<Claim>) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt;
+
     use super::*;
+    use crate::seed::Seed;
 
     fn claim(place: usize, requested: u64, begun: u64, may_end: u64, token: Option<u64>) -> Claim {
         let [requested, begun, may_end] = [requested, begun, may_end].map(Nanos);
@@ -214,5 +235,32 @@ mod tests {
         let Misfit::TokenOrder(places) = misfits(&holds, true).remove(0) else { panic!("tokens do not fit") };
         assert_eq!(places, [0, 1, 2]);
         assert_eq!(misfits(&holds[1..], true), [], "without it they do");
+    }
+
+    #[test]
+    fn claims_that_follow_each_other_fit() {
+        let mut seen = [0, 0];
+        for seed in 0..20_000 {
+            let mut rng = Seed(seed).stream("claims");
+            let mut now = 0;
+            let claims: Vec<Claim> = (0..rng.random_range(1..4))
+                .map(|place| {
+                    let mut step = |least: u64| {
+                        now += rng.random_range(least..4);
+                        now
+                    };
+                    let (begun, may_end) = (step(0), step(0));
+                    now -= rng.random_range(0..2).min(now);
+                    let token = rng.random_ratio(4, 5).then(|| place as u64 + rng.random_range(0..3));
+                    claim(place, begun.saturating_sub(2), begun, may_end, token)
+                })
+                .collect();
+            for fenced in [false, true] {
+                let follow = follow_each_other(claims.iter().copied(), fenced);
+                assert!(!follow || misfits(&claims, fenced).is_empty(), "seed {seed}: {claims:?}");
+                seen[usize::from(follow)] += 1;
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 1_000), "too little was compared: {seen:?}");
     }
 }

@@ -47,7 +47,7 @@ struct ItemView {
     description: String,
     stock_count: i64,
     #[serde(default)]
-    version: u64,
+    version: u32,
 }
 
 /// The body of a `PUT`.
@@ -55,7 +55,7 @@ struct ItemView {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Change {
     stock_count: i64,
-    based_on: u64,
+    based_on: u32,
 }
 
 /// The service's state: the inventory, and where its accesses are recorded.
@@ -213,7 +213,7 @@ impl HttpResource {
             }
         };
         let mut request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
-        request = request.header(HOLD, access.hold.as_str()).header(CLIENT, access.client.0);
+        request = request.header(HOLD, access.hold.text().as_str()).header(CLIENT, access.client.0);
         if let Some(token) = access.token {
             request = request.header(TOKEN, token.0);
         }

@@ -10,14 +10,14 @@
 mod forms;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use clojure_reader::edn::{self, Edn};
 
-use super::file::HistoryError;
+use super::file::{HistoryError, share};
 use super::{F, Header, History, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::seed::Seed;
@@ -96,6 +96,7 @@ fn read_from(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {
 struct Reading {
     ops: Vec<Op>,
     passed_over: u64,
+    locks: BTreeSet<LockName>,
     processes: BTreeMap<u32, Life>,
 }
 
@@ -140,7 +141,8 @@ impl Reading {
                     "process {process} begins while its last op is open; a process does one thing at a time"
                 ));
             }
-            let lock = said.lock.unwrap_or_else(|| LockName::new("lock"));
+            let mut lock = said.lock.unwrap_or_else(|| LockName::new("lock"));
+            share(&mut self.locks, &mut lock);
             let hold = life.begin(process, f, &lock);
             life.open = Some((f, lock.clone(), hold.clone()));
             (lock, hold)
@@ -163,12 +165,14 @@ impl Reading {
         // A step where there is no time: a millisecond, so that it can be read.
         let time = said.time.unwrap_or_else(|| last.map_or(0, |last| last + 1_000_000));
         let mut op = Op::new(Nanos(last.map_or(time, |last| time.max(last + 1))), Process::Client(process), kind, f);
-        op.index = self.ops.len() as u64;
+        op.index = self.ops.len() as u32;
         op.client = Some(ClientId(process));
         op.lock = Some(lock);
         op.hold = Some(hold);
         op.token = said.token.filter(|_| (f, kind) == (F::Acquire, OpType::Ok));
-        op.error = said.error;
+        if said.error.is_some() {
+            op.error = said.error;
+        }
         self.ops.push(op);
         Ok(())
     }

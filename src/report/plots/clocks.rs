@@ -128,17 +128,13 @@ mod tests {
         let history = &mut report.locks[0].history;
         for op in history.ops.iter_mut().filter(|op: &&mut Op| matches!(op.f, F::Fault | F::Heal)) {
             assert_eq!(op.process, Process::Nemesis);
+            let (at, is_done) = (op.time, op.kind == OpType::Ok);
             let Some(event) = &mut op.fault else { continue };
             event.clock = Some(change);
-            let reading = ClockReading {
-                member: Member::Node(NodeId(3)),
-                at: op.time,
-                error: 5_000_000,
-                expected: None,
-                uncertainty: 0,
-            };
+            let reading =
+                ClockReading { member: Member::Node(NodeId(3)), at, error: 5_000_000, expected: None, uncertainty: 0 };
             event.probes = vec![Probe { clock: Some(reading), ..Probe::new("a clock", "5", "5") }];
-            if op.kind != OpType::Ok {
+            if !is_done {
                 event.probes.clear();
             }
         }
