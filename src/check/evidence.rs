@@ -396,10 +396,10 @@ mod tests {
         let [before, during, until, after] = [("before", 10), ("during", 11), ("until the end", 30), ("after", 30)];
         let mut looks = [[before, during], [until, after]].into_iter().zip(errors.chunks(2));
         for op in story.ops.iter_mut().filter(|op| op.fault.is_some()) {
-            let kind = op.kind;
+            let completed = op.kind == OpType::Ok;
             let Some(event) = &mut op.fault else { continue };
             (event.kind, event.targets, event.clock) = ("clock".to_owned(), vec![member], Some(change));
-            if kind == OpType::Ok {
+            if completed {
                 let (looks, errors) = looks.next().unwrap();
                 let probe = |((when, at), error): ((&str, u64), &i64)| Probe {
                     clock: Some(ClockReading {
