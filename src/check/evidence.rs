@@ -314,8 +314,12 @@ impl Listing {
         }
     }
 
-    /// The listed ones, in the order of time.
+    /// The listed ones, in the order of time, each with its ops in order.
     pub fn into_violations(mut self) -> Vec<Violation> {
+        for violation in &mut self.listed {
+            violation.ops.sort_unstable();
+            violation.ops.dedup();
+        }
         self.listed.sort_by_key(|violation| violation.from);
         self.listed
     }
@@ -453,5 +457,35 @@ mod tests {
         }
         assert_eq!(counted(1, "hold", "holds"), "1 hold");
         assert_eq!(counted(0, "hold", "holds"), "0 holds");
+    }
+
+    #[test]
+    fn a_listing_counts_all_and_lists_the_first_hundred() {
+        let mut listing = Listing::default();
+        let violation = |at: u32| Violation {
+            severity: None,
+            text: String::new(),
+            ops: vec![at + 1, at, at + 1],
+            from: Nanos(200 - u64::from(at)),
+            to: Nanos(200),
+        };
+        for at in 0..Listing::LIMIT as u32 {
+            listing.add(|| violation(at));
+        }
+        assert_eq!((listing.total(), listing.note()), (100, String::new()));
+        listing.add(|| violation(100));
+        assert_eq!(
+            (listing.total(), listing.note().as_str()),
+            (101, " Only the first 100 of 101 violations are listed.")
+        );
+        let listed = listing.into_violations();
+        assert_eq!((listed.len(), &listed[0].ops, listed[0].from), (100, &vec![99, 100], Nanos(101)), "the last first");
+    }
+
+    #[test]
+    fn spans_that_touch_or_overlap_are_one() {
+        let spans = [(5, 9), (1, 3), (3, 4), (6, 7), (20, 21)].map(|(from, to)| (Nanos(from), Nanos(to)));
+        let expected = [(1, 4), (5, 9), (20, 21)].map(|(from, to)| (Nanos(from), Nanos(to)));
+        assert_eq!(united(spans.to_vec()), expected);
     }
 }

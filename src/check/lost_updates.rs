@@ -86,8 +86,9 @@ struct Tally {
     unacknowledged: usize,
     lost: usize,
     unacknowledged_lost: usize,
-    units_sold: i64,
-    stock_fell_by: i64,
+    // Wider than a stock: a file may say anything of one.
+    units_sold: i128,
+    stock_fell_by: i128,
     /// Items of which some write's base is not on record.
     gaps: usize,
     /// Items of which sales and stock are known.
@@ -220,6 +221,7 @@ impl<'a> Item<'a> {
             ancestry.insert(parent);
             parent = write.based_on;
         }
+        let difference = |before: i64, after: i64| i128::from(before) - i128::from(after);
         let (mut sold, mut sold_and_lost, mut complete) = (0, 0, judged_from == 0);
         for (version, write) in self.writes.range(judged_from..) {
             let lost = !ancestry.contains(version);
@@ -231,14 +233,14 @@ impl<'a> Item<'a> {
             }
             match self.reads.get(&(write.place, write.based_on)) {
                 Some((_, stock)) => {
-                    sold += stock - write.stock;
-                    sold_and_lost += if lost { stock - write.stock } else { 0 };
+                    sold += difference(*stock, write.stock);
+                    sold_and_lost += if lost { difference(*stock, write.stock) } else { 0 };
                 }
                 None => complete = false,
             }
         }
         let (true, Some(initial)) = (complete, self.initial) else { return };
-        let fell_by = initial - write.stock;
+        let fell_by = difference(initial, write.stock);
         tally.units_sold += sold;
         tally.stock_fell_by += fell_by;
         tally.counted += 1;
@@ -292,7 +294,7 @@ impl<'a> Item<'a> {
     }
 
     /// The versions tell of no loss that explains the stock.
-    fn unbalanced(&self, facts: &Facts<'_>, last: &Write<'_>, sold: i64, fell_by: i64) -> Violation {
+    fn unbalanced(&self, facts: &Facts<'_>, last: &Write<'_>, sold: i128, fell_by: i128) -> Violation {
         let item = last.op.value.map_or(0, |value| value.item);
         let first = self.writes.values().next().unwrap_or(last);
         Violation {

@@ -10,6 +10,8 @@ mod coverage;
 mod evidence;
 mod fencing;
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod gate;

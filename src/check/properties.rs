@@ -309,6 +309,23 @@ fn clients_alone_can_tell_of_a_lost_update() {
 }
 
 #[test]
+fn books_of_any_size_are_kept() {
+    let mut story = Story::new(2);
+    story.acquire("c1-1", 1, 3, None);
+    story.read("c1-1", 10, 0, i64::MAX);
+    story.write("c1-1", 20, 0, 1, i64::MIN);
+    story.read("c1-1", 30, 1, i64::MAX);
+    story.write("c1-1", 40, 1, 2, i64::MIN);
+    let lost = result(&judge(&story.history()), CheckName::LostUpdates).clone();
+    assert_eq!(lost.verdict, Verdict::Invalid, "{}", lost.summary);
+    assert!(
+        lost.summary.contains("36893488147419103230 units sold, stock fell by 18446744073709551615"),
+        "{}",
+        lost.summary
+    );
+}
+
+#[test]
 fn only_the_stale_side_of_an_interleaving_is_counted() {
     let history = overlap(|story| {
         story.read("c1-1", 10, 0, 9);

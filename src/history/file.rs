@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -33,6 +33,22 @@ pub enum HistoryError {
     },
 }
 
+impl HistoryError {
+    /// A mistake on a line; a reason that quotes a file at length is cut in its middle.
+    pub(super) fn malformed(path: &Path, line: usize, reason: &str) -> Self {
+        const END: usize = 200;
+        let letters: Vec<char> = reason.chars().collect();
+        let reason = match letters.len() {
+            0..=400 => reason.to_owned(),
+            many => letters[..END].iter().chain(&[' ', '…', ' ']).chain(&letters[many - END..]).collect(),
+        };
+        Self::Malformed { path: path.to_owned(), line, reason }
+    }
+}
+
+/// A fault's op tells of every probe; even with hundreds of clients it is not nearly as long as this.
+const LONGEST: usize = 16 << 20;
+
 /// Reads a history file.
 ///
 /// A torn last line (no line end: the writer was killed in the middle of it) is left out.
@@ -41,20 +57,31 @@ pub enum HistoryError {
 /// A file that cannot be read, a missing or foreign header, an op that cannot be parsed; with the line.
 pub fn read(path: &Path) -> Result<History, HistoryError> {
     let io = |source| HistoryError::Io { path: path.to_owned(), source };
-    let malformed = |line, reason: String| HistoryError::Malformed { path: path.to_owned(), line, reason };
-    let mut reader = BufReader::new(File::open(path).map_err(io)?);
+    read_from(BufReader::new(File::open(path).map_err(io)?), path)
+}
+
+/// The same from any source, which errors call `path`. Beside the history it needs memory for one line only.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_from(mut reader: impl BufRead, path: &Path) -> Result<History, HistoryError> {
+    let io = |source| HistoryError::Io { path: path.to_owned(), source };
+    let malformed = |line, reason: String| HistoryError::malformed(path, line, &reason);
     let mut header: Option<Header> = None;
     let mut ops = Vec::new();
-    let mut text = String::new();
+    let mut text = Vec::new();
     let mut locks: BTreeSet<LockName> = BTreeSet::new();
     for line in 1.. {
         text.clear();
-        if reader.read_line(&mut text).map_err(io)? == 0 {
+        if reader.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut text).map_err(io)? == 0 {
             break;
         }
-        let torn = !text.ends_with('\n');
+        if text.len() > LONGEST {
+            return Err(malformed(line, format!("longer than {LONGEST} bytes; no op is: a line end is missing")));
+        }
+        let torn = !text.ends_with(b"\n");
         if header.is_none() {
-            let parsed: Header = serde_json::from_str(&text)
+            let parsed: Header = serde_json::from_slice(&text)
                 .map_err(|error| malformed(line, format!("not the header of a fencepost history: {error}")))?;
             if parsed.fencepost != FORMAT {
                 return Err(malformed(
@@ -68,7 +95,7 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
             header = Some(parsed);
             continue;
         }
-        match serde_json::from_str::<Op>(&text) {
+        match serde_json::from_slice::<Op>(&text) {
             Ok(mut op) => {
                 if let Some(name) = &mut op.lock {
                     share(&mut locks, name);
@@ -99,12 +126,18 @@ pub(super) fn share(known: &mut BTreeSet<LockName>, name: &mut LockName) {
 pub fn write(path: &Path, history: &History) -> io::Result<()> {
     let partial = path.with_extension("jsonl.partial");
     let mut writer = BufWriter::new(File::create(&partial)?);
-    write_line(&mut writer, &history.header)?;
-    for op in &history.ops {
-        write_line(&mut writer, op)?;
-    }
+    write_to(&mut writer, history)?;
     writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     fs::rename(&partial, path)
+}
+
+/// The same to any destination.
+///
+/// # Errors
+/// The destination cannot be written.
+pub fn write_to(mut writer: impl Write, history: &History) -> io::Result<()> {
+    write_line(&mut writer, &history.header)?;
+    history.ops.iter().try_for_each(|op| write_line(&mut writer, op))
 }
 
 /// Writes one line in one write, so that a kill tears at most the last one.
@@ -146,6 +179,25 @@ mod tests {
         let whole = lines(&[op(5), op(9)]);
         let torn = &whole[..whole.len() - 9];
         assert_eq!(read(file(torn).path()).unwrap().ops.len(), 1);
+    }
+
+    #[test]
+    fn tolerates_a_line_torn_within_a_letter() {
+        let mut named = op(9);
+        named.error = Some("é".to_owned());
+        let whole = lines(&[op(5), named]).into_bytes();
+        let letter = whole.iter().rposition(|byte| *byte == 0xC3).unwrap();
+        assert_eq!(read_from(&whole[..=letter], Path::new("torn")).unwrap().ops.len(), 1);
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_before_it_fills_the_memory() {
+        let endless = io::BufReader::new(io::repeat(b' '));
+        let error = read_from(endless, Path::new("endless")).unwrap_err().to_string();
+        assert!(error.starts_with("endless:1: longer than"), "{error}");
+        let not_text = [lines(&[op(5)]).as_bytes(), b"{\"\xFF\": 1}\n"].concat();
+        let error = read_from(&not_text[..], Path::new("bytes")).unwrap_err().to_string();
+        assert!(error.starts_with("bytes:3: not an op"), "{error}");
     }
 
     #[test]

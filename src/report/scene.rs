@@ -124,7 +124,9 @@ impl<'a> Scene<'a> {
     pub fn of(history: &'a History) -> Self {
         let holds = history.holds();
         let end = history.ops.last().map_or(Nanos::ZERO, |op| op.time);
-        let mut clients: BTreeSet<ClientId> = (1..=history.header.clients).map(ClientId).collect();
+        // A file may claim any number of clients: no more of them have a lane in vain than there are ops.
+        let claimed = history.header.clients.min(u32::try_from(history.ops.len()).unwrap_or(u32::MAX));
+        let mut clients: BTreeSet<ClientId> = (1..=claimed).map(ClientId).collect();
         clients.extend(history.ops.iter().filter_map(|op| client_of(op, history)));
         Self {
             spans: spans(history, end),
@@ -221,17 +223,21 @@ fn served<'a>(history: &'a History, holds: &[Hold]) -> Vec<Served<'a>> {
 
 fn strikes(history: &History) -> Vec<Strike<'_>> {
     let mut strikes: Vec<Strike<'_>> = Vec::new();
+    let mut places: BTreeMap<u32, usize> = BTreeMap::new();
     for op in history.ops.iter().filter(|op| matches!(op.f, F::Fault | F::Heal)) {
         let Some(event) = &op.fault else { continue };
-        let known = strikes.iter_mut().find(|strike| strike.event.id == event.id);
+        let known = places.get(&event.id).map(|place| &mut strikes[*place]);
         match (known, op.f, op.kind) {
-            (None, F::Fault, kind) => strikes.push(Strike {
-                event,
-                ordered: op,
-                applied: (kind != OpType::Invoke).then_some(op),
-                healing: None,
-                healed: None,
-            }),
+            (None, F::Fault, kind) => {
+                places.insert(event.id, strikes.len());
+                strikes.push(Strike {
+                    event,
+                    ordered: op,
+                    applied: (kind != OpType::Invoke).then_some(op),
+                    healing: None,
+                    healed: None,
+                });
+            }
             (Some(strike), F::Fault, _) => {
                 strike.event = event;
                 strike.applied = Some(op);

@@ -371,6 +371,32 @@ fn a_release_tried_again_after_one_in_doubt_is_undecided_if_read_strictly() {
 }
 
 #[test]
+fn a_failed_release_in_the_instant_of_its_grant_does_not_hold_a_token_against_itself() {
+    let story = |error| {
+        let mut story = Story::new(2);
+        story.header.clock_error = error;
+        story.acquire("c1-1", 1, 2, 1);
+        story.release("c1-1", 9);
+        story.acquire("c2-1", 5, 20, 2);
+        story.op(20 + error / 2_000_000, "c2-1", OpType::Invoke, F::Release);
+        story.op(90, "c2-1", OpType::Fail, F::Release);
+        story
+    };
+    let nested = Model::Owned { depth: 2, fenced: true, lease: false };
+    for error in [0, 4_000_000] {
+        for model in [Model::FENCED, nested] {
+            let found = verdict(story(error), model, FailedRelease::DidNothing);
+            assert_eq!(found, (Verdict::Valid, Vec::new()), "{model}, {error} ns");
+            let mut taken = story(error);
+            taken.acquire("c1-2", 95, 99, 3);
+            let (verdict, told) = verdict(taken, model, FailedRelease::DidNothing);
+            assert_eq!(verdict, Verdict::Invalid, "{model}, {error} ns: it is held still");
+            assert!(told[0].contains("had not begun to release it"), "{told:?}");
+        }
+    }
+}
+
+#[test]
 fn an_overlap_below_the_clock_error_is_not_certain() {
     for (error, expected) in [(0, Verdict::Invalid), (2_000_000, Verdict::Invalid), (3_000_000, Verdict::Valid)] {
         for model in [Model::OWNER, Model::OWNER.leased(), Model::Mutex] {
@@ -437,4 +463,108 @@ fn each_lock_name_is_judged_by_itself() {
     }
     let (verdict, told) = verdict(story, Model::FENCED, FailedRelease::DidNothing);
     assert_eq!((verdict, told), (Verdict::Unknown, Vec::new()), "and no lock passed on");
+}
+
+#[test]
+fn a_mutex_without_owners_is_counted_and_told() {
+    let judged = |story: Story| judge_model(&story.history(), Model::Mutex, FailedRelease::DidNothing).checks.remove(1);
+    let mut story = Story::new(2);
+    story.acquire("c1-1", 1, 2, None);
+    story.release("c1-1", 5);
+    story.acquire("c2-1", 7, 8, None);
+    let result = judged(story);
+    assert_eq!(["grants", "handovers", "ops-in-doubt"].map(|name| result.figures[name]), [2.0, 1.0, 0.0]);
+
+    let mut twice = Story::new(2);
+    twice.acquire("c1-1", 1, 2, None);
+    twice.acquire("c2-1", 7, 8, None);
+    let told =
+        "c1 acquired `item-1` at 0.002s, c2 acquired it at 0.008s, and no release can have taken effect in between.";
+    assert_eq!(judged(twice).violations[0].text, told);
+
+    let mut given_back_twice = Story::new(2);
+    given_back_twice.acquire("c1-1", 1, 2, None);
+    given_back_twice.release("c1-1", 5);
+    given_back_twice.release("c1-1", 7);
+    let told =
+        "c1 released `item-1` at 0.006s, c1 released it at 0.008s, and no acquire can have taken effect in between.";
+    assert_eq!(judged(given_back_twice).violations[0].text, told);
+}
+
+#[test]
+fn an_acquire_that_failed_takes_nothing_from_its_client() {
+    let mut story = Story::new(2);
+    story.acquire("c1-1", 1, 2, None);
+    story.op(3, "c1-2", OpType::Invoke, F::Acquire);
+    story.op(4, "c1-2", OpType::Fail, F::Acquire);
+    story.op(5, "c2-1", OpType::Invoke, F::Acquire);
+    story.release("c1-1", 6);
+    story.op(8, "c2-1", OpType::Ok, F::Acquire);
+    assert_eq!(verdict(story, Model::OWNER, FailedRelease::DidNothing), (Verdict::Valid, Vec::new()));
+}
+
+#[test]
+fn what_a_client_had_open_when_it_died_is_in_doubt() {
+    let in_doubt = |open: bool| {
+        let mut story = Story::new(2);
+        if open {
+            story.op(3, "c1-1", OpType::Invoke, F::Acquire);
+        }
+        let crash = story.op(4, "c1-1", OpType::Info, F::Crash);
+        (crash.hold, crash.lock) = (None, None);
+        story.op(5, "c2-1", OpType::Invoke, F::Acquire);
+        story.op(6, "c2-1", OpType::Info, F::Acquire);
+        judge_model(&story.history(), Model::OWNER, FailedRelease::DidNothing).checks[1].figures["ops-in-doubt"]
+    };
+    assert_eq!([in_doubt(true), in_doubt(false)], [2.0, 1.0]);
+}
+
+/// c1 held the lock under token 5. Clocks may disagree by 10 ms.
+fn imprecise() -> Story {
+    let mut story = Story::new(4);
+    story.header.clock_error = 10_000_000;
+    story.acquire("c1-1", 1, 2, 5);
+    story.release("c1-1", 50);
+    story
+}
+
+#[test]
+fn a_hold_too_short_for_the_clocks_still_has_a_token() {
+    for (token, fits) in [(Some(4), false), (Some(5), false), (Some(6), true), (None, true)] {
+        let story = || {
+            let mut story = imprecise();
+            story.acquire("c2-1", 45, 70, token);
+            story.release("c2-1", 72);
+            story
+        };
+        let fenced = verdict(story(), Model::FENCED, FailedRelease::DidNothing).0;
+        assert_eq!(fenced == Verdict::Valid, fits, "token {token:?}");
+        assert_eq!(verdict(story(), Model::OWNER, FailedRelease::DidNothing).0, Verdict::Valid, "no token counts");
+    }
+}
+
+#[test]
+fn a_release_before_its_grant_is_certain_is_of_its_own_lock_and_hold() {
+    let elsewhere = |story: &mut Story, hold: &str| {
+        for op in story.ops.iter_mut().filter(|op| op.hold.as_ref().is_some_and(|id| *id.text() == *hold)) {
+            op.lock = Some(LockName::new("item-2"));
+        }
+    };
+    let mut story = imprecise();
+    story.acquire("c2-1", 45, 70, 7);
+    story.acquire("c2-2", 71, 72, 1);
+    elsewhere(&mut story, "c2-2");
+    story.release("c2-1", 74);
+    story.acquire("c3-1", 100, 110, 8);
+    assert_eq!(verdict(story, Model::FENCED, FailedRelease::DidNothing), (Verdict::Valid, Vec::new()));
+
+    // c2's release fails while its grant, and one of another lock before it, are not yet certain: it holds on.
+    let mut story = imprecise();
+    story.acquire("c3-1", 60, 69, 1);
+    elsewhere(&mut story, "c3-1");
+    story.acquire("c2-1", 60, 70, 7);
+    story.op(72, "c2-1", OpType::Invoke, F::Release);
+    story.op(74, "c2-1", OpType::Fail, F::Release);
+    story.acquire("c4-1", 100, 110, 8);
+    assert_eq!(verdict(story, Model::FENCED, FailedRelease::DidNothing).0, Verdict::Invalid);
 }

@@ -25,10 +25,13 @@ use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use forms::{CutError, Forms};
-pub use write::{ChoiceError, write};
+pub use write::{ChoiceError, write, write_to};
 
 /// What a history from elsewhere gives as its environment.
 pub const FOREIGN: &str = "foreign";
+
+/// 146 years. Times are bent upwards where they contradict the order of the file, and must stay numbers of EDN.
+const LATEST: u64 = 1 << 62;
 
 /// A history from elsewhere.
 #[derive(Clone, Debug)]
@@ -46,10 +49,18 @@ pub struct Foreign {
 /// since guessing what was meant would be judging something else.
 pub fn read(path: &Path) -> Result<Foreign, HistoryError> {
     let io = |source| HistoryError::Io { path: path.to_owned(), source };
+    read_from(BufReader::new(File::open(path).map_err(io)?), path)
+}
+
+/// The same from any source, which errors call `path`. Beside the history it needs memory for one op only.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_from(reader: impl BufRead, path: &Path) -> Result<Foreign, HistoryError> {
     let name = path.file_stem().map_or_else(|| FOREIGN.to_owned(), |stem| stem.to_string_lossy().into_owned());
-    read_from(BufReader::new(File::open(path).map_err(io)?), &name).map_err(|error| match error {
-        CutError::Io(source) => io(source),
-        CutError::Malformed(line, reason) => HistoryError::Malformed { path: path.to_owned(), line, reason },
+    foreign(reader, &name).map_err(|error| match error {
+        CutError::Io(source) => HistoryError::Io { path: path.to_owned(), source },
+        CutError::Malformed(line, reason) => HistoryError::malformed(path, line, &reason),
     })
 }
 
@@ -67,7 +78,7 @@ pub fn is_edn(path: &Path) -> Result<bool, HistoryError> {
     Ok(start.starts_with(b"{:") || start.starts_with(b"[{:") || start.starts_with(b"({:") || start.starts_with(b"#"))
 }
 
-fn read_from(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {
+fn foreign(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {
     let mut forms = Forms::new(reader);
     let mut reading = Reading::default();
     while let Some((line, text)) = forms.next()? {
@@ -277,8 +288,12 @@ fn said(form: &Edn<'_>) -> Result<Option<Said>, String> {
         .or_else(|| number(pair.map(|(_, token)| token)))
         .or_else(|| number(within("token")))
         .or_else(|| number(within("fence")).filter(|fence| *fence > 0));
+    let time = count("time")?;
+    if let Some(time) = time.filter(|time| *time > LATEST) {
+        return Err(format!("its :time is {time}; it is in nanoseconds since the start, at most {LATEST}"));
+    }
     let error = get("error").map(ToString::to_string);
-    let (token, time) = (token.map(FencingToken), count("time")?);
+    let token = token.map(FencingToken);
     Ok(Some(Said { process, kind, f, lock, value: value_as_name, token, time, error }))
 }
 

@@ -3,12 +3,12 @@
 use super::*;
 
 fn foreign(text: &str) -> Foreign {
-    read_from(text.as_bytes(), "test").unwrap_or_else(|error| panic!("{error:?}"))
+    read_from(text.as_bytes(), Path::new("test.edn")).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 fn refused(text: &str) -> (usize, String) {
-    match read_from(text.as_bytes(), "test") {
-        Err(CutError::Malformed(line, reason)) => (line, reason),
+    match read_from(text.as_bytes(), Path::new("test.edn")) {
+        Err(HistoryError::Malformed { line, reason, .. }) => (line, reason),
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -125,6 +125,8 @@ fn mistakes_are_told_with_their_line_and_what_would_be_right() {
         ("{:process -4, :type :invoke, :f :acquire}".to_owned(), 1, "from 0"),
         ("{:process 1.5, :type :invoke, :f :acquire}".to_owned(), 1, "it is a number"),
         ("{:process 0, :type :invoke, :f :acquire, :time \"x\"}".to_owned(), 1, "whole number"),
+        ("{:process 0, :type :invoke, :f :acquire, :time 9223372036854775807}".to_owned(), 1, "since the start"),
+        ("{:process 0, :type :invoke, :f :acquire, :time 9223372036854775808}".to_owned(), 1, "not EDN"),
         (format!("{invoke}\n#{{1 2}}"), 3, "an op is a map"),
         (format!("{invoke}{{:process 0 0}}"), 2, "not EDN"),
         (format!("{invoke}{{:process"), 2, "cut off"),
@@ -142,4 +144,66 @@ fn nothing_in_a_file_makes_the_reader_panic_or_recurse() {
     assert!(refused(&deep).1.contains("cut off"));
     let closed = format!("{{:a {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(refused(&closed).1.contains("lacks :process"));
+}
+
+fn written(ops: Vec<Op>) -> String {
+    let history = History::new(crate::history::recorder::tests::header(), ops);
+    let mut written = Vec::new();
+    write_to(&mut written, &history, None).unwrap().unwrap();
+    String::from_utf8(written).unwrap()
+}
+
+fn op(time: u64, client: u32, kind: OpType, f: F) -> Op {
+    let mut op = Op::new(Nanos(time), Process::Client(client), kind, f);
+    op.client = Some(ClientId(client));
+    if f != F::Crash {
+        (op.lock, op.hold) = (Some(LockName::new("a \"b\"")), Some(HoldId::new(format!("c{client}-1"))));
+    }
+    op
+}
+
+#[test]
+fn a_death_and_a_lost_signal_are_releases_in_doubt_of_their_lock() {
+    use OpType::{Info, Invoke, Ok};
+    let granted = |client| [op(1, client, Invoke, F::Acquire), op(2, client, Ok, F::Acquire)];
+    for (signal, time) in [(op(3, 1, Info, F::Crash), 3), (op(4, 1, Ok, F::Lost), 4)] {
+        let told = written(granted(1).into_iter().chain([signal]).collect());
+        let line = |kind, index| {
+            format!(
+                "{{:process 0, :type :{kind}, :f :release, :value nil, :lock \"a \\\"b\\\"\", :time {time}, :index {index}}}"
+            )
+        };
+        assert_eq!(told.lines().skip(2).collect::<Vec<_>>(), [line("invoke", 2), line("info", 3)]);
+    }
+    let died_waiting = written(vec![op(1, 1, Invoke, F::Acquire), op(2, 1, Info, F::Crash)]);
+    assert!(died_waiting.ends_with(":info, :f :acquire, :value nil, :lock \"a \\\"b\\\"\", :time 2, :index 1}\n"));
+}
+
+#[test]
+fn what_begins_at_an_instant_stands_before_what_ends_at_it() {
+    use OpType::{Invoke, Ok};
+    let told = written(vec![
+        op(1, 1, Invoke, F::Acquire),
+        op(1, 2, Invoke, F::Acquire),
+        op(4, 2, Ok, F::Acquire),
+        op(4, 1, Ok, F::Acquire),
+        op(4, 1, Invoke, F::Release),
+        op(4, 3, Invoke, F::Acquire),
+    ]);
+    let order: Vec<&str> = told.lines().map(|line| line.split(", :value").next().unwrap()).skip(2).collect();
+    // Client 1's hold begins and ends at an instant at which client 2's may begin: nothing overlaps.
+    let expected = [
+        "{:process 2, :type :invoke, :f :acquire",
+        "{:process 0, :type :ok, :f :acquire",
+        "{:process 0, :type :invoke, :f :release",
+        "{:process 1, :type :ok, :f :acquire",
+    ];
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn a_reason_quotes_no_more_than_a_reader_reads() {
+    let (_, reason) = refused(&format!("{{:process 0, :type \"{}\", :f :acquire}}", "x".repeat(100_000)));
+    assert!(reason.chars().count() < 500, "{reason}");
+    assert!(reason.starts_with("its :type is") && reason.ends_with(":fail and :info"), "{reason}");
 }

@@ -1,6 +1,6 @@
 //! Our histories as Knossos reads them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -12,7 +12,8 @@ use crate::ids::{ClientId, HoldId, LockName};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
     /// There are several, and none was chosen.
-    #[error("the history is about {} locks, and Knossos' models know one; choose it: --lock {}", .0.len(), .0.join(" | --lock "))]
+    #[error("the history is about {} locks, and Knossos' models know one; choose it: --lock {}{}", .0.len(),
+        .0.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(" | --lock "), if .0.len() > 5 { " …" } else { "" })]
     SeveralLocks(Vec<String>),
     /// The one chosen is not there.
     #[error("the history is not about lock `{asked}`; it is about: {}", if .known.is_empty() { "none".to_owned() } else { .known.join(", ") })]
@@ -27,7 +28,9 @@ pub enum ChoiceError {
 /// Writes the acquires and releases of one lock, one op a line; `lock` may be left out if there is only one.
 ///
 /// A client's process number goes on as another one after an op in doubt, as Jepsen wants it, and only then. A lost signal
-/// and a client's death become a release in doubt, for Knossos knows no lease. What is still open stays open.
+/// and a client's death become a release in doubt, for Knossos knows no lease; if its client held the lock several times
+/// over, of the last hold only. What is still open stays open. Knossos goes by the order of the file, not by `:time`, and
+/// knows no clock error: so what begins at an instant stands before what ends at it, where one order can say that.
 ///
 /// # Errors
 /// The outer: the file cannot be written. The inner: it is not clear which lock is meant; then no file is begun.
@@ -35,13 +38,73 @@ pub fn write(path: &Path, history: &History, lock: Option<&LockName>) -> io::Res
     if let Err(error) = is_chosen(history, lock) {
         return Ok(Err(error));
     }
-    let mut writer =
-        Writer { to: BufWriter::new(File::create(path)?), lines: 0, clients: BTreeMap::new(), processes: 0 };
-    for op in history.ops.iter().filter(|op| op.f == F::Crash || lock.is_none() || op.lock.as_ref() == lock) {
-        writer.take(op)?;
+    let mut to = BufWriter::new(File::create(path)?);
+    let written = write_to(&mut to, history, lock)?;
+    to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    Ok(written)
+}
+
+/// The same to any destination.
+///
+/// # Errors
+/// Those of [`write`].
+pub fn write_to(to: impl Write, history: &History, lock: Option<&LockName>) -> io::Result<Result<(), ChoiceError>> {
+    if let Err(error) = is_chosen(history, lock) {
+        return Ok(Err(error));
     }
-    writer.to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    let mut writer = Writer { to, lines: 0, clients: BTreeMap::new(), processes: 0 };
+    let told = |op: &&Op| {
+        let of_clients = matches!(op.process, Process::Client(_)) && op.client.is_some();
+        match op.f {
+            F::Crash => of_clients,
+            F::Acquire | F::Release | F::Lost => of_clients && (lock.is_none() || op.lock.as_ref() == lock),
+            _ => false,
+        }
+    };
+    let ops: Vec<&Op> = history.ops.iter().filter(told).collect();
+    for instant in ops.chunk_by(|one, next| one.time == next.time) {
+        for op in beginnings_first(instant) {
+            writer.take(op)?;
+        }
+    }
+    writer.to.flush()?;
     Ok(Ok(()))
+}
+
+/// What one client does at an instant.
+#[derive(Default)]
+struct Turn<'a> {
+    /// Its ops, with their places.
+    ops: VecDeque<(usize, &'a Op)>,
+    /// How many of them are beginnings.
+    beginnings: usize,
+}
+
+impl Turn<'_> {
+    /// When its next op is due: a beginning, then an end that a beginning waits for, then the others.
+    fn rank(&self) -> Option<(bool, bool, usize, Option<ClientId>)> {
+        let (place, op) = self.ops.front()?;
+        Some((op.kind != OpType::Invoke, self.beginnings == 0, *place, op.client))
+    }
+}
+
+/// Orders the ops of one instant: as many beginnings as possible before the ends, each client's ops in their own order.
+fn beginnings_first<'a>(instant: &[&'a Op]) -> Vec<&'a Op> {
+    let mut turns: BTreeMap<Option<ClientId>, Turn<'a>> = BTreeMap::new();
+    for (place, op) in instant.iter().enumerate() {
+        let turn = turns.entry(op.client).or_default();
+        turn.ops.push_back((place, op));
+        turn.beginnings += usize::from(op.kind == OpType::Invoke);
+    }
+    let mut ready: BTreeSet<_> = turns.values().filter_map(Turn::rank).collect();
+    let mut ordered = Vec::with_capacity(instant.len());
+    while let Some((ends, .., client)) = ready.pop_first() {
+        let Some(turn) = turns.get_mut(&client) else { continue };
+        turn.beginnings -= usize::from(!ends);
+        ordered.extend(turn.ops.pop_front().map(|(_, op)| op));
+        ready.extend(turn.rank());
+    }
+    ordered
 }
 
 /// Whether it is clear which lock is meant, and it is there.
@@ -65,8 +128,9 @@ struct Writer<W> {
 #[derive(Default)]
 struct Client {
     process: Option<u32>,
-    open: Option<F>,
-    holds: Vec<HoldId>,
+    /// What it has begun, on which lock.
+    open: Option<(F, Option<LockName>)>,
+    holds: Vec<(HoldId, LockName)>,
 }
 
 impl<W: Write> Writer<W> {
@@ -79,34 +143,34 @@ impl<W: Write> Writer<W> {
         });
         match (op.f, op.kind) {
             (F::Acquire | F::Release, kind) => {
-                client.open = (kind == OpType::Invoke).then_some(op.f);
-                match (op.f, kind, &op.hold) {
-                    (F::Acquire, OpType::Ok, Some(hold)) => client.holds.push(hold.clone()),
-                    (F::Release, OpType::Invoke, Some(hold)) => client.holds.retain(|held| held != hold),
+                client.open = (kind == OpType::Invoke).then(|| (op.f, op.lock.clone()));
+                match (op.f, kind, &op.hold, &op.lock) {
+                    (F::Acquire, OpType::Ok, Some(hold), Some(lock)) => client.holds.push((hold.clone(), lock.clone())),
+                    (F::Release, OpType::Invoke, Some(hold), _) => client.holds.retain(|(held, _)| held != hold),
                     _ => {}
                 }
                 if kind == OpType::Info {
                     client.process = None;
                 }
-                self.line(process, kind, op.f, op)
+                self.line(process, kind, op.f, op, op.lock.as_ref())
             }
             (F::Lost, _) => {
-                let held = client.holds.iter().position(|held| op.hold.as_ref() == Some(held));
+                let held = client.holds.iter().position(|(held, _)| op.hold.as_ref() == Some(held));
                 let Some(at) = held.filter(|_| client.open.is_none()) else { return Ok(()) };
-                client.holds.remove(at);
+                let (_, lock) = client.holds.remove(at);
                 client.process = None;
-                self.line(process, OpType::Invoke, F::Release, op)?;
-                self.line(process, OpType::Info, F::Release, op)
+                self.line(process, OpType::Invoke, F::Release, op, Some(&lock))?;
+                self.line(process, OpType::Info, F::Release, op, Some(&lock))
             }
             (F::Crash, _) => {
-                let (open, holds) = (client.open.take(), std::mem::take(&mut client.holds));
+                let (open, mut holds) = (client.open.take(), std::mem::take(&mut client.holds));
                 client.process = None;
-                match open {
-                    Some(f) => self.line(process, OpType::Info, f, op),
-                    None if holds.is_empty() => Ok(()),
-                    None => {
-                        self.line(process, OpType::Invoke, F::Release, op)?;
-                        self.line(process, OpType::Info, F::Release, op)
+                match (open, holds.pop()) {
+                    (Some((f, lock)), _) => self.line(process, OpType::Info, f, op, lock.as_ref()),
+                    (None, None) => Ok(()),
+                    (None, Some((_, lock))) => {
+                        self.line(process, OpType::Invoke, F::Release, op, Some(&lock))?;
+                        self.line(process, OpType::Info, F::Release, op, Some(&lock))
                     }
                 }
             }
@@ -114,7 +178,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    fn line(&mut self, process: u32, kind: OpType, f: F, op: &Op) -> io::Result<()> {
+    fn line(&mut self, process: u32, kind: OpType, f: F, op: &Op, lock: Option<&LockName>) -> io::Result<()> {
         let kind = match kind {
             OpType::Invoke => "invoke",
             OpType::Ok => "ok",
@@ -122,7 +186,7 @@ impl<W: Write> Writer<W> {
             OpType::Info => "info",
         };
         write!(self.to, "{{:process {process}, :type :{kind}, :f :{f}, :value nil")?;
-        if let Some(lock) = &op.lock {
+        if let Some(lock) = lock {
             write!(self.to, ", :lock {}", clojure_reader::edn::Edn::string(lock.as_str()))?;
         }
         if let Some(token) = op.token {
