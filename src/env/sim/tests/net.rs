@@ -101,7 +101,7 @@ fn loss_is_a_delay_not_an_error() {
     let caller = caller(&world);
     let slow = scheduler.block_on(async {
         let connection = caller.connect().await.unwrap().keep();
-        world.lock().net.link(CLIENT, NODE).losses.insert(1, 100);
+        world.lock().net.troubles(CLIENT, NODE).losses.insert(1, 100);
         let mut slow = 0;
         for expected in 1..=300 {
             let sent = world.lock().now;
