@@ -7,7 +7,10 @@
 //!
 //! Deliberately absent: a fencing token. The algorithm as published has none.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -16,7 +19,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::backend::{Ownership, RedisNode, Reply};
 use super::error::{AcquireError, AttemptError, LostReason, NodeError, ReleaseOutcome};
 use super::guard::{Guard, Hold};
-use super::runtime::{SharedRuntime, before, jitter, random_text};
+use super::runtime::{SharedRuntime, before, jitter, random_text, unless};
 use super::{AcquireOptions, DistributedLock};
 use crate::ids::{LockName, OwnerToken};
 use crate::phase::Phase;
@@ -74,7 +77,22 @@ struct Lease {
 }
 
 /// The votes of all nodes on one request, as they come in.
-type Votes<T> = FuturesUnordered<BoxFuture<'static, (usize, Result<T, NodeError>)>>;
+type Votes<T> = FuturesUnordered<Vote<T>>;
+
+/// The answer of one node, when it comes, with the node's place in the list.
+struct Vote<T> {
+    node: usize,
+    reply: Reply<T, NodeError>,
+}
+
+impl<T> Future for Vote<T> {
+    type Output = (usize, Result<T, NodeError>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let node = self.node;
+        self.reply.as_mut().poll(context).map(|reply| (node, reply))
+    }
+}
 
 impl Redlock {
     /// A lock over `nodes`.
@@ -183,13 +201,13 @@ impl Election {
 
 impl Lease {
     /// Prepares one request to every node; they are sent at the first poll.
-    fn ask<T: 'static>(&self, request: impl Fn(&dyn RedisNode) -> Reply<T, NodeError>) -> Votes<T> {
+    fn ask<T>(&self, request: impl Fn(&dyn RedisNode) -> Reply<T, NodeError>) -> Votes<T> {
         let nodes = self.shared.nodes.iter().enumerate();
-        nodes.map(|(index, node)| request(&**node).map(move |reply| (index, reply)).boxed()).collect()
+        nodes.map(|(place, node)| Vote { node: place, reply: request(&**node) }).collect()
     }
 
     /// Gathers answers until they decide, or until the node timeout counts the silent ones as failed.
-    async fn collect<T: 'static>(
+    async fn collect<T>(
         &self,
         mut votes: Votes<T>,
         mut early: Vec<(usize, Result<T, NodeError>)>,
@@ -199,6 +217,7 @@ impl Lease {
         let Shared { nodes, settings, runtime } = &*self.shared;
         let mut election = Election { needed: nodes.len() / 2 + 1, votes: 0, conflicts: 0, failures: Vec::new() };
         let mut silent: Vec<bool> = vec![true; nodes.len()];
+        let mut patience = runtime.sleep_until(sent + settings.node_timeout);
         loop {
             for (index, reply) in early.drain(..) {
                 silent[index] = false;
@@ -211,7 +230,7 @@ impl Lease {
             if election.is_decided(nodes.len()) {
                 break;
             }
-            match before(&**runtime, sent + settings.node_timeout, votes.next()).await {
+            match unless(&mut patience, votes.next()).await {
                 Some(Some(vote)) => early.push(vote),
                 Some(None) => break,
                 None => {
@@ -235,8 +254,9 @@ impl Lease {
         let mut answers = self.ask(|node| node.delete_if_owner(&self.key, &self.owner));
         let (mut ours, mut absent, mut theirs) = (0, 0, 0);
         let mut failures = Vec::new();
+        let mut patience = runtime.sleep_until(sent + settings.node_timeout);
         while ours < needed {
-            match before(&**runtime, sent + settings.node_timeout, answers.next()).await {
+            match unless(&mut patience, answers.next()).await {
                 Some(Some((_, Ok(Ownership::Ours)))) => ours += 1,
                 Some(Some((_, Ok(Ownership::Absent)))) => absent += 1,
                 Some(Some((_, Ok(Ownership::Theirs)))) => theirs += 1,
