@@ -185,6 +185,7 @@ fn header(size: Size) -> Header {
         nodes: 1,
         fencing: "none".to_owned(),
         planned_faults: 0,
+        plan: Vec::new(),
         grant_within: None,
         clock_error: 0,
         versions: Default::default(),

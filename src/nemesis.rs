@@ -73,7 +73,8 @@ impl Event {
     }
 }
 
-/// How long an entry that strikes at a phase holds back others: nobody knows when that phase comes again.
+/// How long an entry that strikes at a phase holds back others after each time that it could not strike: nobody knows when
+/// that phase comes again.
 const PHASE_PATIENCE: Duration = Duration::from_secs(6);
 
 /// The nemesis of one trial.
@@ -104,13 +105,15 @@ struct Entry {
 struct Waiting {
     strike: Strike,
     since: Nanos,
+    /// When it was last tried.
+    tried: Nanos,
 }
 
 impl Entry {
     /// When it stops holding back others, if it does by itself.
     fn patience(&self) -> Option<Nanos> {
         let waiting = self.waiting.as_ref().filter(|_| matches!(self.fault.at, At::Phase { .. }))?;
-        Some(waiting.since + PHASE_PATIENCE)
+        Some(waiting.tried + PHASE_PATIENCE)
     }
 }
 
@@ -318,9 +321,7 @@ impl Nemesis {
         }
         let fault = self.plan[index].fault.clone();
         let strike = strike::resolved(&fault.kind, &targets, self.parties);
-        let had_patience = self.plan[index].patience().is_none_or(|until| now < until);
-        let waited = self.plan[index].waiting.as_ref().filter(|_| had_patience).map(|waiting| waiting.since);
-        let since = waited.unwrap_or(now);
+        let since = self.plan[index].waiting.as_ref().map_or(now, |waiting| waiting.since);
         let blurs = |entry: &Entry| entry.striking.as_ref().is_some_and(|other| strike::blur(other, &strike));
         let keeps_back = |entry: &Entry| {
             let waits = entry.waiting.as_ref().filter(|_| entry.patience().is_none_or(|until| now < until));
@@ -328,7 +329,7 @@ impl Nemesis {
                 && self.may_strike(entry, now)
         };
         if self.plan.iter().any(|entry| blurs(entry) || keeps_back(entry)) {
-            self.plan[index].waiting = Some(Waiting { strike, since });
+            self.plan[index].waiting = Some(Waiting { strike, since, tried: now });
             return None;
         }
         self.strikes += 1;

@@ -400,10 +400,10 @@ mod tests {
         let [before, during, until, after] = [("before", 10), ("during", 11), ("until the end", 30), ("after", 30)];
         let mut looks = [[before, during], [until, after]].into_iter().zip(errors.chunks(2));
         for op in story.ops.iter_mut().filter(|op| op.fault.is_some()) {
-            let kind = op.kind;
+            let completed = op.kind == OpType::Ok;
             let Some(event) = &mut op.fault else { continue };
             (event.kind, event.targets, event.clock) = ("clock".to_owned(), vec![member], Some(change));
-            if kind == OpType::Ok {
+            if completed {
                 let (looks, errors) = looks.next().unwrap();
                 let probe = |((when, at), error): ((&str, u64), &i64)| Probe {
                     clock: Some(ClockReading {
@@ -466,7 +466,7 @@ mod tests {
             severity: None,
             text: String::new(),
             ops: vec![at + 1, at, at + 1],
-            from: Nanos(u64::from(200 - at)),
+            from: Nanos(200 - u64::from(at)),
             to: Nanos(200),
         };
         for at in 0..Listing::LIMIT as u32 {

@@ -44,8 +44,7 @@ fn coverage_counts_faults_by_what_came_of_them() {
     story.read("c2-1", 71, 0, 1);
     story.op(80, "c2-1", OpType::Ok, F::Lost);
     let result = judged(&story.history(), CheckName::Coverage);
-    assert_eq!(result.verdict, Verdict::Unknown, "{}", result.summary);
-    assert!(result.summary.contains("1 planned fault was never seen to strike"), "{}", result.summary);
+    assert_eq!(result.verdict, Verdict::Unknown, "the second entry never struck: {}", result.summary);
     let told = figures(
         &result,
         ["faults-planned", "faults-applied", "faults-failed", "faults-healed", "holds-under-fault", "attempts-struck"],

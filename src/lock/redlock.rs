@@ -10,7 +10,10 @@
 
 mod tokens;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, TryFutureExt};
@@ -20,7 +23,7 @@ pub use self::tokens::Tokens;
 use super::backend::{Ownership, RedisNode};
 use super::error::{AcquireError, AttemptError, LostReason, NodeError, ReleaseOutcome};
 use super::guard::{Guard, Hold};
-use super::runtime::{SharedRuntime, before, jitter, random_text};
+use super::runtime::{SharedRuntime, before, jitter, random_text, unless};
 use super::{AcquireOptions, DistributedLock};
 use crate::ids::{FencingToken, LockName, OwnerToken};
 use crate::phase::Phase;
@@ -87,7 +90,27 @@ struct Lease {
 type Vote = Option<Option<FencingToken>>;
 
 /// The votes of all nodes on one request, as they come in.
-type Votes<T> = FuturesUnordered<BoxFuture<'static, (usize, Result<T, NodeError>)>>;
+type Votes<F> = FuturesUnordered<Answer<F>>;
+
+/// What a node says to a request, when it comes.
+trait Reply<T>: Future<Output = Result<T, NodeError>> + Unpin {}
+
+impl<T, F: Future<Output = Result<T, NodeError>> + Unpin> Reply<T> for F {}
+
+/// The answer of one node, when it comes, with the node's place in the list.
+struct Answer<F> {
+    node: usize,
+    reply: F,
+}
+
+impl<F: Future + Unpin> Future for Answer<F> {
+    type Output = (usize, F::Output);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let node = self.node;
+        Pin::new(&mut self.reply).poll(context).map(|reply| (node, reply))
+    }
+}
 
 impl Redlock {
     /// A lock over `nodes`.
@@ -201,16 +224,16 @@ impl Election {
 
 impl Lease {
     /// Prepares one request to every node; they are sent at the first poll.
-    fn ask<T: 'static, F>(&self, request: impl Fn(&dyn RedisNode) -> F) -> Votes<T>
+    fn ask<T, F>(&self, request: impl Fn(&dyn RedisNode) -> F) -> Votes<F>
     where
-        F: Future<Output = Result<T, NodeError>> + Send + 'static,
+        F: Reply<T>,
     {
         let nodes = self.shared.nodes.iter().enumerate();
-        nodes.map(|(index, node)| request(&**node).map(move |reply| (index, reply)).boxed()).collect()
+        nodes.map(|(place, node)| Answer { node: place, reply: request(&**node) }).collect()
     }
 
     /// Asks one node for its vote.
-    fn vote(&self, node: &dyn RedisNode) -> impl Future<Output = Result<Vote, NodeError>> + Send + use<> {
+    fn vote(&self, node: &dyn RedisNode) -> impl Reply<Vote> + Send + use<> {
         let Self { key, counter, owner, shared } = self;
         let ttl = shared.settings.ttl;
         match counter {
@@ -222,9 +245,9 @@ impl Lease {
     }
 
     /// Gathers answers until they decide, or until the node timeout counts the silent ones as failed.
-    async fn collect<T: 'static>(
+    async fn collect<T, F: Reply<T>>(
         &self,
-        mut votes: Votes<T>,
+        mut votes: Votes<F>,
         mut early: Vec<(usize, Result<T, NodeError>)>,
         sent: Nanos,
         mut is_vote: impl FnMut(&T) -> bool,
@@ -232,6 +255,7 @@ impl Lease {
         let Shared { nodes, settings, runtime } = &*self.shared;
         let mut election = Election { needed: nodes.len() / 2 + 1, votes: 0, conflicts: 0, failures: Vec::new() };
         let mut silent: Vec<bool> = vec![true; nodes.len()];
+        let mut patience = runtime.sleep_until(sent + settings.node_timeout);
         loop {
             for (index, reply) in early.drain(..) {
                 silent[index] = false;
@@ -244,7 +268,7 @@ impl Lease {
             if election.is_decided(nodes.len()) {
                 break;
             }
-            match before(&**runtime, sent + settings.node_timeout, votes.next()).await {
+            match unless(&mut patience, votes.next()).await {
                 Some(Some(vote)) => early.push(vote),
                 Some(None) => break,
                 None => {
@@ -268,8 +292,9 @@ impl Lease {
         let mut answers = self.ask(|node| node.delete_if_owner(&self.key, &self.owner));
         let (mut ours, mut absent, mut theirs) = (0, 0, 0);
         let mut failures = Vec::new();
+        let mut patience = runtime.sleep_until(sent + settings.node_timeout);
         while ours < needed {
-            match before(&**runtime, sent + settings.node_timeout, answers.next()).await {
+            match unless(&mut patience, answers.next()).await {
                 Some(Some((_, Ok(Ownership::Ours)))) => ours += 1,
                 Some(Some((_, Ok(Ownership::Absent)))) => absent += 1,
                 Some(Some((_, Ok(Ownership::Theirs)))) => theirs += 1,

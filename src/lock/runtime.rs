@@ -30,9 +30,14 @@ pub type SharedRuntime = Arc<dyn Runtime>;
 
 /// The result of `future`, or `None` if `at` comes first.
 pub(crate) async fn before<T>(runtime: &dyn Runtime, at: Nanos, future: impl Future<Output = T>) -> Option<T> {
+    unless(&mut runtime.sleep_until(at), future).await
+}
+
+/// The result of `future`, or `None` if `timer` is over first: for several waits with one deadline.
+pub(crate) async fn unless<T>(timer: &mut BoxFuture<'static, ()>, future: impl Future<Output = T>) -> Option<T> {
     // A result that is there beats a deadline that has passed: after a pause both are ready, and the caller
     // judges a late result by its own clock.
-    match select(pin!(future), runtime.sleep_until(at)).await {
+    match select(pin!(future), timer).await {
         Either::Left((result, _)) => Some(result),
         Either::Right(_) => None,
     }

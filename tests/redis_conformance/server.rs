@@ -201,12 +201,27 @@ impl Real {
         assert_eq!(self.raw(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]), Reply::Ok);
     }
 
-    pub fn version(&mut self) -> String {
-        let Reply::Bulk(info) = self.raw(&["INFO", "server"]) else { panic!("INFO is a text") };
-        info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap().to_owned()
+    fn info(&mut self, section: &str) -> String {
+        let Reply::Bulk(info) = self.raw(&["INFO", section]) else { panic!("INFO is a text") };
+        info
     }
 
+    pub fn version(&mut self) -> String {
+        self.info("server").lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap().to_owned()
+    }
+
+    /// Kills the server once it has handed to the kernel what it was told: with `everysec` it puts that off for up to
+    /// two seconds while a sync is slow, and what it had not written dies with it.
     pub fn kill_and_start(&mut self) {
+        let written = Instant::now();
+        while self
+            .info("persistence")
+            .lines()
+            .any(|line| line.strip_prefix("aof_buffer_length:").is_some_and(|length| length.trim() != "0"))
+        {
+            assert!(written.elapsed() < START_LIMIT, "{} does not write its append-only file", self.container);
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let Self { engine, handle, container, .. } = self;
         handle.block_on(engine.docker().kill_container(container, None)).unwrap();
         let start = Instant::now();

@@ -497,8 +497,9 @@ fn an_acquire_that_failed_takes_nothing_from_its_client() {
     story.acquire("c1-1", 1, 2, None);
     story.op(3, "c1-2", OpType::Invoke, F::Acquire);
     story.op(4, "c1-2", OpType::Fail, F::Acquire);
-    story.release("c1-1", 5);
-    story.acquire("c2-1", 4, 8, None);
+    story.op(5, "c2-1", OpType::Invoke, F::Acquire);
+    story.release("c1-1", 6);
+    story.op(8, "c2-1", OpType::Ok, F::Acquire);
     assert_eq!(verdict(story, Model::OWNER, FailedRelease::DidNothing), (Verdict::Valid, Vec::new()));
 }
 
@@ -532,7 +533,7 @@ fn a_hold_too_short_for_the_clocks_still_has_a_token() {
     for (token, fits) in [(Some(4), false), (Some(5), false), (Some(6), true), (None, true)] {
         let story = || {
             let mut story = imprecise();
-            story.acquire("c2-1", 40, 70, token);
+            story.acquire("c2-1", 45, 70, token);
             story.release("c2-1", 72);
             story
         };
@@ -545,12 +546,12 @@ fn a_hold_too_short_for_the_clocks_still_has_a_token() {
 #[test]
 fn a_release_before_its_grant_is_certain_is_of_its_own_lock_and_hold() {
     let elsewhere = |story: &mut Story, hold: &str| {
-        for op in story.ops.iter_mut().filter(|op| op.hold.as_ref().is_some_and(|id| id.to_string() == hold)) {
+        for op in story.ops.iter_mut().filter(|op| op.hold.as_ref().is_some_and(|id| *id.text() == *hold)) {
             op.lock = Some(LockName::new("item-2"));
         }
     };
     let mut story = imprecise();
-    story.acquire("c2-1", 40, 70, 7);
+    story.acquire("c2-1", 45, 70, 7);
     story.acquire("c2-2", 71, 72, 1);
     elsewhere(&mut story, "c2-2");
     story.release("c2-1", 74);
@@ -561,7 +562,7 @@ fn a_release_before_its_grant_is_certain_is_of_its_own_lock_and_hold() {
     let mut story = imprecise();
     story.acquire("c3-1", 60, 69, 1);
     elsewhere(&mut story, "c3-1");
-    story.acquire("c2-1", 40, 70, 7);
+    story.acquire("c2-1", 60, 70, 7);
     story.op(72, "c2-1", OpType::Invoke, F::Release);
     story.op(74, "c2-1", OpType::Fail, F::Release);
     story.acquire("c4-1", 100, 110, 8);

@@ -56,6 +56,16 @@ pub(super) enum Misfit {
     TokenOrder(Vec<usize>),
 }
 
+impl Misfit {
+    /// The holds that do not fit.
+    pub fn places(&self) -> Vec<usize> {
+        match self {
+            Self::Overlap(one, other) | Self::Inside(one, other) | Self::SameToken(one, other) => vec![*one, *other],
+            Self::TokenOrder(places) => places.clone(),
+        }
+    }
+}
+
 /// Whether each claim, in the order given, had surely ended when the next one surely began, and tokens rise with them.
 /// Then that order is one that fits, as it is with most locks; if not, another one may.
 pub(super) fn follow_each_other(claims: impl Iterator<Item = Claim>, fenced: bool) -> bool {
@@ -72,16 +82,6 @@ pub(super) fn follow_each_other(claims: impl Iterator<Item = Claim>, fenced: boo
         }
     }
     true
-}
-
-impl Misfit {
-    /// The holds that do not fit.
-    pub fn places(&self) -> Vec<usize> {
-        match self {
-            Self::Overlap(one, other) | Self::Inside(one, other) | Self::SameToken(one, other) => vec![*one, *other],
-            Self::TokenOrder(places) => places.clone(),
-        }
-    }
 }
 
 /// Finds what does not fit among the claims on one lock; tokens are looked at only if nothing overlaps.

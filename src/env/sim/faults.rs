@@ -86,12 +86,12 @@ impl Faults {
             }
             Strike::Delay { links, extra } => {
                 for (from, to) in self.links(links)? {
-                    state.net.link(from, to).delays.insert(id, *extra);
+                    state.net.troubles(from, to).delays.insert(id, *extra);
                 }
             }
             Strike::Loss { links, permille } => {
                 for (from, to) in self.links(links)? {
-                    state.net.link(from, to).losses.insert(id, *permille);
+                    state.net.troubles(from, to).losses.insert(id, *permille);
                 }
             }
             Strike::Clock { members, change } => {
@@ -141,12 +141,12 @@ impl Faults {
             }
             Strike::Delay { links, .. } => {
                 for (from, to) in self.links(links)? {
-                    state.net.link(from, to).delays.remove(&id);
+                    state.net.troubles(from, to).delays.remove(&id);
                 }
             }
             Strike::Loss { links, .. } => {
                 for (from, to) in self.links(links)? {
-                    state.net.link(from, to).losses.remove(&id);
+                    state.net.troubles(from, to).losses.remove(&id);
                 }
             }
             Strike::Clock { members, .. } => {
@@ -185,7 +185,7 @@ impl Faults {
                     extra.map_or("prompt".to_owned(), |(least, most)| format!("{least:?}..{most:?} late"))
                 };
                 for (from, to) in self.links(links)? {
-                    let seen = told(state.net.link(from, to).delays.get(&id));
+                    let seen = told(state.net.troubles(from, to).delays.get(&id));
                     probes.push(stage.probe(name(&state, from, to), &told(during.then_some(extra)), &seen));
                 }
             }
@@ -195,7 +195,7 @@ impl Faults {
                     Some(permille) => format!("loses {permille} of 1000"),
                 };
                 for (from, to) in self.links(links)? {
-                    let seen = told(state.net.link(from, to).losses.get(&id));
+                    let seen = told(state.net.troubles(from, to).losses.get(&id));
                     probes.push(stage.probe(name(&state, from, to), &told(during.then_some(permille)), &seen));
                 }
             }

@@ -33,29 +33,40 @@ impl SplitMix {
     }
 }
 
-/// One direction between two machines.
+/// One direction between two machines. Small: every segment looks at two of the thousands that there may be.
 pub(super) struct Link {
-    /// `c1/n3`: in the names of its streams.
-    name: String,
-    seed: Seed,
     latency: SplitMix,
-    /// For the draws that only a fault makes.
-    faulty: Option<ChaCha8Rng>,
     /// How many strikes cut it.
     pub cuts: u32,
     /// How many strikes answer what it carries with a reset.
     pub resets: u32,
+    /// What else strikes do, or did, to it.
+    pub troubles: Option<Box<Troubles>>,
+}
+
+/// What strikes do to a link besides closing it.
+pub(super) struct Troubles {
+    /// For the draws that only a fault makes.
+    rng: ChaCha8Rng,
     /// Extra delays by strike, from the least to the most.
     pub delays: BTreeMap<u32, (Duration, Duration)>,
     /// Loss by strike, in permille.
     pub losses: BTreeMap<u32, u32>,
 }
 
+impl Troubles {
+    /// No troubles yet of the link called `name`: `c1/n3`.
+    pub fn new(seed: Seed, name: &str) -> Self {
+        let rng = seed.stream(&format!("net/{name}/faulty"));
+        Self { rng, delays: BTreeMap::new(), losses: BTreeMap::new() }
+    }
+}
+
 impl Link {
     /// The link called `name`.
-    pub fn new(seed: Seed, name: String) -> Self {
+    pub fn new(seed: Seed, name: &str) -> Self {
         let latency = SplitMix(seed.stream(&format!("net/{name}")).next_u64());
-        Self { name, seed, latency, faulty: None, cuts: 0, resets: 0, delays: BTreeMap::new(), losses: BTreeMap::new() }
+        Self { latency, cuts: 0, resets: 0, troubles: None }
     }
 
     /// How many strikes close it in this way.
@@ -77,25 +88,21 @@ impl Link {
         if draw >> (64 - HICCUP_BITS) == 0 {
             latency += self.latency.draw() % HICCUP_MAX;
         }
-        for (least, most) in self.delays.values() {
-            let rng = self.faulty.get_or_insert_with(|| self.seed.stream(&format!("net/{}/faulty", self.name)));
-            latency += rng.random_range(least.as_nanos() as u64..=most.as_nanos() as u64);
+        if let Some(Troubles { rng, delays, .. }) = self.troubles.as_deref_mut() {
+            for (least, most) in delays.values() {
+                latency += rng.random_range(least.as_nanos() as u64..=most.as_nanos() as u64);
+            }
         }
         latency
     }
 
     /// Whether the next segment gets lost on the way.
     pub fn loses(&mut self) -> bool {
-        if self.cuts > 0 {
-            return true;
-        }
-        if self.losses.is_empty() {
-            return false;
-        }
-        let rng = self.faulty.get_or_insert_with(|| self.seed.stream(&format!("net/{}/faulty", self.name)));
-        let mut lost = false;
-        for permille in self.losses.values() {
-            lost |= rng.random_range(0..1_000) < *permille;
+        let mut lost = self.cuts > 0;
+        if !lost && let Some(Troubles { rng, losses, .. }) = self.troubles.as_deref_mut() {
+            for permille in losses.values() {
+                lost |= rng.random_range(0..1_000) < *permille;
+            }
         }
         lost
     }
@@ -113,7 +120,7 @@ mod tests {
 
     #[test]
     fn latencies_have_the_intended_distribution() {
-        let drawn = latencies(&mut Link::new(Seed(1), "c1/n1".to_owned()), 100_000);
+        let drawn = latencies(&mut Link::new(Seed(1), "c1/n1"), 100_000);
         assert!(drawn[0] >= LATENCY_MIN);
         let median = drawn[50_000];
         assert!((195_000..205_000).contains(&median), "median {median}");
@@ -123,10 +130,12 @@ mod tests {
 
     #[test]
     fn a_fault_draws_from_a_stream_of_its_own() {
-        let mut calm = Link::new(Seed(1), "c1/n1".to_owned());
-        let mut hurt = Link::new(Seed(1), "c1/n1".to_owned());
-        hurt.losses.insert(1, 500);
-        hurt.delays.insert(2, (Duration::from_millis(3), Duration::from_millis(3)));
+        let mut calm = Link::new(Seed(1), "c1/n1");
+        let mut hurt = Link::new(Seed(1), "c1/n1");
+        let mut troubles = Troubles::new(Seed(1), "c1/n1");
+        troubles.losses.insert(1, 500);
+        troubles.delays.insert(2, (Duration::from_millis(3), Duration::from_millis(3)));
+        hurt.troubles = Some(Box::new(troubles));
         for _ in 0..100 {
             hurt.loses();
             assert_eq!(calm.latency() + 3_000_000, hurt.latency());
@@ -135,9 +144,9 @@ mod tests {
 
     #[test]
     fn loss_comes_as_often_as_it_should() {
-        let mut link = Link::new(Seed(1), "c1/n1".to_owned());
+        let mut link = Link::new(Seed(1), "c1/n1");
         assert!(!link.loses());
-        link.losses.insert(1, 250);
+        link.troubles.insert(Box::new(Troubles::new(Seed(1), "c1/n1"))).losses.insert(1, 250);
         let lost = (0..10_000).filter(|_| link.loses()).count();
         assert!((2_300..2_700).contains(&lost), "{lost}");
     }

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::oneshot;
 
-use super::link::Link;
+use super::link::{Link, Troubles};
 use super::message::Segment;
 use super::socket::End;
 use super::trace::Kind;
@@ -56,18 +56,25 @@ pub(super) struct Connection {
     pub ways: [Way; 2],
 }
 
-/// One direction of a connection.
+/// One direction of a connection. Small, like [`Link`], and for the same reason.
 pub(super) struct Way {
-    link: usize,
+    link: u32,
     /// Counts how often its sender gave up what was in flight, which is void then.
     era: u32,
     /// Its sender's machine lost it: nothing is sent again, so what follows a lost segment is of no use to anybody.
     orphaned: bool,
-    sent: u64,
-    received: u64,
+    sent: u32,
+    received: u32,
     last_arrival: u64,
+    /// What was lost, if anything ever was.
+    losses: Option<Box<Losses>>,
+}
+
+/// What one direction of a connection has to make good.
+#[derive(Default)]
+struct Losses {
     /// Lost, or held up by a lost one; in order.
-    stalled: VecDeque<(u64, Segment)>,
+    stalled: VecDeque<(u32, Segment)>,
     /// Numbers the retransmission timers: an older one is void.
     round: u32,
     attempt: u32,
@@ -76,32 +83,38 @@ pub(super) struct Way {
 }
 
 impl Way {
-    fn new(link: usize) -> Self {
-        Self {
-            link,
-            era: 0,
-            orphaned: false,
-            sent: 0,
-            received: 0,
-            last_arrival: 0,
-            stalled: VecDeque::new(),
-            round: 0,
-            attempt: 0,
-            unacknowledged: None,
-        }
+    fn new(link: u32) -> Self {
+        Self { link, era: 0, orphaned: false, sent: 0, received: 0, last_arrival: 0, losses: None }
     }
 
     /// Its sender has died: what is on the wire goes on, all else is forgotten.
     pub fn orphan(&mut self) {
         self.orphaned = true;
-        self.stalled.clear();
+        if let Some(losses) = &mut self.losses {
+            losses.stalled.clear();
+        }
     }
 
     /// Forgets all that was sent and has not arrived.
     pub fn clear(&mut self) {
         self.era += 1;
         (self.sent, self.received) = (0, 0);
-        self.stalled.clear();
+        if let Some(losses) = &mut self.losses {
+            losses.stalled.clear();
+        }
+    }
+
+    /// Whether what is sent now has to wait for its like: with the way back cut, what was sent 200 ms ago is not
+    /// acknowledged.
+    fn holds_back(&mut self, now: u64, way_back_cut: bool) -> bool {
+        if !way_back_cut {
+            if let Some(losses) = &mut self.losses {
+                losses.unacknowledged = None;
+            }
+            return false;
+        }
+        let since = *self.losses.get_or_insert_default().unacknowledged.get_or_insert(now);
+        now - since >= RETRANSMIT_AFTER
     }
 }
 
@@ -110,7 +123,7 @@ struct Flying {
     connection: ConnectionId,
     way: u8,
     era: u32,
-    number: u64,
+    number: u32,
     segment: Segment,
 }
 
@@ -119,7 +132,7 @@ pub(super) struct Net {
     seed: Seed,
     names: Vec<String>,
     links: Vec<Link>,
-    between: BTreeMap<(HostId, HostId), usize>,
+    between: BTreeMap<(HostId, HostId), u32>,
     /// The connections between peers of an ensemble.
     pub pipes: BTreeMap<(HostId, HostId), ConnectionId>,
     pub connections: Vec<Connection>,
@@ -142,11 +155,11 @@ impl Net {
         }
     }
 
-    fn link_index(&mut self, from: HostId, to: HostId) -> usize {
+    fn link_index(&mut self, from: HostId, to: HostId) -> u32 {
         let Self { seed, names, links, between, .. } = self;
         *between.entry((from, to)).or_insert_with(|| {
-            links.push(Link::new(*seed, format!("{}/{}", names[from], names[to])));
-            links.len() - 1
+            links.push(Link::new(*seed, &format!("{}/{}", names[from], names[to])));
+            links.len() as u32 - 1
         })
     }
 
@@ -160,7 +173,15 @@ impl Net {
     /// The link from one machine to another.
     pub fn link(&mut self, from: HostId, to: HostId) -> &mut Link {
         let index = self.link_index(from, to);
-        &mut self.links[index]
+        &mut self.links[index as usize]
+    }
+
+    /// What strikes do to the link from one machine to another besides closing it.
+    pub fn troubles(&mut self, from: HostId, to: HostId) -> &mut Troubles {
+        let index = self.link_index(from, to);
+        let Self { seed, names, links, .. } = self;
+        let none = || Box::new(Troubles::new(*seed, &format!("{}/{}", names[from], names[to])));
+        links[index as usize].troubles.get_or_insert_with(none)
     }
 }
 
@@ -191,35 +212,23 @@ impl State {
         let now = self.now;
         let Net { connections, links, .. } = &mut self.net;
         let ways = &mut connections[connection as usize].ways;
-        let way_back_cut = links[ways[usize::from(1 - way)].link].cuts > 0;
-        let Way { link, sent, stalled, unacknowledged, .. } = &mut ways[usize::from(way)];
-        let number = *sent;
-        *sent += 1;
-        let held_back = match (way_back_cut, *unacknowledged) {
-            (true, None) => {
-                *unacknowledged = Some(now);
-                false
-            }
-            (true, Some(since)) => now - since >= RETRANSMIT_AFTER,
-            (false, _) => {
-                *unacknowledged = None;
-                false
-            }
-        };
-        if !stalled.is_empty() {
-            stalled.push_back((number, segment));
-        } else if held_back || links[*link].loses() {
-            self.stall(connection, way, number, segment);
-        } else {
-            self.fly(connection, way, number, segment);
+        let way_back_cut = links[ways[usize::from(1 - way)].link as usize].cuts > 0;
+        let sending = &mut ways[usize::from(way)];
+        let number = sending.sent;
+        sending.sent += 1;
+        let held_back = sending.holds_back(now, way_back_cut);
+        match &mut sending.losses {
+            Some(losses) if !losses.stalled.is_empty() => losses.stalled.push_back((number, segment)),
+            _ if held_back || links[sending.link as usize].loses() => self.stall(connection, way, number, segment),
+            _ => self.fly(connection, way, number, segment),
         }
     }
 
-    fn fly(&mut self, connection: ConnectionId, way: u8, number: u64, segment: Segment) {
+    fn fly(&mut self, connection: ConnectionId, way: u8, number: u32, segment: Segment) {
         let net = &mut self.net;
         let Way { link, last_arrival, era, .. } = &mut net.connections[connection as usize].ways[usize::from(way)];
         let era = *era;
-        let arrival = (self.now + net.links[*link].latency()).max(*last_arrival);
+        let arrival = (self.now + net.links[*link as usize].latency()).max(*last_arrival);
         *last_arrival = arrival;
         let flying = Some(Flying { connection, way, era, number, segment });
         let slot = match net.free.pop() {
@@ -236,13 +245,14 @@ impl State {
     }
 
     /// Keeps a segment that was lost, or waits for a lost one, and sees that it is sent again.
-    fn stall(&mut self, connection: ConnectionId, way: u8, number: u64, segment: Segment) {
+    fn stall(&mut self, connection: ConnectionId, way: u8, number: u32, segment: Segment) {
         let [from, to] = self.ends(connection, way);
         self.trace.event_in_words(self.now, from, Kind::Lost, &(connection, way, number), |name| {
             let place = format!("connection {connection}, segment {number}");
             format!("what it sent {} is lost or held up, and kept: {segment} ({place})", name(to))
         });
-        let Way { stalled, round, attempt, .. } = &mut self.net.connections[connection as usize].ways[usize::from(way)];
+        let way_of = &mut self.net.connections[connection as usize].ways[usize::from(way)];
+        let Losses { stalled, round, attempt, .. } = &mut **way_of.losses.get_or_insert_default();
         let first = stalled.is_empty();
         let after = if segment == Segment::Syn { RECONNECT_AFTER } else { RETRANSMIT_AFTER };
         let place = stalled.partition_point(|(known, _)| *known < number);
@@ -259,10 +269,11 @@ impl State {
     pub(super) fn retransmit(&mut self, time: u64, connection: ConnectionId, way: u8, round: u32) {
         let Net { connections, links, .. } = &mut self.net;
         let sending = &mut connections[connection as usize];
-        let way_back_cut = links[sending.ways[usize::from(1 - way)].link].cuts > 0;
+        let way_back_cut = links[sending.ways[usize::from(1 - way)].link as usize].cuts > 0;
         let given_up = sending.open == [false, false];
         let longest = if matches!(sending.end, End::Peer) { RECONNECT_PEER_AFTER } else { RETRANSMIT_MAX };
-        let Way { link, stalled, round: current, attempt, unacknowledged, .. } = &mut sending.ways[usize::from(way)];
+        let Way { link, losses: Some(losses), .. } = &mut sending.ways[usize::from(way)] else { return };
+        let Losses { stalled, round: current, attempt, unacknowledged } = &mut **losses;
         let Some((_, head)) = stalled.front().filter(|_| *current == round) else { return };
         if given_up && *head == Segment::Syn {
             stalled.clear();
@@ -270,7 +281,7 @@ impl State {
         }
         self.now = time;
         let still_held_back = unacknowledged.is_some() && way_back_cut;
-        if still_held_back || links[*link].loses() {
+        if still_held_back || links[*link as usize].loses() {
             *attempt += 1;
             let after = if *head == Segment::Syn { RECONNECT_AFTER } else { RETRANSMIT_AFTER };
             let wait = after.saturating_mul(1 << (*attempt).min(20)).min(longest);
@@ -296,7 +307,8 @@ impl State {
         if era != *current {
             return;
         }
-        let lost = links[*link].cuts > 0 || self.hosts[receiver].power == Power::Off;
+        let link = &links[*link as usize];
+        let lost = link.cuts > 0 || self.hosts[receiver].power == Power::Off;
         // The reset of a dead process needs none of what was lost before it.
         let is_last = *orphaned && segment == Segment::Reset;
         if lost || (number != *received && !is_last) {
@@ -310,7 +322,7 @@ impl State {
             }
             return self.stall(connection, way, number, segment);
         }
-        if links[*link].resets > 0 && segment != Segment::Reset {
+        if link.resets > 0 && segment != Segment::Reset {
             // Answered at the receiver's door: the receiver never hears of it.
             let [from, _] = self.ends(connection, way);
             self.trace.event_in_words(self.now, receiver, Kind::Lost, &(connection, way, number), |name| {

@@ -12,10 +12,11 @@ use crate::ids::{ClientId, HoldId, LockName};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
     /// There are several, and none was chosen.
-    #[error("the history is about {} locks, and Knossos' models know one; choose it: --lock {}", .0.len(), listed(.0, " | --lock "))]
+    #[error("the history is about {} locks, and Knossos' models know one; choose it: --lock {}{}", .0.len(),
+        .0.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(" | --lock "), if .0.len() > 5 { " …" } else { "" })]
     SeveralLocks(Vec<String>),
     /// The one chosen is not there.
-    #[error("the history is not about lock `{asked}`; it is about: {}", if .known.is_empty() { "none".to_owned() } else { listed(.known, ", ") })]
+    #[error("the history is not about lock `{asked}`; it is about: {}", if .known.is_empty() { "none".to_owned() } else { .known.join(", ") })]
     NoSuchLock {
         /// The name asked for.
         asked: LockName,
@@ -104,13 +105,6 @@ fn beginnings_first<'a>(instant: &[&'a Op]) -> Vec<&'a Op> {
         ready.extend(turn.rank());
     }
     ordered
-}
-
-/// The first few of many names.
-fn listed(names: &[String], separator: &str) -> String {
-    const TOLD: usize = 10;
-    let more = if names.len() > TOLD { " …" } else { "" };
-    names[..names.len().min(TOLD)].join(separator) + more
 }
 
 /// Whether it is clear which lock is meant, and it is there.

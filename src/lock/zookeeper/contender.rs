@@ -145,8 +145,7 @@ impl Contender {
 
     async fn recover(&mut self, deadlines: Deadlines) -> Result<Option<Znode>, Stop> {
         let session = Arc::clone(&self.kept.session);
-        // A server that we were moved to may lag behind; the leader must have been heard first.
-        self.ask(deadlines, || session.sync(&self.folder)).await?;
+        self.ask(deadlines, || settled(&*session, &self.folder, &self.guid)).await?;
         let line = self.list(deadlines).await?;
         let Some(name) = line.iter().find(|name| guid(name) == Some(&self.guid)) else { return Ok(None) };
         let path = format!("{}/{name}", self.folder);
@@ -211,6 +210,23 @@ impl Drop for Contender {
     }
 }
 
+/// Completes when this server shows what became of all that the session asked for before.
+///
+/// Only a change waits for that: a server that we were moved to may lag behind, and a leader answers even a `sync` from
+/// its own clients with what it has applied, while our create is proposed and not yet committed. The refused deletion of a
+/// znode that nobody has is a change, too.
+fn settled(session: &dyn ZkSession, folder: &str, guid: &str) -> Reply<(), ZkError> {
+    let deletion = session.delete(&format!("{folder}/c-{guid}"));
+    let refused = |outcome| if outcome == Err(ZkError::NoNode) { Ok(()) } else { outcome };
+    deletion.map(refused).boxed()
+}
+
+/// The line, with all that became of what the session asked for before.
+async fn listed(session: &dyn ZkSession, folder: &str, guid: &str) -> Result<Vec<String>, ZkError> {
+    settled(session, folder, guid).await?;
+    session.children(folder).await
+}
+
 /// Deletes a contender's znode, found by GUID if its path is not known, until it is gone or its session has ended.
 async fn take_back(
     session: Arc<dyn ZkSession>,
@@ -222,7 +238,7 @@ async fn take_back(
     loop {
         let outcome = match &path {
             Some(path) => session.delete(path).await,
-            None => match session.children(&folder).await {
+            None => match listed(&*session, &folder, &own_guid).await {
                 Ok(line) => match line.into_iter().find(|name| guid(name) == Some(&own_guid)) {
                     Some(name) => {
                         path = Some(format!("{folder}/{name}"));

@@ -102,7 +102,7 @@ fn loss_is_a_delay_not_an_error() {
     let caller = caller(&world);
     let slow = scheduler.block_on(async {
         let connection = caller.connect().await.unwrap().keep();
-        world.lock().net.link(CLIENT, NODE).losses.insert(1, 100);
+        world.lock().net.troubles(CLIENT, NODE).losses.insert(1, 100);
         let mut slow = 0;
         for expected in 1..=300 {
             let sent = world.lock().now;
@@ -149,7 +149,7 @@ fn what_a_dead_client_had_sent_arrives_before_its_end_is_heard_of() {
         scheduler
             .block_on(async {
                 let connection = caller.connect().await.unwrap().keep();
-                world.lock().net.link(CLIENT, NODE).delays.insert(1, (late, late));
+                world.lock().net.troubles(CLIENT, NODE).delays.insert(1, (late, late));
                 let unheard = caller.call(connection, incr());
                 let kill = async {
                     pass(&world, 100 * MILLISECOND).await;
@@ -195,7 +195,7 @@ fn what_a_dead_client_had_lost_is_not_sent_again_nor_is_what_came_after_it() {
     scheduler
         .block_on(async {
             let connection = caller.connect().await.unwrap().keep();
-            world.lock().net.link(CLIENT, NODE).delays.insert(1, (late, late));
+            world.lock().net.troubles(CLIENT, NODE).delays.insert(1, (late, late));
             let first = caller.call(connection, incr());
             let second = async {
                 pass(&world, 500 * MILLISECOND).await;

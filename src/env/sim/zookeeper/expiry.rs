@@ -42,8 +42,11 @@ impl Tracker {
 
     /// Begins to track a session, or gives it more time.
     pub fn track(&mut self, now: Nanos, session: i64, timeout: Duration) {
-        let bucket = self.bucket(now, timeout);
-        self.sessions.entry(session).or_insert(Tracked { bucket, closing: false, server: None });
+        if !self.sessions.contains_key(&session) {
+            let bucket = self.bucket(now, timeout);
+            self.sessions.insert(session, Tracked { bucket, closing: false, server: None });
+            self.buckets.entry(bucket).or_default().insert(session);
+        }
         self.touch(now, session, timeout);
     }
 
@@ -52,8 +55,11 @@ impl Tracker {
         let bucket = self.bucket(now, timeout);
         let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| !tracked.closing) else { return false };
         let before = std::mem::replace(&mut tracked.bucket, bucket);
-        self.forget_bucket(before, session);
-        self.buckets.entry(bucket).or_default().insert(session);
+        // Most signs of life come within a tick of the one before.
+        if before != bucket {
+            self.forget_bucket(before, session);
+            self.buckets.entry(bucket).or_default().insert(session);
+        }
         true
     }
 

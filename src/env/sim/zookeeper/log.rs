@@ -30,9 +30,14 @@ impl Disk {
         self.entries.get(index)
     }
 
-    /// How many transactions there are up to and including `zxid`.
+    /// How many transactions there are up to and including `zxid`, which mostly is one of the last.
     pub fn count_to(&self, zxid: Zxid) -> usize {
-        self.entries.partition_point(|entry| entry.zxid <= zxid)
+        let (mut reach, count) = (1, self.entries.len());
+        while reach < count && self.entries[count - reach].zxid > zxid {
+            reach *= 2;
+        }
+        let skipped = count.saturating_sub(reach);
+        skipped + self.entries[skipped..].partition_point(|entry| entry.zxid <= zxid)
     }
 
     /// Adds a transaction.

@@ -103,3 +103,29 @@ fn a_holder_that_is_cut_off_knows_before_the_ensemble_ends_its_session() {
         assert!(least > 0.0, "{cut:?}: {starts:?}");
     }
 }
+
+#[test]
+fn a_create_that_is_not_yet_committed_when_the_client_comes_back_is_not_made_twice() {
+    for seed in 0..20 {
+        paused(async {
+            let live = Live::new(seed).await;
+            let leader = live.world().leader().unwrap();
+            let lock = lock(&live, 1, &[leader], Duration::from_secs(2));
+            let (name, options) = (LockName::new("l"), AcquireOptions::within(Duration::from_secs(10)));
+            lock.acquire(&name, &options).await.unwrap().release().await;
+            // The create waits in the stopped leader's kernel, its client gives the connection up and makes another one.
+            // When the leader goes on, the others are out of its reach for a moment: nothing is committed.
+            live.world().freeze(leader);
+            let acquiring = tokio::spawn(async move { (lock.acquire(&name, &options).await.unwrap(), lock) });
+            tokio::time::sleep(Duration::from_millis(1_000)).await;
+            live.world().isolate(&[leader]);
+            live.world().thaw(leader);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            live.world().heal();
+            let (guard, _lock) = acquiring.await.unwrap();
+            let contenders = live.world().paths(leader).iter().filter(|path| path.contains("/l/c-")).count();
+            assert_eq!(contenders, 1, "seed {seed}");
+            guard.release().await;
+        });
+    }
+}
