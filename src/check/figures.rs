@@ -40,8 +40,10 @@ fn coverage_counts_faults_by_what_came_of_them() {
     story.pause(2, 2, 30, 35);
     strike(&mut story, 2).filter(|op| (op.f, op.kind) == (F::Fault, OpType::Ok)).for_each(|op| op.kind = OpType::Fail);
     story.ops.retain(|op| op.f != F::Heal || op.fault.as_ref().is_none_or(|fault| fault.id != 2));
+    story.pause(3, 1, 40, 45);
     story.refused("c2-1", 70, 0, 1);
     story.read("c2-1", 71, 0, 1);
+    story.read("c2-1", 72, 0, 1);
     story.op(80, "c2-1", OpType::Ok, F::Lost);
     let result = judged(&story.history(), CheckName::Coverage);
     assert_eq!(result.verdict, Verdict::Unknown, "the second entry never struck: {}", result.summary);
@@ -49,7 +51,7 @@ fn coverage_counts_faults_by_what_came_of_them() {
         &result,
         ["faults-planned", "faults-applied", "faults-failed", "faults-healed", "holds-under-fault", "attempts-struck"],
     );
-    assert_eq!(told, [2.0, 1.0, 1.0, 1.0, 1.0, 0.0], "{}", result.summary);
+    assert_eq!(told, [3.0, 2.0, 1.0, 2.0, 1.0, 0.0], "{}", result.summary);
     assert_eq!(figures(&result, ["lost-signals", "refused-accesses", "contended-acquires"]), [1.0, 1.0, 1.0]);
 }
 
@@ -236,8 +238,8 @@ fn only_a_lock_without_any_token_leaves_nothing_to_fence_with() {
 
 #[test]
 fn losses_are_counted_and_measured() {
-    let mut story = Story::new(4);
-    let told = [("c1-1", 100), ("c2-1", 110), ("c3-1", 150)];
+    let mut story = Story::new(6);
+    let told = [("c1-1", 100), ("c2-1", 105), ("c3-1", 110), ("c5-1", 120), ("c6-1", 150)];
     for (at, (hold, until)) in (1u64..).zip(told) {
         story.acquire(hold, at, at, None).valid_until = Some(Nanos(90_000_000));
         story.op(until, hold, OpType::Ok, F::Lost);
@@ -249,7 +251,7 @@ fn losses_are_counted_and_measured() {
         op.lock = Some(LockName::new(format!("item-{}", op.client.unwrap().0)));
     }
     let result = lost_signal::check(&Facts::of(&story.history()));
-    assert_eq!(figures(&result, ["holds-lost", "lost-signals", "ended-untold", "told-late"]), [4.0, 3.0, 1.0, 0.0]);
+    assert_eq!(figures(&result, ["holds-lost", "lost-signals", "ended-untold", "told-late"]), [6.0, 5.0, 1.0, 0.0]);
     assert_eq!(figures(&result, ["signal-delay-median-ms", "signal-delay-max-ms"]), [20.0, 60.0]);
 }
 

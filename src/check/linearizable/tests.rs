@@ -568,3 +568,71 @@ fn a_release_before_its_grant_is_certain_is_of_its_own_lock_and_hold() {
     story.acquire("c4-1", 100, 110, 8);
     assert_eq!(verdict(story, Model::FENCED, FailedRelease::DidNothing).0, Verdict::Invalid);
 }
+
+#[test]
+fn a_hold_too_short_for_the_clocks_must_not_lie_in_anothers() {
+    let short = |from: u64| {
+        let mut story = Story::new(4);
+        story.header.clock_error = 10_000_000;
+        story.acquire("c1-1", 1, 20, None);
+        story.acquire("c2-1", 2, from, None);
+        story.release("c2-1", from + 3);
+        story.release("c1-1", 200);
+        story.acquire("c3-1", 40, 210, None);
+        verdict(story, Model::OWNER, FailedRelease::EndsTheClaim).0
+    };
+    assert_eq!(short(60), Verdict::Invalid, "c1 certainly had it when c2's was begun and given up");
+    assert_eq!(short(28), Verdict::Invalid, "c1's grant was certain at 30 ms, c2's was given up at 31 ms");
+    assert_eq!(short(27), Verdict::Valid, "c2's may have been over before c1's began");
+}
+
+#[test]
+fn a_nested_grant_answers_to_what_is_known_of_the_outer_one() {
+    let nested = |tokens: [Option<u64>; 3]| {
+        let mut story = Story::new(2);
+        story.acquire("c2-1", 1, 2, 5);
+        story.op(3, "c1-1", OpType::Invoke, F::Acquire);
+        story.release("c2-1", 5);
+        story.op(10, "c1-1", OpType::Ok, F::Acquire).token = tokens[0].map(crate::ids::FencingToken);
+        story.acquire("c1-2", 11, 12, tokens[1]);
+        story.acquire("c1-3", 13, 14, tokens[2]);
+        verdict(story, Model::Owned { depth: 3, fenced: true, lease: false }, FailedRelease::DidNothing).0
+    };
+    assert_eq!(nested([None, Some(6), Some(6)]), Verdict::Valid);
+    assert_eq!(nested([None, Some(6), None]), Verdict::Valid);
+    assert_eq!(nested([None, Some(5), None]), Verdict::Invalid, "not above what was given before");
+    assert_eq!(nested([None, Some(6), Some(7)]), Verdict::Invalid, "known by the second, and another one");
+    assert_eq!(nested([Some(6), None, Some(7)]), Verdict::Invalid);
+}
+
+#[test]
+fn only_a_release_of_the_doubtful_hold_is_undecided() {
+    let mut story = Story::new(2);
+    story.acquire("c1-1", 1, 2, None);
+    story.op(3, "c1-1", OpType::Invoke, F::Release);
+    story.op(4, "c1-1", OpType::Info, F::Release);
+    story.op(5, "c1-2", OpType::Invoke, F::Acquire).process = Process::Client(3);
+    story.op(6, "c1-2", OpType::Ok, F::Acquire).process = Process::Client(3);
+    for at in [7, 9] {
+        story.op(at, "c1-2", OpType::Invoke, F::Release).process = Process::Client(3);
+        story.op(at + 1, "c1-2", OpType::Ok, F::Release).process = Process::Client(3);
+    }
+    let (verdict, told) = verdict(story, Model::OWNER, FailedRelease::DidNothing);
+    assert_eq!(verdict, Verdict::Invalid, "{told:?}");
+    assert!(told[0].contains("did not hold it"), "{told:?}");
+}
+
+#[test]
+fn the_summary_says_how_releases_were_read() {
+    let mut story = Story::new(2);
+    story.acquire("c1-1", 1, 2, None);
+    let history = story.history();
+    for (reading, told) in [
+        (FailedRelease::EndsTheClaim, "a release ends the claim, whatever came of it; 1 grant"),
+        (FailedRelease::DidNothing, "a failed release did nothing; 1 grant"),
+    ] {
+        let result = judge_model(&history, Model::OWNER, reading).checks.remove(1);
+        assert!(result.summary.contains(told), "{}", result.summary);
+        assert_eq!(result.figures["grants"], 1.0);
+    }
+}
