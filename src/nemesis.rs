@@ -1,9 +1,9 @@
 //! Times the fault plan: resolves targets when a fault strikes, applies it, records what was seen, undoes it.
 //!
-//! Every strike has an end of its own and is undone when the run is called off. One that would blur what can be seen of
-//! another waits for that one's end, and those that are due later and would blur it wait behind it: a plan of many
-//! faults strikes with all of them, not with those alone that get on with each other. [`strike`] is a strike's own way; deliberately absent: how a fault is done; that is
-//! the environment's.
+//! Every strike has an end of its own and is undone when the run is called off; its end is put off while it could not be
+//! seen. One that another hinders waits for that one's end, and those that are due later and would hinder it wait behind it:
+//! a plan of many faults strikes with all of them, not with those alone that get on with each other. [`strike`] is what is
+//! done and told at a strike's beginning and end; deliberately absent: how a fault is done; that is the environment's.
 
 mod strike;
 #[cfg(test)]
@@ -84,6 +84,7 @@ pub struct Nemesis {
     strikes: u32,
     clients: Clients,
     desk: Desk,
+    called_off: bool,
 }
 
 /// One entry of the plan, and when it may strike next.
@@ -92,13 +93,41 @@ struct Entry {
     /// `None`: never again.
     due: Option<Nanos>,
     /// What it does at the moment.
-    striking: Option<Strike>,
-    /// What it would have done, had it not blurred another strike.
+    striking: Option<Ongoing>,
+    /// What it would have done, had no other strike hindered it.
     waiting: Option<Waiting>,
     /// The members drawn for its next strike.
     drawn: Option<Vec<Member>>,
     /// Draws its targets. Each entry has a stream of its own, so that taking one away does not change the others.
     rng: ChaCha8Rng,
+}
+
+/// A strike that is not over yet.
+struct Ongoing {
+    run: Arc<StrikeRun>,
+    stage: Stage,
+}
+
+/// How far a strike is.
+#[derive(Clone, Copy)]
+enum Stage {
+    Begins,
+    On { until: Nanos },
+    Ends,
+}
+
+impl Ongoing {
+    /// Whether its end is due.
+    fn is_up(&self, now: Nanos) -> bool {
+        matches!(self.stage, Stage::On { until } if until <= now)
+    }
+
+    /// Whether it keeps a new strike waiting.
+    fn hinders(&self, new: &Strike, now: Nanos) -> bool {
+        let on = self.run.strike();
+        let is_looked_at = self.is_up(now) || !matches!(self.stage, Stage::On { .. });
+        strike::exclude(on, new) || strike::hides(on, new) || (is_looked_at && strike::hides(new, on))
+    }
 }
 
 /// A strike that could not be made yet.
@@ -117,7 +146,7 @@ impl Entry {
     }
 }
 
-/// What the nemesis works with; strikes run beside each other and share it.
+/// What the nemesis works with; strikes begin and end beside each other and share it.
 #[derive(Clone)]
 pub struct Desk {
     /// Where faults are applied.
@@ -186,34 +215,67 @@ impl Nemesis {
             Entry { fault: fault.clone(), due: Some(due), striking: None, waiting: None, drawn: None, rng }
         };
         let plan = faults.iter().map(entry).collect();
-        Self { plan, parties, strikes: 0, clients: Clients::default(), desk }
+        Self { plan, parties, strikes: 0, clients: Clients::default(), desk, called_off: false }
     }
 
     /// Runs until the clients have nothing more to say, and every strike is undone.
     pub async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>) {
-        let mut strikes: FuturesUnordered<BoxFuture<'static, usize>> = FuturesUnordered::new();
+        // What strikes are busy with: whose it is, and whether that one is on afterwards.
+        let mut work: FuturesUnordered<BoxFuture<'static, (usize, bool)>> = FuturesUnordered::new();
+        let begin = |index, run: Arc<StrikeRun>, waiting| async move { (index, run.begin(waiting).await) }.boxed();
+        let mut stop = self.desk.stop.clone();
         let mut listening = true;
-        while listening || !strikes.is_empty() {
-            while let Some((index, strike)) = self.timed_strike().await {
-                strikes.push(strike.run(None).map(move |()| index).boxed());
+        while listening || self.plan.iter().any(|entry| entry.striking.is_some()) {
+            for (index, run) in self.ends() {
+                work.push(async move { run.end().map(|()| (index, false)).await }.boxed());
+            }
+            while let Some((index, run)) = self.timed_strike().await {
+                work.push(begin(index, run, None));
             }
             let timer = self.next_timer();
             let wait = self.desk.runtime.sleep_until(timer.unwrap_or(Nanos::ZERO));
             tokio::select! {
                 biased;
-                Some(index) = strikes.next(), if !strikes.is_empty() => self.plan[index].striking = None,
+                Some((index, is_on)) = work.next(), if !work.is_empty() => self.advance(index, is_on),
                 event = events.recv(), if listening => match event {
                     Some(Event::Op { client, f, kind, hold }) => self.clients.hear(client, f, kind, hold),
                     Some(Event::Crashed { client }) => self.clients.crashed(client),
                     Some(Event::Reached { client, number, phase }) => match self.phase_strike(client, phase).await {
-                        Some((index, strike)) => strikes.push(strike.run(Some((client, number))).map(move |()| index).boxed()),
+                        Some((index, run)) => work.push(begin(index, run, Some((client, number)))),
                         None => self.desk.environment.go(client, number),
                     },
                     None => listening = false,
                 },
+                () = stop.wait_for(|stop| *stop).map(drop), if !self.called_off => self.called_off = true,
                 () = wait, if timer.is_some() => {}
             }
         }
+    }
+
+    /// What became of a strike's beginning or end.
+    fn advance(&mut self, index: usize, is_on: bool) {
+        let now = self.desk.runtime.now();
+        self.plan[index].striking.take_if(|_| !is_on);
+        if let Some(ongoing) = &mut self.plan[index].striking {
+            ongoing.stage = Stage::On { until: now + ongoing.run.duration() };
+        }
+    }
+
+    /// The strikes that end now: their time is up, or the run is called off, and no other keeps that from being seen.
+    fn ends(&mut self) -> Vec<(usize, Arc<StrikeRun>)> {
+        let now = if self.called_off { Nanos(u64::MAX) } else { self.desk.runtime.now() };
+        let ongoing = || self.plan.iter().filter_map(|entry| entry.striking.as_ref());
+        let is_hidden = |run: &StrikeRun| ongoing().any(|other| strike::hides(other.run.strike(), run.strike()));
+        let ends = |entry: &Entry| {
+            let ongoing = entry.striking.as_ref().filter(|ongoing| ongoing.is_up(now) && !is_hidden(&ongoing.run))?;
+            Some(Arc::clone(&ongoing.run))
+        };
+        let ending: Vec<(usize, Arc<StrikeRun>)> =
+            self.plan.iter().enumerate().filter_map(|(index, entry)| Some((index, ends(entry)?))).collect();
+        for (index, run) in &ending {
+            self.plan[*index].striking = Some(Ongoing { run: Arc::clone(run), stage: Stage::Ends });
+        }
+        ending
     }
 
     /// When a timed entry is due next; those that wait for a holder are looked at after every event instead.
@@ -222,7 +284,11 @@ impl Nemesis {
         let timed =
             self.plan.iter().filter(|entry| entry.striking.is_none() && !matches!(entry.fault.at, At::Phase { .. }));
         let patience = self.plan.iter().filter_map(Entry::patience);
-        timed.filter_map(|entry| entry.due).chain(patience).filter(|at| *at > now).min()
+        let ends = self.plan.iter().filter_map(|entry| match entry.striking.as_ref()?.stage {
+            Stage::On { until } => Some(until),
+            Stage::Begins | Stage::Ends => None,
+        });
+        timed.filter_map(|entry| entry.due).chain(patience).chain(ends).filter(|at| *at > now).min()
     }
 
     /// Whether an entry may strike now: due, not striking already, and over before the trial ends.
@@ -234,7 +300,7 @@ impl Nemesis {
     }
 
     /// The first entry that strikes where `client` stands.
-    async fn phase_strike(&mut self, client: ClientId, phase: Phase) -> Option<(usize, StrikeRun)> {
+    async fn phase_strike(&mut self, client: ClientId, phase: Phase) -> Option<(usize, Arc<StrikeRun>)> {
         let now = self.desk.runtime.now();
         let fits = |entry: &Entry| {
             matches!(entry.fault.at, At::Phase { phase: at, .. } if at == phase)
@@ -261,7 +327,7 @@ impl Nemesis {
         None
     }
 
-    async fn timed_strike(&mut self) -> Option<(usize, StrikeRun)> {
+    async fn timed_strike(&mut self) -> Option<(usize, Arc<StrikeRun>)> {
         let now = self.desk.runtime.now();
         let is_due = |entry: &Entry| !matches!(entry.fault.at, At::Phase { .. }) && self.may_strike(entry, now);
         let mut due: Vec<usize> = (0..self.plan.len()).filter(|index| is_due(&self.plan[*index])).collect();
@@ -312,9 +378,15 @@ impl Nemesis {
         drawn
     }
 
-    /// An entry's strike on `targets`; none if there are none, or if it would blur another strike: one that is on, or one
+    /// An entry's strike on `targets`; none if there are none, if a strike that is on hinders it, or if it would hinder one
     /// that has waited longer.
-    fn strike(&mut self, index: usize, targets: Vec<Member>, phase: Option<Phase>, now: Nanos) -> Option<StrikeRun> {
+    fn strike(
+        &mut self,
+        index: usize,
+        targets: Vec<Member>,
+        phase: Option<Phase>,
+        now: Nanos,
+    ) -> Option<Arc<StrikeRun>> {
         if targets.is_empty() {
             self.plan[index].waiting = None;
             return None;
@@ -322,25 +394,28 @@ impl Nemesis {
         let fault = self.plan[index].fault.clone();
         let strike = strike::resolved(&fault.kind, &targets, self.parties);
         let since = self.plan[index].waiting.as_ref().map_or(now, |waiting| waiting.since);
-        let blurs = |entry: &Entry| entry.striking.as_ref().is_some_and(|other| strike::blur(other, &strike));
+        let hinders = |entry: &Entry| entry.striking.as_ref().is_some_and(|ongoing| ongoing.hinders(&strike, now));
         let keeps_back = |entry: &Entry| {
             let waits = entry.waiting.as_ref().filter(|_| entry.patience().is_none_or(|until| now < until));
-            waits.is_some_and(|other| other.since < since && strike::blur(&other.strike, &strike))
-                && self.may_strike(entry, now)
+            waits.is_some_and(|other| {
+                other.since < since
+                    && (strike::exclude(&strike, &other.strike) || strike::hides(&strike, &other.strike))
+            }) && self.may_strike(entry, now)
         };
-        if self.plan.iter().any(|entry| blurs(entry) || keeps_back(entry)) {
+        if self.plan.iter().any(|entry| hinders(entry) || keeps_back(entry)) {
             self.plan[index].waiting = Some(Waiting { strike, since, tried: now });
             return None;
         }
         self.strikes += 1;
         let entry = &mut self.plan[index];
-        entry.striking = Some(strike.clone());
         (entry.waiting, entry.drawn) = (None, None);
         entry.due = match fault.at {
             At::Every(every) | At::Phase { every: Some(every), .. } => Some(next_multiple(self.desk.start, every, now)),
             At::Time(_) | At::Phase { every: None, .. } => None,
         };
-        Some(StrikeRun::new(self.desk.clone(), self.strikes, strike, &fault, targets, phase))
+        let run = Arc::new(StrikeRun::new(self.desk.clone(), self.strikes, strike, &fault, targets, phase));
+        entry.striking = Some(Ongoing { run: Arc::clone(&run), stage: Stage::Begins });
+        Some(run)
     }
 }
 

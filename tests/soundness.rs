@@ -4,7 +4,8 @@
 //! looks at every token, which must never accept a stale access; the ZooKeeper lock's holds must besides never overlap
 //! while both are valid; and a mutex that cannot fail, against which no check may raise anything at all.
 //! `FENCEPOST_SOUNDNESS_SEEDS=20000 cargo test --release --test soundness -- --nocapture` runs that many seeds of the
-//! scenarios as they are, or those of a range (`5000..20000`); without it a few, shortened.
+//! scenarios as they are, or those of a range (`5000..20000`), or of one scenario alone (`chaos=20000..100000`); without it
+//! a few, shortened.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -106,10 +107,18 @@ fn parse(seeds: &str) -> Range<u64> {
     seeds.split_once("..").map_or_else(|| 0..number(seeds), |(first, end)| number(first)..number(end))
 }
 
-/// Both kinds of weather, and which seeds of each.
-fn weathers() -> [(Scenario, Range<u64>); 2] {
-    let seeds = std::env::var(SEEDS).ok().map(|seeds| parse(&seeds));
-    ["calm", "chaos"].map(|name| {
+/// Both kinds of weather, or the one that is asked for, and which seeds of each.
+fn weathers() -> Vec<(Scenario, Range<u64>)> {
+    let asked = std::env::var(SEEDS).ok();
+    let (only, seeds) = match asked.as_deref().map(|asked| asked.split_once('=').ok_or(asked)) {
+        Some(Ok((name, seeds))) => (Some(name), Some(parse(seeds))),
+        Some(Err(seeds)) => (None, Some(parse(seeds))),
+        None => (None, None),
+    };
+    let weathers: Vec<&str> =
+        ["calm", "chaos"].into_iter().filter(|name| only.is_none_or(|only| only == *name)).collect();
+    assert!(!weathers.is_empty(), "{SEEDS} names neither calm nor chaos");
+    let weather = |name: &str| {
         let mut scenario = load(name);
         if seeds.is_none() {
             // Chaos needs the time for each of its faults.
@@ -119,7 +128,8 @@ fn weathers() -> [(Scenario, Range<u64>); 2] {
         let tokens = RedlockConfig { tokens: Tokens::Quorum, persistence: Persistence::Always, ..redlock };
         scenario.locks.insert(TOKENS.to_owned(), LockConfig::Redlock(tokens));
         (scenario, seeds.clone().unwrap_or(0..50))
-    })
+    };
+    weathers.into_iter().map(weather).collect()
 }
 
 /// Demands that nobody is accused, and that there was occasion to.

@@ -153,6 +153,11 @@ impl FaultKind {
         matches!(self, Self::Partition { .. } | Self::Delay { .. } | Self::Loss { .. })
     }
 
+    /// Whether it stops its targets' processes, if only for a while.
+    pub fn is_stop(&self) -> bool {
+        matches!(self, Self::Pause | Self::Kill | Self::Restart | Self::PowerLoss)
+    }
+
     /// The fault's name, as in `[[fault.pause]]`.
     pub fn name(&self) -> &'static str {
         match self {

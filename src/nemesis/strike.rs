@@ -61,20 +61,25 @@ fn told(strike: &Strike) -> FaultEvent {
     event
 }
 
-/// Whether two strikes at once would blur what can be seen of either: a member that is down cannot be frozen, and what a
-/// link carries cannot be told while one of its ends is down or another strike cuts it. Late and lost packets and wrong
-/// clocks add up, and each strike's part in them can be told.
-pub(super) fn blur(one: &Strike, other: &Strike) -> bool {
-    let (a, b) = (Reach::of(one), Reach::of(other));
-    let is_down = |strike: &Strike| matches!(strike, Strike::Kill(_) | Strike::PowerLoss(_));
+/// Whether two strikes cannot be on at once, whichever is first: a member that is stopped cannot be stopped again, and what
+/// a link carries cannot be told where another strike cuts it. Late and lost packets and wrong clocks add up, and each
+/// strike's part in them can be told.
+pub(super) fn exclude(one: &Strike, other: &Strike) -> bool {
     let is_cut = |strike: &Strike| matches!(strike, Strike::Cut { .. });
-    let ends = |down: &Reach, links: &Reach| {
-        links.links.iter().any(|(x, y)| down.stopped.contains(x) || down.stopped.contains(y))
-    };
-    !a.stopped.is_disjoint(&b.stopped)
-        || ((is_cut(one) || is_cut(other)) && !a.links.is_disjoint(&b.links))
-        || (is_down(one) && ends(&a, &b))
-        || (is_down(other) && ends(&b, &a))
+    let (a, b) = (Reach::of(one), Reach::of(other));
+    !a.stopped.is_disjoint(&b.stopped) || ((is_cut(one) || is_cut(other)) && !a.links.is_disjoint(&b.links))
+}
+
+/// Whether `stop` keeps one from seeing what `other` does: the clock of a member that is stopped cannot be read, and what
+/// the links of one that is down carry cannot be told. Such a strike begins and ends while its members run. In between
+/// they may well stop: a server dies behind a partition or with a wrong clock, and comes back to both.
+pub(super) fn hides(stop: &Strike, other: &Strike) -> bool {
+    let stopped = Reach::of(stop).stopped;
+    let is_down = matches!(stop, Strike::Kill(_) | Strike::PowerLoss(_));
+    match other {
+        Strike::Clock { members, .. } => members.iter().any(|member| stopped.contains(member)),
+        other => is_down && Reach::of(other).links.iter().any(|(x, y)| stopped.contains(x) || stopped.contains(y)),
+    }
 }
 
 /// What a strike is about: members that it stops, and links by their ends.
@@ -102,7 +107,7 @@ impl Reach {
     }
 }
 
-/// One strike, from before it is applied until after it is undone.
+/// One strike, from before it is applied until after it is undone. When it is undone is for [`super::Nemesis`] to say.
 pub(super) struct StrikeRun {
     desk: Desk,
     strike: Strike,
@@ -135,30 +140,34 @@ impl StrikeRun {
         Self { desk, strike, event, duration: fault.duration }
     }
 
-    /// Strikes, lets the client that waits at a pause point go on, and undoes the strike when its time is up or the run
-    /// is called off.
-    pub async fn run(self, waiting: Option<(ClientId, u64)>) {
-        let Desk { environment, runtime, .. } = &self.desk;
+    /// What it does.
+    pub fn strike(&self) -> &Strike {
+        &self.strike
+    }
+
+    /// How long it is on.
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// Strikes, and lets the client that waits at a pause point go on; whether there is anything to undo.
+    pub async fn begin(&self, waiting: Option<(ClientId, u64)>) -> bool {
+        let environment = &self.desk.environment;
         self.note(OpType::Invoke, F::Fault, Vec::new(), None);
         let applied = environment.apply(self.event.id, &self.strike, self.duration).await;
-        let until = runtime.now() + self.duration;
         let struck = applied.is_ok();
         self.complete(F::Fault, applied);
         // Frozen or cut off exactly at this step: the go-ahead comes after the fault.
         if let Some((client, number)) = waiting {
             environment.go(client, number);
         }
-        if !struck {
-            return;
-        }
-        let mut stop = self.desk.stop.clone();
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => {}
-            () = runtime.sleep_until(until) => {}
-        }
+        struck
+    }
+
+    /// Undoes the strike.
+    pub async fn end(&self) {
         self.note(OpType::Invoke, F::Heal, Vec::new(), None);
-        let healed = environment.heal(self.event.id).await;
+        let healed = self.desk.environment.heal(self.event.id).await;
         self.complete(F::Heal, healed);
     }
 

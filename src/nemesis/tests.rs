@@ -172,26 +172,29 @@ fn the_leader_and_drawn_sets_are_lock_servers() {
     }
 }
 
+fn cut(direction: Direction) -> FaultKind {
+    FaultKind::Partition { peers: PeerGroup::Nodes.into(), direction, shape: Shape::Isolate, refusal: Refusal::Drop }
+}
+
 #[test]
-fn a_strike_that_would_blur_another_waits_for_its_end() {
-    let cut = |direction| FaultKind::Partition {
-        peers: PeerGroup::Nodes.into(),
-        direction,
-        shape: Shape::Isolate,
-        refusal: Refusal::Drop,
-    };
+fn a_strike_that_another_hinders_waits_for_its_end() {
     let loss = || FaultKind::Loss { peers: PeerGroup::Nodes.into(), direction: Direction::Both, permille: 5 };
+    let drift = || FaultKind::Clock(ClockChange::Drift { ppm: 9 });
     for (first, second, waits) in [
         (FaultKind::Pause, FaultKind::Kill, true),
         (FaultKind::Kill, FaultKind::Pause, true),
         (FaultKind::Kill, cut(Direction::In), true),
         (cut(Direction::Out), cut(Direction::In), true),
-        (cut(Direction::Both), FaultKind::Kill, true),
+        (cut(Direction::Both), FaultKind::Kill, false),
         (FaultKind::Kill, loss(), true),
+        (loss(), FaultKind::Kill, false),
         (loss(), cut(Direction::Out), true),
         (loss(), loss(), false),
         (FaultKind::Pause, cut(Direction::Both), false),
-        (FaultKind::Pause, FaultKind::Clock(ClockChange::Drift { ppm: 9 }), false),
+        (FaultKind::Pause, drift(), true),
+        (FaultKind::PowerLoss, drift(), true),
+        (drift(), FaultKind::PowerLoss, false),
+        (drift(), drift(), false),
     ] {
         let names = format!("{} then {}", first.name(), second.name());
         let plan = [fault(first, "client:1", at(1_000), 3_000), fault(second, "client:1", at(2_000), 1_000)];
@@ -202,17 +205,51 @@ fn a_strike_that_would_blur_another_waits_for_its_end() {
 }
 
 #[test]
+fn a_strike_ends_when_its_end_can_be_seen() {
+    let drift = || FaultKind::Clock(ClockChange::Drift { ppm: 9 });
+    // The kill is due before the drift has ended, and would hide its end again.
+    let plan = [
+        fault(drift(), "client:1", at(1_000), 1_000),
+        fault(FaultKind::Pause, "client:1", at(1_500), 1_000),
+        fault(FaultKind::Kill, "client:1", at(2_400), 1_000),
+        fault(cut(Direction::Both), "client:1", at(3_900), 1_000),
+        fault(FaultKind::PowerLoss, "client:1", at(4_500), 1_000),
+        fault(FaultKind::Kill, "client:1", at(5_600), 1_000),
+    ];
+    let (_, ops) = trial(&plan, Vec::new());
+    let told = ops.iter().filter(|(_, op)| op.kind == OpType::Ok);
+    let told: Vec<(u64, F, &str)> =
+        told.map(|(at, op)| (*at, op.f, op.fault.as_ref().unwrap().kind.as_str())).collect();
+    let (fault, heal) = (F::Fault, F::Heal);
+    let expected = [
+        (1_000, fault, "clock-drift"),
+        (1_500, fault, "pause"),
+        (2_500, heal, "pause"),
+        (2_500, heal, "clock-drift"),
+        (2_500, fault, "kill"),
+        (3_500, heal, "kill"),
+        (3_900, fault, "partition"),
+        (4_500, fault, "power-loss"),
+        (5_500, heal, "power-loss"),
+        (5_500, heal, "partition"),
+        (5_600, fault, "kill"),
+        (6_600, heal, "kill"),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn who_waits_longest_strikes_next() {
     let loss = || FaultKind::Loss { peers: PeerGroup::Nodes.into(), direction: Direction::Both, permille: 5 };
     let every = At::Every(Duration::from_secs(1));
     // Between them they are always on.
     let (one, other) = (fault(loss(), "client:1", every, 1_500), fault(loss(), "client:1", every, 1_200));
-    let plan = [one, other, fault(FaultKind::Kill, "client:1", at(1_500), 1_000)];
+    let plan = [one, other, fault(cut(Direction::Both), "client:1", at(1_500), 1_000)];
     let (_, ops) = trial(&plan, Vec::new());
     let begun = ops.iter().filter(|(_, op)| op.f == F::Fault && op.kind == OpType::Invoke);
     let begun: Vec<(u64, String)> = begun.map(|(at, op)| (*at, op.fault.as_ref().unwrap().kind.clone())).collect();
     let told: Vec<(u64, &str)> = begun.iter().take(5).map(|(at, kind)| (*at, kind.as_str())).collect();
-    assert_eq!(told, [(1_000, "loss"), (1_000, "loss"), (2_500, "kill"), (3_500, "loss"), (3_500, "loss")]);
+    assert_eq!(told, [(1_000, "loss"), (1_000, "loss"), (2_500, "partition"), (3_500, "loss"), (3_500, "loss")]);
 }
 
 #[test]
@@ -224,8 +261,10 @@ fn a_phase_that_does_not_come_again_keeps_nobody_waiting_for_ever() {
     };
     let held = At::Phase { phase: Phase::Acquired, every: None };
     let reached = Event::Reached { client: ClientId(1), number: 1, phase: Phase::Acquired };
-    let plan =
-        [fault(delay, "client:1", At::Every(Duration::from_secs(1)), 500), fault(FaultKind::Kill, "holder", held, 500)];
+    let plan = [
+        fault(delay, "client:1", At::Every(Duration::from_secs(1)), 500),
+        fault(cut(Direction::Both), "holder", held, 500),
+    ];
     let (applied, ops) = trial(&plan, vec![(1_200, reached)]);
     assert!(applied.iter().all(|strike| matches!(strike, Strike::Delay { .. })), "the phase came while it was late");
     let begun = ops.iter().filter(|(_, op)| op.f == F::Fault && op.kind == OpType::Invoke).map(|(at, _)| *at);

@@ -47,6 +47,8 @@ pub struct Hands {
     pub journal: Arc<Journal>,
     /// Who changes networks.
     pub netns: Netns,
+    /// How long after its time is up a fault may last whose end another one hides.
+    pub put_off: Duration,
 }
 
 /// The faults of one trial.
@@ -66,8 +68,8 @@ impl Faults {
         tag: String,
     ) -> Self {
         let (active, clocks, doors) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let Hands { engine, journal, netns } = hands;
-        let ground = Ground { engine, journal, places, netns, tag, orders, lives, active, clocks, doors };
+        let Hands { engine, journal, netns, put_off } = hands;
+        let ground = Ground { engine, journal, places, netns, put_off, tag, orders, lives, active, clocks, doors };
         Self { ground: Arc::new(ground), ensemble }
     }
 
@@ -110,7 +112,7 @@ impl Faults {
             }
             Strike::Clock { members, change } => {
                 join_all(members.iter().map(|member| clock::apply(ground, id, *member, *change, duration))).await
-            } // The loader refuses these before anything starts; whoever comes another way is told the same.
+            }
         })
     }
 

@@ -41,6 +41,9 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long clients may take to bring their last turn to its end, beyond a hold and a fault that began before the end.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a member may take to come back, beyond the time that a fault stops it.
+const COMING_BACK: Duration = Duration::from_secs(8);
+
 /// The first host number that trials may use in the cluster's network, and how many each has.
 const FIRST_HOST: u8 = 31;
 /// Hosts per trial: the resource and up to 20 clients.
@@ -296,9 +299,16 @@ impl Trial<'_> {
             engine: self.cluster.engine.clone(),
             journal: Arc::clone(&self.journal),
             netns: self.netns.clone(),
+            put_off: self.put_off(),
         };
         let (orders, lives) = (hub.orders.clone(), Arc::clone(&members.lives));
         Ok(Faults::new(hands, places, orders, lives, ensemble, self.number.to_string()))
+    }
+
+    /// How long a fault's end may be put off by another of the plan that hides it.
+    fn put_off(&self) -> Duration {
+        let stops = self.scenario.faults.iter().filter(|fault| fault.kind.is_stop());
+        stops.map(|fault| fault.duration + COMING_BACK).max().unwrap_or_default()
     }
 
     /// The phases at which the plan may strike.

@@ -29,6 +29,17 @@ pub async fn ask(role: Role, server: SocketAddr, limit: Duration) -> io::Result<
     }
 }
 
+/// Asks one server whether its process is there and well, whether or not it can serve.
+pub async fn is_there(role: Role, server: SocketAddr, limit: Duration) -> io::Result<()> {
+    match role {
+        Role::Zookeeper => match talk(server, b"ruok", limit).await? {
+            reply if reply == "imok" => Ok(()),
+            reply => Err(not_yet(&reply)),
+        },
+        role => ask(role, server, limit).await.map(drop),
+    }
+}
+
 /// The addresses whose sessions are connected to a ZooKeeper server.
 pub async fn sessions(server: SocketAddr, limit: Duration) -> io::Result<Vec<Ipv4Addr>> {
     Ok(session_addresses(&talk(server, b"cons", limit).await?))

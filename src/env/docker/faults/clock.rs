@@ -50,7 +50,7 @@ pub(super) async fn apply(
     let unseen = |error| FaultError(format!("not applied, the clock of {member} cannot be read: {error}"));
     let before = look(ground, container, place, &clock, None).await.map_err(unseen)?;
     let before = probe(member, "before", before);
-    ground.note(&entry, duration)?;
+    ground.note(&entry, duration + ground.put_off)?;
     if let Err(error) = clock.begin(id, change) {
         return Err(ground.give_up(&entry, format!("the page of {member}'s clock cannot be written: {error}")).await);
     }

@@ -75,6 +75,8 @@ pub(super) struct Ground {
     pub journal: Arc<Journal>,
     pub places: BTreeMap<Member, Place>,
     pub netns: Netns,
+    /// How long after its time is up a fault may last whose end another one hides.
+    pub put_off: Duration,
     /// Makes names of concurrent trials differ.
     pub tag: String,
     /// Network namespaces, as far as they were needed.

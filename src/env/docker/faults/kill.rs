@@ -74,13 +74,14 @@ pub(super) async fn apply(ground: &Ground, member: Member, loses_power: bool, du
 }
 
 impl Killed {
-    /// Waits until a server answers: what it said, or why it did not.
+    /// Waits until a server answers: what it said, or why it did not. A member of an ensemble need not serve yet: what it
+    /// waits for may be another strike's end, which waits for this one's.
     async fn answered(&self, ground: &Ground, container: &Container) -> Option<Probe> {
         let address = ground.published(self.member)?;
         let until = BootClock.now() + RETURN;
         let answer = loop {
-            match wire::ask(container.role, address, PATIENCE).await {
-                Ok(_) => break "answers".to_owned(),
+            match wire::is_there(container.role, address, PATIENCE).await {
+                Ok(()) => break "answers".to_owned(),
                 Err(error) if BootClock.now() > until => break error.to_string(),
                 Err(_) => tokio::time::sleep(ROUND).await,
             }

@@ -69,7 +69,7 @@ pub(super) async fn apply(
     let before = before?;
     let wounds = layers(ground, id, grudge, effect, duration, &doors)?;
     for wound in &wounds {
-        ground.note(&wound.entry, duration + PROBING)?;
+        ground.note(&wound.entry, duration + PROBING + ground.put_off)?;
     }
     let seen = async {
         ask(ground, &Request::Lay(wounds.iter().map(|wound| wound.layer.clone()).collect())).await?;
@@ -128,7 +128,7 @@ fn layers(
     }
     // What is held back still needs its marks after the end.
     let lateness = if let Effect::Late { most, .. } = effect { Duration::from_nanos(most) } else { Duration::ZERO };
-    let lasts = duration + lateness + PROBING + GRACE;
+    let lasts = duration + lateness + PROBING + ground.put_off + GRACE;
     let (expiry, until) = (lasts.as_millis() as u64, BootClock.now() + lasts);
     let table = format!("{TABLE_PREFIX}{}_{id}", ground.tag);
     let wound = |(member, links): (Member, Vec<(Member, Member)>)| {
@@ -305,7 +305,8 @@ impl Wound for Links {
         .boxed()
     }
 
-    /// The table was in the network namespace, which ended with the container's processes.
+    /// The table was in the network namespace, which ended with the container's processes. What the new ones send before
+    /// it is laid again gets through.
     fn again<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<(), FaultError>> {
         async move {
             let door = ground.doors([self.member].into_iter(), false).await?[&self.member];
