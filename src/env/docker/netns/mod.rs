@@ -7,7 +7,7 @@
 //!
 //! What gets lost or is late is so *where packets arrive*: of what a sender's own kernel drops, its TCP would hear.
 //! [`rules`] has the nftables text, [`late`] holds packets back, [`knock`] looks whether a link carries
-//! anything, [`inside`] enters a namespace.
+//! anything, [`inside`] enters a namespace, [`turns`] keeps changes of one network in the order of their requests.
 //!
 //! Deliberately absent: which links a fault means, and what was expected of them.
 
@@ -17,6 +17,7 @@ mod inside;
 mod knock;
 mod late;
 pub mod rules;
+mod turns;
 
 use std::net::Ipv4Addr;
 
