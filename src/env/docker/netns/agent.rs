@@ -20,7 +20,7 @@ use super::inside::{inside, nft, run};
 use super::knock::Listeners;
 use super::late::{self, Lates};
 use super::turns::Turns;
-use super::{Abilities, Answer, Door, Layer, Request, rules};
+use super::{Abilities, Answer, Door, Layer, Request, rules, shims};
 
 /// How long a request may take to be heard: it is sent at once.
 const HEARING: Duration = Duration::from_secs(2);
@@ -81,9 +81,13 @@ fn changed(request: &Request) -> Vec<Door> {
         Request::Lay(layers) => layers.iter().map(|layer| layer.door).collect(),
         Request::Lift { door, .. } => vec![*door],
         Request::Sweep(doors) => doors.clone(),
-        Request::Stay | Request::Count { .. } | Request::Knock { .. } | Request::Burst { .. } | Request::Abilities => {
-            Vec::new()
-        }
+        Request::Stay
+        | Request::Count { .. }
+        | Request::Knock { .. }
+        | Request::Burst { .. }
+        | Request::Abilities
+        | Request::Mapped { .. }
+        | Request::MoveClock => Vec::new(),
     }
 }
 
@@ -149,6 +153,14 @@ impl Agent {
             Request::Abilities => {
                 let _alone = self.trying.lock().await;
                 Answer::Abilities(abilities().await?)
+            }
+            Request::Mapped { pids, files } => {
+                let mapped = pids.iter().map(|pid| shims::mapped(*pid, &files));
+                Answer::Mapped(mapped.collect::<io::Result<_>>()?)
+            }
+            Request::MoveClock => {
+                let _alone = self.trying.lock().await;
+                Answer::Tried(tokio::task::spawn_blocking(shims::move_a_clock).await.map_err(io::Error::other)??)
             }
         })
     }
