@@ -33,8 +33,14 @@ fn command(scenario: &str, out: &Path) -> Command {
 
 /// Runs a scenario to its end: its verdict, and each lock's history.
 fn run(scenario: &str) -> (Value, BTreeMap<String, History>) {
+    run_of(scenario, &[])
+}
+
+/// The same with these of its locks; with all, if none is named.
+fn run_of(scenario: &str, locks: &[&str]) -> (Value, BTreeMap<String, History>) {
     let out = tempfile::tempdir().unwrap();
-    let output = command(scenario, out.path()).output().unwrap();
+    let chosen = locks.iter().flat_map(|lock| ["--lock", lock]);
+    let output = command(scenario, out.path()).args(chosen).output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{scenario}: {message}\n{}", String::from_utf8_lossy(&output.stdout));
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -139,6 +145,20 @@ fn a_holder_that_is_cut_off_is_told_before_the_next_grant() {
             let own = history.ops.iter().filter(granted).find(|op| op.hold == signal.hold).unwrap();
             let next = history.ops.iter().filter(granted).find(|op| op.time > own.time);
             assert!(next.is_none_or(|next| next.time > signal.time), "{lock}: {:?} was told late", signal.hold);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_clock_or_a_lost_memory_of_one_server_breaks_redlock_alone() {
+    let _turn = turn();
+    for (scenario, safe) in [("clock-jump", &["zookeeper"][..]), ("node-amnesia", &["redlock-durable", "zookeeper"])] {
+        let (verdict, _) = run_of(scenario, &[&["redlock"], safe].concat());
+        for broken in ["mutual-exclusion", "linearizable", "fencing", "lost-updates"] {
+            assert_eq!(check(&verdict, "redlock", broken)["verdict"], "invalid", "{scenario} {broken}");
+            for lock in safe {
+                assert_eq!(check(&verdict, lock, broken)["verdict"], "valid", "{scenario} {lock} {broken}");
+            }
         }
     }
 }
