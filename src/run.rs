@@ -182,7 +182,7 @@ async fn docker(
     let Plan { scenario, locks, .. } = plan;
     let folder = make_folder(&plan.request.out, &scenario.name, started, seed)?;
     let outcomes = {
-        let mut session = Session::open(scenario, progress).await.map_err(|error| {
+        let mut session = Session::open(scenario, locks, progress).await.map_err(|error| {
             // Nothing was recorded: leave no empty folder behind.
             let _ = fs::remove_dir(&folder);
             RunError::Environment(error)

@@ -5,13 +5,19 @@
 //! --test-threads=1`. Each kind strikes three times; `FENCEPOST_STRIKES=20` more often. No time is asserted; that a fault
 //! was seen, and that its trace is gone, is.
 
+#![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use fencepost::env::docker::engine::{Container, Engine, Role};
+use fencepost::env::docker::wire;
 use fencepost::fault::Member;
 use fencepost::history::{self, F, FaultEvent, History, Op, OpType};
+use futures_util::future::join_all;
 
 /// How often each kind is to strike at least.
 fn wanted() -> usize {
@@ -237,6 +243,79 @@ fn zookeeper_servers_die_and_come_back() {
     let text = workload_for(9) + ZOOKEEPER + &fault("kill", "node:1", "at = { every = \"9s\" }\nfor = \"500ms\"");
     let wrong = tell(&run("ensemble-deaths", &text));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// How many SETs each of these Redis servers has executed.
+async fn sets(servers: &[Container]) -> Vec<u64> {
+    let counts = servers.iter().map(|server| async {
+        let address = ([127, 0, 0, 1], server.published.unwrap()).into();
+        let told = wire::redis(address, &["INFO commandstats"], Duration::from_secs(2)).await.unwrap();
+        let calls = told.lines().find_map(|line| line.strip_prefix("cmdstat_set:calls=")?.split(',').next());
+        calls.map_or(0, |calls| calls.parse().unwrap())
+    });
+    join_all(counts).await
+}
+
+/// By the nft of the container's own image, which the helper's is too: an older one may not survive what that laid.
+fn is_cut(pid: i64) -> bool {
+    let look = ["-t", &pid.to_string(), "-n", "-m", "nft", "list", "tables"].map(str::to_owned);
+    let tables = Command::new("nsenter").args(look).output().unwrap();
+    String::from_utf8(tables.stdout).unwrap().contains("fencepost_")
+}
+
+/// How many SETs each Redis server executes in the three and a half seconds after the only client's network was seen to
+/// have a table of ours, which it must have all that time.
+async fn sets_while_cut() -> Vec<u64> {
+    let engine = Engine::connect().await.unwrap();
+    let started = Instant::now();
+    let (servers, pid) = loop {
+        assert!(started.elapsed() < Duration::from_secs(60), "no client was seen");
+        let (servers, others): (Vec<_>, Vec<_>) =
+            engine.containers().await.unwrap().into_iter().partition(|own| own.role == Role::Redis);
+        if let Some(client) = others.iter().find(|own| own.role == Role::Client)
+            && let Ok(Some(pid)) = engine.pid(client).await
+        {
+            break (servers, pid);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    while !is_cut(pid) {
+        assert!(started.elapsed() < Duration::from_secs(60), "no cut was seen");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let before = sets(&servers).await;
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    let after = sets(&servers).await;
+    assert!(is_cut(pid), "the cut was over while its effect was counted");
+    after.iter().zip(before).map(|(after, before)| after - before).collect()
+}
+
+#[test]
+fn a_request_whose_reply_is_lost_is_executed_on_a_pooled_connection_only() {
+    for connections in ["pooled", "fresh"] {
+        // One client: all votes are its own. Cut off while it thinks and asks nobody for anything, so that whoever counts is
+        // there before its next SET, the first of the requests that stay without an answer: TCP holds later ones back.
+        let lock = format!("[lock.redlock]\nnodes = 5\nttl = \"10s\"\nconnections = \"{connections}\"\n");
+        let cut = "peers = \"nodes\"\ndirection = \"in\"\nat = \"3800ms\"\nfor = \"6s\"";
+        let work = workload(10).replace("clients = 4", "clients = 1").replace("100ms..200ms", "3s..3s");
+        let text = work + &lock + &fault("partition", "client:1", cut);
+        let (executed, histories) = std::thread::scope(|scope| {
+            let run = scope.spawn(|| run(connections, &text));
+            let executed = tokio::runtime::Runtime::new().unwrap().block_on(sets_while_cut());
+            (executed, run.join().unwrap())
+        });
+        println!("{connections}: SETs executed while replies were cut off, on each server: {executed:?}");
+        let strikes = strikes("redlock", &histories["redlock"]);
+        let strike = &strikes[&("partition".to_owned(), "client".to_owned())][0];
+        assert!(strike.applied.kind == OpType::Ok && strike.has_healed(), "{connections}: {:?}", strike.applied);
+        match connections {
+            // A connection whose answer nobody waited for, the majority having voted, is opened anew after a second.
+            "pooled" => {
+                assert!(executed.iter().filter(|sets| **sets > 0).count() >= 3, "requests arrive: {executed:?}")
+            }
+            _ => assert_eq!(executed, [0; 5], "no connection comes about"),
+        }
+    }
 }
 
 /// A duration as `Debug` writes it, in ms.

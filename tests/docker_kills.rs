@@ -110,7 +110,11 @@ impl Eyes {
             let listed = tokio::process::Command::new("nsenter").args(list).output().await.unwrap();
             let said = [listed.stdout, listed.stderr].concat();
             let said = String::from_utf8_lossy(&said);
-            let ours = |line: &&str| !listed.status.success() || line.contains("fencepost") || line.contains("NFQUEUE");
+            if !listed.status.success() {
+                // Without a word too: an nft that is older than the helper's may not survive what that laid.
+                return vec![(Harm::Cut, format!("{}: {}: {said}", server.name, listed.status))];
+            }
+            let ours = |line: &&str| line.contains("fencepost") || line.contains("NFQUEUE");
             said.lines().filter(ours).map(|line| (Harm::Cut, format!("{}: {line}", server.name))).collect()
         });
         join_all(looks).await.concat()

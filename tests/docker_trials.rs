@@ -33,8 +33,14 @@ fn command(scenario: &str, out: &Path) -> Command {
 
 /// Runs a scenario to its end: its verdict, and each lock's history.
 fn run(scenario: &str) -> (Value, BTreeMap<String, History>) {
+    run_of(scenario, &[])
+}
+
+/// The same with these of its locks; with all, if none is named.
+fn run_of(scenario: &str, locks: &[&str]) -> (Value, BTreeMap<String, History>) {
     let out = tempfile::tempdir().unwrap();
-    let output = command(scenario, out.path()).output().unwrap();
+    let chosen = locks.iter().flat_map(|lock| ["--lock", lock]);
+    let output = command(scenario, out.path()).args(chosen).output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{scenario}: {message}\n{}", String::from_utf8_lossy(&output.stdout));
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -143,6 +149,20 @@ fn a_holder_that_is_cut_off_is_told_before_the_next_grant() {
     }
 }
 
+#[test]
+fn a_wrong_clock_or_a_lost_memory_of_one_server_breaks_redlock_alone() {
+    let _turn = turn();
+    for (scenario, safe) in [("clock-jump", &["zookeeper"][..]), ("node-amnesia", &["redlock-durable", "zookeeper"])] {
+        let (verdict, _) = run_of(scenario, &[&["redlock"], safe].concat());
+        for broken in ["mutual-exclusion", "linearizable", "fencing", "lost-updates"] {
+            assert_eq!(check(&verdict, "redlock", broken)["verdict"], "invalid", "{scenario} {broken}");
+            for lock in safe {
+                assert_eq!(check(&verdict, lock, broken)["verdict"], "valid", "{scenario} {lock} {broken}");
+            }
+        }
+    }
+}
+
 /// Starts a run and waits until a fault is in the journal and visible in the world.
 fn strike(scenario: &str, out: &Path, visible: impl Fn() -> bool) -> Child {
     let child = command(scenario, out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -240,6 +260,70 @@ fn a_second_run_is_refused_with_the_reason() {
     assert!(message.contains("another run is using the cluster (client-pause"), "{message}");
 }
 
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A server that found no page for its clock when it started, and does not look for one again, while this lives.
+struct Blind(&'static str);
+
+impl Blind {
+    fn start(server: &'static str) -> Self {
+        let page = state_folder().unwrap().join("clocks").join(server.trim_start_matches("fencepost-")).join("page");
+        let aside = page.with_extension("aside");
+        docker(&["kill", server]);
+        fs::rename(&page, &aside).unwrap();
+        let blind = Self(server);
+        docker(&["start", server]);
+        // By then its shim has looked.
+        let started = Instant::now();
+        while !docker(&["top", server, "-o", "pid,comm"]).contains("redis-server") {
+            assert!(started.elapsed() < Duration::from_secs(20), "{server} does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        fs::rename(&aside, &page).unwrap();
+        blind
+    }
+}
+
+impl Drop for Blind {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["kill", self.0]).output();
+        let _ = Command::new("docker").args(["start", self.0]).output();
+    }
+}
+
+#[test]
+fn a_run_whose_faults_cannot_be_made_is_refused_before_its_first_trial() {
+    let _turn = turn();
+    let cluster = |verb: &str| Command::new(env!("CARGO_BIN_EXE_fencepost")).args(["cluster", verb]).output().unwrap();
+    assert!(cluster("up").status.success());
+    let clocks = |server: &str| {
+        let told = String::from_utf8(cluster("status").stdout).unwrap();
+        let row = told.lines().find(|line| line.trim().starts_with(&format!("clocks of {server} ")));
+        row.unwrap_or_else(|| panic!("{told}")).to_owned()
+    };
+    assert!(clocks("Redis").contains(" yes: "), "{}", clocks("Redis"));
+    let blind = Blind::start("fencepost-redis-2");
+    for (server, able) in [("Redis", false), ("ZooKeeper", true), ("clients", true)] {
+        assert_eq!(clocks(server).contains(" yes: "), able, "{}", clocks(server));
+    }
+    let out = tempfile::tempdir().unwrap();
+    let output = command("clock-drift", out.path()).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(255), "{message}");
+    for words in ["cannot do `clock-drift", "fencepost-redis-2 runs without /run/fencepost-clock/page", "--env sim"] {
+        assert!(message.contains(words), "{message}");
+    }
+    assert_eq!(fs::read_dir(out.path().join("clock-drift")).unwrap().count(), 0, "nothing was recorded");
+    nothing_is_left();
+    drop(blind);
+    assert!(cluster("up").status.success());
+    assert!(clocks("Redis").contains(" yes: "), "{}", clocks("Redis"));
+}
+
 /// A file system of `size` that is mounted while it lives. Needs root, as the runs of CI have.
 struct SmallDisk(PathBuf);
 
@@ -285,11 +369,6 @@ fn a_full_disk_is_told_and_nothing_is_left_running() {
 fn a_strangers_container_is_not_touched() {
     let _turn = turn();
     let name = format!("stranger-{}", std::process::id());
-    let docker = |arguments: &[&str]| {
-        let output = Command::new("docker").args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
     docker(&["run", "--detach", "--name", &name, "--entrypoint", "sleep", "fencepost-tools", "600"]);
     docker(&["pause", &name]);
     let healed = Command::new(env!("CARGO_BIN_EXE_fencepost")).args(["cluster", "heal"]).output().unwrap();

@@ -1,49 +1,196 @@
 //! What this machine can do to containers, tried out and not guessed: each fault, by what means, and where a means is
-//! missing, why.
+//! missing, why, and what does instead.
 //!
-//! A run asks before it begins, so that a fault that cannot be made is refused and not merely recorded. Deliberately
-//! absent: the state of the cluster (`status.rs`).
+//! A run asks once, before its first trial, for what its plan needs, so that a fault that cannot be made is refused and not
+//! merely recorded. Nothing is started for it, and no server is touched: the network helper tries out the kernel, looks
+//! into the servers' processes, moves the clock of a program of its own, and is frozen for a moment itself.
+//! Deliberately absent: the state of the cluster (`status.rs`), and whether a fault has worked (`faults`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::WaitContainerOptions;
-use futures_util::stream::StreamExt;
+use futures_util::future::try_join_all;
 
+use super::clock_page;
 use super::compose;
-use super::engine::{Engine, EngineError, Role, State, api, labels};
-use super::images::REDIS;
+use super::engine::{Container, Engine, EngineError, Role, State, api};
 use super::netns::{self, Answer, Netns, NetnsError, Request};
 use crate::fault::{Fault, FaultKind, Refusal};
+use crate::scenario::LockConfig;
 
-/// Where the clock shim is in a server's image.
-const SHIM: &str = "/usr/local/lib/fencepost-clock.so";
+/// Where the shim that notes what was synced is in the Redis image, and the table that it notes it in.
+const SYNC_SHIM: &str = "/usr/local/lib/fencepost-sync.so";
+const SYNC_TABLE: &str = "/data/synced";
+
+/// How clocks are moved, and how that may be mended.
+const PRELOADED: &str = "a preloaded shim of ours reads the page that the harness writes";
+const CLUSTER_ANEW: &str = "`fencepost cluster down` has the next run start all servers anew";
+const IMAGE_ANEW: &str = "`docker rmi fencepost-tools` has the next run make the image anew";
 
 /// Why a run cannot take place on this machine.
 #[derive(Debug, thiserror::Error)]
-#[error("this machine cannot do `{fault}`: {why}; use --env sim")]
+#[error(
+    "this machine cannot do `{fault}`: {why}; {instead}, or use --env sim (`fencepost cluster status` tells what it can do)"
+)]
 pub struct Unable {
     /// The plan's entry.
     pub fault: String,
     /// What is missing.
     pub why: String,
+    /// What could be done about it.
+    pub instead: String,
 }
 
-/// Whether the kernel can do what faults of links need.
+/// What faults are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Means {
+    Freezer,
+    Signals,
+    Ledger,
+    Drop,
+    Reset,
+    Lose,
+    Late,
+    RedisClock,
+    ZookeeperClock,
+    ClientClock,
+}
+
+impl Means {
+    const ALL: [Self; 10] = [
+        Self::Freezer,
+        Self::Signals,
+        Self::Ledger,
+        Self::Drop,
+        Self::Reset,
+        Self::Lose,
+        Self::Late,
+        Self::RedisClock,
+        Self::ZookeeperClock,
+        Self::ClientClock,
+    ];
+
+    /// The faults that it is for, whether it is there, and what does instead where it is not.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Freezer => {
+                ("pause", "the cgroup freezer, by Docker", "`partition` silences a member too, and does not stop it")
+            }
+            Self::Signals => ("kill, restart", "SIGKILL and a start, by Docker; no other means is needed", ""),
+            Self::Ledger => (
+                "power loss of Redis",
+                "a preloaded shim notes what was synced, the start cuts off the rest",
+                "`kill` takes what was in memory only",
+            ),
+            Self::Drop => {
+                ("partition", "nftables; its sets' timeouts end a cut by themselves", "`pause` silences a member too")
+            }
+            Self::Reset => ("partition, with resets", "nftables, reject", "`refusal = \"drop\"` needs none"),
+            Self::Lose => ("loss", "nftables, numgen", "`partition` for a short while loses packets too"),
+            Self::Late => ("delay", "a netfilter queue", "`pause` makes answers late too"),
+            Self::RedisClock => ("clocks of Redis", PRELOADED, CLUSTER_ANEW),
+            Self::ZookeeperClock => ("clocks of ZooKeeper", PRELOADED, CLUSTER_ANEW),
+            Self::ClientClock => ("clocks of clients", PRELOADED, IMAGE_ANEW),
+        }
+    }
+
+    /// What a fault of the plan needs where these locks are tried.
+    fn needed_by(fault: &Fault, locks: &[&LockConfig]) -> Vec<Self> {
+        let reaches = |wanted: fn(&LockConfig) -> bool| {
+            !fault.target.is_client() && locks.iter().any(|lock| wanted(lock) && lock.has(fault.target))
+        };
+        let redis = reaches(|lock| matches!(lock, LockConfig::Redlock(_)));
+        let zookeeper = reaches(|lock| matches!(lock, LockConfig::Zookeeper(_)));
+        let of = |needed: &[(bool, Self)]| needed.iter().filter(|(needs, _)| *needs).map(|(_, means)| *means).collect();
+        match &fault.kind {
+            FaultKind::Pause => vec![Self::Freezer],
+            FaultKind::Kill | FaultKind::Restart => vec![Self::Signals],
+            // For all others it is a kill.
+            FaultKind::PowerLoss => of(&[(true, Self::Signals), (redis, Self::Ledger)]),
+            FaultKind::Partition { refusal: Refusal::Drop, .. } => vec![Self::Drop],
+            FaultKind::Partition { refusal: Refusal::Reset, .. } => vec![Self::Reset],
+            FaultKind::Loss { .. } => vec![Self::Lose],
+            FaultKind::Delay { .. } => vec![Self::Late],
+            FaultKind::Clock(_) => of(&[
+                (redis, Self::RedisClock),
+                (zookeeper, Self::ZookeeperClock),
+                (fault.target.is_client(), Self::ClientClock),
+            ]),
+        }
+    }
+
+    fn is_of_links(self) -> bool {
+        matches!(self, Self::Drop | Self::Reset | Self::Lose | Self::Late)
+    }
+
+    /// Which servers' processes must have which files mapped.
+    fn mapped(self) -> Option<(Role, [&'static str; 2])> {
+        const CLOCK: [&str; 2] = [clock_page::SHIM, "/run/fencepost-clock/page"];
+        match self {
+            Self::RedisClock => Some((Role::Redis, CLOCK)),
+            Self::ZookeeperClock => Some((Role::Zookeeper, CLOCK)),
+            Self::Ledger => Some((Role::Redis, [SYNC_SHIM, SYNC_TABLE])),
+            _ => None,
+        }
+    }
+}
+
+/// What was found of some means: that they are there, or why not.
+type Found = BTreeMap<Means, Result<(), String>>;
+
+/// Refuses a plan that this machine cannot carry out on `locks`. `netns` must be nobody else's yet: it is frozen for a
+/// moment if the plan freezes anybody.
 ///
 /// # Errors
-/// The first fault of the plan that it cannot make.
-pub async fn require(netns: &Netns, plan: &[Fault]) -> anyhow::Result<()> {
-    if !plan.iter().any(|fault| fault.kind.is_of_links()) {
-        return Ok(());
-    }
-    let links = links(netns).await?;
+/// [`Unable`] for the first fault of the plan that cannot be made; or the helper does not answer.
+pub async fn require(engine: &Engine, netns: &Netns, plan: &[Fault], locks: &[&LockConfig]) -> anyhow::Result<()> {
+    let wanted = plan.iter().flat_map(|fault| Means::needed_by(fault, locks)).collect();
+    Ok(refuse(&try_out(engine, netns, &wanted).await?, plan, locks)?)
+}
+
+fn refuse(found: &Found, plan: &[Fault], locks: &[&LockConfig]) -> Result<(), Unable> {
     for fault in plan {
-        if let Some(why) = missing(&links, &fault.kind) {
-            return Err(Unable { fault: fault.to_string(), why }.into());
+        for means in Means::needed_by(fault, locks) {
+            if let Some(Err(why)) = found.get(&means) {
+                let (_, _, instead) = means.words();
+                return Err(Unable { fault: fault.to_string(), why: why.clone(), instead: instead.to_owned() });
+            }
         }
     }
     Ok(())
+}
+
+/// Tries out what is wanted, and nothing else.
+async fn try_out(engine: &Engine, netns: &Netns, wanted: &BTreeSet<Means>) -> Result<Found, NetnsError> {
+    let mut found: Found = wanted.iter().map(|means| (*means, Ok(()))).collect();
+    if wanted.iter().any(|means| means.is_of_links()) {
+        let links = links(netns).await?;
+        found.extend(wanted.iter().filter(|means| means.is_of_links()).map(|means| (*means, lacks(&links, *means))));
+    }
+    if wanted.iter().any(|means| means.mapped().is_some()) {
+        let containers = engine.containers().await?;
+        for means in wanted {
+            if let Some((role, files)) = means.mapped() {
+                found.insert(*means, loaded(engine, netns, &containers, role, files).await?);
+            }
+        }
+    }
+    if wanted.contains(&Means::ClientClock) {
+        found.insert(
+            Means::ClientClock,
+            match netns.ask(&Request::MoveClock).await {
+                Ok(Answer::Tried(tried)) => tried,
+                Ok(other) => Err(format!("not an answer: {other:?}")),
+                Err(NetnsError::Failed(why)) => Err(why),
+                Err(error) => return Err(error),
+            },
+        );
+    }
+    // Last: nobody asks the helper for anything while it is frozen.
+    if wanted.contains(&Means::Freezer) {
+        found.insert(Means::Freezer, freezer(engine, netns).await);
+    }
+    Ok(found)
 }
 
 async fn links(netns: &Netns) -> Result<netns::Abilities, NetnsError> {
@@ -53,16 +200,70 @@ async fn links(netns: &Netns) -> Result<netns::Abilities, NetnsError> {
     }
 }
 
-/// What the kernel lacks for a fault of this kind.
-fn missing(links: &netns::Abilities, kind: &FaultKind) -> Option<String> {
-    let needed: &[&Result<(), String>] = match kind {
-        FaultKind::Partition { refusal: Refusal::Drop, .. } => &[&links.nftables, &links.set_timeouts],
-        FaultKind::Partition { refusal: Refusal::Reset, .. } => &[&links.nftables, &links.set_timeouts, &links.reject],
-        FaultKind::Loss { .. } => &[&links.nftables, &links.set_timeouts, &links.numgen],
-        FaultKind::Delay { .. } => &[&links.nftables, &links.set_timeouts, &links.queue],
-        _ => &[],
+/// What the kernel lacks for faults of links.
+fn lacks(links: &netns::Abilities, means: Means) -> Result<(), String> {
+    let of_its_own = match means {
+        Means::Reset => &links.reject,
+        Means::Lose => &links.numgen,
+        Means::Late => &links.queue,
+        _ => &Ok(()),
     };
-    needed.iter().find_map(|ability| ability.as_ref().err().cloned())
+    [&links.nftables, &links.set_timeouts, of_its_own].into_iter().cloned().collect()
+}
+
+/// Whether all servers of `role` run with `files`: a shim, and what it reads or writes.
+async fn loaded(
+    engine: &Engine,
+    netns: &Netns,
+    containers: &[Container],
+    role: Role,
+    files: [&str; 2],
+) -> Result<Result<(), String>, NetnsError> {
+    let servers: Vec<&Container> = containers.iter().filter(|own| own.role == role).collect();
+    let pids = try_join_all(servers.iter().map(|server| engine.pid(server))).await?;
+    let names = servers.iter().map(|server| server.name.clone());
+    if let Some((name, _)) = names.clone().zip(&pids).find(|(_, pid)| pid.is_none()) {
+        return Ok(Err(format!("{name} does not run")));
+    }
+    let request =
+        Request::Mapped { pids: pids.into_iter().flatten().collect(), files: files.map(str::to_owned).to_vec() };
+    match netns.ask(&request).await {
+        Ok(Answer::Mapped(mapped)) => Ok(all_have(names.zip(mapped).collect(), files)),
+        Ok(other) => Ok(Err(format!("not an answer: {other:?}"))),
+        Err(NetnsError::Failed(why)) => Ok(Err(why)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether there are servers, and all of them have all of `files`.
+fn all_have(servers: Vec<(String, Vec<String>)>, files: [&str; 2]) -> Result<(), String> {
+    if servers.is_empty() {
+        return Err("its servers are not there: `fencepost cluster up` starts them".to_owned());
+    }
+    servers.iter().try_for_each(|(server, mapped)| {
+        let missing = files.iter().find(|file| !mapped.iter().any(|mapped| mapped == *file));
+        missing.map_or(Ok(()), |file| Err(format!("{server} runs without {file}")))
+    })
+}
+
+/// Freezes and thaws the helper, which is nobody's network at that moment.
+async fn freezer(engine: &Engine, netns: &Netns) -> Result<(), String> {
+    let trial = async {
+        let helper = engine.labelled(netns.helper()).await?;
+        engine.pause(&helper).await?;
+        let frozen = engine.state(&helper).await;
+        engine.unpause(&helper).await?;
+        frozen
+    };
+    is_frozen(trial.await)
+}
+
+fn is_frozen(seen: Result<State, EngineError>) -> Result<(), String> {
+    match seen {
+        Ok(State::Paused) => Ok(()),
+        Ok(state) => Err(format!("a paused container was {state}")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What `fencepost cluster status` says of the machine.
@@ -70,7 +271,7 @@ fn missing(links: &netns::Abilities, kind: &FaultKind) -> Option<String> {
 pub struct Machine {
     /// Versions, as far as they could be learned.
     pub versions: Vec<(String, String)>,
-    /// Each fault and its means; why not, where it cannot be made.
+    /// Each fault and its means; why not, where it cannot be made, and what does instead.
     pub means: Vec<(String, Result<String, String>)>,
 }
 
@@ -88,7 +289,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Tries everything out. Starts two containers of its own for a moment, and touches no other.
+/// Tries everything out. Starts a network helper of its own for a moment, and touches no other container.
 ///
 /// # Errors
 /// The daemon does not answer, or the images are not there yet.
@@ -105,82 +306,109 @@ pub async fn machine() -> anyhow::Result<Machine> {
         ("Compose", compose::version().await.unwrap_or_else(|error| error.to_string())),
     ];
     let netns = Netns::start(&engine).await?;
-    let (links, freezer, shim) = tokio::join!(links(&netns), freezer(&engine, &netns), shim(&engine));
-    let links = links?;
-    let all = |needed: &[&Result<(), String>], means: &str| {
-        let failed = needed.iter().find_map(|ability| ability.as_ref().err().cloned());
-        failed.map_or_else(|| Ok(means.to_owned()), Err)
+    let tried = async {
+        let netem = match links(&netns).await?.netem {
+            Ok(()) => "netem is there too, and not used".to_owned(),
+            Err(why) => format!("netem is missing ({why}), and not needed"),
+        };
+        Ok::<_, NetnsError>((try_out(&engine, &netns, &Means::ALL.into()).await?, netem))
     };
-    let (nft, timeouts) = (&links.nftables, &links.set_timeouts);
-    let netem = match &links.netem {
-        Ok(()) => "netem is there too, and not used".to_owned(),
-        Err(why) => format!("netem is missing ({why}), and not needed"),
-    };
-    let means = vec![
-        ("pause".to_owned(), freezer.map(|()| "the cgroup freezer, by Docker".to_owned())),
-        ("partition".to_owned(), all(&[nft, timeouts], "nftables; its sets' timeouts end a cut by themselves")),
-        ("partition, with resets".to_owned(), all(&[nft, timeouts, &links.reject], "nftables, reject")),
-        ("loss".to_owned(), all(&[nft, timeouts, &links.numgen], "nftables, numgen")),
-        ("delay".to_owned(), all(&[nft, timeouts, &links.queue], &format!("a netfilter queue; {netem}"))),
-        ("clocks of containers".to_owned(), shim.map(|()| "a preloaded shim".to_owned())),
-    ];
-    Ok(Machine { versions: versions.map(|(name, version)| (name.to_owned(), version)).to_vec(), means })
+    let tried = tried.await;
+    netns.end(&engine).await;
+    let (found, netem) = tried?;
+    Ok(Machine {
+        versions: versions.map(|(name, version)| (name.to_owned(), version)).to_vec(),
+        means: rows(&found, &netem),
+    })
 }
 
-/// Freezes and thaws the helper, which is nobody's network at that moment.
-async fn freezer(engine: &Engine, netns: &Netns) -> Result<(), String> {
-    let trial = async {
-        let helper = engine.labelled(netns.helper()).await?;
-        engine.pause(&helper).await?;
-        let frozen = engine.state(&helper).await;
-        engine.unpause(&helper).await?;
-        frozen
-    };
-    match trial.await {
-        Ok(State::Paused) => Ok(()),
-        Ok(state) => Err(format!("a paused container was {state}")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Starts a program under the clock shim, in a server's image. The loader complains of a library that it cannot load.
-async fn shim(engine: &Engine) -> Result<(), String> {
-    let trial = async {
-        let docker = engine.docker();
-        let body = ContainerCreateBody {
-            image: Some(REDIS.to_owned()),
-            entrypoint: Some(vec!["date".to_owned()]),
-            cmd: Some(Vec::new()),
-            env: Some(vec![format!("LD_PRELOAD={SHIM}")]),
-            labels: Some(labels(Role::Helper, None)),
-            host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..Default::default() }),
-            ..Default::default()
+/// One row for each means.
+fn rows(found: &Found, netem: &str) -> Vec<(String, Result<String, String>)> {
+    let row = |(means, found): (&Means, &Result<(), String>)| {
+        let (faults, by, instead) = means.words();
+        let told = match (found, means) {
+            (Ok(()), Means::Late) => Ok(format!("{by}; {netem}")),
+            (Ok(()), _) => Ok(by.to_owned()),
+            (Err(why), _) => Err(format!("{why}; instead: {instead}")),
         };
-        let id = docker.create_container(None, body).await.map_err(api("try the clock shim"))?.id;
-        let run = async {
-            docker.start_container(&id, None).await.map_err(api("try the clock shim"))?;
-            let _ = docker.wait_container(&id, None::<WaitContainerOptions>).next().await;
-            engine.logs_own(&id, "the clock shim's trial").await
-        };
-        let said = run.await;
-        engine.remove_own(&id, "the clock shim's trial").await?;
-        said
+        (faults.to_owned(), told)
     };
-    let said: Result<String, EngineError> = trial.await;
-    match said {
-        Ok(said) if said.contains("ld.so") || said.trim().is_empty() => Err(said.trim().to_owned()),
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
-    }
+    found.iter().map(row).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::fault::{Direction, PeerGroup, Shape};
+    use crate::env::docker::files;
+    use crate::scenario::{self, Capabilities, Scenario};
+
+    /// The faults of a scenario with both locks, `locks` of which are tried.
+    fn needs(fault: &str, locks: &[&str]) -> Vec<Means> {
+        let scenario = scenario(fault);
+        let locks: Vec<&LockConfig> = locks.iter().map(|lock| &scenario.locks[*lock]).collect();
+        Means::needed_by(&scenario.faults[0], &locks)
+    }
+
+    fn scenario(fault: &str) -> Scenario {
+        let text = format!(
+            "title = \"t\"\n[workload]\nkind = \"inventory\"\nclients = 2\nhold = \"1s\"\nthink = \"1s\"\nwait = \"5s\"\n\
+             duration = \"20s\"\n[resource]\nfencing = \"none\"\n[lock.redlock]\nnodes = 5\nttl = \"1s\"\n\
+             [lock.zookeeper]\nservers = 3\nsession-timeout = \"2s\"\n[[fault.{fault}\nat = \"1s\"\n"
+        );
+        scenario::parse(Path::new("trial.toml"), &text, &Capabilities::docker()).unwrap()
+    }
+
+    const BOTH: &[&str] = &["redlock", "zookeeper"];
 
     #[test]
-    fn a_fault_is_refused_for_what_it_needs_and_nothing_else() {
+    fn a_fault_needs_its_own_means_on_the_locks_that_it_reaches() {
+        let jump = |target| format!("clock-jump]]\ntarget = \"{target}\"\nby = \"+1s\"\nfor = \"1s\"");
+        let loss = "power-loss]]\ntarget = \"node:1\"\nfor = \"1s\"";
+        for (fault, locks, needed) in [
+            ("pause]]\ntarget = \"holder\"\nfor = \"1s\"", BOTH, &[Means::Freezer][..]),
+            ("restart]]\ntarget = \"node:1\"", BOTH, &[Means::Signals]),
+            (loss, BOTH, &[Means::Signals, Means::Ledger]),
+            (loss, &["zookeeper"], &[Means::Signals]),
+            (&jump("node:1"), BOTH, &[Means::RedisClock, Means::ZookeeperClock]),
+            (&jump("node:1"), &["redlock"], &[Means::RedisClock]),
+            (&jump("all"), &["zookeeper"], &[Means::ZookeeperClock]),
+            (&jump("leader"), BOTH, &[Means::ZookeeperClock]),
+            (&jump("holder"), BOTH, &[Means::ClientClock]),
+            ("partition]]\ntarget = \"holder\"\npeers = \"nodes\"\nfor = \"1s\"", BOTH, &[Means::Drop]),
+            (
+                "partition]]\ntarget = \"holder\"\npeers = \"nodes\"\nrefusal = \"reset\"\nfor = \"1s\"",
+                BOTH,
+                &[Means::Reset],
+            ),
+            ("loss]]\ntarget = \"holder\"\npeers = \"nodes\"\npercent = 5\nfor = \"1s\"", BOTH, &[Means::Lose]),
+            ("delay]]\ntarget = \"holder\"\npeers = \"nodes\"\nby = \"5ms\"\nfor = \"1s\"", BOTH, &[Means::Late]),
+        ] {
+            assert_eq!(needs(fault, locks), needed, "{fault} of {locks:?}");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_refused_for_what_it_needs_and_nothing_else() {
+        let scenario = scenario("pause]]\ntarget = \"holder\"\nfor = \"1s\"");
+        let locks: Vec<&LockConfig> = scenario.locks.values().collect();
+        let all_but = |missing: Means| -> Found {
+            let tried = |means: Means| if means == missing { Err("there is none".to_owned()) } else { Ok(()) };
+            Means::ALL.into_iter().map(|means| (means, tried(means))).collect()
+        };
+        for missing in Means::ALL {
+            let refused = refuse(&all_but(missing), &scenario.faults, &locks);
+            assert_eq!(refused.is_err(), missing == Means::Freezer, "{missing:?}");
+        }
+        let told = refuse(&all_but(Means::Freezer), &scenario.faults, &locks).unwrap_err().to_string();
+        for words in ["`pause holder at 1s, for 1s`: there is none", "--env sim", "cluster status"] {
+            assert!(told.contains(words), "{told}");
+        }
+    }
+
+    #[test]
+    fn links_need_nftables_and_some_need_more() {
         let no = || Err("the kernel has none".to_owned());
         let all = || netns::Abilities {
             nftables: Ok(()),
@@ -190,17 +418,60 @@ mod tests {
             queue: Ok(()),
             netem: no(),
         };
-        let (peers, direction) = (|| PeerGroup::Nodes.into(), Direction::Both);
-        let cut = |refusal| FaultKind::Partition { peers: peers(), direction, shape: Shape::Isolate, refusal };
-        let loss = FaultKind::Loss { peers: peers(), direction, permille: 1 };
-        let delay = FaultKind::Delay { peers: peers(), direction, extra: Default::default() };
-        for kind in [&cut(Refusal::Drop), &cut(Refusal::Reset), &loss, &delay, &FaultKind::Pause] {
-            assert_eq!(missing(&all(), kind), None);
+        const LINKS: [Means; 4] = [Means::Drop, Means::Reset, Means::Lose, Means::Late];
+        for (links, missing) in [
+            (all(), &[][..]),
+            (netns::Abilities { queue: no(), ..all() }, &[Means::Late]),
+            (netns::Abilities { numgen: no(), ..all() }, &[Means::Lose]),
+            (netns::Abilities { reject: no(), ..all() }, &[Means::Reset]),
+            (netns::Abilities { nftables: no(), ..all() }, &LINKS),
+            (netns::Abilities { set_timeouts: no(), ..all() }, &LINKS),
+        ] {
+            let refused: Vec<Means> = LINKS.into_iter().filter(|means| lacks(&links, *means).is_err()).collect();
+            assert_eq!(refused, missing);
         }
-        assert!(missing(&netns::Abilities { queue: no(), ..all() }, &delay).is_some());
-        assert!(missing(&netns::Abilities { numgen: no(), ..all() }, &loss).is_some());
-        assert!(missing(&netns::Abilities { reject: no(), ..all() }, &cut(Refusal::Reset)).is_some());
-        assert!(missing(&netns::Abilities { reject: no(), ..all() }, &cut(Refusal::Drop)).is_none());
-        assert!(missing(&netns::Abilities { nftables: no(), ..all() }, &cut(Refusal::Drop)).is_some());
+    }
+
+    #[test]
+    fn one_server_without_its_shim_or_its_page_is_enough() {
+        let (role, files) = Means::RedisClock.mapped().unwrap();
+        assert_eq!(role, Role::Redis);
+        let server = |number: u8, mapped: &[&str]| {
+            (format!("fencepost-redis-{number}"), mapped.iter().map(|file| (*file).to_owned()).collect())
+        };
+        assert_eq!(all_have(vec![server(1, &files), server(2, &files)], files), Ok(()));
+        for (mapped, missing) in [(&files[..1], files[1]), (&files[1..], files[0]), (&[], files[0])] {
+            let told = all_have(vec![server(1, &files), server(2, mapped)], files).unwrap_err();
+            assert_eq!(told, format!("fencepost-redis-2 runs without {missing}"));
+        }
+        assert!(all_have(Vec::new(), files).unwrap_err().contains("cluster up"), "no servers are no proof");
+    }
+
+    #[test]
+    fn what_shims_map_is_what_is_looked_for() {
+        let [_, page] = Means::ZookeeperClock.mapped().unwrap().1;
+        assert_eq!(page, format!("{}/{}", clock_page::FOLDER, clock_page::FILE));
+        assert!(files::content("docker/clockshim.c").contains(&format!("\"{page}\"")));
+        assert!(files::content("docker/syncshim.c").contains(&format!("\"{SYNC_TABLE}\"")));
+        assert!(files::content("docker/redis.sh").contains(&format!("{}:{SYNC_SHIM}\n", clock_page::SHIM)));
+    }
+
+    #[test]
+    fn a_freezer_that_does_not_freeze_is_none() {
+        assert_eq!(is_frozen(Ok(State::Paused)), Ok(()));
+        assert_eq!(is_frozen(Ok(State::Running)), Err("a paused container was running".to_owned()));
+        assert!(is_frozen(Err(EngineError::NotLabelled { name: "x".to_owned() })).is_err());
+    }
+
+    #[test]
+    fn every_means_has_a_row_and_a_missing_one_says_what_does_instead() {
+        let found: Found = Means::ALL.into_iter().map(|means| (means, Ok(()))).collect();
+        let all = rows(&found, "netem is missing");
+        assert_eq!(all.len(), Means::ALL.len());
+        assert!(all.iter().all(|(_, told)| told.is_ok()));
+        let none: Found = Means::ALL.into_iter().map(|means| (means, Err("gone".to_owned()))).collect();
+        let machine = Machine { versions: Vec::new(), means: rows(&none, "") };
+        let text = machine.to_string();
+        assert_eq!(text.matches("no: gone; instead: ").count(), Means::ALL.len(), "{text}");
     }
 }

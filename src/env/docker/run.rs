@@ -11,6 +11,7 @@ use anyhow::Context;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
+use super::abilities;
 use super::cluster::{self, Cluster};
 use super::engine::Engine;
 use super::files::state_folder;
@@ -37,11 +38,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes the cluster: brings it up, heals what an interrupted run left, empties it.
+    /// Takes the cluster for a trial of `locks`: brings it up, heals what an interrupted run left, empties it, and sees that
+    /// the faults of the plan can be made.
     ///
     /// # Errors
-    /// Another run has it, Docker can't be used, or the servers do not become ready.
-    pub async fn open(scenario: &Scenario, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Self> {
+    /// Another run has it, Docker can't be used, the servers do not become ready, or this machine cannot do a fault.
+    pub async fn open(scenario: &Scenario, locks: &[String], progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Self> {
         let who = &scenario.name;
         let folder = state_folder()?;
         // The daemon first: without one there is nothing to take.
@@ -58,6 +60,12 @@ impl Session {
         // Whatever the lock says: the watchdog of a run that was killed may have been killed too, or outrun.
         for undone in heal::everything(&engine, &journal, Some(&Reach::with(&netns))).await?.complete()? {
             progress(&format!("left by an earlier run: {undone}"));
+        }
+        // Before the watchdog holds on to the helper as well.
+        let configs: Vec<&LockConfig> = locks.iter().filter_map(|lock| scenario.locks.get(lock)).collect();
+        if let Err(unable) = abilities::require(&engine, &netns, &scenario.faults, &configs).await {
+            netns.end(&engine).await;
+            return Err(unable);
         }
         tempdir::remove_abandoned();
         let watchdog = Watchdog::start(&folder, netns.socket()).context("cannot start the watchdog")?;

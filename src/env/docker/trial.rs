@@ -10,7 +10,6 @@ use anyhow::{Context, bail};
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{mpsc, watch};
 
-use super::abilities;
 use super::clock_page::ClockPage;
 use super::cluster::{Cluster, Server};
 use super::engine::{Container, Role};
@@ -89,7 +88,6 @@ impl Trial<'_> {
     /// # Errors
     /// It could not begin, or its history could not be written.
     pub async fn run(&self) -> anyhow::Result<Outcome> {
-        abilities::require(&self.netns, &self.scenario.faults).await?;
         std::fs::create_dir_all(&self.folder).with_context(|| format!("cannot create {}", self.folder.display()))?;
         let sockets = TempDir::new()?;
         let mut hub = Hub::listen(&sockets.path().join("control.sock")).context("cannot open the control socket")?;

@@ -14,12 +14,13 @@ use anyhow::Context;
 use futures_util::future::join_all;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Mutex, Notify, RwLock};
+use tokio::sync::{Mutex, Notify};
 
 use super::inside::{inside, nft, run};
 use super::knock::Listeners;
 use super::late::{self, Lates};
-use super::{Abilities, Answer, Door, Layer, Request, rules};
+use super::turns::Turns;
+use super::{Abilities, Answer, Door, Layer, Request, rules, shims};
 
 /// How long a request may take to be heard: it is sent at once.
 const HEARING: Duration = Duration::from_secs(2);
@@ -33,8 +34,8 @@ struct Agent {
     lates: Arc<Lates>,
     staying: AtomicUsize,
     left: Notify,
-    /// Held by whoever changes networks, and alone by whoever sweeps them.
-    changes: Arc<RwLock<()>>,
+    /// Of whoever changes networks.
+    turns: Turns,
     /// What is tried out there can be tried by one at a time.
     trying: Mutex<()>,
 }
@@ -53,17 +54,15 @@ pub async fn main(socket: &Path) -> anyhow::Result<()> {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                // Heard one after the other: a sweep comes after all changes that were asked for before it, also if who
-                // asked for them has died since.
+                // Heard one after the other, so that the turns are in the order of the requests: what is lifted or swept is
+                // so after it was laid, also if who asked for that has given up or died since.
                 let Ok(Some((request, stream))) = tokio::time::timeout(HEARING, hear(stream)).await else { continue };
-                let change = match request {
-                    Ok(Request::Lay(_) | Request::Lift { .. }) => Some(Arc::clone(&agent.changes).read_owned().await),
-                    _ => None,
-                };
+                let mut turn = agent.turns.take(request.iter().flat_map(changed));
                 let agent = Arc::clone(&agent);
                 tokio::spawn(async move {
+                    turn.come().await;
                     agent.serve(request, stream).await;
-                    drop(change);
+                    drop(turn);
                 });
             }
             () = agent.left.notified() => return Ok(()),
@@ -73,6 +72,22 @@ pub async fn main(socket: &Path) -> anyhow::Result<()> {
                 }
             }
         }
+    }
+}
+
+/// The doors at which a request changes anything.
+fn changed(request: &Request) -> Vec<Door> {
+    match request {
+        Request::Lay(layers) => layers.iter().map(|layer| layer.door).collect(),
+        Request::Lift { door, .. } => vec![*door],
+        Request::Sweep(doors) => doors.clone(),
+        Request::Stay
+        | Request::Count { .. }
+        | Request::Knock { .. }
+        | Request::Burst { .. }
+        | Request::Abilities
+        | Request::Mapped { .. }
+        | Request::MoveClock => Vec::new(),
     }
 }
 
@@ -132,13 +147,20 @@ impl Agent {
                 Answer::Done
             }
             Request::Sweep(doors) => {
-                let _alone = self.changes.write().await;
                 let swept = join_all(doors.into_iter().map(|door| inside(door, sweep))).await;
                 Answer::Swept(swept.into_iter().collect::<io::Result<_>>()?)
             }
             Request::Abilities => {
                 let _alone = self.trying.lock().await;
                 Answer::Abilities(abilities().await?)
+            }
+            Request::Mapped { pids, files } => {
+                let mapped = pids.iter().map(|pid| shims::mapped(*pid, &files));
+                Answer::Mapped(mapped.collect::<io::Result<_>>()?)
+            }
+            Request::MoveClock => {
+                let _alone = self.trying.lock().await;
+                Answer::Tried(tokio::task::spawn_blocking(shims::move_a_clock).await.map_err(io::Error::other)??)
             }
         })
     }

@@ -7,7 +7,9 @@
 //!
 //! What gets lost or is late is so *where packets arrive*: of what a sender's own kernel drops, its TCP would hear.
 //! [`rules`] has the nftables text, [`late`] holds packets back, [`knock`] looks whether a link carries
-//! anything, [`inside`] enters a namespace.
+//! anything, [`inside`] enters a namespace, [`turns`] keeps changes of one network in the order of their requests.
+//!
+//! It also tells, as nobody else could as cheaply, whether processes have our [`shims`] loaded.
 //!
 //! Deliberately absent: which links a fault means, and what was expected of them.
 
@@ -17,6 +19,8 @@ mod inside;
 mod knock;
 mod late;
 pub mod rules;
+mod shims;
+mod turns;
 
 use std::net::Ipv4Addr;
 
@@ -119,6 +123,15 @@ pub enum Request {
     Sweep(Vec<Door>),
     /// Try out what this machine's kernel can do.
     Abilities,
+    /// Say which of some files processes have mapped.
+    Mapped {
+        /// The processes, in the host's numbers.
+        pids: Vec<i64>,
+        /// The files, by their paths in the processes' own view.
+        files: Vec<String>,
+    },
+    /// Try out whether the clock of a program can be moved in the helper's own image.
+    MoveClock,
 }
 
 /// What the agent answers.
@@ -135,6 +148,10 @@ pub enum Answer {
     Swept(Vec<Vec<String>>),
     /// What the kernel can do.
     Abilities(Abilities),
+    /// For each process: those of the files that it has mapped.
+    Mapped(Vec<Vec<String>>),
+    /// Whether it could be done; why not.
+    Tried(Result<(), String>),
     /// It could not be done, and nothing of it remains.
     Failed(String),
 }
