@@ -163,6 +163,17 @@ fn a_wrong_clock_or_a_lost_memory_of_one_server_breaks_redlock_alone() {
     }
 }
 
+#[test]
+fn of_everything_at_once_each_fault_is_seen_and_the_resource_stays_safe() {
+    let _turn = turn();
+    let (verdict, _) = run("chaos");
+    for lock in ["redlock", "zookeeper"] {
+        let coverage = check(&verdict, lock, "coverage");
+        assert_eq!(coverage["verdict"], "valid", "{lock}: {coverage}");
+        assert_eq!(coverage["figures"]["faults-struck"], coverage["figures"]["faults-planned"], "{lock}: {coverage}");
+    }
+}
+
 /// Starts a run and waits until a fault is in the journal and visible in the world.
 fn strike(scenario: &str, out: &Path, visible: impl Fn() -> bool) -> Child {
     let child = command(scenario, out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

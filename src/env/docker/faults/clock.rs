@@ -90,6 +90,7 @@ async fn look(
     clock: &SkewedClock,
     shows: Option<u32>,
 ) -> std::io::Result<Look> {
+    let _turn = clock.turn().await;
     let mut changes = clock.changes();
     // One that a strike or a strobe may have moved while it was looked at shows nothing, and what a look may be off by
     // cannot be seen.

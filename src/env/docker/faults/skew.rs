@@ -77,7 +77,10 @@ impl Skew {
 }
 
 /// One member's clock, as long as the trial.
-pub(super) struct SkewedClock(Mutex<State>);
+pub(super) struct SkewedClock {
+    state: Mutex<State>,
+    turns: tokio::sync::Mutex<()>,
+}
 
 struct State {
     page: ClockPage,
@@ -95,7 +98,7 @@ impl SkewedClock {
         let page = ClockPage::open(folder)?;
         let state =
             State { page, skew: Skew::default(), valid_until: Nanos::ZERO, lapses: 0, is_kept: false, changes: 0 };
-        Ok(Arc::new(Self(Mutex::new(state))))
+        Ok(Arc::new(Self { state: Mutex::new(state), turns: tokio::sync::Mutex::default() }))
     }
 
     /// Lets strike `id` change the clock, until [`SkewedClock::end`].
@@ -144,6 +147,11 @@ impl SkewedClock {
         self.lock().changes
     }
 
+    /// Whose turn it is to look at the clock: of two at once, one would take the other's line in a server's log for its own.
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turns.lock().await
+    }
+
     /// Renews the page until no strike is left.
     async fn keep(self: Arc<Self>) {
         loop {
@@ -161,7 +169,7 @@ impl SkewedClock {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -25,6 +25,9 @@ use crate::seed::ChaCha8Rng;
 /// How often a queue is looked at: how exact a delay is. The crate's socket can't be waited for.
 const ROUND: Duration = Duration::from_millis(1);
 
+/// How long a queue that was closed may take to be gone.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// How many packets a queue may hold.
 const ROOM: u32 = 65_536;
 
@@ -72,8 +75,7 @@ impl Lates {
                 return Ok(());
             }
         }
-        let mut queue = Queue::open()?;
-        queue.bind(QUEUE)?;
+        let mut queue = open()?;
         queue.set_copy_range(QUEUE, HEADERS)?;
         queue.set_queue_max_len(QUEUE, ROOM)?;
         queue.set_nonblocking(true);
@@ -119,6 +121,24 @@ impl Lates {
     }
 }
 
+/// Opens the queue in this thread's namespace. One that was closed a moment ago may be there still: programs that were
+/// started meanwhile, nft above all, have its socket too, and it goes with the last of them.
+fn open() -> io::Result<Queue> {
+    let until = Instant::now() + CLOSING;
+    let mut queue = Queue::open()?;
+    loop {
+        match queue.bind(QUEUE) {
+            Err(error) if is_taken(&error) && Instant::now() < until => std::thread::sleep(ROUND),
+            bound => return bound.map(|()| queue),
+        }
+    }
+}
+
+/// How the kernel says that a queue is somebody else's.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ResourceBusy)
+}
+
 /// Sends marked packets to our queue, in this thread's namespace; without a listener they pass.
 fn divert() -> io::Result<()> {
     let queue = QUEUE.to_string();
@@ -149,8 +169,7 @@ pub(super) fn divert_no_more() {
 
 /// Tries out whether the kernel hands packets over, in this thread's namespace.
 pub(super) fn try_out() -> io::Result<()> {
-    let mut queue = Queue::open()?;
-    queue.bind(QUEUE)?;
+    let _queue = open()?;
     divert()?;
     divert_no_more();
     Ok(())
