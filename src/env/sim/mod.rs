@@ -1,7 +1,7 @@
 //! A world in one thread and in virtual time: nothing to install, thousands of trials a minute, every one repeatable.
 //!
 //! [`run_trial`] is the way in, [`Trial`] the one with choices. Inside, from the ground up:
-//! - `world`: true time, the queue of what will happen, machines with their `clock`s and timers; `trace` hashes it all.
+//! - `world`: true time, the `queue` of what will happen, machines with their `clock`s and timers; `trace` hashes it all.
 //! - `net`: connections as TCP keeps them, over `link`s with latency, loss and cuts; `socket`: their ends. `message`: what
 //!   travels there.
 //! - `node`: what servers do with it: the models of [`redis`] and [`zookeeper`] (driven by `zk_node`), the resource.
@@ -26,6 +26,7 @@ mod machines;
 mod message;
 mod net;
 mod node;
+mod queue;
 pub mod redis;
 mod redis_link;
 mod resource_link;
