@@ -12,8 +12,9 @@
 //! - `control`: the lock that nobody may accuse.
 //! - `sandbox`: the same servers without a trial, for whoever leads the clients by hand.
 //!
-//! Rules, on which repeatability rests: ordered maps only, `biased` selects, no ambient clock, randomness, thread or
-//! runtime; one random stream per process and part, so that removing one fault does not shift the rest.
+//! Rules, on which repeatability rests: ordered maps, or hashed ones (never `std`'s) whose order nothing depends on;
+//! `biased` selects; no ambient clock, randomness, thread or runtime; one random stream per process and part, so that
+//! removing one fault does not shift the rest.
 
 mod call;
 mod cast;
