@@ -1,7 +1,7 @@
 //! A world in one thread and in virtual time: nothing to install, thousands of trials a minute, every one repeatable.
 //!
 //! [`run_trial`] is the way in, [`Trial`] the one with choices. Inside, from the ground up:
-//! - `world`: true time, the queue of what will happen, machines with their `clock`s and timers; `trace` hashes it all.
+//! - `world`: true time, the `queue` of what will happen, machines with their `clock`s and timers; `trace` hashes it all.
 //! - `net`: connections as TCP keeps them, over `link`s with latency, loss and cuts; `socket`: their ends. `message`: what
 //!   travels there.
 //! - `node`: what servers do with it: the models of [`redis`] and [`zookeeper`] (driven by `zk_node`), the resource.
@@ -12,8 +12,9 @@
 //! - `control`: the lock that nobody may accuse.
 //! - `sandbox`: the same servers without a trial, for whoever leads the clients by hand.
 //!
-//! Rules, on which repeatability rests: ordered maps only, `biased` selects, no ambient clock, randomness, thread or
-//! runtime; one random stream per process and part, so that removing one fault does not shift the rest.
+//! Rules, on which repeatability rests: ordered maps, or hashed ones (never `std`'s) whose order nothing depends on;
+//! `biased` selects; no ambient clock, randomness, thread or runtime; one random stream per process and part, so that
+//! removing one fault does not shift the rest.
 
 mod call;
 mod cast;
@@ -26,6 +27,7 @@ mod machines;
 mod message;
 mod net;
 mod node;
+mod queue;
 pub mod redis;
 mod redis_link;
 mod resource_link;

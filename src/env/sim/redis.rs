@@ -16,8 +16,7 @@
 mod command;
 mod disk;
 
-use std::collections::BTreeMap;
-
+use rustc_hash::FxHashMap;
 use smol_str::{SmolStr, ToSmolStr};
 
 use self::disk::{Change, Disk};
@@ -35,11 +34,14 @@ pub struct Entry {
     pub deadline: Option<i64>,
 }
 
+/// The keys of a node. Nothing depends on their order.
+type Keys = FxHashMap<SmolStr, Entry>;
+
 /// One Redis node.
 #[derive(Clone, Debug)]
 pub struct RedisModel {
     /// While the node is down: what it will find when it starts.
-    keys: BTreeMap<SmolStr, Entry>,
+    keys: Keys,
     disk: Disk,
     running: bool,
 }
@@ -54,7 +56,7 @@ struct Now {
 impl RedisModel {
     /// An empty node that runs.
     pub fn new(persistence: Persistence) -> Self {
-        Self { keys: BTreeMap::new(), disk: Disk::new(persistence), running: true }
+        Self { keys: Keys::default(), disk: Disk::new(persistence), running: true }
     }
 
     /// Carries out a command at `wall_ms` on the node's wall clock, milliseconds since the epoch, and at `mono` on its

@@ -30,6 +30,7 @@ pub(super) struct Processes {
     ready: Mutex<Vec<(u64, u32)>>,
     spawned: Mutex<Vec<(ProcessId, BoxFuture<'static, ()>)>>,
     thawed: Mutex<Vec<HostId>>,
+    crashed: Mutex<Vec<HostId>>,
     /// Whether anything but `ready` has to be looked at.
     news: AtomicBool,
     /// Whether anybody was woken, spawned, thawed or killed since the scheduler last looked.
@@ -50,6 +51,7 @@ impl Processes {
             ready: Mutex::default(),
             spawned: Mutex::default(),
             thawed: Mutex::default(),
+            crashed: Mutex::default(),
             news: AtomicBool::new(false),
             stirred: AtomicBool::new(false),
         }
@@ -88,6 +90,7 @@ impl Processes {
     /// The machine's process is dead.
     pub fn crash(&self, host: HostId) {
         self.flags[host].life.fetch_add(1, Ordering::Relaxed);
+        lock(&self.crashed).push(host);
         self.thaw(host);
     }
 
@@ -229,6 +232,9 @@ impl Scheduler {
             let thawed = std::mem::take(&mut *lock(&self.processes.thawed));
             for host in thawed {
                 lock(&self.processes.ready).append(&mut self.parked[host]);
+            }
+            let crashed = std::mem::take(&mut *lock(&self.processes.crashed));
+            for host in crashed {
                 self.drop_dead(host);
             }
             let spawned = std::mem::take(&mut *lock(&self.processes.spawned));

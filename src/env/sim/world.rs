@@ -1,11 +1,9 @@
 //! The simulated world: true time, the queue of what is to happen, machines, timers.
 //!
-//! One binary heap, ordered by (time, sequence), holds everything that will happen by itself: deliveries, timers,
-//! retransmissions. Nothing in here runs a program: futures are polled by [`super::scheduler`], outside of this lock, so
+//! One queue holds everything that will happen by itself: deliveries, timers, retransmissions. Nothing in here runs a program: futures are polled by [`super::scheduler`], outside of this lock, so
 //! that a program can call into the world from anywhere, also from a destructor.
 
-use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -13,6 +11,7 @@ use std::task::Waker;
 use super::clock::HostClock;
 use super::net::{ConnectionId, Net};
 use super::node::{Incoming, Role};
+use super::queue::Queue;
 use super::scheduler::Processes;
 use super::trace::{Kind, Trace};
 use super::zookeeper::Output;
@@ -23,9 +22,6 @@ use crate::time::Nanos;
 
 /// A machine, by its place in the list.
 pub(super) type HostId = usize;
-
-/// Below this, void timers do no harm.
-const VOID_MIN: usize = 64;
 
 /// One life of the program on a machine: a crash ends it, a restart begins the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,40 +74,6 @@ pub(super) enum Event {
     Flip(u32, u32),
 }
 
-/// An event with its place in the order of all: by time, then first come, first served.
-struct Due {
-    time: u64,
-    sequence: u64,
-    event: Event,
-}
-
-impl Due {
-    fn key(&self) -> u128 {
-        u128::from(self.time) << 64 | u128::from(self.sequence)
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    /// The earliest is the greatest: that is what a heap gives first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.key().cmp(&self.key())
-    }
-}
-
 struct TimerSlot {
     generation: u32,
     host: HostId,
@@ -147,12 +109,9 @@ impl Recording {
 pub(super) struct State {
     /// True time, in nanoseconds since the simulation began.
     pub now: u64,
-    sequence: u64,
-    queue: BinaryHeap<Due>,
+    queue: Queue,
     timers: Vec<TimerSlot>,
     free_timers: Vec<u32>,
-    /// How many timers in the queue were taken back, about.
-    void: usize,
     strobes: std::collections::BTreeMap<(HostId, u32), ClockChange>,
     pub hosts: Vec<Host>,
     pub net: Net,
@@ -182,11 +141,9 @@ impl World {
         trace.name_machines(names.clone());
         let state = State {
             now: 0,
-            sequence: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::new(),
             timers: Vec::new(),
             free_timers: Vec::new(),
-            void: 0,
             strobes: Default::default(),
             net: Net::new(seed, names),
             hosts,
@@ -206,7 +163,7 @@ impl World {
     /// Lets things happen until somebody can go on because of it; `false` if there is nothing more to come.
     pub fn step(&self) -> bool {
         let mut state = self.lock();
-        while let Some(Due { time, event, .. }) = state.queue.pop() {
+        while let Some((time, event)) = state.next() {
             state.happen(time, event);
             if self.processes.stirred() {
                 return true;
@@ -229,20 +186,17 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl State {
     /// Puts something into the queue, to happen at true time `at`.
     pub fn schedule(&mut self, at: u64, event: Event) {
-        self.sequence += 1;
-        self.queue.push(Due { time: at, sequence: self.sequence, event });
+        self.queue.push(at, event);
     }
 
-    /// Takes timers that were taken back out of the queue, when they are most of it: deadlines that were met early.
-    fn tidy(&mut self) {
-        if self.void > VOID_MIN && self.void * 2 > self.queue.len() {
-            let timers = &self.timers;
-            self.queue.retain(|due| match &due.event {
-                Event::Timer(slot, generation) => timers[*slot as usize].generation == *generation,
-                _ => true,
-            });
-            self.void = 0;
-        }
+    /// What happens next. Timers that were taken back, mostly deadlines that were met early, are passed over.
+    fn next(&mut self) -> Option<(u64, Event)> {
+        let timers = &self.timers;
+        let taken_back = |event: &Event| match event {
+            Event::Timer(slot, generation) => timers[*slot as usize].generation != *generation,
+            _ => false,
+        };
+        self.queue.pop(taken_back).map(|due| (due.time, due.event))
     }
 
     /// Lets one event happen, unless it has become void meanwhile.
@@ -297,8 +251,6 @@ impl State {
     pub fn disarm(&mut self, key: TimerKey) {
         if self.timers[key.slot as usize].generation == key.generation {
             self.free_timer(key.slot);
-            self.void += 1;
-            self.tidy();
         }
     }
 
@@ -312,7 +264,6 @@ impl State {
     fn timer_fires(&mut self, time: u64, slot: u32, generation: u32) {
         let timer = &self.timers[slot as usize];
         if timer.generation != generation {
-            self.void = self.void.saturating_sub(1);
             return;
         }
         let (host, deadline) = (timer.host, timer.deadline);

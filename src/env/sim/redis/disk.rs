@@ -3,11 +3,11 @@
 //! A killed process loses nothing that it wrote to the file, because the kernel's page cache outlives it; a power loss
 //! takes what no fsync had covered. Deliberately absent: the file's format, its rewriting, and RDB snapshots.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use smol_str::SmolStr;
 
-use super::{Entry, Persistence};
+use super::{Entry, Keys, Persistence};
 use crate::time::Nanos;
 
 /// How often an `everysec` server calls fsync.
@@ -22,7 +22,7 @@ pub(super) enum Change {
 }
 
 impl Change {
-    pub(super) fn apply(self, keys: &mut BTreeMap<SmolStr, Entry>) {
+    pub(super) fn apply(self, keys: &mut Keys) {
         match self {
             Self::Put(key, entry) => drop(keys.insert(key, entry)),
             Self::Delete(key) => drop(keys.remove(&key)),
@@ -36,14 +36,14 @@ impl Change {
 pub(super) struct Disk {
     pub persistence: Persistence,
     /// The keys as of the last fsync. Kept for `everysec` only: with `always` they are the node's own.
-    synced: BTreeMap<SmolStr, Entry>,
+    synced: Keys,
     /// What was written since, with the node's monotonic time, oldest first.
     cached: VecDeque<(Nanos, Change)>,
 }
 
 impl Disk {
     pub fn new(persistence: Persistence) -> Self {
-        Self { persistence, synced: BTreeMap::new(), cached: VecDeque::new() }
+        Self { persistence, synced: Keys::default(), cached: VecDeque::new() }
     }
 
     /// Records a change made at `mono`. `change` is only asked for if anything hangs on it.
@@ -55,7 +55,7 @@ impl Disk {
     }
 
     /// Loses what no fsync had covered at `mono`.
-    pub fn power_loss(&mut self, mono: Nanos, keys: &mut BTreeMap<SmolStr, Entry>) {
+    pub fn power_loss(&mut self, mono: Nanos, keys: &mut Keys) {
         if self.persistence == Persistence::Everysec {
             self.sync(mono);
             self.cached.clear();

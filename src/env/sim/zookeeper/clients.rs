@@ -4,8 +4,10 @@
 //! applied *here*. So a session sees its own writes and reads in the order of its requests, though another session may
 //! already know better. What the leader is to be told collects in `upstream` and `touched`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
+
+use rustc_hash::FxHashMap;
 
 use super::Settings;
 use super::messages::{
@@ -49,9 +51,9 @@ struct Connection {
 /// The clients of one server.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
-    connections: BTreeMap<ConnectionId, Connection>,
+    connections: FxHashMap<ConnectionId, Connection>,
     /// The newest connection of each session.
-    by_session: BTreeMap<i64, ConnectionId>,
+    by_session: FxHashMap<i64, ConnectionId>,
     watches: Watches,
     /// The session id before the next new one.
     last_session: i64,
@@ -60,20 +62,20 @@ pub(super) struct Clients {
     /// What to ask the leader.
     pub upstream: VecDeque<Forward>,
     /// The sessions that gave a sign of life, and their timeouts.
-    pub touched: BTreeMap<i64, Duration>,
+    touched: FxHashMap<i64, Duration>,
 }
 
 impl Clients {
     /// No clients yet. `starts` keeps the session ids of a restarted server from being used twice.
     pub fn new(id: NodeId, starts: u32) -> Self {
         Self {
-            connections: BTreeMap::new(),
-            by_session: BTreeMap::new(),
+            connections: FxHashMap::default(),
+            by_session: FxHashMap::default(),
             watches: Watches::default(),
             last_session: i64::from(id.0) << 56 | i64::from(starts) << 32,
             leading: false,
             upstream: VecDeque::new(),
-            touched: BTreeMap::new(),
+            touched: FxHashMap::default(),
         }
     }
 
@@ -113,11 +115,24 @@ impl Clients {
 
     /// Closes all connections: this server no longer serves.
     pub fn shut_down(&mut self, out: &mut Vec<Output>) {
-        out.extend(self.connections.keys().copied().map(Output::Close));
-        self.connections.clear();
+        let mut connections: Vec<ConnectionId> = self.connections.drain().map(|(id, _)| id).collect();
+        connections.sort_unstable();
+        out.extend(connections.into_iter().map(Output::Close));
         self.by_session.clear();
         self.watches = Watches::default();
         self.upstream.clear();
+        self.touched.clear();
+    }
+
+    /// Takes the sessions that gave a sign of life since this was last asked, in order.
+    pub fn take_touched(&mut self) -> Vec<(i64, Duration)> {
+        let mut touched: Vec<(i64, Duration)> = self.touched.drain().collect();
+        touched.sort_unstable_by_key(|(session, _)| *session);
+        touched
+    }
+
+    /// Forgets who gave a sign of life.
+    pub fn forget_touched(&mut self) {
         self.touched.clear();
     }
 
@@ -251,7 +266,7 @@ impl Clients {
             }
             Operation::Children { path } => {
                 let node = tree.get(&path).ok_or(Refusal::NoNode)?;
-                Ok(Answer::Children(node.children.keys().cloned().collect()))
+                Ok(Answer::Children(node.children.iter().cloned().collect()))
             }
             Operation::RemoveWatch { path } => {
                 self.watches.remove(id, &path);

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+
 use super::messages::Refusal;
 use crate::ids::NodeId;
 use crate::time::Nanos;
@@ -25,13 +27,13 @@ struct Tracked {
 #[derive(Clone, Debug)]
 pub(super) struct Tracker {
     tick: Duration,
-    sessions: BTreeMap<i64, Tracked>,
+    sessions: FxHashMap<i64, Tracked>,
     buckets: BTreeMap<Nanos, BTreeSet<i64>>,
 }
 
 impl Tracker {
     pub fn new(tick: Duration) -> Self {
-        Self { tick, sessions: BTreeMap::new(), buckets: BTreeMap::new() }
+        Self { tick, sessions: FxHashMap::default(), buckets: BTreeMap::new() }
     }
 
     /// The bucket after `now + timeout`.

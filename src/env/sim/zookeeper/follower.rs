@@ -167,8 +167,8 @@ impl Follower {
                 local.replica.clients.revalidated(session, alive, &local.replica.tree, local.out);
             }
             ToFollower::Ping => {
-                let touched = std::mem::take(&mut local.replica.clients.touched);
-                self.send(ToLeader::Pong(touched.into_iter().collect()), local);
+                let touched = local.replica.clients.take_touched();
+                self.send(ToLeader::Pong(touched), local);
             }
         }
         Ok(())

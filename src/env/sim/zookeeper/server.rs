@@ -338,7 +338,7 @@ impl Server {
         }
         if let State::Leading(_) = state {
             // A leader notes its own clients' signs of life as they come.
-            local.replica.clients.touched.clear();
+            local.replica.clients.forget_touched();
         }
     }
 }

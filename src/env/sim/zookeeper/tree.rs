@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+
 use super::messages::{EventKind, Path, Stat, Zxid};
 use super::peers::{Entry, Transaction};
 
@@ -17,8 +19,8 @@ pub(super) struct Node {
     pub ephemeral_owner: i64,
     /// How many children it has ever had: the next sequence number.
     pub cversion: i32,
-    /// By their whole paths, which are at hand already.
-    pub children: BTreeMap<Path, Node>,
+    /// Their whole paths, which are at hand already.
+    pub children: BTreeSet<Path>,
 }
 
 impl Node {
@@ -28,12 +30,21 @@ impl Node {
 }
 
 /// The state of the ensemble after some transaction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tree {
-    root: Node,
-    ephemerals: BTreeMap<i64, BTreeSet<Path>>,
+    /// By their whole paths: one look-up, however many there are.
+    nodes: FxHashMap<Path, Node>,
+    /// In the order of their creation.
+    ephemerals: FxHashMap<i64, Vec<Path>>,
     sessions: BTreeMap<i64, Duration>,
     last: Zxid,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        let nodes = FxHashMap::from_iter([(Path::new_static("/"), Node::default())]);
+        Self { nodes, ephemerals: FxHashMap::default(), sessions: BTreeMap::new(), last: Zxid::ZERO }
+    }
 }
 
 impl Tree {
@@ -43,30 +54,12 @@ impl Tree {
     }
 
     pub fn get(&self, path: &str) -> Option<&Node> {
-        let mut node = &self.root;
-        for ancestor in ancestors(path) {
-            node = node.children.get(ancestor)?;
-        }
-        Some(node)
-    }
-
-    fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
-        let mut node = &mut self.root;
-        for ancestor in ancestors(path) {
-            node = node.children.get_mut(ancestor)?;
-        }
-        Some(node)
+        self.nodes.get(path)
     }
 
     /// All znodes, in the order of their paths.
     pub fn nodes(&self) -> BTreeMap<&str, &Node> {
-        let mut nodes = BTreeMap::from([("/", &self.root)]);
-        let mut unseen = vec![&self.root];
-        while let Some(node) = unseen.pop() {
-            nodes.extend(node.children.iter().map(|(path, child)| (path.as_str(), child)));
-            unseen.extend(node.children.values());
-        }
-        nodes
+        self.nodes.iter().map(|(path, node)| (path.as_str(), node)).collect()
     }
 
     /// The sessions alive, and their timeouts.
@@ -93,7 +86,8 @@ impl Tree {
             }
             Transaction::CloseSession => {
                 self.sessions.remove(&entry.session);
-                let paths = self.ephemerals.remove(&entry.session).unwrap_or_default();
+                let mut paths = self.ephemerals.remove(&entry.session).unwrap_or_default();
+                paths.sort_unstable();
                 paths.iter().for_each(|path| self.delete(path));
                 paths.into_iter().map(|path| (path, EventKind::Deleted)).collect()
             }
@@ -102,33 +96,30 @@ impl Tree {
     }
 
     fn create(&mut self, path: &Path, czxid: Zxid, ephemeral_owner: i64, cversion: i32) {
-        if let Some(parent) = self.get_mut(parent(path)) {
-            parent.children.insert(path.clone(), Node { czxid, ephemeral_owner, ..Node::default() });
+        if let Some(parent) = self.nodes.get_mut(parent(path)) {
+            parent.children.insert(path.clone());
             // The manual says that the counter wraps around. The server's code does not let it: a lower count is taken
             // for an old one, so that after 2^31 children the last number is given again and again.
             parent.cversion = parent.cversion.max(cversion);
+            self.nodes.insert(path.clone(), Node { czxid, ephemeral_owner, ..Node::default() });
         }
         if ephemeral_owner != 0 {
-            self.ephemerals.entry(ephemeral_owner).or_default().insert(path.clone());
+            self.ephemerals.entry(ephemeral_owner).or_default().push(path.clone());
         }
     }
 
     fn delete(&mut self, path: &Path) {
-        let Some(node) = self.get_mut(parent(path)).and_then(|parent| parent.children.remove(path)) else { return };
+        let Some(node) = self.nodes.remove(path) else { return };
+        if let Some(parent) = self.nodes.get_mut(parent(path)) {
+            parent.children.remove(path);
+        }
         if let Some(paths) = self.ephemerals.get_mut(&node.ephemeral_owner) {
-            paths.remove(path);
+            paths.retain(|known| known != path);
             if paths.is_empty() {
                 self.ephemerals.remove(&node.ephemeral_owner);
             }
         }
     }
-}
-
-/// The paths of what leads to a znode, from below the root down to itself.
-fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    let below = if path == "/" { "" } else { path };
-    let ends = below.match_indices('/').map(|(slash, _)| slash).filter(|slash| *slash > 0);
-    ends.chain((!below.is_empty()).then_some(below.len())).map(|end| &below[..end])
 }
 
 /// The path of a znode's parent.

@@ -4,15 +4,17 @@
 //! the session: a client sets them again when it comes back. Deliberately absent: watches on children and on data,
 //! which no lock here sets.
 
-use std::collections::BTreeMap;
+use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
 
 use super::messages::{ConnectionId, Path};
 
 /// The watches of one server. Who watches what are a few at most: lists in order do for sets.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watches {
-    by_path: BTreeMap<Path, Vec<ConnectionId>>,
-    by_connection: BTreeMap<ConnectionId, Vec<Path>>,
+    by_path: FxHashMap<Path, Vec<ConnectionId>>,
+    by_connection: FxHashMap<ConnectionId, Vec<Path>>,
 }
 
 impl Watches {
@@ -47,7 +49,7 @@ impl Watches {
 }
 
 /// Takes `value` out of the list at `key`, and the list with it if it was the last.
-fn remove<K: Ord, V: PartialEq>(lists: &mut BTreeMap<K, Vec<V>>, key: &K, value: &V) {
+fn remove<K: Eq + Hash, V: PartialEq>(lists: &mut FxHashMap<K, Vec<V>>, key: &K, value: &V) {
     if let Some(list) = lists.get_mut(key) {
         list.retain(|known| known != value);
         if list.is_empty() {
