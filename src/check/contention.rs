@@ -159,6 +159,36 @@ mod tests {
     }
 
     #[test]
+    fn the_dead_neither_hold_nor_wait_and_leave_others_as_they_were() {
+        let waiter_dies = |story: &mut Story| {
+            for hold in ["c2-1", "c3-1", "c4-1"] {
+                story.op(9, hold, OpType::Invoke, F::Acquire);
+            }
+            story.op(10, "c2-1", OpType::Info, F::Crash);
+            story.acquire("c1-1", 11, 12, 1);
+        };
+        assert_eq!(told(waiter_dies), 2, "c3 and c4 are overtaken");
+        let bystander_dies = |story: &mut Story| {
+            story.acquire("c1-1", 10, 11, 1);
+            story.op(12, "c2-1", OpType::Info, F::Crash);
+            story.op(13, "c3-1", OpType::Invoke, F::Acquire);
+        };
+        assert_eq!(told(bystander_dies), 1, "c1 holds on");
+    }
+
+    #[test]
+    fn a_release_tried_again_ends_no_other_hold() {
+        let nested = |story: &mut Story| {
+            story.acquire("c1-1", 10, 11, 1);
+            story.acquire("c1-2", 12, 13, 1);
+            story.release("c1-1", 20);
+            story.release("c1-1", 25);
+            story.op(30, "c2-1", OpType::Invoke, F::Acquire);
+        };
+        assert_eq!(told(nested), 1, "c1-2 is held still");
+    }
+
+    #[test]
     fn anybody_may_release_what_knows_no_owner() {
         let mut story = Story::new(3);
         story.acquire("c1-1", 10, 11, None);

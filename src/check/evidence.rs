@@ -432,6 +432,11 @@ mod tests {
             told(jump, [0, 4_000_000_000, 4_000_000_000, 0], 20),
             " n3's clock was 4.000s ahead at 0.011s (asked by +4s), from 0.010s to 0.030s."
         );
+        assert_eq!(
+            told(jump, [0, 2_000_000, 4_000_000_000, 0], 11),
+            " n3's clock was 2ms ahead at 0.011s (asked by +4s), from 0.010s to 0.030s.",
+            "the last look up to then, that moment's included"
+        );
         let back = ClockChange::Jump { by_ns: -2_000_000 };
         assert_eq!(
             told(back, [9_000_000, -2_100_000, -2_000_000, 9_000_000], 40),
@@ -443,6 +448,38 @@ mod tests {
             " n3's clock was 2ms ahead at 0.030s (asked by +100000ppm, which makes 1ms ahead at 0.020s), from 0.010s to \
              0.030s."
         );
+    }
+
+    #[test]
+    fn a_clock_that_never_went_wrong_is_told_as_right() {
+        let history = clock_fault(ClockChange::Jump { by_ns: 4_000_000_000 }, [0; 4]);
+        let told = Facts::of(&history).active_faults(&[], Nanos(5_000_000), Nanos(40_000_000));
+        assert_eq!(told, " n3's clock was right at 0.030s (asked by +4s), from 0.010s to 0.030s.");
+    }
+
+    #[test]
+    fn a_service_before_its_grant_is_on_record_is_that_holds() {
+        let mut story = Story::new(2);
+        story.acquire("c1-1", 5, 10, None);
+        story.read("c1-1", 12, 0, 9);
+        story.acquire("c2-1", 6, 20, None);
+        story.read("c2-1", 15, 0, 9);
+        story.read("c3-1", 16, 0, 9);
+        let history = story.history();
+        let facts = Facts::of(&history);
+        let served: Vec<_> = facts.served.iter().map(|(op, place)| (op.time.0 / 1_000_000, *place)).collect();
+        assert_eq!(served, [(12, 0), (15, 1)], "c3 was granted nothing");
+    }
+
+    #[test]
+    fn a_validity_has_ended_if_the_hold_outlived_it() {
+        let told = |until: u64| {
+            let mut story = Story::new(1);
+            story.acquire("c1-1", 5, 10, None).valid_until = Some(Nanos(until * 1_000_000));
+            story.release("c1-1", 20);
+            validity(&Facts::of(&story.history()).holds[0])
+        };
+        assert_eq!([told(19), told(20)], ["; its validity ended at 0.019s", "; it was valid until 0.020s"]);
     }
 
     #[test]

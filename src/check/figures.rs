@@ -67,6 +67,20 @@ fn a_fault_that_begins_when_the_last_hold_ends_met_none() {
 }
 
 #[test]
+fn faults_count_whether_planned_or_only_struck() {
+    let mut unplanned = handover();
+    unplanned.pause(1, 2, 91, 95);
+    (unplanned.header.planned_faults, unplanned.header.plan) = (0, Vec::new());
+    let result = judged(&unplanned.history(), CheckName::Coverage);
+    assert_eq!(result.verdict, Verdict::Unknown, "{}", result.summary);
+    assert!(result.summary.contains("0 faults planned, 1 of them struck, 1 strike seen"), "{}", result.summary);
+    let mut idle = handover();
+    idle.header.planned_faults = 1;
+    let result = judged(&idle.history(), CheckName::Coverage);
+    assert!(result.summary.contains("1 fault planned, 0 of them struck, 0 strikes seen"), "{}", result.summary);
+}
+
+#[test]
 fn what_lacks_is_told_once() {
     let mut story = Story::new(2);
     story.op(1, "c1-1", OpType::Invoke, F::Acquire);
@@ -120,6 +134,7 @@ fn what_was_not_undone_is_told_by_the_look_that_denies_it() {
     let result = judged(&history, CheckName::Coverage);
     assert!(result.violations[0].text.ends_with("was not undone: c1 pulse was `none` where `beating` was expected."));
     assert_eq!(result.violations[0].to, history.ops.last().unwrap().time, "to the end");
+    assert_eq!(figures(&result, ["faults-applied", "faults-healed"]), [1.0, 0.0]);
 }
 
 #[test]
@@ -228,6 +243,30 @@ fn a_stale_access_is_told_by_the_first_one_that_it_comes_after() {
 }
 
 #[test]
+fn a_hold_that_reaches_several_items_is_judged_at_each_by_itself() {
+    let at_item = |story: &mut Story, hold: &str, at: u64, item: u32| {
+        story.read(hold, at, 0, 9);
+        story.ops.iter_mut().filter_map(|op| op.value.as_mut()).rev().take(2).for_each(|value| value.item = item);
+    };
+    let judged = |reads: &[(&str, u32)]| {
+        let mut story = Story::new(2);
+        story.acquire("c1-1", 5, 30, None);
+        story.acquire("c2-1", 6, 31, None);
+        for (at, (hold, item)) in (40u64..).zip(reads) {
+            at_item(&mut story, hold, at, *item);
+        }
+        let result = fencing::check(&Facts::of(&story.history()));
+        (result.verdict, figures(&result, ["stale-accepted", "stale-undecided"]))
+    };
+    let alone = [("c1-1", 1), ("c1-1", 1), ("c1-1", 2), ("c2-1", 3)];
+    assert_eq!(judged(&alone), (Verdict::Unknown, [0.0, 0.0]), "no item was reached by both");
+    let first_there = [("c1-1", 1), ("c1-1", 2), ("c2-1", 3), ("c1-1", 3)];
+    assert_eq!(judged(&first_there), (Verdict::Unknown, [0.0, 1.0]), "c1 had been served, but not there");
+    let again_there = [("c1-1", 1), ("c1-1", 2), ("c2-1", 2), ("c1-1", 2)];
+    assert_eq!(judged(&again_there), (Verdict::Invalid, [1.0, 0.0]));
+}
+
+#[test]
 fn only_a_lock_without_any_token_leaves_nothing_to_fence_with() {
     let summary = |story: Story| judged(&story.history(), CheckName::Fencing).summary;
     assert!(!summary(Story::new(2)).contains("no tokens"), "nothing granted, nothing to say of tokens");
@@ -292,9 +331,15 @@ fn the_end_of_validity_tells_before_a_grant_of_the_same_moment() {
     story.header.clock_error = 5_000_000;
     story.acquire("c1-1", 1, 10, None).valid_until = Some(Nanos(100_000_000));
     story.acquire("c2-1", 2, 100, None);
-    story.release("c1-1", 103);
-    let result = lost_signal::check(&Facts::of(&story.history()));
+    let ended = |at: u64| {
+        let mut story = Story { header: story.header.clone(), ops: story.ops.clone() };
+        story.release("c1-1", at);
+        lost_signal::check(&Facts::of(&story.history()))
+    };
+    let result = ended(103);
     assert_eq!(result.figures["holds-lost"], 1.0, "{}", result.summary);
+    let text = &ended(500).violations[0].text;
+    assert!(text.contains("; its validity ended at 0.100s, and it was never told"), "{text}");
 }
 
 #[test]
@@ -324,6 +369,15 @@ fn books_that_cannot_be_kept_are_not_told() {
     story.acquire("c1-1", 1, 2, None);
     story.write("c1-1", 10, 0, 1, 9);
     let result = lost_updates::check(&Facts::of(&story.history()));
+    assert!(!result.figures.contains_key("units-sold") && !result.summary.contains("units"), "{}", result.summary);
+    let mut balanced = Story::new(2);
+    balanced.acquire("c1-1", 1, 2, None);
+    balanced.acquire("c2-1", 1, 3, None);
+    balanced.write("c1-1", 10, 0, 1, 9);
+    balanced.read("c2-1", 11, 1, 9);
+    balanced.write("c2-1", 12, 1, 2, 8);
+    let result = lost_updates::check(&Facts::of(&balanced.history()));
+    assert_eq!(result.verdict, Verdict::Valid, "{}", result.summary);
     assert!(!result.figures.contains_key("units-sold") && !result.summary.contains("units"), "{}", result.summary);
     let nothing = lost_updates::check(&Facts::of(&Story::new(2).history()));
     assert!(!nothing.figures.contains_key("units-sold"), "no item, no books");
@@ -417,6 +471,20 @@ fn tokens_out_of_place_are_told_as_what_they_are() {
     let mixed =
         "Some grants carry a token and others do not: c1 (hold c1-1) at 0.002s, c2 (hold c2-1, token 4) at 0.012s.";
     assert_eq!(texts([None, Some(4)]), [mixed]);
+}
+
+#[test]
+fn a_token_out_of_order_is_told_by_the_first_grant_of_the_highest() {
+    let mut story = Story::new(3);
+    for (at, (hold, token)) in (1u64..).zip([("c1-1", 5), ("c2-1", 5), ("c3-1", 4)]) {
+        story.acquire(hold, at * 10, at * 10 + 1, token);
+        story.release(hold, at * 10 + 5);
+    }
+    let violations = judged(&story.history(), CheckName::TokenOrder).violations;
+    let told: Vec<&str> = violations.iter().map(|violation| violation.text.as_str()).collect();
+    let [lower, same] = &told[..] else { panic!("{told:?}") };
+    assert!(same.ends_with("one token for two grants."), "{same}");
+    assert!(lower.starts_with("c1 (hold c1-1, token 5) was granted `item-1` at 0.011s. c3 (hold c3-1"), "{lower}");
 }
 
 #[test]

@@ -138,11 +138,10 @@ impl<'a, 'b> Watch<'a, 'b> {
     fn see(&mut self, op: &'a Op) {
         if let Some(change) = self.faults.get(&op.index).copied() {
             self.pass_time_everywhere(op.time);
-            let before = self.in_force;
             self.in_force += change;
             for lock in self.locks.values_mut() {
                 lock.start_over(op.time);
-                lock.recovering |= before > 0 && self.in_force == 0;
+                lock.recovering |= self.in_force == 0;
             }
         }
         for place in self.ends.remove(&op.index).unwrap_or_default() {

@@ -32,7 +32,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let (mut lost, mut told, mut released) = (0usize, 0usize, 0usize);
     let mut delays: Vec<Duration> = Vec::new();
     for (hold, granted) in facts.holds.iter().zip(&granted) {
-        let over = Over::of(facts, hold, *granted);
+        let over = Over::of(hold, *granted);
         let told_of_it = hold.ended.is_some_and(|(_, ending)| ending == Ending::Lost);
         told += usize::from(told_of_it);
         let Some(over) = over else {
@@ -93,7 +93,7 @@ struct Over {
 }
 
 impl Over {
-    fn of(facts: &Facts<'_>, hold: &Hold, granted: Option<(Nanos, u32)>) -> Option<Self> {
+    fn of(hold: &Hold, granted: Option<(Nanos, u32)>) -> Option<Self> {
         let ended = hold.valid_until.map(|at| Self { at: at.max(hold.from), granted: None });
         let taken = granted.map(|(at, op)| Self { at, granted: Some(op) });
         let over = match (ended, taken) {
@@ -101,7 +101,7 @@ impl Over {
             (ended, taken) => ended.or(taken),
         };
         // Told in that very moment is told in time, but it is told of a loss.
-        over.filter(|over| over.at < hold.to && (over.granted.is_none() || facts.before(over.at, hold.to)))
+        over.filter(|over| over.at < hold.to)
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! Memory grows with the ops that are open, the clients and the lock names, not with the history.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::model::FailedRelease;
@@ -57,6 +57,8 @@ struct Client {
     open: Option<Open>,
     /// The hold of its last release in doubt.
     doubtful: Option<HoldId>,
+    /// What it was granted in its present life.
+    granted: BTreeSet<LockName>,
 }
 
 enum Open {
@@ -106,6 +108,7 @@ impl Replay {
             (F::Acquire, OpType::Ok) => {
                 client.open = None;
                 let (owner, Some(lock), Some(hold)) = ((id, client.lives), &op.lock, &op.hold) else { return };
+                client.granted.insert(lock.clone());
                 let grant = Grant { client: id, hold: hold.clone(), token: op.token, op: op.index, at: op.time };
                 let at = op.time + self.clock_error;
                 self.due.push_back(Due { at, owner, lock: lock.clone(), grant, given_up: None });
@@ -136,9 +139,11 @@ impl Replay {
         let client = self.clients.entry(id).or_default();
         let retired = (id, client.lives);
         client.lives += 1;
-        for lock in self.locks.values_mut() {
-            lock.held_by.remove(&retired);
-            lock.overthrown.remove(&retired);
+        for name in std::mem::take(&mut client.granted) {
+            if let Some(lock) = self.locks.get_mut(&name) {
+                lock.held_by.remove(&retired);
+                lock.overthrown.remove(&retired);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What one lock may be in during a replay, and whether an op is legal then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::words::{Contradiction, Grant};
@@ -24,8 +24,8 @@ pub(super) struct Rules {
 pub(super) struct Lock {
     /// What it may be in; empty is the same as one free state. More than one only while a release is open or has failed.
     states: Vec<State>,
-    /// The last grant of each owner that may hold it.
-    grants: BTreeMap<Owner, Grant>,
+    /// Who alone may hold it, and that owner's last grant: a grant takes effect in every state that is left.
+    holder: Option<(Owner, Grant)>,
     /// The last grant of all.
     pub latest: Option<Grant>,
     /// The grant with the highest token.
@@ -96,8 +96,9 @@ impl Lock {
             self.states.push(State::default());
         }
         let mut refusal = None;
-        let before = self.states[0];
-        let holder = self.states.iter().find_map(|state| Some(state.hold?.owner));
+        let highest = self.states[0].highest;
+        let is_held = self.states.iter().any(|state| state.hold.is_some());
+        let before = self.holder.replace((owner, grant.clone())).filter(|_| is_held);
         self.overthrown.remove(&owner);
         self.states.retain_mut(|state| match state.granted(owner, grant.token, rules) {
             Ok(next) => {
@@ -111,11 +112,10 @@ impl Lock {
         });
         let mut contradiction = None;
         if self.states.is_empty() {
-            self.overthrown.extend(holder.filter(|holder| *holder != owner));
             let hold = Hold { owner, depth: 1, token: grant.token, owes_release: false };
-            self.states.push(State { hold: Some(hold), highest: before.highest.max(grant.token) });
-            let holder = before.hold.and_then(|hold| self.grants.get(&hold.owner)).cloned();
-            let holder = holder.unwrap_or_else(|| grant.clone());
+            self.states.push(State { hold: Some(hold), highest: highest.max(grant.token) });
+            self.overthrown.extend(before.as_ref().map(|(holder, _)| *holder).filter(|holder| *holder != owner));
+            let holder = before.map_or_else(|| grant.clone(), |(_, grant)| grant);
             contradiction = Some(match refusal {
                 Some(Refusal::Token) => self.token_too_low(grant).unwrap_or(Contradiction::Held(holder)),
                 Some(Refusal::Nested) => Contradiction::NestedToken(holder),
@@ -123,9 +123,6 @@ impl Lock {
                 Some(Refusal::Held) | None => Contradiction::Held(holder),
             });
         }
-        let states = &self.states;
-        self.grants.retain(|owner, _| states.iter().any(|state| state.hold.is_some_and(|hold| hold.owner == *owner)));
-        self.grants.insert(owner, grant.clone());
         self.held_by.insert(owner);
         self.latest = Some(grant.clone());
         self.raise(grant);
@@ -144,7 +141,7 @@ impl Lock {
         for state in &mut self.states {
             state.highest = state.highest.max(grant.token);
         }
-        if grant.token.is_some() && self.highest.as_ref().is_none_or(|highest| highest.token < grant.token) {
+        if grant.token > self.highest.as_ref().and_then(|highest| highest.token) {
             self.highest = Some(grant.clone());
             self.passed_on = None;
         } else if self.highest.as_ref().is_some_and(|highest| highest.client != grant.client) {
@@ -154,11 +151,9 @@ impl Lock {
 
     /// The grant by which another owner has held the lock since before `since`, whatever open releases come to.
     pub fn held_throughout(&self, owner: Owner, since: Nanos, clock_error: Duration) -> Option<&Grant> {
-        let first = self.states.first()?.hold?;
-        let same = |state: &State| state.hold.is_some_and(|hold| hold.owner == first.owner);
-        let grant = self.grants.get(&first.owner)?;
-        let throughout = first.owner != owner && self.states.iter().all(same) && grant.at + clock_error < since;
-        throughout.then_some(grant)
+        let (holder, grant) = self.holder.as_ref()?;
+        let is_held = self.states.iter().all(|state| state.hold.is_some());
+        (*holder != owner && is_held && grant.at + clock_error < since).then_some(grant)
     }
 
     /// A release begins, and may take effect; says by which grant its owner held the lock, if it did.
@@ -174,7 +169,7 @@ impl Lock {
                 self.states.push(released);
             }
         }
-        held.then(|| self.grants.get(&owner).cloned()).flatten()
+        self.holder.as_ref().filter(|_| held).map(|(_, grant)| grant.clone())
     }
 
     /// A release ended, and took effect when it began.

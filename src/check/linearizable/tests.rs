@@ -454,6 +454,22 @@ fn an_overlap_is_told_with_its_severity_and_faults() {
 }
 
 #[test]
+fn a_grant_after_the_end_of_its_own_validity_is_as_bad_as_what_was_believed() {
+    let severity = |told_at: u64| {
+        let mut story = Story::new(2);
+        story.acquire("c1-1", 1, 2, None);
+        story.acquire("c2-1", 3, 40, None).valid_until = Some(Nanos(20_000_000));
+        story.op(told_at, "c2-1", OpType::Ok, F::Lost);
+        story.release("c1-1", 90);
+        let result = check(&Facts::of(&story.history()));
+        assert!(result.violations[0].text.contains("all that time another client had it"), "{result:?}");
+        result.violations[0].severity
+    };
+    assert_eq!(severity(41), Some(crate::check::Severity::Belief));
+    assert_eq!(severity(40), None, "c2 never believed that it had it");
+}
+
+#[test]
 fn each_lock_name_is_judged_by_itself() {
     let mut story = Story::new(2);
     story.acquire("c1-1", 1, 5, 7);
@@ -541,6 +557,37 @@ fn a_hold_too_short_for_the_clocks_still_has_a_token() {
         assert_eq!(fenced == Verdict::Valid, fits, "token {token:?}");
         assert_eq!(verdict(story(), Model::OWNER, FailedRelease::DidNothing).0, Verdict::Valid, "no token counts");
     }
+}
+
+#[test]
+fn a_nested_hold_too_short_for_the_clocks_does_not_contradict_its_own_outer_one() {
+    let mut story = imprecise();
+    story.op(51, "c2-1", OpType::Invoke, F::Acquire);
+    story.acquire("c1-2", 60, 61, 6);
+    story.acquire("c1-3", 90, 91, 6);
+    story.release("c1-3", 93);
+    story.release("c1-2", 120);
+    story.op(130, "c2-1", OpType::Ok, F::Acquire);
+    let nested = Model::Owned { depth: 2, fenced: false, lease: false };
+    assert_eq!(verdict(story, nested, FailedRelease::DidNothing), (Verdict::Valid, Vec::new()));
+}
+
+#[test]
+fn a_token_that_is_too_low_is_told_by_the_first_grant_of_the_highest() {
+    let mut story = Story::new(3);
+    for (at, (hold, token)) in (1u64..).zip([("c1-1", 7), ("c2-1", 7), ("c3-1", 4), ("c1-2", 5)]) {
+        story.acquire(hold, at * 10, at * 10 + 1, token);
+        story.release(hold, at * 10 + 5);
+    }
+    let told = [
+        "c1 (hold c1-1, token 7) was granted `item-1` at 0.011s. c2 (hold c2-1, token 7) was granted it after that, at \
+         0.021s, and its token is not higher.",
+        "c1 (hold c1-1, token 7) was granted `item-1` at 0.011s. c3 (hold c3-1, token 4) was granted it after that, at \
+         0.031s, and its token is not higher.",
+        "c1 (hold c1-1, token 7) was granted `item-1` at 0.011s. c3 (hold c3-1, token 4) was granted it at 0.031s. c1 \
+         (hold c1-2, token 5) was granted it after that, at 0.041s, and its token is not higher.",
+    ];
+    assert_eq!(verdict(story, Model::FENCED, FailedRelease::DidNothing).1, told);
 }
 
 #[test]

@@ -145,13 +145,14 @@ impl<'a> Zones<'a> {
     }
 }
 
-/// Places the holds in the order of their tokens, each as early as it can be.
+/// Places the holds in the order of their tokens, each as early as it can be. No zones overlap here and no window lies
+/// inside one, so no place is inside a zone either: it is the end of one, or an instant in none.
 fn token_misfits(claims: &[Claim], zones: &Zones<'_>) -> Vec<Misfit> {
     let mut fenced: Vec<(u64, &Claim)> = claims.iter().filter_map(|claim| Some((claim.token?, claim))).collect();
     fenced.sort_by_key(|(token, claim)| (*token, claim.first_end(), claim.place));
     let mut misfits = Vec::new();
     let mut placed_until = Nanos::ZERO;
-    // Why nothing with a higher token can come before `placed_until`.
+    // Why nothing with a higher token can come before that: the hold placed there, and the zone that it had to let pass.
     let mut because: Vec<&Claim> = Vec::new();
     let mut before: Option<(u64, &Claim)> = None;
     for (token, claim) in fenced {
@@ -161,40 +162,30 @@ fn token_misfits(claims: &[Claim], zones: &Zones<'_>) -> Vec<Misfit> {
             misfits.push(Misfit::SameToken(other.place, claim.place));
             continue;
         }
-        let mut place = placed_until.max(claim.last_start());
-        let waits = place > claim.last_start();
-        let mut pushed = None;
-        if !claim.is_forward() {
-            pushed = zones.containing(place, place);
-            place = pushed.map_or(place, Claim::last_start);
-        }
-        let fits = if claim.is_forward() { placed_until <= claim.first_end() } else { place <= claim.first_end() };
-        if !fits {
-            let chain = because.iter().copied().chain(pushed).chain([claim]);
+        if placed_until > claim.first_end() {
+            let chain = because.iter().copied().chain([claim]);
             misfits.push(Misfit::TokenOrder(chain.map(|claim| claim.place).collect()));
             continue;
         }
-        if !waits {
-            because.clear();
+        let start = claim.last_start();
+        let zone = if claim.is_forward() { None } else { zones.containing(start, start) };
+        let place = zone.unwrap_or(claim).last_start();
+        if place > placed_until {
+            placed_until = place;
+            because = zone.into_iter().chain([claim]).collect();
         }
-        because.extend(pushed.into_iter().chain([claim]));
-        placed_until = place;
     }
     misfits
 }
 
 /// As few of these claims as do not fit by themselves.
 fn smallest(mut claims: Vec<Claim>) -> Vec<usize> {
-    // A long chain of equal causes: its ends tell the story, and dropping from the middle would take quadratic time.
-    const CHAIN: usize = 32;
-    if claims.len() <= CHAIN {
-        let mut at = 0;
-        while at < claims.len() {
-            let dropped = claims.remove(at);
-            if contradictions(&claims, true).is_empty() {
-                claims.insert(at, dropped);
-                at += 1;
-            }
+    let mut at = 0;
+    while at < claims.len() {
+        let dropped = claims.remove(at);
+        if contradictions(&claims, true).is_empty() {
+            claims.insert(at, dropped);
+            at += 1;
         }
     }
     claims.iter().map(|claim| claim.place).collect()
@@ -235,6 +226,37 @@ mod tests {
         let Misfit::TokenOrder(places) = misfits(&holds, true).remove(0) else { panic!("tokens do not fit") };
         assert_eq!(places, [0, 1, 2]);
         assert_eq!(misfits(&holds[1..], true), [], "without it they do");
+    }
+
+    #[test]
+    fn of_holds_that_last_equally_long_the_first_one_is_told() {
+        let for_ever = |place: usize| Claim { may_end: None, ..claim(place, 0, place as u64 + 1, 0, None) };
+        let expected = [Misfit::Overlap(0, 1), Misfit::Overlap(0, 2)];
+        assert_eq!(misfits(&[for_ever(0), for_ever(1), for_ever(2)], false), expected);
+    }
+
+    #[test]
+    fn tokens_are_told_with_what_they_cannot_follow_and_no_more() {
+        // Four holds that fit; the last one's window was over before the third began.
+        let mut holds: Vec<Claim> =
+            (0..4).map(|turn| claim(turn, 0, turn as u64 * 10 + 1, turn as u64 * 10 + 5, Some(turn as u64))).collect();
+        assert_eq!(misfits(&holds, true), []);
+        holds.push(claim(4, 0, 17, 16, Some(9)));
+        assert_eq!(misfits(&holds, true), [Misfit::TokenOrder(vec![3, 4])]);
+        holds[4].token = Some(2);
+        holds[2].token = None;
+        assert_eq!(misfits(&holds, true), [], "it fits between the second and the fourth");
+        let one_instant = [claim(0, 0, 20, 10, Some(1)), claim(1, 0, 30, 10, Some(2)), claim(2, 0, 8, 7, Some(3))];
+        assert_eq!(misfits(&one_instant, true), [Misfit::TokenOrder(vec![0, 2])], "the first one there");
+    }
+
+    #[test]
+    fn only_zones_in_turn_follow_each_other() {
+        let follow = |claims: &[Claim]| follow_each_other(claims.iter().copied(), true);
+        assert!(follow(&[claim(0, 0, 1, 5, Some(1)), claim(1, 0, 5, 9, Some(2))]), "they touch");
+        assert!(!follow(&[claim(0, 0, 1, 6, Some(1)), claim(1, 0, 5, 9, Some(2))]), "they overlap");
+        assert!(!follow(&[claim(0, 0, 1, 5, Some(2)), claim(1, 0, 5, 9, Some(2))]), "one token");
+        assert!(!follow(&[claim(0, 1, 7, 4, None)]), "a window has to be looked at");
     }
 
     #[test]

@@ -56,6 +56,22 @@ fn what_keeps_a_lock_from_being_granted_is_told_apart() {
         story.pause(1, 1, 100, 3_000);
         granted(story, 4_001);
     });
+    add("after the second of two faults", Verdict::Valid, &|story| {
+        story.pause(1, 1, 110, 200);
+        story.pause(2, 1, 300, 400);
+        granted(story, 500);
+    });
+    add("under a fault that nobody undid", Verdict::Unknown, &|story| {
+        story.pause(1, 1, 110, 200);
+        story.ops.retain(|op| op.f != F::Heal);
+        granted(story, 4_000);
+    });
+    add("not granted after a fault that failed", Verdict::Invalid, &|story| {
+        story.pause(1, 1, 110, 200);
+        story.ops.retain(|op| op.f != F::Heal);
+        story.ops.last_mut().unwrap().kind = OpType::Fail;
+        granted(story, 4_000);
+    });
     add("no grant after the fault", Verdict::Unknown, &|story| {
         granted(story, 101);
         story.pause(1, 1, 300, 400);
@@ -63,6 +79,11 @@ fn what_keeps_a_lock_from_being_granted_is_told_apart() {
     add("granted while the fault is in force only", Verdict::Unknown, &|story| {
         story.pause(1, 1, 60, 1_000);
         granted(story, 500);
+    });
+    add("granted while the fault is in force, and after it", Verdict::Valid, &|story| {
+        story.pause(1, 1, 60, 1_000);
+        granted(story, 500);
+        story.acquire("c1-2", 1_100, 1_101, None);
     });
     add("nobody wants it any more", Verdict::Unknown, &|story| {
         story.op(110, "c2-1", OpType::Fail, F::Acquire);
@@ -112,6 +133,24 @@ fn being_passed_over_is_counted_through_all_attempts_until_a_grant() {
     assert_eq!((story(limit, None).figures["starved"], passes(&story(limit, None))), (0.0, limit));
     assert_eq!((story(limit + 1, None).verdict, passes(&story(limit + 1, None))), (Verdict::Invalid, limit + 1));
     assert_eq!(story(limit + 1, Some(20)).verdict, Verdict::Valid);
+}
+
+#[test]
+fn being_passed_over_in_one_attempt_counts_though_that_is_granted_at_last() {
+    let story = |passes: u64| {
+        let mut story = bounded();
+        story.op(0, "c2-1", OpType::Invoke, F::Acquire);
+        for round in 0..passes {
+            story.acquire(&format!("c1-{round}"), round * 10 + 1, round * 10 + 2, None);
+            story.release(&format!("c1-{round}"), round * 10 + 4);
+        }
+        granted(&mut story, passes * 10);
+        judged(story)
+    };
+    let limit = 2 * PASSES_PER_CLIENT as u64;
+    assert_eq!(story(limit).verdict, Verdict::Valid);
+    let starved = story(limit + 1);
+    assert_eq!((starved.verdict, starved.figures["passed-over-max"] as u64), (Verdict::Invalid, limit + 1));
 }
 
 #[test]

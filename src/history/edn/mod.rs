@@ -75,7 +75,9 @@ pub fn is_edn(path: &Path) -> Result<bool, HistoryError> {
     let io = |source| HistoryError::Io { path: path.to_owned(), source };
     let mut reader = BufReader::new(File::open(path).map_err(io)?);
     let start = reader.fill_buf().map_err(io)?.trim_ascii_start();
-    Ok(start.starts_with(b"{:") || start.starts_with(b"[{:") || start.starts_with(b"({:") || start.starts_with(b"#"))
+    // `#jepsen.history.Op{…}`; a heading or a comment has no letter there.
+    let is_tag = start.first() == Some(&b'#') && start.get(1).is_some_and(u8::is_ascii_alphabetic);
+    Ok(is_tag || [&b"{:"[..], b"[{:", b"({:"].iter().any(|opening| start.starts_with(opening)))
 }
 
 fn foreign(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {

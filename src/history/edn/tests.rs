@@ -207,3 +207,40 @@ fn a_reason_quotes_no_more_than_a_reader_reads() {
     assert!(reason.chars().count() < 500, "{reason}");
     assert!(reason.starts_with("its :type is") && reason.ends_with(":fail and :info"), "{reason}");
 }
+
+#[test]
+fn edn_is_told_from_other_files_by_how_it_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("history");
+    for (text, expected) in [
+        ("{:process 0}", true),
+        (" [{:process 0}]", true),
+        ("#jepsen.history.Op{:process 0}", true),
+        ("# A heading", false),
+        ("#!/bin/sh", false),
+        ("#", false),
+        ("{\"fencepost\":1}", false),
+        ("", false),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(is_edn(&file).unwrap(), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("out.edn");
+    let history = foreign("{:process 0, :type :invoke, :f :acquire, :value nil}").history;
+    write(&to, &history, None).unwrap().unwrap();
+    let before = std::fs::read(&to).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the file");
+    // In the way of the file that becomes it.
+    std::fs::create_dir(folder.path().join("out.edn.partial")).unwrap();
+    write(&to, &history, None).unwrap_err();
+    assert_eq!(std::fs::read(&to).unwrap(), before);
+    // A device is written as it is, and stays one.
+    write(Path::new("/dev/full"), &history, None).unwrap_err();
+    write(Path::new("/dev/null"), &history, None).unwrap().unwrap();
+    assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
+}

@@ -1,7 +1,7 @@
 //! Our histories as Knossos reads them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -32,16 +32,30 @@ pub enum ChoiceError {
 /// over, of the last hold only. What is still open stays open. Knossos goes by the order of the file, not by `:time`, and
 /// knows no clock error: so what begins at an instant stands before what ends at it, where one order can say that.
 ///
+/// A file appears whole or not at all; to a pipe or a device, what can be written is.
+///
 /// # Errors
 /// The outer: the file cannot be written. The inner: it is not clear which lock is meant; then no file is begun.
 pub fn write(path: &Path, history: &History, lock: Option<&LockName>) -> io::Result<Result<(), ChoiceError>> {
     if let Err(error) = is_chosen(history, lock) {
         return Ok(Err(error));
     }
-    let mut to = BufWriter::new(File::create(path)?);
-    let written = write_to(&mut to, history, lock)?;
-    to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    Ok(written)
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return write_to(BufWriter::new(File::create(path)?), history, lock);
+    }
+    let partial = path.with_extension("edn.partial");
+    let written = File::create(&partial).and_then(|file| {
+        let mut to = BufWriter::new(file);
+        let written = write_to(&mut to, history, lock)?;
+        to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&partial, path)?;
+        Ok(written)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(partial);
+    }
+    written
 }
 
 /// The same to any destination.
