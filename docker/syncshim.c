@@ -6,16 +6,18 @@
  * written more.
  *
  * - The table is a file that all processes of the container map, children included: 128 entries of four numbers each,
- *   inode, birth (ns; inodes are used again), length, 0. An entry with inode 0 is free.
- * - No lock, no allocation, no libc, as in clockshim.c. A full table, or none, notes nothing: too much is lost then,
- *   never too little. */
+ *   inode, birth (ns; inodes are used again), length, forgotten. An entry with inode 0 is free.
+ * - A full table forgets what it took in first: Redis writes its append-only files anew now and then, and each run starts
+ *   with new ones, so the oldest of 128 files is long gone. The first entry's fourth number counts what was forgotten.
+ * - No lock, no allocation, no libc, as in clockshim.c. Without a table nothing is noted: too much is lost then, never too
+ *   little. */
 
 #define TABLE_PATH "/data/synced"
 #define ENTRIES 128
 
 #include "sys.h"
 
-struct entry { unsigned long inode; long birth, length, spare; };
+struct entry { unsigned long inode; long birth, length; unsigned long forgotten; };
 /* The kernel's struct statx, as far as it matters here. */
 struct times { long seconds; unsigned nanoseconds; int pad; };
 struct status { char head[32]; unsigned long inode; long length; char middle[32]; struct times birth; char tail[160]; };
@@ -46,6 +48,11 @@ static void note(unsigned long inode, long birth, long length) {
                !__atomic_compare_exchange_n(&entry->length, &old, length, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {}
         return;
     }
+    struct entry *oldest = table + __atomic_fetch_add(&table->forgotten, 1, __ATOMIC_RELAXED) % ENTRIES;
+    __atomic_store_n(&oldest->length, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&oldest->birth, birth, __ATOMIC_RELEASE);
+    __atomic_store_n(&oldest->inode, inode, __ATOMIC_RELEASE);
+    __atomic_store_n(&oldest->length, length, __ATOMIC_RELEASE);
 }
 
 static int sync_and_note(int call, int fd) {

@@ -226,13 +226,15 @@ impl Nemesis {
         let mut stop = self.desk.stop.clone();
         let mut listening = true;
         while listening || self.plan.iter().any(|entry| entry.striking.is_some()) {
-            for (index, run) in self.ends() {
+            let now = self.desk.runtime.now();
+            for (index, run) in self.ends(now) {
                 work.push(async move { run.end().map(|()| (index, false)).await }.boxed());
             }
             while let Some((index, run)) = self.timed_strike().await {
                 work.push(begin(index, run, None));
             }
-            let timer = self.next_timer();
+            // What became due since is due at once.
+            let timer = self.next_timer(now);
             let wait = self.desk.runtime.sleep_until(timer.unwrap_or(Nanos::ZERO));
             tokio::select! {
                 biased;
@@ -262,8 +264,8 @@ impl Nemesis {
     }
 
     /// The strikes that end now: their time is up, or the run is called off, and no other keeps that from being seen.
-    fn ends(&mut self) -> Vec<(usize, Arc<StrikeRun>)> {
-        let now = if self.called_off { Nanos(u64::MAX) } else { self.desk.runtime.now() };
+    fn ends(&mut self, now: Nanos) -> Vec<(usize, Arc<StrikeRun>)> {
+        let now = if self.called_off { Nanos(u64::MAX) } else { now };
         let ongoing = || self.plan.iter().filter_map(|entry| entry.striking.as_ref());
         let is_hidden = |run: &StrikeRun| ongoing().any(|other| strike::hides(other.run.strike(), run.strike()));
         let ends = |entry: &Entry| {
@@ -278,9 +280,9 @@ impl Nemesis {
         ending
     }
 
-    /// When a timed entry is due next; those that wait for a holder are looked at after every event instead.
-    fn next_timer(&self) -> Option<Nanos> {
-        let now = self.desk.runtime.now();
+    /// When a timed entry or the end of a strike is due next after `now`; those that wait for a holder are looked at after
+    /// every event instead.
+    fn next_timer(&self, now: Nanos) -> Option<Nanos> {
         let timed =
             self.plan.iter().filter(|entry| entry.striking.is_none() && !matches!(entry.fault.at, At::Phase { .. }));
         let patience = self.plan.iter().filter_map(Entry::patience);

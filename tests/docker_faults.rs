@@ -14,9 +14,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fencepost::env::docker::engine::{Container, Engine, Role};
-use fencepost::env::docker::wire;
+use fencepost::env::docker::{persistence, wire};
 use fencepost::fault::Member;
 use fencepost::history::{self, F, FaultEvent, History, Op, OpType};
+use fencepost::scenario::Persistence;
 use futures_util::future::join_all;
 
 /// How often each kind is to strike at least.
@@ -236,6 +237,33 @@ fn redis_servers_and_clients_die_and_come_back() {
         + &fault("kill", "client:1", "at = { every = \"6s\" }\nfor = \"500ms\"");
     let wrong = tell(&run("deaths", &text));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A cluster that has had many runs: each with an append-only file begins it anew, and what was synced of more files is known
+/// than there is room for.
+#[test]
+fn a_power_loss_after_many_runs_takes_no_more_than_was_not_synced() {
+    assert!(Command::new(env!("CARGO_BIN_EXE_fencepost")).args(["cluster", "up"]).status().unwrap().success());
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let containers = Engine::connect().await.unwrap().containers().await.unwrap();
+        let server = containers.iter().find(|own| own.name == "fencepost-redis-3").unwrap();
+        let address = ([127, 0, 0, 1], server.published.unwrap()).into();
+        for _ in 0..60 {
+            for kept in [Persistence::None, Persistence::Everysec] {
+                persistence::choose(address, kept).await.unwrap();
+            }
+        }
+    });
+    let text = workload(10) + REDLOCK + &fault("power-loss", "node:3", "at = \"4s\"\nfor = \"300ms\"");
+    let histories = run("old-cluster", &text);
+    let all = strikes("redlock", &histories["redlock"]);
+    let strike = &all[&("power-loss".to_owned(), "Redis".to_owned())][0];
+    assert!(strike.applied.kind == OpType::Ok && strike.has_healed(), "{:?}", strike.healed);
+    let log = Command::new("docker").args(["logs", "--since", "30s", "fencepost-redis-3"]).output().unwrap();
+    let log = [log.stdout, log.stderr].concat();
+    let log = String::from_utf8_lossy(&log);
+    let kept: Vec<&str> = log.lines().filter(|line| line.contains(".manifest had")).collect();
+    assert!(!kept.is_empty() && kept.iter().all(|line| !line.ends_with(" 0 are left")), "{log}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ mod lives;
 pub mod member;
 pub mod messages;
 pub mod netns;
-mod persistence;
+pub mod persistence;
 pub mod resource;
 pub mod run;
 pub mod run_lock;

@@ -99,8 +99,15 @@ fn clients_that_die_come_back_and_leave_a_sound_history() {
             assert!(deaths >= 3, "{lock}, seed {seed}: {deaths} deaths");
             let judgement = judge(&outcome.history);
             for result in &judgement.checks {
-                let allowed = [Verdict::Valid, Verdict::NotApplicable].contains(&result.verdict);
-                assert!(allowed, "{lock}, seed {seed}: {}: {} {:?}", result.check, result.summary, result.violations);
+                let mut allowed = vec![Verdict::Valid, Verdict::NotApplicable];
+                // The few holds that are lost may all end before anybody has to be told.
+                allowed.extend((result.check == CheckName::LostSignal).then_some(Verdict::Unknown));
+                let is_allowed = allowed.contains(&result.verdict);
+                assert!(
+                    is_allowed,
+                    "{lock}, seed {seed}: {}: {} {:?}",
+                    result.check, result.summary, result.violations
+                );
             }
         }
     }
