@@ -1,7 +1,7 @@
 //! What will happen by itself, in order: by time, then first come, first served.
 //!
 //! Most of what is far away never happens: deadlines of requests that are answered in time. So it is not put in order,
-//! but laid into slots of 2 ms of one turn of a wheel, or, if it is further away than a turn, on a pile.
+//! but laid into slots of 8 ms of one turn of a wheel, or, if it is further away than a turn, on a pile.
 //! A slot is put in order when its time has come, without what has become void by then. What has to be in order is so
 //! little that it stays in the cache, however many clients there are.
 
@@ -11,9 +11,9 @@ use std::collections::BinaryHeap;
 use super::world::Event;
 
 /// A slot's length, as a power of two of nanoseconds.
-const SLOT_BITS: u32 = 21;
+const SLOT_BITS: u32 = 23;
 /// How many slots a turn has.
-const TURN: u64 = 512;
+const TURN: u64 = 128;
 
 /// An event with its place in the order of all.
 pub(super) struct Due {
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn void_events_are_left_out() {
         let mut queue = Queue::new();
-        for (number, time) in [1 << 22, 1 << 23, 1 << 40, 1 << 41].into_iter().enumerate() {
+        for (number, time) in [1 << 24, 1 << 25, 1 << 40, 1 << 41].into_iter().enumerate() {
             queue.push(time, Event::Arrival(number as u32));
         }
         let odd = |event: &Event| matches!(event, Event::Arrival(number) if number % 2 == 1);

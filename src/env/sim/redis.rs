@@ -16,6 +16,8 @@
 mod command;
 mod disk;
 
+use std::collections::hash_map;
+
 use rustc_hash::FxHashMap;
 use smol_str::{SmolStr, ToSmolStr};
 
@@ -155,12 +157,14 @@ impl RedisModel {
 
     /// What a key holds; one that is overdue is deleted.
     fn look(&mut self, now: Now, key: &SmolStr) -> Option<&Entry> {
-        let deadline = self.keys.get(key)?.deadline;
-        if deadline.is_some_and(|deadline| now.wall_ms > deadline) {
-            self.remove(now, key);
+        // One search for both. Keys are short: to copy one costs less.
+        let hash_map::Entry::Occupied(known) = self.keys.entry(key.clone()) else { return None };
+        if known.get().deadline.is_some_and(|deadline| now.wall_ms > deadline) {
+            self.disk.write(now.mono, || Change::Delete(key.clone()));
+            known.remove();
             return None;
         }
-        self.keys.get(key)
+        Some(known.into_mut())
     }
 
     fn put(&mut self, now: Now, key: &SmolStr, entry: Entry) {

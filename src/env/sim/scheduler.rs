@@ -28,13 +28,19 @@ pub(super) struct Processes {
     flags: Vec<Flags>,
     /// Tasks to poll, by number and slot.
     ready: Mutex<Vec<(u64, u32)>>,
-    spawned: Mutex<Vec<(ProcessId, BoxFuture<'static, ()>)>>,
-    thawed: Mutex<Vec<HostId>>,
-    crashed: Mutex<Vec<HostId>>,
-    /// Whether anything but `ready` has to be looked at.
-    news: AtomicBool,
+    news: Mutex<News>,
+    /// Whether there are any.
+    has_news: AtomicBool,
     /// Whether anybody was woken, spawned, thawed or killed since the scheduler last looked.
     stirred: AtomicBool,
+}
+
+/// What the scheduler has to do besides polling.
+#[derive(Default)]
+struct News {
+    thawed: Vec<HostId>,
+    crashed: Vec<HostId>,
+    spawned: Vec<(ProcessId, BoxFuture<'static, ()>)>,
 }
 
 #[derive(Default)]
@@ -49,10 +55,8 @@ impl Processes {
         Self {
             flags: (0..hosts).map(|_| Flags::default()).collect(),
             ready: Mutex::default(),
-            spawned: Mutex::default(),
-            thawed: Mutex::default(),
-            crashed: Mutex::default(),
-            news: AtomicBool::new(false),
+            news: Mutex::default(),
+            has_news: AtomicBool::new(false),
             stirred: AtomicBool::new(false),
         }
     }
@@ -70,7 +74,7 @@ impl Processes {
     /// Runs `task` as part of a process. What a dead process wants to run is dropped.
     pub fn spawn(&self, process: ProcessId, task: BoxFuture<'static, ()>) {
         if self.is_alive(process) {
-            lock(&self.spawned).push((process, task));
+            lock(&self.news).spawned.push((process, task));
             self.tell();
         }
     }
@@ -83,14 +87,14 @@ impl Processes {
     /// The machine's tasks are polled again.
     pub fn thaw(&self, host: HostId) {
         self.flags[host].frozen.store(false, Ordering::Relaxed);
-        lock(&self.thawed).push(host);
+        lock(&self.news).thawed.push(host);
         self.tell();
     }
 
     /// The machine's process is dead.
     pub fn crash(&self, host: HostId) {
         self.flags[host].life.fetch_add(1, Ordering::Relaxed);
-        lock(&self.crashed).push(host);
+        lock(&self.news).crashed.push(host);
         self.thaw(host);
     }
 
@@ -100,7 +104,7 @@ impl Processes {
     }
 
     fn tell(&self) {
-        self.news.store(true, Ordering::Relaxed);
+        self.has_news.store(true, Ordering::Relaxed);
         self.stirred.store(true, Ordering::Relaxed);
     }
 
@@ -153,6 +157,8 @@ pub(super) struct Scheduler {
     /// Tasks that were woken while frozen, by machine.
     parked: Vec<Vec<(u64, u32)>>,
     round: Vec<(u64, u32)>,
+    /// Room for what is heard, kept from one time to the next.
+    news: News,
 }
 
 impl Scheduler {
@@ -160,7 +166,16 @@ impl Scheduler {
     pub fn new(world: Arc<World>) -> Self {
         let processes = Arc::clone(&world.processes);
         let parked = processes.flags.iter().map(|_| Vec::new()).collect();
-        Self { world, processes, tasks: Vec::new(), free: Vec::new(), created: 0, parked, round: Vec::new() }
+        Self {
+            world,
+            processes,
+            tasks: Vec::new(),
+            free: Vec::new(),
+            created: 0,
+            parked,
+            round: Vec::new(),
+            news: News::default(),
+        }
     }
 
     /// Lets the world go on until `future`, which is part of no process, is done.
@@ -227,20 +242,20 @@ impl Scheduler {
 
     /// Begins spawned tasks, lets thawed ones go on, drops those of dead processes.
     fn hear_news(&mut self) {
-        while self.processes.news.load(Ordering::Relaxed) {
-            self.processes.news.store(false, Ordering::Relaxed);
-            let thawed = std::mem::take(&mut *lock(&self.processes.thawed));
-            for host in thawed {
+        while self.processes.has_news.load(Ordering::Relaxed) {
+            self.processes.has_news.store(false, Ordering::Relaxed);
+            let mut news = std::mem::take(&mut self.news);
+            std::mem::swap(&mut news, &mut lock(&self.processes.news));
+            for host in news.thawed.drain(..) {
                 lock(&self.processes.ready).append(&mut self.parked[host]);
             }
-            let crashed = std::mem::take(&mut *lock(&self.processes.crashed));
-            for host in crashed {
+            for host in news.crashed.drain(..) {
                 self.drop_dead(host);
             }
-            let spawned = std::mem::take(&mut *lock(&self.processes.spawned));
-            for (process, future) in spawned {
+            for (process, future) in news.spawned.drain(..) {
                 self.begin(process, future);
             }
+            self.news = news;
         }
     }
 
