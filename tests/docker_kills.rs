@@ -21,6 +21,9 @@ use futures_util::future::join_all;
 
 /// A clock that is further off than this was left so: `chaos` moves clocks by seconds.
 const CLOCK_SLACK: Duration = Duration::from_millis(150);
+/// The pause between two looks: a look at all networks starts sixteen programs, and who looks all the time takes half of a
+/// small machine from those who heal.
+const ROUND: Duration = Duration::from_millis(100);
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -185,7 +188,7 @@ async fn until_over(context: &str, began: Instant, look: impl AsyncFn() -> Left)
         }
         assert!(at < Duration::from_secs(60), "{context}: {remains:#?}");
         before = harms;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(ROUND).await;
     }
 }
 
