@@ -193,7 +193,7 @@ fn header(size: Size) -> Header {
 }
 
 fn history(size: Size) -> History {
-    History { header: header(size), ops: Ops::new(size).collect() }
+    History { header: header(size), ops: Ops::new(size).collect(), cut_off: None }
 }
 
 /// The replay alone: ops come and go.

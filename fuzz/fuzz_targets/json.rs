@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use fencepost::history::file::{self, HistoryError};
+use fencepost::history::{CutOff, History};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
 const KINDS: [&[&str]; 5] = [
@@ -47,6 +48,8 @@ fuzz_target!(|data: &[u8]| {
     let mut written = Vec::new();
     file::write_to(&mut written, &history).expect("memory can be written");
     let again = file::read_from(&written[..], path).expect("what was written can be read");
-    assert_eq!(again, history);
+    // Why a history is cut off is not written; that it is shows in the missing mark.
+    let cut_off = history.cut_off.as_ref().map(|_| CutOff::NoMark);
+    assert_eq!(again, History { cut_off, ..history.clone() });
     fencepost_fuzz::judge(&history);
 });

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::story::Story;
-use super::{CheckName, Verdict, judge};
-use crate::history::{F, OpType};
+use super::{CheckName, FailedRelease, Judgement, Model, Verdict, judge, judge_model};
+use crate::history::{CutOff, F, History, OpType};
+use crate::ids::ClientId;
 
 fn nothing() -> Story {
     let mut story = Story::new(2);
@@ -103,4 +104,29 @@ fn coverage_names_each_planned_fault_that_never_struck() {
                  `kill leader every 6s, for 1s`)";
     assert!(coverage.summary.contains(named), "{}", coverage.summary);
     assert_eq!(["faults-planned", "faults-struck"].map(|name| coverage.figures[name]), [3.0, 1.0]);
+}
+
+#[test]
+fn no_check_is_valid_of_a_history_that_is_cut_off() {
+    let cut = |story: Story| History { cut_off: Some(CutOff::NoMark), ..story.history() };
+    let model = |history: &History| judge_model(history, Model::FENCED, FailedRelease::EndsTheClaim);
+    let told = |judgement: Judgement| {
+        assert_ne!(judgement.verdict, Verdict::Valid);
+        for result in judgement.checks {
+            assert_ne!(result.verdict, Verdict::Valid, "{}: {}", result.check, result.summary);
+        }
+    };
+    assert_eq!(model(&idle().history()).verdict, Verdict::Valid, "while it is whole");
+    for history in [idle, alone, taking_turns, nothing].map(|story| cut(story())) {
+        told(judge(&history));
+        told(model(&history));
+    }
+    // What was seen broken was broken, whatever is missing.
+    let mut twice = idle();
+    twice.ops.retain(|op| op.f != F::Release || op.client == Some(ClientId(2)));
+    let judgement = judge(&cut(twice));
+    let exclusion = judgement.checks.iter().find(|result| result.check == CheckName::MutualExclusion).unwrap();
+    assert_eq!(exclusion.verdict, Verdict::Invalid, "{}", exclusion.summary);
+    let coverage = judgement.checks.iter().find(|result| result.check == CheckName::Coverage).unwrap();
+    assert!(coverage.summary.contains("cut off (no end mark follows its last op)"), "{}", coverage.summary);
 }

@@ -114,6 +114,18 @@ pub fn judge(history: &History) -> Judgement {
             coverage::check(&facts),
         ]);
     }
+    judged(history, checks)
+}
+
+/// Puts a judgement together. A history that is cut off shows no guarantee: what was not seen broken in it may have been
+/// in what is missing.
+fn judged(history: &History, mut checks: Vec<CheckResult>) -> Judgement {
+    if let Some(cut_off) = &history.cut_off {
+        for result in checks.iter_mut().filter(|result| result.verdict == Verdict::Valid) {
+            result.verdict = Verdict::Unknown;
+            result.summary = format!("Not seen broken in a history that is cut off ({cut_off}): {}", result.summary);
+        }
+    }
     let verdict = checks.iter().fold(Verdict::NotApplicable, |worst, result| worst.merge(result.verdict));
     Judgement { verdict, checks }
 }
@@ -136,8 +148,7 @@ pub fn judge_model(history: &History, model: Model, failed_release: FailedReleas
     if checks.iter().all(|result| result.verdict != Verdict::Invalid) {
         checks.push(linearizable::check_model(history, model, failed_release));
     }
-    let verdict = checks.iter().fold(Verdict::NotApplicable, |worst, result| worst.merge(result.verdict));
-    Judgement { verdict, checks }
+    judged(history, checks)
 }
 
 /// Puts a check's result together.

@@ -1,4 +1,4 @@
-//! A history file: JSON lines, a versioned header first, then one op a line.
+//! A history file: JSON lines, a versioned header first, then one op a line, and last the mark of a complete file.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{FORMAT, Header, History, Op};
+use super::end::EndMark;
+use super::{CutOff, FORMAT, Header, History, Op};
 use crate::ids::LockName;
 
 /// Why a history file cannot be used.
@@ -51,10 +52,12 @@ const LONGEST: usize = 16 << 20;
 
 /// Reads a history file.
 ///
-/// A torn last line (no line end: the writer was killed in the middle of it) is left out.
+/// A torn last line (no line end: the writer was killed in the middle of it) is left out. A file without the mark of a
+/// complete one gives a history that says so ([`History::cut_off`]).
 ///
 /// # Errors
-/// A file that cannot be read, a missing or foreign header, an op that cannot be parsed; with the line.
+/// A file that cannot be read, a missing or foreign header, an op that cannot be parsed, anything behind the end mark;
+/// with the line.
 pub fn read(path: &Path) -> Result<History, HistoryError> {
     let io = |source| HistoryError::Io { path: path.to_owned(), source };
     read_from(BufReader::new(File::open(path).map_err(io)?), path)
@@ -71,6 +74,7 @@ pub fn read_from(mut reader: impl BufRead, path: &Path) -> Result<History, Histo
     let mut ops = Vec::new();
     let mut text = Vec::new();
     let mut locks: BTreeSet<LockName> = BTreeSet::new();
+    let (mut mark, mut is_torn) = (None, None);
     for line in 1.. {
         text.clear();
         if reader.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut text).map_err(io)? == 0 {
@@ -81,19 +85,27 @@ pub fn read_from(mut reader: impl BufRead, path: &Path) -> Result<History, Histo
         }
         let torn = !text.ends_with(b"\n");
         if header.is_none() {
-            let parsed: Header = serde_json::from_slice(&text)
+            let mut parsed: Header = serde_json::from_slice(&text)
                 .map_err(|error| malformed(line, format!("not the header of a fencepost history: {error}")))?;
-            if parsed.fencepost != FORMAT {
+            if !(1..=FORMAT).contains(&parsed.fencepost) {
                 return Err(malformed(
                     line,
                     format!(
-                        "history format {} (this build reads format {FORMAT}); use the fencepost that wrote it",
+                        "history format {} (this build reads formats 1 to {FORMAT}); use the fencepost that wrote it",
                         parsed.fencepost
                     ),
                 ));
             }
+            // What is written from it will be of this version.
+            parsed.fencepost = FORMAT;
             header = Some(parsed);
             continue;
+        }
+        if mark.is_some() {
+            if text.trim_ascii().is_empty() {
+                continue;
+            }
+            return Err(malformed(line, "follows the end mark; a history ends there, and a file holds one".to_owned()));
         }
         match serde_json::from_slice::<Op>(&text) {
             Ok(mut op) => {
@@ -102,13 +114,21 @@ pub fn read_from(mut reader: impl BufRead, path: &Path) -> Result<History, Histo
                 }
                 ops.push(op);
             }
-            Err(_) if torn => break,
-            Err(error) => return Err(malformed(line, format!("not an op: {error}"))),
+            Err(error) => match serde_json::from_slice::<EndMark>(&text) {
+                Ok(found) => mark = Some(found),
+                Err(_) if torn => is_torn = Some(line),
+                Err(_) => return Err(malformed(line, format!("not an op: {error}"))),
+            },
         }
     }
     let header =
         header.ok_or_else(|| malformed(1, "the file is empty; a history starts with a header line".to_owned()))?;
-    Ok(History::new(header, ops))
+    let cut_off = match (mark, is_torn) {
+        (Some(mark), _) => mark.lacks(&ops),
+        (None, Some(line)) => Some(CutOff::Torn { line }),
+        (None, None) => Some(CutOff::NoMark),
+    };
+    Ok(History { cut_off, ..History::new(header, ops) })
 }
 
 /// Has equal names share their text.
@@ -131,13 +151,17 @@ pub fn write(path: &Path, history: &History) -> io::Result<()> {
     fs::rename(&partial, path)
 }
 
-/// The same to any destination.
+/// The same to any destination. A history that is cut off is written without the end mark.
 ///
 /// # Errors
 /// The destination cannot be written.
 pub fn write_to(mut writer: impl Write, history: &History) -> io::Result<()> {
     write_line(&mut writer, &history.header)?;
-    history.ops.iter().try_for_each(|op| write_line(&mut writer, op))
+    history.ops.iter().try_for_each(|op| write_line(&mut writer, op))?;
+    match history.cut_off {
+        None => write_line(&mut writer, &EndMark::of(&history.ops)),
+        Some(_) => Ok(()),
+    }
 }
 
 /// Writes one line in one write, so that a kill tears at most the last one.
@@ -151,6 +175,7 @@ pub(super) fn write_line(writer: &mut impl Write, value: &impl Serialize) -> io:
 mod tests {
     use super::*;
     use crate::history::recorder::tests::{header, op};
+    use crate::time::Nanos;
 
     fn file(lines: &str) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -164,6 +189,50 @@ mod tests {
             text += &(serde_json::to_string(op).unwrap() + "\n");
         }
         text
+    }
+
+    const MARK: &str = "{\"end\":{\"ops\":2,\"time\":9}}\n";
+
+    #[test]
+    fn a_complete_file_says_so_and_every_other_is_cut_off() {
+        let told = |text: &str| read_from(text.as_bytes(), Path::new("cut")).map(|history| history.cut_off);
+        let ops = lines(&[op(5), op(9)]);
+        let whole = ops.clone() + MARK;
+        let mut written = Vec::new();
+        write_to(&mut written, &History::new(header(), vec![op(5), op(9)])).unwrap();
+        let read = read_from(&written[..], Path::new("whole")).unwrap();
+        assert_eq!((read.cut_off, String::from_utf8(written).unwrap().ends_with(MARK)), (None, true));
+        assert_eq!(told(&whole).unwrap(), None);
+        assert_eq!(told(whole.trim_end()).unwrap(), None, "only the last line's end is missing");
+        assert_eq!(told(&(whole.clone() + "\n \n")).unwrap(), None);
+        // Cut after every byte that is behind the header.
+        let header_ends = whole.find('\n').unwrap() + 1;
+        for end in header_ends..whole.len() - 1 {
+            let history = read_from(&whole.as_bytes()[..end], Path::new("cut")).unwrap();
+            let torn = CutOff::Torn { line: whole[..end].lines().count() };
+            let expected = if whole[..end].ends_with(['\n', '}']) { CutOff::NoMark } else { torn.clone() };
+            let cut = history.cut_off.unwrap();
+            assert!(cut == expected || cut == torn, "{end}: {cut:?}");
+        }
+        assert_eq!(told(&(lines(&[op(9)]) + MARK)).unwrap(), Some(CutOff::Lacks { told: 2, found: 1 }));
+        let other = CutOff::EndsAt { told: Nanos(9), found: Nanos(8) };
+        assert_eq!(told(&(lines(&[op(5), op(8)]) + MARK)).unwrap(), Some(other));
+        for more in ["x", "{\"end\":{\"ops\":2,\"time\":9}}\n", &ops] {
+            let error = told(&(whole.clone() + more)).unwrap_err().to_string();
+            assert!(error.starts_with("cut:5: follows the end mark"), "{error}");
+        }
+        let old = ops.replace("\"fencepost\":2", "\"fencepost\":1");
+        assert_ne!(old, ops);
+        let read = read_from(old.as_bytes(), Path::new("old")).unwrap();
+        assert_eq!((read.cut_off, read.header.fencepost), (Some(CutOff::NoMark), FORMAT));
+    }
+
+    #[test]
+    fn what_is_cut_off_stays_so_when_it_is_written_again() {
+        let cut = History { cut_off: Some(CutOff::Torn { line: 3 }), ..History::new(header(), vec![op(5)]) };
+        let mut written = Vec::new();
+        write_to(&mut written, &cut).unwrap();
+        assert_eq!(read_from(&written[..], Path::new("again")).unwrap().cut_off, Some(CutOff::NoMark));
     }
 
     #[test]
@@ -215,7 +284,7 @@ mod tests {
 
     #[test]
     fn refuses_another_format() {
-        let text = lines(&[]).replace("\"fencepost\":1", "\"fencepost\":7");
+        let text = lines(&[]).replace("\"fencepost\":2", "\"fencepost\":7");
         let error = read(file(&text).path()).unwrap_err().to_string();
         assert!(error.contains("format 7"), "{error}");
     }

@@ -1,9 +1,10 @@
 //! The record of a run: a totally ordered list of what concurrent parties did.
 //!
-//! [`op`] is one element, [`recorder`] the single writer, [`file`] reads a stored history, [`edn`] one of Jepsen's, [`hold`] gathers the ops
+//! [`op`] is one element, [`end`] tells a complete history from one that is cut off, [`recorder`] the single writer, [`file`] reads a stored history, [`edn`] one of Jepsen's, [`hold`] gathers the ops
 //! of one hold, [`life`] numbers the processes of a client that dies. Deliberately absent: any judgement; that is `check`'s.
 
 pub mod edn;
+pub mod end;
 pub mod file;
 pub mod hold;
 pub mod life;
@@ -16,14 +17,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::seed::Seed;
 use crate::time::Nanos;
+pub use end::CutOff;
 pub(crate) use hold::Holds;
 pub use hold::{Ending, Hold};
 pub use life::Life;
 pub use op::{ClockReading, F, FaultEvent, ItemValue, Op, OpType, Probe, Process, Rare};
 pub use recorder::Recorder;
 
-/// The version of the file format that this build reads and writes.
-pub const FORMAT: u32 = 1;
+/// The version of the file format that this build writes. It reads all up to it.
+///
+/// Since version 2 a complete file ends with a mark. A file of version 1 has none, so it counts as cut off.
+pub const FORMAT: u32 = 2;
 
 /// What a history file says of itself in its first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,10 +72,13 @@ pub struct History {
     pub header: Header,
     /// The ops; `ops[i].index == i`.
     pub ops: Vec<Op>,
+    /// Why it is not known to be whole, if so: what happened after its last op is then unknown, and what is missing may
+    /// be anything.
+    pub cut_off: Option<CutOff>,
 }
 
 impl History {
-    /// Puts ops into the order of time and numbers them.
+    /// Puts ops into the order of time and numbers them: a whole history.
     ///
     /// Parties report over channels of their own, so arrival order is not time order: a client that is frozen between
     /// an event and its report reports late. At equal times invocations come first: intervals are closed. But one
@@ -93,7 +100,7 @@ impl History {
             op.index = index as u32;
             op.tidy();
         }
-        Self { header, ops }
+        Self { header, ops, cut_off: None }
     }
 
     /// The holds, in the order of their grants.

@@ -53,6 +53,7 @@ pub fn table(report: &Report, style: Style) -> String {
             );
             lines.push(wrap(&format!("  {}: {first}{more}", check.check), style.width));
         }
+        lines.extend(lock.cut_off().iter().map(|what| style.alarm(&format!("  {what}"))));
         lines.extend(lock.error.iter().map(|error| style.alarm(&format!("  ended early: {error}"))));
     }
     lines.extend(report.interrupted.iter().map(|why| style.alarm(&format!("The run ended early: {why}"))));

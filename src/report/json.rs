@@ -36,6 +36,9 @@ struct LockVerdict<'a> {
     trace_hash: Option<TraceHash>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    /// Why the history is not known to be whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut_off: Option<String>,
     checks: BTreeMap<CheckName, CheckVerdict<'a>>,
     expectations: Vec<ExpectationVerdict>,
 }
@@ -94,6 +97,7 @@ fn lock_verdict(lock: &LockReport) -> LockVerdict<'_> {
         verdict: lock.judgement.verdict,
         trace_hash: lock.trace_hash,
         error: lock.error.as_deref(),
+        cut_off: lock.history.cut_off.as_ref().map(ToString::to_string),
         checks: checks.collect(),
         expectations: expectations.collect(),
     }
@@ -295,11 +299,7 @@ mod tests {
         report.folder = folder.path().to_owned();
         for lock in &report.locks {
             fs::create_dir(folder.path().join(&lock.name)).unwrap();
-            let mut text = serde_json::to_string(&lock.history.header).unwrap() + "\n";
-            for op in &lock.history.ops {
-                text += &(serde_json::to_string(op).unwrap() + "\n");
-            }
-            fs::write(folder.path().join(&lock.name).join(HISTORY), text).unwrap();
+            file::write(&folder.path().join(&lock.name).join(HISTORY), &lock.history).unwrap();
         }
         folder
     }

@@ -129,7 +129,8 @@ fn expectation_status(lock: &LockReport, expectation: &Expectation) -> TestCaseS
 }
 
 fn ended_early(report: &Report, lock: &LockReport) -> Option<String> {
-    let why: Vec<&str> = [&lock.error, &report.interrupted].into_iter().flatten().map(String::as_str).collect();
+    let why = [lock.error.clone(), lock.cut_off(), report.interrupted.clone()];
+    let why: Vec<String> = why.into_iter().flatten().collect();
     (!why.is_empty()).then(|| why.join("; "))
 }
 

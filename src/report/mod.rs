@@ -92,6 +92,12 @@ pub struct LockReport {
 }
 
 impl LockReport {
+    /// What to say of a history that is cut off.
+    pub fn cut_off(&self) -> Option<String> {
+        let why = self.history.cut_off.as_ref()?;
+        Some(format!("the history is cut off: {why}; what was not seen broken in it is not known to have held"))
+    }
+
     /// Whether every expectation held and nothing went wrong.
     pub fn expected(&self) -> bool {
         self.error.is_none() && self.expectations.iter().all(Expectation::held)

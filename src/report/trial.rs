@@ -39,6 +39,7 @@ pub(super) fn section(lock: &LockReport, scene: &Scene<'_>, span: (f64, f64)) ->
                 (words::lasting(scene.end - crate::time::Nanos::ZERO)) "."
                 @for (name, value) in &lock.settings { " " span.setting { (name) " " b { (value) } } }
             }
+            @if let Some(what) = lock.cut_off() { p.notice.bad { b { "Not complete. " } (what) "." } }
             @if let Some(error) = &lock.error { p.notice.bad { b { "This trial ended early. " } (error) } }
             @if let Some(note) = no_token(lock, scene) { p.notice { b { "Why fencing cannot help here. " } (note) } }
             (checks(lock))

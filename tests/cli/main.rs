@@ -160,7 +160,7 @@ fn a_history_goes_out_as_edn_and_comes_in_again() {
     let path = file.path().to_str().unwrap();
     let first = fencepost(&["check", stored, "--model", "owner-mutex", "--to-edn", path]);
     assert_eq!(first.status.code(), Some(1));
-    assert!(std::fs::read_to_string(path).unwrap().starts_with("{:process 0, :type :invoke, :f :acquire, :value nil"));
+    assert!(std::fs::read_to_string(path).unwrap().contains("\n{:process 0, :type :invoke, :f :acquire, :value nil"));
     assert_eq!(fencepost(&["check", path, "--model", "owner-mutex"]).status.code(), Some(1));
     let (code, message) = refused(&["check", "src/check/testdata/ok/two-locks-held-at-once.jsonl", "--to-edn", path]);
     assert_eq!(code, Some(254), "{message}");

@@ -7,9 +7,11 @@
 //! (`jepsen.independent`). What stands there on a completion is a name only if it was one on the invocation: it may as
 //! well say what came of it (`:value :timeout`). A token may stand under `:token`, or in `:value` as a number, second in a
 //! pair, or under `:token` or `:fence` in a map, where a fence of 0 is unknown, as Hazelcast's clients mean it.
+//! A file whose forms are whole counts as complete, unless it is one of ours, which say where they end.
 //! Deliberately absent: any judgement, and what is not about locks.
 
 mod forms;
+mod marks;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +27,7 @@ use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use forms::{CutError, Forms};
+use marks::Watched;
 pub use write::{ChoiceError, write, write_to};
 
 /// What a history from elsewhere gives as its environment.
@@ -77,11 +80,14 @@ pub fn is_edn(path: &Path) -> Result<bool, HistoryError> {
     let start = reader.fill_buf().map_err(io)?.trim_ascii_start();
     // `#jepsen.history.Op{…}`; a heading or a comment has no letter there.
     let is_tag = start.first() == Some(&b'#') && start.get(1).is_some_and(u8::is_ascii_alphabetic);
-    Ok(is_tag || [&b"{:"[..], b"[{:", b"({:"].iter().any(|opening| start.starts_with(opening)))
+    Ok(is_tag
+        || start.starts_with(marks::BEGIN.as_bytes())
+        || [&b"{:"[..], b"[{:", b"({:"].iter().any(|opening| start.starts_with(opening)))
 }
 
 fn foreign(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {
-    let mut forms = Forms::new(reader);
+    let mut watched = Watched::new(reader);
+    let mut forms = Forms::new(&mut watched);
     let mut reading = Reading::default();
     while let Some((line, text)) = forms.next()? {
         let malformed = |reason| CutError::Malformed(line, reason);
@@ -104,7 +110,8 @@ fn foreign(reader: impl BufRead, name: &str) -> Result<Foreign, CutError> {
         clock_error: 0,
         versions: BTreeMap::new(),
     };
-    Ok(Foreign { history: History { header, ops: reading.ops }, passed_over: reading.passed_over })
+    let cut_off = watched.cut_off(reading.ops.len() as u64 + reading.passed_over);
+    Ok(Foreign { history: History { header, ops: reading.ops, cut_off }, passed_over: reading.passed_over })
 }
 
 #[derive(Default)]

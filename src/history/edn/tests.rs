@@ -1,5 +1,6 @@
 //! Histories as Jepsen and its suites write them, and what is wrong with some.
 
+use super::super::CutOff;
 use super::*;
 
 fn foreign(text: &str) -> Foreign {
@@ -150,7 +151,9 @@ fn written(ops: Vec<Op>) -> String {
     let history = History::new(crate::history::recorder::tests::header(), ops);
     let mut written = Vec::new();
     write_to(&mut written, &history, None).unwrap().unwrap();
-    String::from_utf8(written).unwrap()
+    let written = String::from_utf8(written).unwrap();
+    // What marks the end is a test of its own.
+    written.split_inclusive('\n').filter(|line| !line.starts_with(';')).collect()
 }
 
 fn op(time: u64, client: u32, kind: OpType, f: F) -> Op {
@@ -243,4 +246,29 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     write(Path::new("/dev/full"), &history, None).unwrap_err();
     write(Path::new("/dev/null"), &history, None).unwrap().unwrap();
     assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
+}
+
+#[test]
+fn our_own_files_say_where_they_end_and_others_end_where_their_forms_do() {
+    let mut history = foreign(
+        "{:process 0, :type :invoke, :f :acquire, :value nil}\n{:process 0, :type :ok, :f :acquire, :value nil}\n",
+    )
+    .history;
+    assert_eq!(history.cut_off, None, "somebody else's");
+    let written = |history: &History| {
+        let mut to = Vec::new();
+        write_to(&mut to, history, None).unwrap().unwrap();
+        String::from_utf8(to).unwrap()
+    };
+    let whole = written(&history);
+    assert_eq!(foreign(&whole).history.cut_off, None);
+    assert_eq!(foreign(&whole.replace('\n', "\r\n")).history.cut_off, None);
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    for kept in 1..lines.len() {
+        assert_eq!(foreign(&lines[..kept].concat()).history.cut_off, Some(CutOff::NoMark), "{kept} lines");
+    }
+    let gap = [lines[0], lines[1], lines[3]].concat();
+    assert_eq!(foreign(&gap).history.cut_off, Some(CutOff::Lacks { told: 2, found: 1 }));
+    history.cut_off = Some(CutOff::NoMark);
+    assert_eq!(foreign(&written(&history)).history.cut_off, Some(CutOff::NoMark), "it stays so");
 }

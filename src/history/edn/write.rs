@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use super::super::{F, History, Op, OpType, Process};
+use super::marks::{BEGIN, END};
 use crate::ids::{ClientId, HoldId, LockName};
 
 /// Why it is not clear which lock to write: Knossos' models know one.
@@ -31,6 +32,8 @@ pub enum ChoiceError {
 /// and a client's death become a release in doubt, for Knossos knows no lease; if its client held the lock several times
 /// over, of the last hold only. What is still open stays open. Knossos goes by the order of the file, not by `:time`, and
 /// knows no clock error: so what begins at an instant stands before what ends at it, where one order can say that.
+///
+/// Comments begin and end the file, so that one that was cut off can be told; a history that is cut off has only the first.
 ///
 /// A file appears whole or not at all; to a pipe or a device, what can be written is.
 ///
@@ -62,10 +65,11 @@ pub fn write(path: &Path, history: &History, lock: Option<&LockName>) -> io::Res
 ///
 /// # Errors
 /// Those of [`write`].
-pub fn write_to(to: impl Write, history: &History, lock: Option<&LockName>) -> io::Result<Result<(), ChoiceError>> {
+pub fn write_to(mut to: impl Write, history: &History, lock: Option<&LockName>) -> io::Result<Result<(), ChoiceError>> {
     if let Err(error) = is_chosen(history, lock) {
         return Ok(Err(error));
     }
+    writeln!(to, "{BEGIN}")?;
     let mut writer = Writer { to, lines: 0, clients: BTreeMap::new(), processes: 0 };
     let told = |op: &&Op| {
         let of_clients = matches!(op.process, Process::Client(_)) && op.client.is_some();
@@ -80,6 +84,9 @@ pub fn write_to(to: impl Write, history: &History, lock: Option<&LockName>) -> i
         for op in beginnings_first(instant) {
             writer.take(op)?;
         }
+    }
+    if history.cut_off.is_none() {
+        writeln!(writer.to, "{END}{} ops", writer.lines)?;
     }
     writer.to.flush()?;
     Ok(Ok(()))

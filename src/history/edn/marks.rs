@@ -1,0 +1,85 @@
+//! The comments with which our own EDN files begin and end, so that one that was cut off at a line's end can be told.
+//!
+//! EDN readers pass over comments. A file without the first one is somebody else's: it has no mark, and counts as
+//! complete if its forms are whole.
+
+use std::io::{self, BufRead, Read};
+
+use super::super::end::CutOff;
+
+/// The first line of our files.
+pub(super) const BEGIN: &str = "; fencepost: the last line marks the end";
+
+/// The last line of our files, before how many ops there are.
+pub(super) const END: &str = "; fencepost: the end of ";
+
+/// No first or last line that matters is longer.
+const KEPT: usize = 128;
+
+/// Passes a stream on, and keeps its first and last bytes.
+pub(super) struct Watched<R> {
+    reader: R,
+    ends: Ends,
+}
+
+/// The first bytes of a stream and the last ones so far.
+#[derive(Default)]
+struct Ends {
+    first: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl<R> Watched<R> {
+    pub fn new(reader: R) -> Self {
+        Self { reader, ends: Ends::default() }
+    }
+
+    /// Whether the stream, which has been read to its end, lacks the mark that it should have behind its `ops` ops.
+    pub fn cut_off(&self, ops: u64) -> Option<CutOff> {
+        if !self.ends.first.starts_with(BEGIN.as_bytes()) {
+            return None;
+        }
+        let last = self.ends.last.trim_ascii_end();
+        let line = last.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        let told =
+            std::str::from_utf8(line).ok().and_then(|line| line.strip_prefix(END)?.split(' ').next()?.parse().ok());
+        match told {
+            None => Some(CutOff::NoMark),
+            Some(told) => (told != ops).then_some(CutOff::Lacks { told, found: ops }),
+        }
+    }
+}
+
+impl Ends {
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = KEPT - self.first.len();
+        self.first.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.last.extend_from_slice(&bytes[bytes.len().saturating_sub(KEPT)..]);
+        if self.last.len() > 32 * KEPT {
+            self.last.drain(..self.last.len() - KEPT);
+        }
+    }
+}
+
+impl<R: BufRead> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.ends.keep(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Watched<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.reader.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        // What is buffered already: no read, and no error.
+        let Self { reader, ends } = self;
+        if let Ok(bytes) = reader.fill_buf() {
+            ends.keep(&bytes[..amount.min(bytes.len())]);
+        }
+        reader.consume(amount);
+    }
+}

@@ -1,0 +1,71 @@
+//! Whether a history is whole: the mark with which a complete file ends, and what its absence is called.
+//!
+//! A file that merely stops may have been cut after any op, and nothing in the ops tells. Deliberately absent: what a cut
+//! history is still worth; that is `check`'s.
+
+use serde::{Deserialize, Serialize};
+
+use super::Op;
+use crate::time::Nanos;
+
+/// The last line of a complete history file: `{"end":{"ops":120,"time":5000000000}}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EndMark {
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct End {
+    /// How many ops there are.
+    ops: u64,
+    /// The time of the last one.
+    time: Nanos,
+}
+
+impl EndMark {
+    /// The mark that belongs behind these ops.
+    pub fn of(ops: &[Op]) -> Self {
+        Self { end: End { ops: ops.len() as u64, time: ops.last().map_or(Nanos::ZERO, |op| op.time) } }
+    }
+
+    /// What is missing of the ops that the mark tells of, if these are not they.
+    pub fn lacks(self, ops: &[Op]) -> Option<CutOff> {
+        let Self { end: found } = Self::of(ops);
+        if found.ops != self.end.ops {
+            return Some(CutOff::Lacks { told: self.end.ops, found: found.ops });
+        }
+        (found.time != self.end.time).then_some(CutOff::EndsAt { told: self.end.time, found: found.time })
+    }
+}
+
+/// Why a history is not known to be whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CutOff {
+    /// The file stops without the mark that ends a complete one.
+    #[error("no end mark follows its last op")]
+    NoMark,
+    /// The file stops in the middle of a line, which is left out.
+    #[error("its last line, {line}, is torn")]
+    Torn {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The mark tells of another number of ops.
+    #[error("its end mark tells of {told} ops, and it has {found}")]
+    Lacks {
+        /// How many the mark tells of.
+        told: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// The mark tells of another last op.
+    #[error("its end mark tells of a last op at {} ns, and its last is at {} ns", .told.0, .found.0)]
+    EndsAt {
+        /// When the last op should be.
+        told: Nanos,
+        /// When it is.
+        found: Nanos,
+    },
+}
