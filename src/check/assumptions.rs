@@ -110,8 +110,13 @@ impl<'a> Examiner<'a> {
             return self.mistake(op, &[], &format!("is {client}'s; this process belongs to {other}"));
         }
         match op.f {
-            F::Lost if op.kind != OpType::Ok => return self.mistake(op, &[], "is a signal, which is always `ok`"),
-            F::Lost => {}
+            F::Extend | F::Suspect | F::Lost if op.kind != OpType::Ok => {
+                return self.mistake(op, &[], "is a signal, which is always `ok`");
+            }
+            F::Extend | F::Suspect if op.valid_until.is_none() => {
+                return self.mistake(op, &[], "lacks the validity that is in force from then on");
+            }
+            F::Extend | F::Suspect | F::Lost => {}
             F::Acquire | F::Release | F::Read | F::Write if op.kind == OpType::Invoke => {
                 let (retired, open) = (process.retired, process.open.replace(op));
                 if let Some(index) = retired {
@@ -157,7 +162,7 @@ impl<'a> Examiner<'a> {
 
     /// The place of a client's op in the life of its attempt.
     fn attempt(&mut self, op: &'a Op, client: ClientId, hold: &'a HoldId) {
-        if op.lock.is_none() && matches!(op.f, F::Acquire | F::Release | F::Lost) {
+        if op.lock.is_none() && matches!(op.f, F::Acquire | F::Release | F::Extend | F::Suspect | F::Lost) {
             return self.mistake(op, &[], "lacks its lock");
         }
         let attempt = self.attempts.get_mut(hold);

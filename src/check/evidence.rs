@@ -115,7 +115,7 @@ const NOT_YET: usize = usize::MAX;
 impl<'a> Facts<'a> {
     /// Gathers the facts of a history, which may be large, in one pass.
     pub fn of(history: &'a History) -> Self {
-        let mut gathered = Holds::default();
+        let mut gathered = Holds::of(&history.header);
         let mut strikes = Strikes::default();
         let mut served: Vec<(&Op, usize)> = Vec::new();
         let (mut in_doubt, mut early) = (0u64, false);
@@ -365,10 +365,22 @@ pub(super) fn holder(hold: &Hold) -> String {
 
 /// What the API had said of a hold's validity, as the end of a sentence; empty if it said nothing.
 pub(super) fn validity(hold: &Hold) -> String {
-    match hold.valid_until {
-        Some(until) if hold.outlived_validity() => format!("; its validity ended at {}", seconds(until)),
-        Some(until) => format!("; it was valid until {}", seconds(until)),
-        None => String::new(),
+    validity_of(hold, "its", "it")
+}
+
+/// The same of a hold that is named: whose validity, and what was valid.
+pub(super) fn validity_of(hold: &Hold, whose: &str, it: &str) -> String {
+    let Some(until) = hold.last_valid_until() else { return String::new() };
+    match hold.lapses().next() {
+        Some((over, renewed)) => {
+            // Before the grant was told, it may be.
+            let over = hold.valid_until.filter(|until| *until < over && over == hold.from).unwrap_or(over);
+            let again =
+                if renewed < hold.to { format!(", and was renewed at {}", seconds(renewed)) } else { String::new() };
+            format!("; {whose} validity ended at {}{again}", seconds(over))
+        }
+        None if until < hold.to => format!("; {it} was valid until {} at least", seconds(until)),
+        None => format!("; {it} was valid until {}", seconds(until)),
     }
 }
 

@@ -1,20 +1,24 @@
 //! Who has lost a lock is told.
 //!
 //! A hold is certainly over, though its client has not given it back, from the first of two moments: the end of the
-//! validity that the lock's own API had last shown, and the completion of another client's acquire of the same lock.
-//! From there on every moment in which the client runs and is not told is one too many. A client that does not run
+//! validity that the lock's own API promised it, and the completion of another client's acquire of the same lock.
+//! From there on every moment in which the client runs and is not told is one too many. A validity that is renewed when it
+//! was over is no word on that: what counts is the time until then. A client that does not run
 //! cannot be told anything, so the time in which it was stopped, or waited for the harness at a pause point, does not
-//! count; nor do [`GRACE`]'s worth of moments, since shorter stalls leave no trace.
+//! count; nor do [`GRACE`]'s worth of moments, since shorter stalls leave no trace. Of a hold that is open when the history
+//! ends it is known that its client ran untold up to the client's own last op, and no longer: the word may be on its way.
+//! Where a history does not tell every renewal ([`Hold::renewals_known`]), only the other's grant counts.
 //! Deliberately absent: what the client does once it is told, and whether the other grant was right; that is
 //! `mutual_exclusion`'s.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, holder, lasting, milliseconds, seconds, united};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
 use crate::fault::Member;
-use crate::history::{Ending, F, Hold};
+use crate::history::{Ending, F, Hold, Op, Process};
 use crate::ids::{ClientId, LockName};
 use crate::time::Nanos;
 
@@ -28,14 +32,19 @@ const GRACE: Duration = Duration::from_millis(250);
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let stopped = stopped(facts);
     let granted = granted_to_others(facts);
+    let last_heard = LastHeard::default();
     let mut listing = Listing::default();
     let (mut lost, mut told, mut released) = (0usize, 0usize, 0usize);
     let mut delays: Vec<Duration> = Vec::new();
-    for (hold, granted) in facts.holds.iter().zip(&granted) {
-        let over = Over::of(hold, *granted);
+    for (place, (hold, granted)) in facts.holds.iter().zip(&granted).enumerate() {
         let told_of_it = hold.ended.is_some_and(|(_, ending)| ending == Ending::Lost);
         told += usize::from(told_of_it);
-        let Some(over) = over else {
+        let spans = stopped.get(&hold.client).map_or(&[][..], Vec::as_slice);
+        let known_to = if hold.ended.is_some() { hold.to } else { last_heard.of(facts, place) };
+        let untold =
+            Untold::of(hold, *granted, known_to).map(|untold| (running(untold.from, untold.to, spans), untold));
+        // The longest time without a word; of equal ones the first.
+        let Some((delay, untold)) = untold.reduce(|most, next| if next.0 > most.0 { next } else { most }) else {
             // Told before anything was certain, which is as good as it gets.
             if told_of_it {
                 lost += 1;
@@ -44,10 +53,8 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
             continue;
         };
         lost += 1;
-        let spans = stopped.get(&hold.client).map_or(&[][..], Vec::as_slice);
-        let delay = running(over.at, hold.to, spans);
         if delay.saturating_sub(facts.clock_error()) > GRACE {
-            listing.add(|| violation(facts, hold, over, delay));
+            listing.add(|| violation(facts, hold, untold, delay));
         }
         if told_of_it {
             delays.push(delay);
@@ -84,24 +91,38 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     conclude(CheckName::LostSignal, GUARANTEE, verdict, summary, &figures, listing)
 }
 
-/// When a hold was certainly over while its client still believed in it, and how that is known.
+/// A time in which a hold was certainly over and its client had not been told, and how that is known.
 #[derive(Clone, Copy)]
-struct Over {
-    at: Nanos,
+struct Untold {
+    from: Nanos,
+    to: Nanos,
     /// The op that granted the lock to another client, if that is what tells.
     granted: Option<u32>,
 }
 
-impl Over {
-    fn of(hold: &Hold, granted: Option<(Nanos, u32)>) -> Option<Self> {
-        let ended = hold.valid_until.map(|at| Self { at: at.max(hold.from), granted: None });
-        let taken = granted.map(|(at, op)| Self { at, granted: Some(op) });
-        let over = match (ended, taken) {
-            (Some(ended), Some(taken)) => Some(if taken.at < ended.at { taken } else { ended }),
-            (ended, taken) => ended.or(taken),
-        };
+impl Untold {
+    /// All such times of a hold, of whose client nothing is known after `known_to`.
+    fn of(hold: &Hold, granted: Option<(Nanos, u32)>, known_to: Nanos) -> impl Iterator<Item = Self> {
+        let lapses = hold.lapses().map(|(from, to)| Self { from, to, granted: None });
+        let taken = granted.map(|(from, op)| Self { from, to: hold.to, granted: Some(op) });
+        let clipped = move |untold: Self| Self { to: untold.to.min(known_to), ..untold };
         // Told in that very moment is told in time, but it is told of a loss.
-        over.filter(|over| over.at < hold.to)
+        lapses.chain(taken).map(clipped).filter(|untold| untold.from < untold.to)
+    }
+}
+
+/// When each client was heard of last, if somebody asked.
+#[derive(Default)]
+struct LastHeard(OnceCell<BTreeMap<ClientId, Nanos>>);
+
+impl LastHeard {
+    /// Up to when the client of a hold is known to have run.
+    fn of(&self, facts: &Facts<'_>, place: usize) -> Nanos {
+        let heard = self.0.get_or_init(|| {
+            let own = |op: &&Op| matches!(op.process, Process::Client(_) | Process::Monitor);
+            facts.history.ops.iter().filter(own).filter_map(|op| Some((op.client?, op.time))).collect()
+        });
+        heard.get(&facts.holds[place].client).copied().unwrap_or_default()
     }
 }
 
@@ -156,29 +177,32 @@ fn running(from: Nanos, to: Nanos, spans: &[(Nanos, Nanos)]) -> Duration {
     (to - from).saturating_sub(stopped)
 }
 
-fn violation(facts: &Facts<'_>, hold: &Hold, over: Over, delay: Duration) -> Violation {
-    let why = match (over.granted.and_then(|op| facts.holds.iter().find(|hold| hold.granted == op)), hold.valid_until) {
-        (Some(other), _) => format!("the lock was granted to {} at {}", holder(other), seconds(over.at)),
-        (None, Some(until)) => format!("its validity ended at {}", seconds(until)),
-        (None, None) => format!("it was over at {}", seconds(over.at)),
+fn violation(facts: &Facts<'_>, hold: &Hold, untold: Untold, delay: Duration) -> Violation {
+    let other = untold.granted.and_then(|op| facts.holds.iter().find(|hold| hold.granted == op));
+    let why = match other {
+        Some(other) => format!("the lock was granted to {} at {}", holder(other), seconds(untold.from)),
+        None => format!("its validity ended at {}", seconds(untold.from)),
     };
     let end = match hold.ended {
+        _ if other.is_none() && untold.to < hold.to && hold.valid_spans().any(|(from, _)| from == untold.to) => {
+            format!("it was not told, and was renewed at {}", seconds(untold.to))
+        }
         Some((_, Ending::Lost)) => format!("it was told only at {}", seconds(hold.to)),
         Some((_, Ending::Released)) => format!("it was never told, and began to release at {}", seconds(hold.to)),
         Some((_, Ending::Crashed)) => format!("it was never told, and died at {}", seconds(hold.to)),
-        None => "it was never told".to_owned(),
+        None => format!("it was not told by {}, the last that is known of it", seconds(untold.to)),
     };
     let text = format!(
         "{} held the lock since {}; {why}, and {end}, after it had run for {} without a word.{}",
         holder(hold),
         seconds(hold.from),
         lasting(delay),
-        facts.active_faults(&[hold.client], over.at, hold.to),
+        facts.active_faults(&[hold.client], untold.from, untold.to),
     );
     let mut ops: Vec<u32> =
-        [Some(hold.granted), over.granted, hold.ended.map(|(op, _)| op)].into_iter().flatten().collect();
+        [Some(hold.granted), untold.granted, hold.ended.map(|(op, _)| op)].into_iter().flatten().collect();
     ops.sort_unstable();
-    Violation { severity: None, text, ops, from: over.at, to: hold.to }
+    Violation { severity: None, text, ops, from: untold.from, to: untold.to }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::evidence::{Facts, Listing, counted, holder, seconds};
+use super::evidence::{Facts, Listing, counted, holder, seconds, validity_of};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
 use crate::history::{F, Hold, ItemValue, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
@@ -168,11 +168,7 @@ fn never_accepted(facts: &Facts<'_>, op: &Op, hold: &HoldId, value: ItemValue) -
 
 /// What the API had said of each hold's validity.
 fn validities<'a>(holds: impl IntoIterator<Item = &'a Hold>) -> String {
-    let told = holds.into_iter().filter_map(|hold| {
-        let until = seconds(hold.valid_until?);
-        let was = if hold.outlived_validity() { "'s validity ended at" } else { " was valid until" };
-        Some(format!("; {}{was} {until}", hold.id))
-    });
+    let told = holds.into_iter().map(|hold| validity_of(hold, &format!("{}'s", hold.id), &hold.id.to_string()));
     told.collect()
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, holder, lasting, milliseconds, seconds, validity};
 use super::harm::Harm;
-use super::overlaps::{Overlaps, Span, overlaps, overlaps_that_meet};
+use super::overlaps::{Overlaps, Span, overlaps, overlaps_that_meet, pairs_that_overlap};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
 use crate::history::{Ending, F, Hold, OpType, Process};
 use crate::time::Nanos;
@@ -89,15 +89,16 @@ impl Tally {
     fn of(facts: &Facts<'_>, uses: &[Option<Uses>]) -> Self {
         let mut tally = Self::default();
         for places in &facts.locks {
-            let spans = |to: fn(&Hold) -> Nanos| -> Vec<Span> {
-                let holds = places.iter().map(|place| &facts.holds[*place]);
-                holds.map(|hold| certain(facts, hold, to(hold))).collect()
-            };
-            let held = spans(|hold| hold.to);
+            let holds = || places.iter().map(|place| &facts.holds[*place]);
+            let held: Vec<Span> = holds().map(|hold| certain(facts, hold, hold.to)).collect();
+            let valid = holds().enumerate().flat_map(|(at, hold)| {
+                let spans = hold.valid_spans();
+                spans.map(move |(from, to)| (at, Span { from: from + facts.clock_error(), to }))
+            });
             let reaches: Vec<_> =
                 places.iter().map(|place| uses[*place].map(|uses| (uses.first.into(), uses.last.into()))).collect();
             tally.overlaps = tally.overlaps.and(overlaps(&held));
-            tally.within_validity += overlaps(&spans(Hold::clipped_to)).pairs;
+            tally.within_validity += pairs_that_overlap(valid.collect());
             tally.interleaved += overlaps_that_meet(&held, &reaches);
         }
         tally

@@ -3,6 +3,7 @@
 //! A lock that never lets go makes as many pairs as there are holds squared. Sweeping over beginnings and ends counts them
 //! in O(n log n): whoever begins overlaps everything that is open. Deliberately absent: what the intervals mean.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::time::Nanos;
@@ -77,6 +78,46 @@ pub(super) fn overlaps(spans: &[Span]) -> Overlaps {
     found
 }
 
+/// Counts the pairs of owners of which some intervals overlap: intervals in any order, each with its owner, whose own ones
+/// are apart from each other.
+///
+/// An owner with several intervals may meet another one more than once; such owners are compared one by one.
+pub(super) fn pairs_that_overlap(mut owned: Vec<(usize, Span)>) -> u64 {
+    let is_scattered: BTreeSet<usize> =
+        owned.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].0).collect();
+    owned.sort_by_key(|(_, span)| span.from);
+    let spans: Vec<Span> = owned.iter().map(|(_, span)| *span).collect();
+    if is_scattered.is_empty() {
+        return overlaps(&spans).pairs;
+    }
+    let mut open = BTreeSet::new();
+    let mut open_whole = 0u64;
+    let mut pairs = 0;
+    let mut met: BTreeSet<(usize, usize)> = BTreeSet::new();
+    let scattered = |place: usize| is_scattered.contains(&owned[place].0);
+    sweep(&spans, |event| match event {
+        Event::End(place) => {
+            open.remove(&(!scattered(place), place));
+            open_whole -= u64::from(!scattered(place));
+        }
+        Event::Begin(place) => {
+            let owner = owned[place].0;
+            let mut meet = |other: usize| {
+                met.insert((owner.min(owned[other].0), owner.max(owned[other].0)));
+            };
+            if scattered(place) {
+                open.iter().for_each(|(_, other)| meet(*other));
+            } else {
+                pairs += open_whole;
+                open.iter().take_while(|(whole, _)| !whole).for_each(|(_, other)| meet(*other));
+            }
+            open.insert((!scattered(place), place));
+            open_whole += u64::from(!scattered(place));
+        }
+    });
+    pairs + met.len() as u64
+}
+
 /// A place in two orders, of which the first comes not after the second; or none.
 pub(super) type Reach = Option<(u64, u64)>;
 
@@ -86,7 +127,7 @@ pub(super) type Reach = Option<(u64, u64)>;
 pub(super) fn overlaps_that_meet(spans: &[Span], reaches: &[Reach]) -> u64 {
     let meet = |a: (u64, u64), b: (u64, u64)| a.0 <= b.1 && b.0 <= a.1;
     if reaches.iter().flatten().any(|(first, last)| first > last) {
-        let mut open = std::collections::BTreeSet::new();
+        let mut open = BTreeSet::new();
         let mut pairs = 0;
         sweep(spans, |event| match event {
             Event::End(place) => drop(open.remove(&place)),
@@ -172,6 +213,38 @@ mod tests {
     use super::*;
     use crate::seed::Seed;
     use rand::RngExt;
+
+    #[test]
+    fn owners_meet_once_however_often_their_intervals_do() {
+        let (mut met, mut more_than_once) = (0, 0);
+        for seed in 0..500 {
+            let mut rng = Seed(seed).stream("owners");
+            let owned: Vec<(usize, Span)> = (0..rng.random_range(0..7))
+                .flat_map(|owner| {
+                    let mut now = rng.random_range(0..8);
+                    let many = if rng.random_ratio(1, 3) { rng.random_range(1..4) } else { 1 };
+                    (0..many)
+                        .map(|_| {
+                            let from = now + rng.random_range(1..5);
+                            now = from + rng.random_range(0..6);
+                            (owner, Span { from: Nanos(from), to: Nanos(now) })
+                        })
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            let meetings: Vec<(usize, usize)> = owned
+                .iter()
+                .flat_map(|one| owned.iter().map(move |other| (one, other)))
+                .filter(|((a, one), (b, other))| a < b && one.from.max(other.from) < one.to.min(other.to))
+                .map(|((a, _), (b, _))| (*a, *b))
+                .collect();
+            let pairs: BTreeSet<_> = meetings.iter().collect();
+            assert_eq!(pairs_that_overlap(owned.clone()), pairs.len() as u64, "seed {seed}: {owned:?}");
+            met += pairs.len();
+            more_than_once += usize::from(meetings.len() > pairs.len());
+        }
+        assert!(met > 500 && more_than_once > 20, "too little was compared: {met}, {more_than_once}");
+    }
 
     #[test]
     fn counts_are_those_that_comparing_all_pairs_finds() {

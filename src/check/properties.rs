@@ -7,7 +7,7 @@ use rand::RngExt;
 use super::evidence::Facts;
 use super::story::Story;
 use super::{CheckName, CheckResult, Judgement, Severity, Verdict, judge};
-use crate::history::{F, History, Op, OpType, Process};
+use crate::history::{F, History, Hold, Op, OpType, Process};
 use crate::ids::ClientId;
 use crate::seed::Seed;
 use crate::time::Nanos;
@@ -145,7 +145,10 @@ fn overlaps_and_token_orders_are_those_that_comparing_all_pairs_finds() {
                 if from + error < to {
                     overlaps += 1;
                     total += (to - from) - error;
-                    within += u64::from(from + error < a.clipped_to().min(b.clipped_to()));
+                    let valid = |hold: &Hold| hold.valid_spans().collect::<Vec<_>>();
+                    within += u64::from(
+                        valid(a).iter().any(|a| valid(b).iter().any(|b| a.0.max(b.0) + error < a.1.min(b.1))),
+                    );
                 }
                 duplicates += u64::from(a.token.is_some() && a.token == b.token);
                 for (x, y) in [(place, other), (other, place)] {

@@ -1,9 +1,21 @@
 //! One hold, gathered from its ops: what its client may believe between grant and end.
+//!
+//! What a guard promises is an instant until which the hold is valid. It moves: a renewed lease, a session's heartbeat. Each
+//! change is an op (`extend`, `suspect`), recorded when the client learns of it, so at every moment the promise in force is
+//! that of the last such op, or else of the grant. Nobody writes these down but for the holder, at most as often as a lease
+//! is renewed or a session confirmed (ten times per session timeout): few, so all of them are kept.
+//!
+//! Where a file does not tell every change ([`Header::tells_renewals`]: older files and other harnesses' do not), it may still
+//! tell where a hold's validity had got to: at its end. A later instant than the last one known means that the promise moved
+//! on at some moment in between, *and in time*: a lock that moves it on after it was over has broken its word just as much as
+//! one that grants it to another meanwhile. An earlier one, or none, means that nobody knows what was promised in between:
+//! then only the time up to what is known counts as valid, and nothing counts as past validity.
 
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+use super::Header;
 use super::op::{F, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::time::Nanos;
@@ -39,29 +51,92 @@ pub struct Hold {
     pub ended: Option<(u32, Ending)>,
     /// When it ended; for an open hold, when the history ended.
     pub to: Nanos,
-    /// Until when the API said that the hold is valid, as last known before its end.
+    /// Until when the API said that the hold is valid, at its grant.
     pub valid_until: Option<Nanos>,
+    /// What it said after that, in the order of time. Most holds end before their validity is changed.
+    pub renewals: Vec<Renewal>,
+    /// Whether no change of its validity can be missing here.
+    pub renewals_known: bool,
+}
+
+/// A change of what a hold's API promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// From when on it was in force.
+    pub since: Nanos,
+    /// Until when the hold was valid by it.
+    pub until: Nanos,
 }
 
 impl Hold {
-    /// The hold's end clipped to the validity that the API exposed to its client.
-    pub fn clipped_to(&self) -> Nanos {
-        self.valid_until.map_or(self.to, |valid_until| valid_until.min(self.to)).max(self.from)
+    /// Until when the API said that the hold is valid, as last known.
+    pub fn last_valid_until(&self) -> Option<Nanos> {
+        self.renewals.last().map(|renewal| renewal.until).or(self.valid_until)
     }
 
-    /// Whether the hold outlived the validity that the API exposed.
+    /// The parts of the hold in which the validity in force was not over, in order; they neither touch nor overlap. All but
+    /// the first, which may be empty, begin with a renewal that came when the validity before it was over.
+    pub fn valid_spans(&self) -> impl Iterator<Item = (Nanos, Nanos)> + Clone {
+        let (mut next, mut renewals) = (Some((self.from, self.valid_until)), self.renewals.iter());
+        std::iter::from_fn(move || {
+            let (from, until) = next.take()?;
+            let mut until = until.unwrap_or(Nanos(u64::MAX));
+            for renewal in renewals.by_ref() {
+                if until < renewal.since {
+                    next = Some((renewal.since, Some(renewal.until)));
+                    break;
+                }
+                until = renewal.until.max(renewal.since);
+            }
+            Some((from, until.max(from).min(self.to)))
+        })
+    }
+
+    /// The parts of the hold in which its validity was certainly over, in order; none is empty.
+    pub fn lapses(&self) -> impl Iterator<Item = (Nanos, Nanos)> + Clone {
+        let mut spans = self.valid_spans().peekable();
+        std::iter::from_fn(move || {
+            let (_, from) = spans.next().filter(|_| self.renewals_known)?;
+            Some((from, spans.peek().map_or(self.to, |(next, _)| *next)))
+        })
+        .filter(|(from, to)| from < to)
+    }
+
+    /// The hold's end, without the part in which its validity was over for the last time.
+    pub fn clipped_to(&self) -> Nanos {
+        self.lapses().filter(|(_, to)| *to == self.to).last().map_or(self.to, |(from, _)| from)
+    }
+
+    /// Whether the hold outlived the validity that the API exposed, be it only until a renewal.
     pub fn outlived_validity(&self) -> bool {
-        self.valid_until.is_some_and(|valid_until| valid_until < self.to)
+        self.lapses().next().is_some()
+    }
+}
+
+impl Hold {
+    /// Takes note of what the validity was when the hold ended.
+    fn last_told(&mut self, until: Nanos) {
+        let since = self.renewals.last().map_or(self.from, |renewal| renewal.since);
+        let known = self.last_valid_until();
+        // Renewed when it was known to be over: nobody knows from when on.
+        let was_over = known.is_some_and(|known| known <= since);
+        self.renewals_known = known.is_none_or(|known| known == until || known < until && !was_over);
+        match self.renewals.last_mut() {
+            _ if was_over => {}
+            Some(renewal) => renewal.until = until,
+            None => self.valid_until = Some(until),
+        }
     }
 }
 
 /// Gathers holds from a history's ops, one by one, and when each was asked for.
-#[derive(Default)]
 pub(crate) struct Holds<'a> {
     /// In the order of their grants. Whatever else is known of a hold stands at the same place elsewhere.
     pub list: Vec<Hold>,
     /// For each hold, when its acquire was invoked.
     pub requested: Vec<Nanos>,
+    /// Whether the history tells every change of a hold's validity.
+    renewals_told: bool,
     attempts: Attempts<'a>,
     /// What ends with its client, should it die.
     open: BTreeMap<ClientId, Vec<usize>>,
@@ -71,6 +146,8 @@ pub(crate) struct Holds<'a> {
 #[derive(Clone, Copy)]
 enum Attempt {
     Requested(Nanos),
+    /// Requested at this instant and told to be lost by this op, before its grant was told.
+    LostEarly(Nanos, u32),
     /// It is the hold at this place.
     Granted(usize),
 }
@@ -96,9 +173,22 @@ impl<'a> Attempts<'a> {
 }
 
 impl<'a> Holds<'a> {
+    /// None so far, of a history with this header.
+    pub fn of(header: &Header) -> Self {
+        Self {
+            list: Vec::new(),
+            requested: Vec::new(),
+            renewals_told: header.tells_renewals(),
+            attempts: Attempts::default(),
+            open: BTreeMap::new(),
+        }
+    }
+
     /// Takes the next op of a history.
     pub fn take(&mut self, op: &'a Op) {
-        if !matches!(op.f, F::Acquire | F::Release | F::Lost | F::Crash) || !matches!(op.process, Process::Client(_)) {
+        if !matches!(op.f, F::Acquire | F::Release | F::Extend | F::Suspect | F::Lost | F::Crash)
+            || !matches!(op.process, Process::Client(_))
+        {
             return;
         }
         if let (F::Crash, Some(client)) = (op.f, op.client) {
@@ -108,30 +198,23 @@ impl<'a> Holds<'a> {
             return;
         }
         let Some(id) = &op.hold else { return };
-        let ending = match (op.f, op.kind) {
-            (F::Acquire, OpType::Invoke) => {
-                self.attempts.insert(id, Attempt::Requested(op.time));
-                return;
-            }
-            (F::Acquire, OpType::Ok) => return self.grant(op, id),
-            (F::Release, OpType::Invoke) => Ending::Released,
-            (F::Lost, _) => Ending::Lost,
-            _ => return,
-        };
-        if let Some(at) = self.place(id) {
-            let was_open = self.list[at].ended.is_none();
-            self.end(at, op, ending);
-            let hold = &mut self.list[at];
-            hold.valid_until = op.valid_until.filter(|_| was_open).or(hold.valid_until);
+        match (op.f, op.kind) {
+            (F::Acquire, OpType::Invoke) => drop(self.attempts.insert(id, Attempt::Requested(op.time))),
+            (F::Acquire, OpType::Ok) => self.grant(op, id),
+            (F::Release, OpType::Invoke) => self.given_up(op, id, Ending::Released),
+            (F::Lost, _) => self.given_up(op, id, Ending::Lost),
+            (F::Extend | F::Suspect, _) => self.renewed(op, id),
+            _ => {}
         }
     }
 
     fn grant(&mut self, op: &'a Op, id: &'a HoldId) {
         let (Some(lock), Some(client)) = (&op.lock, op.client) else { return };
         let place = self.list.len();
-        let requested = match self.attempts.insert(id, Attempt::Granted(place)) {
-            Some(Attempt::Requested(at)) => at,
-            _ => op.time,
+        let (requested, lost) = match self.attempts.insert(id, Attempt::Granted(place)) {
+            Some(Attempt::Requested(at)) => (at, None),
+            Some(Attempt::LostEarly(at, lost)) => (at, Some(lost)),
+            _ => (op.time, None),
         };
         let open = self.open.entry(client).or_default();
         open.retain(|at| self.list[*at].ended.is_none());
@@ -144,10 +227,39 @@ impl<'a> Holds<'a> {
             token: op.token,
             granted: op.index,
             from: op.time,
-            ended: None,
+            ended: lost.map(|lost| (lost, Ending::Lost)),
             to: op.time,
             valid_until: op.valid_until,
+            renewals: Vec::new(),
+            renewals_known: self.renewals_told,
         });
+    }
+
+    /// The client gives a hold up or is told that it is lost.
+    fn given_up(&mut self, op: &Op, id: &'a HoldId, ending: Ending) {
+        match self.attempts.get(id).copied() {
+            Some(Attempt::Granted(at)) if self.list[at].ended.is_none() => {
+                self.end(at, op, ending);
+                if let Some(until) = op.valid_until {
+                    self.list[at].last_told(until);
+                }
+            }
+            Some(Attempt::Requested(at)) if ending == Ending::Lost => {
+                self.attempts.insert(id, Attempt::LostEarly(at, op.index));
+            }
+            _ => {}
+        }
+    }
+
+    /// The lock tells what it promises from now on.
+    fn renewed(&mut self, op: &Op, id: &HoldId) {
+        let (Some(place), Some(until)) = (self.place(id), op.valid_until) else { return };
+        let hold = &mut self.list[place];
+        if hold.ended.is_none() {
+            // Who writes one down writes down all.
+            hold.renewals_known = true;
+            hold.renewals.push(Renewal { since: op.time, until });
+        }
     }
 
     /// Ends a hold, unless it is over.

@@ -19,14 +19,15 @@ use crate::seed::Seed;
 use crate::time::Nanos;
 pub use end::CutOff;
 pub(crate) use hold::Holds;
-pub use hold::{Ending, Hold};
+pub use hold::{Ending, Hold, Renewal};
 pub use life::Life;
 pub use op::{ClockReading, F, FaultEvent, ItemValue, Op, OpType, Probe, Process, Rare};
 pub use recorder::Recorder;
 
 /// The version of the file format that this build writes. It reads all up to it.
 ///
-/// Since version 2 a complete file ends with a mark. A file of version 1 has none, so it counts as cut off.
+/// Since version 2 a complete file ends with a mark, and every change of a hold's validity is an op. A file of version 1 has
+/// no mark, so it counts as cut off, and tells of a hold's validity at its grant and at its end only.
 pub const FORMAT: u32 = 2;
 
 /// What a history file says of itself in its first line.
@@ -63,6 +64,13 @@ pub struct Header {
     pub clock_error: u64,
     /// The versions of what took part: `fencepost`, `redis`, `zookeeper`, `kernel`.
     pub versions: BTreeMap<String, String>,
+}
+
+impl Header {
+    /// Whether every change of a hold's validity is an op of the history.
+    pub fn tells_renewals(&self) -> bool {
+        self.fencepost >= 2 && self.environment != edn::FOREIGN
+    }
 }
 
 /// A whole history: ops in the order of time, indexed densely from 0.
@@ -105,7 +113,7 @@ impl History {
 
     /// The holds, in the order of their grants.
     pub fn holds(&self) -> Vec<Hold> {
-        let mut holds = Holds::default();
+        let mut holds = Holds::of(&self.header);
         self.ops.iter().for_each(|op| holds.take(op));
         holds.finish(self.end());
         holds.list

@@ -32,6 +32,12 @@ pub enum F {
     Acquire,
     /// A client gives the lock back.
     Release,
+    /// A signal (always `ok`, without invocation): the lock promises its holder another `valid-until` from now on, or the
+    /// same one again after it had been suspect.
+    Extend,
+    /// A signal (always `ok`, without invocation): the lock told its holder that the servers are out of reach; the hold's
+    /// `valid-until` is still in force.
+    Suspect,
     /// A signal (always `ok`, without invocation): the lock told its holder that the hold is over.
     Lost,
     /// The item is read: by a client, or, as process `resource`, as the resource served (`ok`) or refused (`fail`) it.
@@ -54,6 +60,8 @@ impl fmt::Display for F {
         f.pad(match self {
             Self::Acquire => "acquire",
             Self::Release => "release",
+            Self::Extend => "extend",
+            Self::Suspect => "suspect",
             Self::Lost => "lost",
             Self::Read => "read",
             Self::Write => "write",
@@ -394,7 +402,7 @@ impl Op {
 
     /// Whether it is an event of its own, without invocation.
     pub fn is_signal(&self) -> bool {
-        matches!(self.f, F::Lost | F::Stall | F::Crash) || self.process == Process::Resource
+        matches!(self.f, F::Extend | F::Suspect | F::Lost | F::Stall | F::Crash) || self.process == Process::Resource
     }
 
     /// Moves all instants from a clock's own origin to `start`, the start of the run.

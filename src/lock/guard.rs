@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::{Stream, unfold};
 use tokio::sync::watch;
 
 use super::error::{LostReason, ReleaseOutcome};
@@ -40,8 +41,13 @@ impl Hold {
         self.validity.borrow().clone()
     }
 
+    /// Changes what is known; whoever follows it is woken only if that makes a difference.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Validity)) {
-        self.validity.send_modify(change);
+        self.validity.send_if_modified(|validity| {
+            let before = validity.clone();
+            change(validity);
+            *validity != before
+        });
     }
 
     /// Ends the hold; the first reason stays.
@@ -68,6 +74,73 @@ pub enum GuardState {
     Suspect,
     /// No longer held.
     Lost(LostReason),
+}
+
+/// What a guard promises at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Until when the hold is valid as far as was known then.
+    pub valid_until: Nanos,
+    /// Whether the guard could be believed then.
+    pub state: GuardState,
+}
+
+impl Promise {
+    fn of(validity: Validity, now: Nanos) -> Self {
+        let Validity { until, suspect, lost, .. } = validity;
+        let state = match lost {
+            Some(reason) => GuardState::Lost(reason),
+            None if now >= until => GuardState::Lost(LostReason::Expired),
+            None if suspect => GuardState::Suspect,
+            None => GuardState::Held,
+        };
+        Self { valid_until: until, state }
+    }
+}
+
+/// Follows what a guard promises: each renewal, each suspicion, and the loss, which is the last thing it tells.
+///
+/// Like [`Guard::lost`] it needs no server to tell of a validity that is over. Changes that nobody looked at are told
+/// once, as they are when somebody looks. It holds nothing: the guard is released as if nobody followed it.
+pub struct Promises {
+    validity: watch::Receiver<Validity>,
+    runtime: SharedRuntime,
+    latest: Promise,
+}
+
+impl Promises {
+    /// The promise that was told last: at first, the one in force when following began.
+    pub fn latest(&self) -> &Promise {
+        &self.latest
+    }
+
+    /// Completes with the guard's promise as soon as it is another one than the last that was told; `None` after the loss
+    /// or the release. Nothing is missed if the future is dropped.
+    pub async fn next(&mut self) -> Option<Promise> {
+        loop {
+            if matches!(self.latest.state, GuardState::Lost(_)) {
+                return None;
+            }
+            let validity = self.validity.borrow_and_update().clone();
+            if validity.released {
+                return None;
+            }
+            let promise = Promise::of(validity, self.runtime.now());
+            if promise != self.latest {
+                self.latest = promise.clone();
+                return Some(promise);
+            }
+            // Changed, or over: look again. Without sender there is no guard any more.
+            if let Some(Err(_)) = before(&*self.runtime, promise.valid_until, self.validity.changed()).await {
+                return None;
+            }
+        }
+    }
+
+    /// The same as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Promise> + Send {
+        unfold(self, async |mut promises| Some((promises.next().await?, promises)))
+    }
 }
 
 /// Gives the lock back at the servers.
@@ -123,13 +196,17 @@ impl Guard {
 
     /// Whether the guard may be believed at this moment.
     pub fn state(&self) -> GuardState {
-        let validity = self.hold.validity();
-        match validity.lost {
-            Some(reason) => GuardState::Lost(reason),
-            None if self.runtime.now() >= validity.until => GuardState::Lost(LostReason::Expired),
-            None if validity.suspect => GuardState::Suspect,
-            None => GuardState::Held,
-        }
+        self.promise().state
+    }
+
+    fn promise(&self) -> Promise {
+        Promise::of(self.hold.validity(), self.runtime.now())
+    }
+
+    /// Follows what the guard promises, from what it promises now.
+    pub fn promises(&self) -> Promises {
+        let validity = self.hold.validity.subscribe();
+        Promises { validity, runtime: Arc::clone(&self.runtime), latest: self.promise() }
     }
 
     /// Completes when the hold is lost. Driven by a timer armed at the deadline of validity, not by a poll, so it
@@ -175,5 +252,65 @@ impl fmt::Debug for Guard {
             .field("token", &self.token)
             .field("state", &self.state())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::FutureExt;
+
+    use super::*;
+    use crate::lock::runtime::TokioRuntime;
+    use crate::seed::Seed;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn guard() -> (Guard, Arc<Hold>, Nanos) {
+        let runtime: SharedRuntime = Arc::new(TokioRuntime::new(Seed(1)));
+        let until = runtime.now() + HOUR;
+        let hold = Hold::new(until);
+        let release: Release = Box::new(|| std::future::ready(ReleaseOutcome::Released).boxed());
+        (Guard::new(LockName::new("l"), None, Arc::clone(&hold), runtime, release), hold, until)
+    }
+
+    #[tokio::test]
+    async fn every_change_of_the_promise_is_told_once_and_the_loss_last() {
+        let (guard, hold, until) = guard();
+        let mut promises = guard.promises();
+        let held = |valid_until| Promise { valid_until, state: GuardState::Held };
+        assert_eq!(*promises.latest(), held(until));
+        hold.update(|validity| validity.until = until);
+        assert_eq!(promises.next().now_or_never(), None, "nothing has changed");
+        hold.update(|validity| validity.until = until + HOUR);
+        assert_eq!(promises.next().await, Some(held(until + HOUR)));
+        hold.update(|validity| validity.suspect = true);
+        let suspect = Promise { state: GuardState::Suspect, ..held(until + HOUR) };
+        assert_eq!(promises.next().await, Some(suspect));
+        hold.update(|validity| (validity.suspect, validity.until) = (false, until + 2 * HOUR));
+        hold.lose(LostReason::Expired);
+        let lost = Promise { state: GuardState::Lost(LostReason::Expired), ..held(until + 2 * HOUR) };
+        assert_eq!(promises.next().await, Some(lost), "what nobody looked at is told as it is now");
+        assert_eq!(promises.next().now_or_never(), Some(None));
+    }
+
+    #[tokio::test]
+    async fn a_validity_that_is_over_is_told_without_anybodys_doing() {
+        let (guard, hold, until) = guard();
+        let mut promises = guard.promises();
+        hold.update(|validity| validity.until = until.saturating_sub(2 * HOUR));
+        let told = promises.next().await.map(|promise| promise.state);
+        assert_eq!(told, Some(GuardState::Lost(LostReason::Expired)));
+    }
+
+    #[tokio::test]
+    async fn following_ends_with_the_guard() {
+        let (released, ..) = guard();
+        let mut promises = released.promises();
+        assert_eq!(released.release().await, ReleaseOutcome::Released);
+        assert_eq!(promises.next().await, None);
+        let (dropped, ..) = guard();
+        let mut promises = dropped.promises();
+        drop(dropped);
+        assert_eq!(promises.next().await, None);
     }
 }

@@ -27,7 +27,7 @@ use futures_util::future::BoxFuture;
 pub use error::{AcquireError, AttemptError, LostReason, ReleaseOutcome};
 #[cfg(feature = "harness")]
 pub(crate) use guard::Hold;
-pub use guard::{Guard, GuardState};
+pub use guard::{Guard, GuardState, Promise, Promises};
 pub use redlock::{Redlock, RedlockSettings, Tokens};
 pub use zookeeper::{ZookeeperLock, ZookeeperSettings};
 

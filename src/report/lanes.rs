@@ -218,15 +218,15 @@ impl Band<'_> {
     }
 }
 
-/// The part of a hold after the validity that its lock's API had exposed.
+/// The part of a hold after the validity that its lock's API had last exposed.
 pub(super) fn expired(hold: &Hold) -> Option<(Nanos, Nanos)> {
-    hold.outlived_validity().then(|| (hold.clipped_to(), hold.to))
+    Some((hold.clipped_to(), hold.to)).filter(|(from, to)| from < to)
 }
 
 /// A hold in one line, for a hover text.
 pub(super) fn hold_title(hold: &Hold) -> String {
     let token = hold.token.map(|token| format!(", token {token}")).unwrap_or_default();
-    let until = hold.valid_until.map(|until| format!(", valid until {until}")).unwrap_or_default();
+    let until = hold.last_valid_until().map(|until| format!(", valid until {until}")).unwrap_or_default();
     let ended = match hold.ended {
         Some((_, Ending::Released)) => "released",
         Some((_, Ending::Lost)) => "lost",

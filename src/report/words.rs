@@ -211,6 +211,8 @@ pub(super) fn what(op: &Op) -> String {
         (_, F::Release, OpType::Ok) => "has released".to_owned(),
         (_, F::Release, OpType::Fail) => "finds nothing to release".to_owned(),
         (_, F::Release, OpType::Info) => "does not know whether it released".to_owned(),
+        (_, F::Extend, _) => "is told that its hold is valid".to_owned(),
+        (_, F::Suspect, _) => "is told that the servers are out of reach".to_owned(),
         (_, F::Lost, _) => "is told that the lock is lost".to_owned(),
         (_, F::Crash, _) => "dies".to_owned(),
         (_, F::Stall, _) => {

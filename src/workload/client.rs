@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, FutureExt, select};
 use rand::RngExt;
 use smol_str::format_smolstr;
 use tokio::sync::watch;
@@ -17,7 +17,9 @@ use crate::history::recorder::Record;
 use crate::history::{F, ItemValue, Life, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{AcquireOptions, DistributedLock, Guard, GuardState, LostReason, PausePoint, ReleaseOutcome};
+use crate::lock::{
+    AcquireOptions, DistributedLock, Guard, GuardState, LostReason, PausePoint, Promises, ReleaseOutcome,
+};
 use crate::phase::Phase;
 use crate::scenario::{ClientStyle, Workload};
 use crate::seed::{ChaCha8Rng, Seed};
@@ -129,9 +131,10 @@ impl Client {
         match acquired {
             Ok(guard) => {
                 turn.token = guard.token();
-                let valid_until = guard.valid_until();
+                let promises = guard.promises();
+                let valid_until = promises.latest().valid_until;
                 self.log.note(&turn, OpType::Ok, F::Acquire, |op| op.valid_until = Some(valid_until));
-                self.hold(&turn, guard, hold_for).await;
+                self.hold(&turn, guard, promises, hold_for).await;
             }
             // Without a guard nothing is held, whatever votes or znodes are still to be taken back.
             Err(error) => self.log.note(&turn, OpType::Fail, F::Acquire, |op| op.error = Some(error)),
@@ -139,24 +142,17 @@ impl Client {
     }
 
     /// From the grant to the end of the release.
-    async fn hold(&self, turn: &Turn, guard: Guard, hold_for: Duration) {
-        let lost = {
+    async fn hold(&self, turn: &Turn, guard: Guard, mut promises: Promises, hold_for: Duration) {
+        let told = {
             let section = pin!(self.critical_section(turn, &guard, hold_for));
             let signal = pin!(async {
-                let reason = guard.lost().await;
+                let reason = self.follow(turn, &mut promises).await;
                 // The sender lives in self, so waiting cannot fail.
                 let _ = self.sending.subscribe().wait_for(|sending| !sending).await;
                 reason
             });
             match select(section, signal).await {
-                Either::Left(_) => match guard.state() {
-                    // The section itself heeded the signal.
-                    GuardState::Lost(reason) => {
-                        self.note_lost(turn, &guard, &reason);
-                        true
-                    }
-                    GuardState::Held | GuardState::Suspect => false,
-                },
+                Either::Left(_) => false,
                 Either::Right((reason, section)) => {
                     self.note_lost(turn, &guard, &reason);
                     section.await;
@@ -164,7 +160,18 @@ impl Client {
                 }
             }
         };
-        self.reached(Phase::Releasing).await;
+        // What changed in the instant in which the section ended comes before the hold's end.
+        let _ = self.follow(turn, &mut promises).now_or_never();
+        let lost = told
+            || match guard.state() {
+                // The section itself heeded the signal.
+                GuardState::Lost(reason) => {
+                    self.note_lost(turn, &guard, &reason);
+                    true
+                }
+                GuardState::Held | GuardState::Suspect => false,
+            };
+        self.before_release(turn, &mut promises).await;
         if lost {
             // The signal ended the hold; taking back what is left at the servers is no op of the history.
             guard.release().await;
@@ -180,6 +187,38 @@ impl Client {
             self.log.note(turn, kind, F::Release, |op| op.error = error);
         }
         self.reached(Phase::Released).await;
+    }
+
+    /// At the last pause point of a hold the guard may go on changing its promise, but its client is past heeding it.
+    async fn before_release(&self, turn: &Turn, promises: &mut Promises) {
+        let releasing = pin!(self.reached(Phase::Releasing));
+        if let Either::Right((_, releasing)) = select(releasing, pin!(self.follow(turn, promises))).await {
+            releasing.await;
+        }
+        let _ = self.follow(turn, promises).now_or_never();
+    }
+
+    /// Records every change of what the guard promises, in the instant of the change, until the hold is lost.
+    async fn follow(&self, turn: &Turn, promises: &mut Promises) -> LostReason {
+        let mut before = promises.latest().clone();
+        while let Some(promise) = promises.next().await {
+            let note = |f| {
+                self.log.note(turn, OpType::Ok, f, |op| op.valid_until = Some(promise.valid_until));
+            };
+            match (&before.state, &promise.state) {
+                (_, GuardState::Lost(reason)) => return reason.clone(),
+                (GuardState::Held, GuardState::Suspect) => {
+                    if promise.valid_until != before.valid_until {
+                        note(F::Extend);
+                    }
+                    note(F::Suspect);
+                }
+                _ => note(F::Extend),
+            }
+            before = promise;
+        }
+        // It was lost before, or is released: there is nothing more to tell.
+        std::future::pending().await
     }
 
     fn note_lost(&self, turn: &Turn, guard: &Guard, reason: &LostReason) {

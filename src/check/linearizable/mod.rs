@@ -24,6 +24,7 @@ mod tests;
 mod words;
 mod zones;
 
+use std::iter::once;
 use std::time::Duration;
 
 use super::contention::{self, Contention};
@@ -32,6 +33,7 @@ use super::harm::Harm;
 use super::{CheckName, CheckResult, Verdict, Violation, conclude, mutual_exclusion};
 use crate::history::{Header, History, Hold, Op};
 use crate::ids::ClientId;
+use crate::time::Nanos;
 pub use model::{FailedRelease, Model, ModelError};
 use replay::{Replay, Seen};
 use state::Rules;
@@ -110,7 +112,7 @@ fn leased(facts: &Facts<'_>, model: Model) -> CheckResult {
     for places in &facts.locks {
         let passed_on = places.windows(2).filter(|pair| facts.holds[pair[0]].client != facts.holds[pair[1]].client);
         seen.handovers += passed_on.count() as u64;
-        let claims = places.iter().map(|place| claim(facts, *place));
+        let claims = places.iter().flat_map(|place| claims(facts, *place));
         if !zones::follow_each_other(claims.clone(), fenced) {
             misfits.append(&mut zones::misfits(&claims.collect::<Vec<_>>(), fenced));
         }
@@ -133,21 +135,34 @@ fn listed(facts: &Facts<'_>, misfits: &[Misfit]) -> Listing {
     listing
 }
 
-fn claim(facts: &Facts<'_>, place: usize) -> Claim {
+/// What a hold claims: the lock, from its grant on for as long as the lock promised it; and once more from a renewal on that
+/// came when that was over.
+fn claims(facts: &Facts<'_>, place: usize) -> impl Iterator<Item = Claim> + Clone {
     let hold = &facts.holds[place];
-    Claim {
+    let first = Claim {
         place,
         requested: facts.requested[place],
         begun: hold.from + facts.clock_error(),
-        may_end: may_end(hold),
+        may_end: Some(may_end(hold)),
         token: hold.token.map(|token| token.0),
-    }
+    };
+    let again = hold.valid_spans().skip(1).map(move |(from, to)| Claim {
+        place,
+        requested: from,
+        begun: from + facts.clock_error(),
+        may_end: Some(to),
+        // It is no new grant: the token is the first one's.
+        token: None,
+    });
+    // What is too short for the clocks to tell claims nothing that the first claim does not.
+    once(first).chain(again.filter(Claim::is_forward))
 }
 
 /// From when on a hold may have ended: its client gave it up or was told that it is lost, or its validity was over.
-fn may_end(hold: &Hold) -> Option<crate::time::Nanos> {
-    let ended = hold.ended.map(|_| hold.to);
-    ended.into_iter().chain(hold.valid_until).min()
+/// One that was still open when the history ended may have ended in that instant: nothing tells.
+fn may_end(hold: &Hold) -> Nanos {
+    let over_before = hold.valid_until.filter(|until| *until < hold.from);
+    over_before.or(hold.valid_spans().next().map(|(_, to)| to)).unwrap_or(hold.to)
 }
 
 fn told(model: Model, failed_release: FailedRelease, seen: &Seen, contended: bool, listing: Listing) -> CheckResult {
@@ -182,11 +197,15 @@ fn told(model: Model, failed_release: FailedRelease, seen: &Seen, contended: boo
 fn misfit_told(facts: &Facts<'_>, misfit: &Misfit, harm: &Harm<'_>) -> Violation {
     let holds: Vec<&Hold> = misfit.places().into_iter().map(|place| &facts.holds[place]).collect();
     let claimed = |hold: &Hold| {
-        let until = may_end(hold).map_or_else(|| "the end".to_owned(), seconds);
+        let end = may_end(hold);
+        let until = if hold.ended.is_none() && end == hold.to { "the end".to_owned() } else { seconds(end) };
+        let again =
+            hold.valid_spans().skip(1).map(|(from, to)| format!(", again from {} to {}", seconds(from), seconds(to)));
         format!(
-            "{} was granted it at {} and had it surely until {until}{}",
+            "{} was granted it at {} and had it surely until {until}{}{}",
             holder(hold),
             seconds(hold.from),
+            again.collect::<String>(),
             validity(hold)
         )
     };
@@ -198,7 +217,7 @@ fn misfit_told(facts: &Facts<'_>, misfit: &Misfit, harm: &Harm<'_>) -> Violation
         Misfit::Inside(window, _) => format!(
             "`{lock}` was granted to {} between {} and {}, and all that time another client had it: {}.",
             holder(holds[0]),
-            seconds(facts.requested[*window].max(may_end(holds[0]).unwrap_or_default())),
+            seconds(facts.requested[*window].max(may_end(holds[0]))),
             seconds(holds[0].from),
             claimed(holds[1])
         ),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::model::{FailedRelease, Model};
 use crate::history::{F, Op, OpType};
 use crate::ids::{HoldId, LockName};
+use crate::time::Nanos;
 
 /// Something that must or may take effect between two instants.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +43,13 @@ struct State {
 }
 
 /// Whether some order explains the history under the model; `None` if the budget, in states entered, is used up.
-pub(super) fn linearizable(ops: &[Op], model: Model, failed: FailedRelease, budget: usize) -> Option<bool> {
+/// What happens after `end` is not known.
+pub(super) fn linearizable(ops: &[Op], end: Nanos, model: Model, failed: FailedRelease, budget: usize) -> Option<bool> {
     let mut locks: BTreeSet<&LockName> = BTreeSet::new();
     locks.extend(ops.iter().filter_map(|op| op.lock.as_ref()));
     for lock in locks {
         let ops: Vec<&Op> = ops.iter().filter(|op| op.lock.as_ref() == Some(lock) || op.f == F::Crash).collect();
-        let steps = steps(&ops, model, failed);
+        let steps = steps(&ops, end, model, failed);
         let mut search = Search { steps: &steps, model, failed, met: BTreeSet::new(), budget };
         if !search.from(0, State::default())? {
             return Some(false);
@@ -56,11 +58,12 @@ pub(super) fn linearizable(ops: &[Op], model: Model, failed: FailedRelease, budg
     Some(true)
 }
 
-fn steps(ops: &[&Op], model: Model, failed: FailedRelease) -> Vec<Step> {
+fn steps(ops: &[&Op], history_end: Nanos, model: Model, failed: FailedRelease) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut lives: BTreeMap<u32, u32> = BTreeMap::new();
     let mut owners: BTreeMap<(u32, u32), u32> = BTreeMap::new();
     let mut attempts: BTreeMap<&HoldId, u32> = BTreeMap::new();
+    let mut again = 0;
     for (place, op) in ops.iter().enumerate() {
         let client = op.client.unwrap().0;
         let completion = ops[place + 1..].iter().find(|later| {
@@ -88,15 +91,17 @@ fn steps(ops: &[&Op], model: Model, failed: FailedRelease) -> Vec<Step> {
                 let must = outcome == OpType::Ok;
                 let to = if must { to } else { u64::MAX };
                 steps.push(Step { act: Act::Acquire { owner, token }, must, from, to });
-                // A validity that was told later, when the hold was given up, counts instead.
-                let later = ops.iter().find(|later| {
-                    later.hold == op.hold
-                        && ((later.f, later.kind) == (F::Release, OpType::Invoke) || later.f == F::Lost)
-                });
-                let told = completion.and_then(|op| op.valid_until);
-                let until = later.and_then(|op| op.valid_until).or(told);
-                if let (true, Some(until)) = (model.is_leased(), until) {
-                    steps.push(Step { from: until.0, ..in_doubt });
+                if model.is_leased() && must {
+                    let mut promised = promised(ops, history_end, op).into_iter();
+                    steps.extend(promised.next().map(|(_, to)| Step { from: to, ..in_doubt }));
+                    // Promised again when it was over: as if it had been acquired again, in that instant.
+                    for (from, to) in promised {
+                        again += 1;
+                        let owner = u32::BITS - again;
+                        let act = Act::Acquire { owner, token: None };
+                        steps.push(Step { act, must: true, from, to: from });
+                        steps.push(Step { act: Act::End { owner }, from: to, ..in_doubt });
+                    }
                 }
             }
             (F::Release, OpType::Invoke) => match (outcome, failed) {
@@ -116,6 +121,40 @@ fn steps(ops: &[&Op], model: Model, failed: FailedRelease) -> Vec<Step> {
     }
     assert!(steps.len() < 32, "the oracle is for small histories");
     steps
+}
+
+/// From when to when the lock promised the hold of an acquire at the least: once, and again for each renewal that came when
+/// that was over. Nobody knows what holds beyond the end of the history.
+fn promised(ops: &[&Op], history_end: Nanos, acquire: &Op) -> Vec<(u64, u64)> {
+    let of_hold = |op: &&&Op| op.hold == acquire.hold;
+    let Some(granted) = ops.iter().find(|op| of_hold(op) && (op.f, op.kind) == (F::Acquire, OpType::Ok)) else {
+        return Vec::new();
+    };
+    let end = ops.iter().find(|op| {
+        of_hold(op) && ((op.f, op.kind) == (F::Release, OpType::Invoke) || op.f == F::Lost)
+            || op.f == F::Crash && op.client == acquire.client && op.index > granted.index
+    });
+    let over = end.map_or(history_end.0, |end| end.time.0);
+    let is_before_end = |op: &&&Op| end.is_none_or(|end| op.index < end.index) && op.index > granted.index;
+    let renewals = ops.iter().filter(|op| of_hold(op) && op.f == F::Extend).filter(is_before_end);
+    let mut told: Vec<(u64, u64)> = vec![(0, granted.valid_until.map_or(u64::MAX, |until| until.0))];
+    told.extend(renewals.filter_map(|op| Some((op.time.0, op.valid_until?.0))));
+    // What it was at the end of the hold it was from the last known change on, unless it was over then.
+    if let (Some(until), Some((since, last))) = (end.and_then(|op| op.valid_until), told.last_mut())
+        && (*since).max(granted.time.0) < *last
+    {
+        *last = until.0;
+    }
+    let mut spans: Vec<(u64, u64)> = Vec::new();
+    for (since, until) in told {
+        match spans.last_mut() {
+            Some((_, to)) if *to >= since => *to = until.max(since),
+            _ => spans.push((since, until.max(since))),
+        }
+    }
+    let mut spans = spans.into_iter().map(|(from, to)| (from, to.min(over)));
+    let first = spans.next();
+    first.into_iter().chain(spans.filter(|(from, to)| from < to)).collect()
 }
 
 struct Search<'a> {

@@ -93,6 +93,13 @@ impl Game {
             }
             return false;
         }
+        if self.model.is_leased() && self.chance(10) {
+            if let Some(hold) = player.held.last() {
+                let until = (self.now + self.rng.random_range(0..16)).saturating_sub(2);
+                self.op(player, hold, OpType::Ok, F::Extend).valid_until = Some(Nanos(until * 1_000_000));
+            }
+            return false;
+        }
         let (f, hold) = match release {
             Some(hold) => (F::Release, hold),
             None => {
@@ -116,8 +123,9 @@ impl Game {
         }
         let Some((f, hold)) = player.open.take() else { return };
         let mine = self.holder.filter(|(holder, _)| *holder == at);
+        let wrong = if self.model.is_leased() { 18 } else { 12 };
         let kind = match f {
-            F::Acquire if self.holder.is_none() || mine.is_some() || self.chance(12) => {
+            F::Acquire if self.holder.is_none() || mine.is_some() || self.chance(wrong) => {
                 [OpType::Ok, OpType::Ok, OpType::Ok, OpType::Ok, OpType::Ok, OpType::Ok, OpType::Info]
                     [self.rng.random_range(0..7)]
             }
@@ -200,7 +208,8 @@ fn compare(model: Model, failed: FailedRelease) {
         let judgement = judge_model(&history, model, failed);
         let told = || format!("{model}, {failed}, seed {seed}:\n{:#?}\n{}", judgement.checks, listed(&history.ops));
         assert_eq!(judgement.checks.len(), 2, "well formed: {}", told());
-        let expected = oracle::linearizable(&history.ops, model, failed, BUDGET).expect("within the budget");
+        let expected =
+            oracle::linearizable(&history.ops, history.end(), model, failed, BUDGET).expect("within the budget");
         let found = &judgement.checks[1];
         assert_eq!(found.verdict != Verdict::Invalid, expected, "{}", told());
         mix.histories += 1;
@@ -213,7 +222,12 @@ fn compare(model: Model, failed: FailedRelease) {
             // The evidence stands by itself: without what other clients did, no order is found either.
             let clients: Vec<_> = violation.ops.iter().map(|op| history.ops[*op as usize].client).collect();
             let ops: Vec<Op> = history.ops.iter().filter(|op| clients.contains(&op.client)).cloned().collect();
-            assert_eq!(oracle::linearizable(&ops, model, failed, BUDGET), Some(false), "evidence, {}", told());
+            assert_eq!(
+                oracle::linearizable(&ops, history.end(), model, failed, BUDGET),
+                Some(false),
+                "evidence, {}",
+                told()
+            );
         }
     }
     println!("{model}, {failed}: {mix:?}");
@@ -298,7 +312,7 @@ fn a_history_keeps_its_verdict_in_edn() {
 #[test]
 fn a_search_without_budget_is_undecided() {
     let history = Game::random(1, Model::OWNER);
-    assert_eq!(oracle::linearizable(&history.ops, Model::OWNER, FailedRelease::DidNothing, 0), None);
+    assert_eq!(oracle::linearizable(&history.ops, history.end(), Model::OWNER, FailedRelease::DidNothing, 0), None);
 }
 
 fn verdict(story: Story, model: Model, failed: FailedRelease) -> (Verdict, Vec<String>) {

@@ -37,7 +37,8 @@ impl Claim {
         self.begun
     }
 
-    fn is_forward(&self) -> bool {
+    /// Whether it lasts: else an instant suffices.
+    pub fn is_forward(&self) -> bool {
         self.first_end() < self.last_start()
     }
 }
