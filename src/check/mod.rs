@@ -25,7 +25,7 @@ mod overlaps;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod story;
+pub(crate) mod story;
 mod token_order;
 
 use std::collections::BTreeMap;

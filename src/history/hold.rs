@@ -74,6 +74,17 @@ impl Hold {
         self.renewals.last().map(|renewal| renewal.until).or(self.valid_until)
     }
 
+    /// Until when the API said that the hold is valid, with all renewals up to the first one that came too late.
+    pub fn promised_until(&self) -> Option<Nanos> {
+        let first = self.valid_until.or_else(|| self.renewals.first().map(|_| Nanos(u64::MAX)))?;
+        let mut in_time = self.renewals.iter().scan(first, |until, renewal| {
+            let in_time = *until >= renewal.since;
+            *until = renewal.until.max(renewal.since);
+            in_time.then_some(*until)
+        });
+        Some(in_time.by_ref().last().unwrap_or(first))
+    }
+
     /// The parts of the hold in which the validity in force was not over, in order; they neither touch nor overlap. All but
     /// the first, which may be empty, begin with a renewal that came when the validity before it was over.
     pub fn valid_spans(&self) -> impl Iterator<Item = (Nanos, Nanos)> + Clone {

@@ -1,7 +1,7 @@
 //! The record of a run: a totally ordered list of what concurrent parties did.
 //!
 //! [`op`] is one element, [`end`] tells a complete history from one that is cut off, [`recorder`] the single writer, [`file`] reads a stored history, [`edn`] one of Jepsen's, [`hold`] gathers the ops
-//! of one hold, [`life`] numbers the processes of a client that dies. Deliberately absent: any judgement; that is `check`'s.
+//! of one hold, `plain` tells a history in acquires and releases alone, [`life`] numbers the processes of a client that dies. Deliberately absent: any judgement; that is `check`'s.
 
 pub mod edn;
 pub mod end;
@@ -9,6 +9,7 @@ pub mod file;
 pub mod hold;
 pub mod life;
 pub mod op;
+mod plain;
 pub mod recorder;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub(crate) use hold::Holds;
 pub use hold::{Ending, Hold, Renewal};
 pub use life::Life;
 pub use op::{ClockReading, F, FaultEvent, ItemValue, Op, OpType, Probe, Process, Rare};
+pub(crate) use plain::Plain;
 pub use recorder::Recorder;
 
 /// The version of the file format that this build writes. It reads all up to it.

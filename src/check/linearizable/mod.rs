@@ -31,7 +31,7 @@ use super::contention::{self, Contention};
 use super::evidence::{Facts, Listing, counted, holder, seconds, validity};
 use super::harm::Harm;
 use super::{CheckName, CheckResult, Verdict, Violation, conclude, mutual_exclusion};
-use crate::history::{Header, History, Hold, Op};
+use crate::history::{Header, History, Hold, Op, Plain};
 use crate::ids::ClientId;
 use crate::time::Nanos;
 pub use model::{FailedRelease, Model, ModelError};
@@ -55,11 +55,11 @@ pub(super) fn check_model(history: &History, model: Model, failed_release: Faile
         Model::Owned { lease: true, .. } => leased(&Facts::of(history), model),
         Model::Owned { .. } => {
             let mut replay = ModelReplay::new(&history.header, model, failed_release);
-            history.ops.iter().for_each(|op| replay.take(op));
+            Plain::of(&history.ops).ops().for_each(|op| replay.take(op));
             replay.finish()
         }
         Model::Mutex => {
-            let (listing, seen) = ownerless::check(&history.ops, failed_release, clock_error);
+            let (listing, seen) = ownerless::check(Plain::of(&history.ops).ops(), failed_release, clock_error);
             let mut contention = Contention::of_ownerless();
             history.ops.iter().for_each(|op| contention.take(op));
             told(model, failed_release, &seen, contention.acquires > 0, listing)
@@ -87,7 +87,8 @@ impl ModelReplay {
         Self { model, failed_release, replay, contention: Some(Contention::default()) }
     }
 
-    /// Takes the next op of a well-formed history, in the order of time.
+    /// Takes the next op of a well-formed history, in the order of time. A hold that was lost is not known to be over: tell
+    /// it by its release.
     pub fn take(&mut self, op: &Op) {
         self.replay.take(op);
         if let Some(contention) = &mut self.contention {
@@ -161,8 +162,7 @@ fn claims(facts: &Facts<'_>, place: usize) -> impl Iterator<Item = Claim> + Clon
 /// From when on a hold may have ended: its client gave it up or was told that it is lost, or its validity was over.
 /// One that was still open when the history ended may have ended in that instant: nothing tells.
 fn may_end(hold: &Hold) -> Nanos {
-    let over_before = hold.valid_until.filter(|until| *until < hold.from);
-    over_before.or(hold.valid_spans().next().map(|(_, to)| to)).unwrap_or(hold.to)
+    hold.promised_until().map_or(hold.to, |until| until.min(hold.to))
 }
 
 fn told(model: Model, failed_release: FailedRelease, seen: &Seen, contended: bool, listing: Listing) -> CheckResult {

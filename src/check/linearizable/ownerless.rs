@@ -26,7 +26,11 @@ struct Step<'a> {
 }
 
 /// Looks for what cannot alternate.
-pub(super) fn check(ops: &[Op], failed_release: FailedRelease, clock_error: Duration) -> (Listing, Seen) {
+pub(super) fn check<'a>(
+    ops: impl Iterator<Item = &'a Op>,
+    failed_release: FailedRelease,
+    clock_error: Duration,
+) -> (Listing, Seen) {
     let (mut listing, mut seen) = (Listing::default(), Seen::default());
     for (lock, steps) in steps(ops, failed_release) {
         seen.in_doubt += steps.iter().filter(|step| step.done.is_none()).count() as u64;
@@ -40,10 +44,13 @@ pub(super) fn check(ops: &[Op], failed_release: FailedRelease, clock_error: Dura
 }
 
 /// The ops of each lock that certainly or perhaps happened.
-fn steps(ops: &[Op], failed_release: FailedRelease) -> BTreeMap<&LockName, Vec<Step<'_>>> {
+fn steps<'a>(
+    ops: impl Iterator<Item = &'a Op>,
+    failed_release: FailedRelease,
+) -> BTreeMap<&'a LockName, Vec<Step<'a>>> {
     let mut locks: BTreeMap<&LockName, Vec<Step<'_>>> = BTreeMap::new();
     let mut open: BTreeMap<Process, &Op> = BTreeMap::new();
-    for op in ops.iter().filter(|op| matches!(op.f, F::Acquire | F::Release)) {
+    for op in ops.filter(|op| matches!(op.f, F::Acquire | F::Release)) {
         let Some(lock) = &op.lock else { continue };
         if op.kind == OpType::Invoke {
             open.insert(op.process, op);

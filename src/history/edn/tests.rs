@@ -166,20 +166,49 @@ fn op(time: u64, client: u32, kind: OpType, f: F) -> Op {
 }
 
 #[test]
-fn a_death_and_a_lost_signal_are_releases_in_doubt_of_their_lock() {
+fn a_death_and_a_lost_signal_are_releases_of_their_lock() {
     use OpType::{Info, Invoke, Ok};
     let granted = |client| [op(1, client, Invoke, F::Acquire), op(2, client, Ok, F::Acquire)];
     for (signal, time) in [(op(3, 1, Info, F::Crash), 3), (op(4, 1, Ok, F::Lost), 4)] {
         let told = written(granted(1).into_iter().chain([signal]).collect());
         let line = |kind, index| {
             format!(
-                "{{:process 0, :type :{kind}, :f :release, :value nil, :lock \"a \\\"b\\\"\", :time {time}, :index {index}}}"
+                "{{:process 0, :type :{kind}, :f :release, :value nil, :client \"c1\", :lock \"a \\\"b\\\"\", :time {time}, \
+                 :index {index}}}"
             )
         };
-        assert_eq!(told.lines().skip(2).collect::<Vec<_>>(), [line("invoke", 2), line("info", 3)]);
+        let lines = told.lines().filter(|line| line.starts_with('{'));
+        assert_eq!(lines.skip(2).collect::<Vec<_>>(), [line("invoke", 2), line("ok", 3)]);
     }
     let died_waiting = written(vec![op(1, 1, Invoke, F::Acquire), op(2, 1, Info, F::Crash)]);
-    assert!(died_waiting.ends_with(":info, :f :acquire, :value nil, :lock \"a \\\"b\\\"\", :time 2, :index 1}\n"));
+    let last = died_waiting.lines().rfind(|line| line.starts_with('{')).unwrap();
+    assert!(
+        last.ends_with(":info, :f :acquire, :value nil, :client \"c1\", :lock \"a \\\"b\\\"\", :time 2, :index 1}"),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_grant_tells_how_far_its_validity_got() {
+    use OpType::{Invoke, Ok};
+    let until = |renewed: &[(u64, u64)]| {
+        let mut ops = vec![op(1, 1, Invoke, F::Acquire), op(2, 1, Ok, F::Acquire)];
+        ops[1].valid_until = Some(Nanos(10));
+        ops.extend(renewed.iter().map(|(at, until)| {
+            let mut op = op(*at, 1, Ok, F::Extend);
+            op.valid_until = Some(Nanos(*until));
+            op
+        }));
+        let told = written(ops);
+        assert_eq!(
+            told.lines().filter(|line| line.starts_with('{')).count(),
+            2,
+            "renewals are no ops of Knossos': {told}"
+        );
+        let (_, until) = told.split_once(":valid-until ").unwrap();
+        until.split_once(',').unwrap().0.parse::<u64>().unwrap()
+    };
+    assert_eq!([until(&[]), until(&[(5, 15), (14, 20)]), until(&[(5, 15), (16, 20)])], [10, 20, 15]);
 }
 
 #[test]

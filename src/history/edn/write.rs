@@ -5,9 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use super::super::{F, History, Op, OpType, Process};
+use super::super::{F, History, Op, OpType, Plain};
 use super::marks::{BEGIN, END};
-use crate::ids::{ClientId, HoldId, LockName};
+use crate::ids::{ClientId, LockName};
+use crate::time::Nanos;
 
 /// Why it is not clear which lock to write: Knossos' models know one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,9 +29,10 @@ pub enum ChoiceError {
 
 /// Writes the acquires and releases of one lock, one op a line; `lock` may be left out if there is only one.
 ///
-/// A client's process number goes on as another one after an op in doubt, as Jepsen wants it, and only then. A lost signal
-/// and a client's death become a release in doubt, for Knossos knows no lease; if its client held the lock several times
-/// over, of the last hold only. What is still open stays open. Knossos goes by the order of the file, not by `:time`, and
+/// A client's process number goes on as another one after an op in doubt or a death, as Jepsen wants it, and only then. A hold
+/// that was lost, or whose client died, is released in that instant (see `plain`), for Knossos knows no lease; what was open
+/// at a death is in doubt. What is still open stays open. `:client` says who acts, `:valid-until` on a grant how far its
+/// validity got: renewals have no place of their own, and one that came too late is left out. Knossos goes by the order of the file, not by `:time`, and
 /// knows no clock error: so what begins at an instant stands before what ends at it, where one order can say that.
 ///
 /// Comments begin and end the file, so that one that was cut off can be told; a history that is cut off has only the first.
@@ -70,16 +72,11 @@ pub fn write_to(mut to: impl Write, history: &History, lock: Option<&LockName>) 
         return Ok(Err(error));
     }
     writeln!(to, "{BEGIN}")?;
-    let mut writer = Writer { to, lines: 0, clients: BTreeMap::new(), processes: 0 };
-    let told = |op: &&Op| {
-        let of_clients = matches!(op.process, Process::Client(_)) && op.client.is_some();
-        match op.f {
-            F::Crash => of_clients,
-            F::Acquire | F::Release | F::Lost => of_clients && (lock.is_none() || op.lock.as_ref() == lock),
-            _ => false,
-        }
-    };
-    let ops: Vec<&Op> = history.ops.iter().filter(told).collect();
+    let promised = history.holds().iter().filter_map(|hold| Some((hold.granted, hold.promised_until()?))).collect();
+    let mut writer = Writer { to, lines: 0, acting: BTreeMap::new(), promised: &promised, processes: 0 };
+    let plain = Plain::of(&history.ops);
+    let wanted = |op: &&Op| op.f == F::Crash || lock.is_none() || op.lock.as_ref() == lock;
+    let ops: Vec<&Op> = plain.ops().filter(wanted).collect();
     for instant in ops.chunk_by(|one, next| one.time == next.time) {
         for op in beginnings_first(instant) {
             writer.take(op)?;
@@ -139,79 +136,49 @@ fn is_chosen(history: &History, lock: Option<&LockName>) -> Result<(), ChoiceErr
     }
 }
 
-struct Writer<W> {
+struct Writer<'a, W> {
     to: W,
     lines: u64,
-    clients: BTreeMap<ClientId, Client>,
+    /// The number of the process as which each client acts.
+    acting: BTreeMap<ClientId, u32>,
+    /// Until when each hold was promised, by the op that told of its grant.
+    promised: &'a BTreeMap<u32, Nanos>,
     processes: u32,
 }
 
-#[derive(Default)]
-struct Client {
-    process: Option<u32>,
-    /// What it has begun, on which lock.
-    open: Option<(F, Option<LockName>)>,
-    holds: Vec<(HoldId, LockName)>,
-}
-
-impl<W: Write> Writer<W> {
+impl<W: Write> Writer<'_, W> {
     fn take(&mut self, op: &Op) -> io::Result<()> {
-        let (Process::Client(_), Some(id)) = (op.process, op.client) else { return Ok(()) };
-        let client = self.clients.entry(id).or_default();
-        let process = *client.process.get_or_insert_with(|| {
+        let Some(client) = op.client else { return Ok(()) };
+        if op.f == F::Crash {
+            self.acting.remove(&client);
+            return Ok(());
+        }
+        let process = *self.acting.entry(client).or_insert_with(|| {
             self.processes += 1;
             self.processes - 1
         });
-        match (op.f, op.kind) {
-            (F::Acquire | F::Release, kind) => {
-                client.open = (kind == OpType::Invoke).then(|| (op.f, op.lock.clone()));
-                match (op.f, kind, &op.hold, &op.lock) {
-                    (F::Acquire, OpType::Ok, Some(hold), Some(lock)) => client.holds.push((hold.clone(), lock.clone())),
-                    (F::Release, OpType::Invoke, Some(hold), _) => client.holds.retain(|(held, _)| held != hold),
-                    _ => {}
-                }
-                if kind == OpType::Info {
-                    client.process = None;
-                }
-                self.line(process, kind, op.f, op, op.lock.as_ref())
-            }
-            (F::Lost, _) => {
-                let held = client.holds.iter().position(|(held, _)| op.hold.as_ref() == Some(held));
-                let Some(at) = held.filter(|_| client.open.is_none()) else { return Ok(()) };
-                let (_, lock) = client.holds.remove(at);
-                client.process = None;
-                self.line(process, OpType::Invoke, F::Release, op, Some(&lock))?;
-                self.line(process, OpType::Info, F::Release, op, Some(&lock))
-            }
-            (F::Crash, _) => {
-                let (open, mut holds) = (client.open.take(), std::mem::take(&mut client.holds));
-                client.process = None;
-                match (open, holds.pop()) {
-                    (Some((f, lock)), _) => self.line(process, OpType::Info, f, op, lock.as_ref()),
-                    (None, None) => Ok(()),
-                    (None, Some((_, lock))) => {
-                        self.line(process, OpType::Invoke, F::Release, op, Some(&lock))?;
-                        self.line(process, OpType::Info, F::Release, op, Some(&lock))
-                    }
-                }
-            }
-            _ => Ok(()),
+        if op.kind == OpType::Info {
+            self.acting.remove(&client);
         }
+        self.line(process, op.kind, op.f, op, client)
     }
 
-    fn line(&mut self, process: u32, kind: OpType, f: F, op: &Op, lock: Option<&LockName>) -> io::Result<()> {
+    fn line(&mut self, process: u32, kind: OpType, f: F, op: &Op, client: ClientId) -> io::Result<()> {
         let kind = match kind {
             OpType::Invoke => "invoke",
             OpType::Ok => "ok",
             OpType::Fail => "fail",
             OpType::Info => "info",
         };
-        write!(self.to, "{{:process {process}, :type :{kind}, :f :{f}, :value nil")?;
-        if let Some(lock) = lock {
+        write!(self.to, "{{:process {process}, :type :{kind}, :f :{f}, :value nil, :client \"{client}\"")?;
+        if let Some(lock) = &op.lock {
             write!(self.to, ", :lock {}", clojure_reader::edn::Edn::string(lock.as_str()))?;
         }
         if let Some(token) = op.token {
             write!(self.to, ", :token {token}")?;
+        }
+        if let Some(until) = self.promised.get(&op.index).filter(|_| f == F::Acquire) {
+            write!(self.to, ", :valid-until {until}", until = until.0)?;
         }
         writeln!(self.to, ", :time {}, :index {}}}", op.time.0, self.lines)?;
         self.lines += 1;
