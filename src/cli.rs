@@ -5,11 +5,13 @@
 pub mod stdout;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::check::Model;
+use crate::history::foreign::{Naming, Order};
 use crate::seed::Seed;
 
 /// Puts distributed locks on trial.
@@ -133,19 +135,22 @@ pub struct RunArgs {
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// A `history.jsonl`, or a history of Jepsen's in EDN.
+    /// A `history.jsonl`, or another harness's history in EDN or JSON, packed with gzip or not; `-` is standard input.
     pub history: PathBuf,
     /// Ask only whether the lock's operations are linearizable, and by this model: mutex, owner-mutex, reentrant:K, fenced,
-    /// reentrant-fenced:K; owner-mutex+lease and fenced+lease let a hold end by itself when its validity is over. The
-    /// others have no +lease: nested holds that may each end by themselves are beyond the polynomial algorithm of this
-    /// check, and a mutex without owners has nobody whose lease could end. A history in EDN needs a model, since it does
-    /// not say what lock it tells of.
+    /// reentrant-fenced:K, semaphore:K, read-write; owner-mutex+lease and fenced+lease let a hold end by itself when its
+    /// validity is over. The others have no +lease: nested holds that may each end by themselves are beyond the polynomial algorithm of this
+    /// check, and a mutex without owners has nobody whose lease could end. Another harness's history needs a model, since
+    /// it does not say what lock it tells of.
     #[arg(long)]
     pub model: Option<Model>,
     /// Read a release that failed as one that did nothing, as Knossos does. Otherwise a release ends its client's claim,
     /// whatever comes of it.
     #[arg(long, requires = "model")]
     pub strict: bool,
+    /// How another harness's history is read.
+    #[command(flatten)]
+    pub naming: NamingArgs,
     /// Also write the acquires and releases as EDN that Knossos reads.
     #[arg(long, value_name = "FILE")]
     pub to_edn: Option<PathBuf>,
@@ -155,6 +160,106 @@ pub struct CheckArgs {
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
+}
+
+/// How to read another harness's history. What is left out is told by the history itself, and the result says how.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "How another harness's history is read")]
+pub struct NamingArgs {
+    /// The key that names the lock, in the op or in a map in its :value. `value`: all of an invocation's :value; `first`:
+    /// the first of a pair there; `none`: there is one lock.
+    #[arg(long, value_name = "KEY")]
+    pub lock_key: Option<String>,
+    /// The key that names who owns a hold, also under another process number. `process`: whoever acts.
+    #[arg(long, value_name = "KEY")]
+    pub owner_key: Option<String>,
+    /// The key that gives the fencing token of a grant. `value`: a number in :value; `second`: the second of a pair there;
+    /// `none`: there are none.
+    #[arg(long, value_name = "KEY")]
+    pub token_key: Option<String>,
+    /// How many threads the harness had. Jepsen's go on as process + N after an op in doubt, and are one owner.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Option<u32>,
+    /// For how long a hold is valid that does not say it (:valid-until, :ttl), counted from its acquire's invocation: for
+    /// models with +lease.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub lease: Option<Duration>,
+    /// What :ttl counts. Nanoseconds, as :time, unless the key says otherwise (:ttl-ms).
+    #[arg(long, value_enum, value_name = "UNIT")]
+    pub ttl_unit: Option<TimeUnit>,
+    /// What puts ops in order: the file, :index, or :time, which takes all clocks for one. By itself it is :index where
+    /// every op has one of its own, else the file, and a file is refused that :time contradicts.
+    #[arg(long, value_enum)]
+    pub order: Option<OrderName>,
+}
+
+impl NamingArgs {
+    /// The same for whoever reads, with a model that may ask for leases and for readers.
+    pub fn naming(&self, model: Option<Model>) -> Naming {
+        Naming {
+            lock: self.lock_key.clone(),
+            owner: self.owner_key.clone(),
+            token: self.token_key.clone(),
+            threads: self.threads,
+            lease: self.lease,
+            ttl_unit: self.ttl_unit.map(|unit| match unit {
+                TimeUnit::S => 1_000_000_000,
+                TimeUnit::Ms => 1_000_000,
+                TimeUnit::Us => 1_000,
+                TimeUnit::Ns => 1,
+            }),
+            order: match self.order {
+                None => Order::Usual,
+                Some(OrderName::File) => Order::File,
+                Some(OrderName::Index) => Order::Index,
+                Some(OrderName::Time) => Order::Time,
+            },
+            leased: model.is_some_and(Model::is_leased),
+            readers: model == Some(Model::ReadWrite),
+        }
+    }
+
+    /// The first option that was given, if any was.
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            (self.lock_key.is_some(), "--lock-key"),
+            (self.owner_key.is_some(), "--owner-key"),
+            (self.token_key.is_some(), "--token-key"),
+            (self.threads.is_some(), "--threads"),
+            (self.lease.is_some(), "--lease"),
+            (self.ttl_unit.is_some(), "--ttl-unit"),
+            (self.order.is_some(), "--order"),
+        ];
+        given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; such as 10s or 1500ms"))
+}
+
+/// What a number of time counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TimeUnit {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
+}
+
+/// What puts ops in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OrderName {
+    /// The file.
+    File,
+    /// `:index`.
+    Index,
+    /// `:time`.
+    Time,
 }
 
 /// Arguments of `compare`.

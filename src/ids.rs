@@ -114,6 +114,11 @@ impl HoldId {
         })
     }
 
+    /// The id of a client's attempt by its number.
+    pub fn numbered(client: ClientId, attempt: u32) -> Self {
+        Self(Attempt::Numbered(client, attempt))
+    }
+
     /// The client and the number of its attempt, if the id tells them.
     pub fn numbers(&self) -> Option<(ClientId, u32)> {
         match &self.0 {

@@ -23,7 +23,7 @@ use crate::report::{self, Report};
 use crate::scenario::{self, Capabilities, LoadError, Scenario};
 use crate::seed::Seed;
 
-pub use assemble::recheck;
+pub use assemble::{recheck, rejudged};
 pub use replay::{ReplayError, Replayed, replay};
 pub use sweep::sweep;
 

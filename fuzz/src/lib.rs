@@ -27,7 +27,7 @@ use fencepost::run;
 use libfuzzer_sys::fuzzer_mutate;
 
 /// The models that can be asked for, one of each kind.
-pub const MODELS: [Model; 8] = [
+pub const MODELS: [Model; 10] = [
     Model::Mutex,
     Model::OWNER,
     Model::FENCED,
@@ -36,6 +36,8 @@ pub const MODELS: [Model; 8] = [
     Model::Owned { depth: 2, fenced: false, lease: false },
     Model::Owned { depth: 3, fenced: true, lease: false },
     Model::Owned { depth: u32::MAX, fenced: true, lease: false },
+    Model::Semaphore { permits: 2 },
+    Model::ReadWrite,
 ];
 
 /// Both ways in which a failed release can be read.
@@ -50,7 +52,7 @@ pub fn judge(history: &History) {
         }
     }
     for model in [None, Some((Model::FENCED, FailedRelease::DidNothing))] {
-        let report = run::recheck(Path::new("history"), history.clone(), model);
+        let report = run::recheck(Path::new("history"), history.clone(), None, model);
         for width in [None, Some(0), Some(80)] {
             console::table(&report, Style { colour: true, width });
         }

@@ -24,6 +24,7 @@ mod mutual_exclusion;
 mod overlaps;
 #[cfg(test)]
 mod properties;
+mod reading;
 #[cfg(test)]
 pub(crate) mod story;
 mod token_order;
@@ -33,11 +34,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::history::History;
-use crate::history::edn::FOREIGN;
+use crate::history::foreign::FOREIGN;
 use crate::time::Nanos;
 pub use crate::verdict::{CheckName, Verdict};
 use evidence::{Facts, Listing};
 pub use linearizable::{FailedRelease, Model, ModelError, ModelReplay};
+pub use reading::{judge_foreign, qualified};
 
 /// How bad it is that two clients had a lock at once: what a client believed, what it did, what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -97,6 +99,14 @@ pub struct Judgement {
     pub checks: Vec<CheckResult>,
 }
 
+impl Judgement {
+    /// What checks together say.
+    fn of(checks: Vec<CheckResult>) -> Self {
+        let verdict = checks.iter().fold(Verdict::NotApplicable, |worst, result| worst.merge(result.verdict));
+        Self { verdict, checks }
+    }
+}
+
 /// Judges a history by every check.
 pub fn judge(history: &History) -> Judgement {
     let assumptions = assumptions::check(history);
@@ -119,15 +129,14 @@ pub fn judge(history: &History) -> Judgement {
 
 /// Puts a judgement together. A history that is cut off shows no guarantee: what was not seen broken in it may have been
 /// in what is missing.
-fn judged(history: &History, mut checks: Vec<CheckResult>) -> Judgement {
+pub fn judged(history: &History, mut checks: Vec<CheckResult>) -> Judgement {
     if let Some(cut_off) = &history.cut_off {
         for result in checks.iter_mut().filter(|result| result.verdict == Verdict::Valid) {
             result.verdict = Verdict::Unknown;
             result.summary = format!("Not seen broken in a history that is cut off ({cut_off}): {}", result.summary);
         }
     }
-    let verdict = checks.iter().fold(Verdict::NotApplicable, |worst, result| worst.merge(result.verdict));
-    Judgement { verdict, checks }
+    Judgement::of(checks)
 }
 
 /// Judges a well-formed history of a lock by the three checks of its guarantee: who held it, what the resource took from

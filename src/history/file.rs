@@ -22,6 +22,16 @@ pub enum HistoryError {
         /// Why.
         source: std::io::Error,
     },
+    /// It is not a history.
+    #[error("{path} is no history: {what}; {readable}")]
+    NotOne {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        what: String,
+        /// What is one.
+        readable: &'static str,
+    },
     /// A line is not what it should be.
     #[error("{path}:{line}: {reason}")]
     Malformed {

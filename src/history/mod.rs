@@ -1,16 +1,20 @@
 //! The record of a run: a totally ordered list of what concurrent parties did.
 //!
-//! [`op`] is one element, [`end`] tells a complete history from one that is cut off, [`recorder`] the single writer, [`file`] reads a stored history, [`edn`] one of Jepsen's, [`hold`] gathers the ops
-//! of one hold, `plain` tells a history in acquires and releases alone, [`life`] numbers the processes of a client that dies. Deliberately absent: any judgement; that is `check`'s.
+//! [`op`] is one element, [`end`] tells a complete history from one that is cut off, [`recorder`] the single writer,
+//! [`source`] sees what a file is, [`file`] reads a stored history, [`foreign`] one of another harness, [`edn`] writes ours
+//! for Jepsen's, [`hold`] gathers the ops of one hold, `plain` tells a history in acquires and releases alone, [`life`]
+//! numbers the processes of a client that dies. Deliberately absent: any judgement; that is `check`'s.
 
 pub mod edn;
 pub mod end;
 pub mod file;
+pub mod foreign;
 pub mod hold;
 pub mod life;
 pub mod op;
 mod plain;
 pub mod recorder;
+pub mod source;
 
 use std::collections::BTreeMap;
 
@@ -71,7 +75,7 @@ pub struct Header {
 impl Header {
     /// Whether every change of a hold's validity is an op of the history.
     pub fn tells_renewals(&self) -> bool {
-        self.fencepost >= 2 && self.environment != edn::FOREIGN
+        self.fencepost >= 2 && self.environment != foreign::FOREIGN
     }
 }
 

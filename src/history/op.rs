@@ -291,6 +291,8 @@ pub struct Op {
 pub struct Rare {
     /// Until when the lock's API says that the hold is valid, as known at this op; on the timeline of `time`.
     pub valid_until: Option<Nanos>,
+    /// For an acquire or a release: whether it is a reader's, who shares the lock with other readers.
+    pub shared: bool,
     /// For a stall: when the client had last run; on the timeline of `time`.
     pub since: Option<Nanos>,
     /// For `fault` and `heal`: what the nemesis did.
@@ -300,7 +302,7 @@ pub struct Rare {
 }
 
 impl Rare {
-    const NONE: Self = Self { valid_until: None, since: None, fault: None, error: None };
+    const NONE: Self = Self { valid_until: None, shared: false, since: None, fault: None, error: None };
 }
 
 /// Takes no room of its own until it is written to.
@@ -351,6 +353,8 @@ struct Record {
     token: Option<FencingToken>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     valid_until: Option<Nanos>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    shared: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<Nanos>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -362,8 +366,8 @@ struct Record {
 impl From<Record> for Op {
     fn from(record: Record) -> Self {
         let Record { index, time, process, kind, f, client, lock, hold, value, token, .. } = record;
-        let Record { valid_until, since, fault, error, .. } = record;
-        let rare = Rare { valid_until, since, fault, error };
+        let Record { valid_until, shared, since, fault, error, .. } = record;
+        let rare = Rare { valid_until, shared, since, fault, error };
         let rare = Apart((rare != Rare::NONE).then(|| Box::new(rare)));
         Self { index, time, process, kind, f, client, lock, hold, value, token, rare }
     }
@@ -372,8 +376,24 @@ impl From<Record> for Op {
 impl From<Op> for Record {
     fn from(op: Op) -> Self {
         let Op { index, time, process, kind, f, client, lock, hold, value, token, rare } = op;
-        let Rare { valid_until, since, fault, error } = rare.0.map(|rare| *rare).unwrap_or_default();
-        Self { index, time, process, kind, f, client, lock, hold, value, token, valid_until, since, fault, error }
+        let Rare { valid_until, shared, since, fault, error } = rare.0.map(|rare| *rare).unwrap_or_default();
+        Self {
+            index,
+            time,
+            process,
+            kind,
+            f,
+            client,
+            lock,
+            hold,
+            value,
+            token,
+            valid_until,
+            shared,
+            since,
+            fault,
+            error,
+        }
     }
 }
 

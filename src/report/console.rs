@@ -54,6 +54,13 @@ pub fn table(report: &Report, style: Style) -> String {
             lines.push(wrap(&format!("  {}: {first}{more}", check.check), style.width));
         }
         lines.extend(lock.cut_off().iter().map(|what| style.alarm(&format!("  {what}"))));
+        for (what, how) in lock.reading.iter().flat_map(|reading| &reading.taken) {
+            lines.push(wrap(&format!("  {what}: {how}"), style.width));
+        }
+        if let Some(reading) = lock.reading.as_ref().filter(|reading| reading.passed() > 0) {
+            let told = format!("  ops passed over, which are not about a lock: {}", words::passed_over(reading));
+            lines.push(wrap(&told, style.width));
+        }
         lines.extend(lock.error.iter().map(|error| style.alarm(&format!("  ended early: {error}"))));
     }
     lines.extend(report.interrupted.iter().map(|why| style.alarm(&format!("The run ended early: {why}"))));

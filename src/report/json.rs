@@ -39,8 +39,18 @@ struct LockVerdict<'a> {
     /// Why the history is not known to be whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     cut_off: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reading: Option<ReadingVerdict<'a>>,
     checks: BTreeMap<CheckName, CheckVerdict<'a>>,
     expectations: Vec<ExpectationVerdict>,
+}
+
+/// How another harness's history was read.
+#[derive(Serialize)]
+struct ReadingVerdict<'a> {
+    taken: &'a BTreeMap<&'static str, String>,
+    passed_over: &'a BTreeMap<String, u64>,
+    not_judged: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -98,6 +108,11 @@ fn lock_verdict(lock: &LockReport) -> LockVerdict<'_> {
         trace_hash: lock.trace_hash,
         error: lock.error.as_deref(),
         cut_off: lock.history.cut_off.as_ref().map(ToString::to_string),
+        reading: lock.reading.as_ref().map(|reading| ReadingVerdict {
+            taken: &reading.taken,
+            passed_over: &reading.passed_over,
+            not_judged: reading.unclear.iter().map(|(lock, why)| (lock.as_str(), why.as_str())).collect(),
+        }),
         checks: checks.collect(),
         expectations: expectations.collect(),
     }
@@ -283,6 +298,7 @@ fn read_lock(
         history,
         judgement,
         expectations,
+        reading: None,
         trace_hash: lock.trace_hash,
         error: lock.error,
     })

@@ -86,6 +86,12 @@ fn run_suite(report: &Report, lock: &LockReport) -> TestSuite {
         ]
         .map(|(name, value)| Property::new(name, value)),
     );
+    if let Some(reading) = &lock.reading {
+        suite.add_properties(reading.taken.iter().map(|(what, how)| Property::new(format!("read-{what}"), how)));
+        suite.add_property(Property::new("passed-over", words::passed_over(reading)));
+        suite
+            .add_properties(reading.unclear.iter().map(|(lock, why)| Property::new(format!("not-judged-{lock}"), why)));
+    }
     // A suite of its expectations alone would pass when the trial never got to them.
     let ended = ended_early(report, lock);
     let status = ended.map_or_else(TestCaseStatus::success, |why| error("ended-early", &why));

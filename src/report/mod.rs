@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{CheckName, Judgement, Verdict};
 use crate::history::History;
+use crate::history::foreign::Reading;
 use crate::ids::TraceHash;
 use crate::seed::Seed;
 
@@ -85,6 +86,8 @@ pub struct LockReport {
     pub judgement: Judgement,
     /// What was expected.
     pub expectations: Vec<Expectation>,
+    /// How the history was read, if it is another harness's.
+    pub reading: Option<Reading>,
     /// For a simulated trial: the hash over all its events.
     pub trace_hash: Option<TraceHash>,
     /// Why the trial of this lock ended early, if it did.

@@ -220,6 +220,7 @@ pub fn lock(name: &str, history: History, expected: &[(CheckName, Verdict)]) -> 
         history,
         judgement,
         expectations,
+        reading: None,
         trace_hash: None,
         error: None,
     }

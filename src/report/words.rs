@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::scene::Scene;
 use super::{Expectation, LockReport, Report};
 use crate::check::{CheckName, CheckResult, Severity, Verdict};
+use crate::history::foreign::Reading;
 use crate::history::{F, FaultEvent, ItemValue, Op, OpType, Process};
 use crate::time::Nanos;
 
@@ -160,6 +161,16 @@ pub(super) fn key_figures(lock: &LockReport, scene: &Scene<'_>) -> Vec<KeyFigure
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// The ops that were passed over, by name: `read 3, write 1`.
+pub(super) fn passed_over(reading: &Reading) -> String {
+    let told: Vec<String> = reading.passed_over.iter().take(12).map(|(f, count)| format!("{f} {count}")).collect();
+    match reading.passed_over.len() {
+        0 => "none".to_owned(),
+        all if all > told.len() => format!("{} in all: {}, …", reading.passed(), told.join(", ")),
+        _ => told.join(", "),
+    }
 }
 
 /// The name of a degree of severity.

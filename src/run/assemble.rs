@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::{Plan, timestamp};
 use crate::check::{self, FailedRelease, Judgement, Model};
 use crate::history::History;
+use crate::history::foreign::Reading;
 use crate::ids::TraceHash;
 use crate::lock::Tokens;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
@@ -57,6 +58,7 @@ fn lock_report(scenario: &Scenario, tried: Tried) -> LockReport {
         expectations: demanded(scenario.expect.get(&tried.lock), &judgement),
         history: tried.history,
         judgement,
+        reading: None,
         trace_hash: tried.trace_hash,
         error: tried.error,
         name: tried.lock,
@@ -150,12 +152,31 @@ fn replay(plan: &Plan, seed: Seed) -> String {
 
 /// Judges a stored history again, by all checks or by one model of a lock alone: a report of its own, which is shown and
 /// not written.
-pub fn recheck(path: &Path, history: History, model: Option<(Model, FailedRelease)>) -> Report {
-    let header = history.header.clone();
-    let judgement = match model {
-        None => check::judge(&history),
-        Some((model, failed_release)) => check::judge_model(&history, model, failed_release),
+pub fn recheck(
+    path: &Path,
+    history: History,
+    reading: Option<Reading>,
+    model: Option<(Model, FailedRelease)>,
+) -> Report {
+    let judgement = match (model, &reading) {
+        (None, _) => check::judge(&history),
+        (Some((model, failed_release)), None) => check::judge_model(&history, model, failed_release),
+        (Some((model, failed_release)), Some(reading)) => {
+            check::judge_foreign(&history, reading, model, failed_release)
+        }
     };
+    rejudged(path, history, reading, model, judgement)
+}
+
+/// The report of a stored history that has been judged.
+pub fn rejudged(
+    path: &Path,
+    history: History,
+    reading: Option<Reading>,
+    model: Option<(Model, FailedRelease)>,
+    judgement: Judgement,
+) -> Report {
+    let header = history.header.clone();
     let mut expectations = demanded(None, &judgement);
     // Nobody asked the other checks.
     expectations.retain(|expectation| model.is_none() || expectation.reached.is_some());
@@ -166,6 +187,7 @@ pub fn recheck(path: &Path, history: History, model: Option<(Model, FailedReleas
         history,
         judgement,
         expectations,
+        reading,
         trace_hash: None,
         error: None,
     };

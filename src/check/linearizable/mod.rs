@@ -3,7 +3,7 @@
 //! An order is allowed if each op has a place between its invocation and its completion (linearizability, Herlihy and
 //! Wing 1990); an op in doubt has one anywhere after its invocation, or none. Locks need no search for it: [`replay`]
 //! decides owner-aware locks, reentrant and fenced ones too, by a single run, [`zones`] leased ones by intervals,
-//! [`ownerless`] a mutex that anybody may release by deadlines; each file says why that is exact, and the tests compare it
+//! [`ownerless`] a mutex that anybody may release by deadlines, [`permits`] what several may hold by counting; each file says why that is exact, and the tests compare it
 //! with trying every order. Lock names are judged one by one (linearizability is local). Deliberately absent: the
 //! resource, and any model of a lock's servers.
 //!
@@ -17,6 +17,7 @@ mod model;
 #[cfg(test)]
 mod oracle;
 mod ownerless;
+mod permits;
 mod replay;
 mod state;
 #[cfg(test)]
@@ -58,6 +59,12 @@ pub(super) fn check_model(history: &History, model: Model, failed_release: Faile
             Plain::of(&history.ops).ops().for_each(|op| replay.take(op));
             replay.finish()
         }
+        Model::Semaphore { .. } | Model::ReadWrite => {
+            let plain = Plain::of(&history.ops);
+            let ops: Vec<&Op> = plain.ops().collect();
+            let (listing, seen, contended) = permits::check(&ops, model, failed_release, clock_error);
+            told(model, failed_release, &seen, contended, listing)
+        }
         Model::Mutex => {
             let (listing, seen) = ownerless::check(Plain::of(&history.ops).ops(), failed_release, clock_error);
             let mut contention = Contention::of_ownerless();
@@ -77,10 +84,17 @@ pub struct ModelReplay {
 }
 
 impl ModelReplay {
+    /// A replay of a history as it is read, of clocks that agree; nothing for a model that has to know all of it.
+    pub fn streaming(model: Model, failed_release: FailedRelease) -> Option<Self> {
+        let Model::Owned { depth, fenced, lease: false } = model else { return None };
+        let replay = Replay::new(Rules { depth, fenced }, failed_release, Duration::ZERO);
+        Some(Self { model, failed_release, replay, contention: Some(Contention::default()) })
+    }
+
     /// A replay that has not begun; the lease of a leased model is left out.
     pub fn new(header: &Header, model: Model, failed_release: FailedRelease) -> Self {
         let rules = match model {
-            Model::Mutex => Rules { depth: 1, fenced: false },
+            Model::Mutex | Model::Semaphore { .. } | Model::ReadWrite => Rules { depth: 1, fenced: false },
             Model::Owned { depth, fenced, .. } => Rules { depth, fenced },
         };
         let replay = Replay::new(rules, failed_release, Duration::from_nanos(header.clock_error));

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// A lock's sequential specification, by the name that `--model` takes.
 ///
-/// The first five are those of Knossos (`mutex`) and of Jepsen's Hazelcast suite (the others). With `+lease` a hold may
+/// The first five are those of Knossos (`mutex`) and of Jepsen's Hazelcast suite (the others), as is `semaphore:K`. With `+lease` a hold may
 /// also end by itself, at any time from the end of its validity on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -21,13 +21,20 @@ pub enum Model {
         /// Whether a hold may end by itself, from the end of its validity on.
         lease: bool,
     },
+    /// A semaphore: no more holds at once than it has permits, whoever has them.
+    Semaphore {
+        /// How many there are.
+        permits: u32,
+    },
+    /// A read-write lock: a writer alone, or readers together. What one owner holds twice is its own business.
+    ReadWrite,
 }
 
 /// Why a model's name is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no model `{0}`; there are mutex, owner-mutex, reentrant:K, fenced, reentrant-fenced:K (K holds of one owner at \
-     once, 1 or more), owner-mutex+lease, fenced+lease"
+     once, 1 or more), owner-mutex+lease, fenced+lease, semaphore:K (K permits), read-write"
 )]
 pub struct ModelError(String);
 
@@ -69,6 +76,11 @@ impl FromStr for Model {
             None if text == "mutex" => Ok(Self::Mutex),
             None if text == "owner-mutex" => Ok(Self::OWNER),
             None if text == "fenced" => Ok(Self::FENCED),
+            None if text == "read-write" => Ok(Self::ReadWrite),
+            Some(("semaphore", permits)) => {
+                let permits = permits.parse().ok().filter(|permits| *permits > 0).ok_or_else(unknown)?;
+                Ok(Self::Semaphore { permits })
+            }
             Some(("reentrant", depth)) => reentrant(depth, false),
             Some(("reentrant-fenced", depth)) => reentrant(depth, true),
             _ => Err(unknown()),
@@ -84,6 +96,8 @@ impl fmt::Display for Model {
                 f.write_str(if *fenced { "fenced" } else { "owner-mutex" })?;
                 f.write_str(if *lease { "+lease" } else { "" })
             }
+            Self::Semaphore { permits } => write!(f, "semaphore:{permits}"),
+            Self::ReadWrite => f.write_str("read-write"),
             Self::Owned { depth, fenced, .. } => {
                 write!(f, "reentrant{}:{depth}", if *fenced { "-fenced" } else { "" })
             }
@@ -117,11 +131,22 @@ mod tests {
 
     #[test]
     fn models_are_read_as_they_are_written() {
-        for name in ["mutex", "owner-mutex", "fenced", "owner-mutex+lease", "fenced+lease", "reentrant:2"] {
+        for name in [
+            "mutex",
+            "owner-mutex",
+            "fenced",
+            "owner-mutex+lease",
+            "fenced+lease",
+            "reentrant:2",
+            "semaphore:2",
+            "read-write",
+        ] {
             assert_eq!(name.parse::<Model>().unwrap().to_string(), name);
         }
         assert_eq!("reentrant-fenced:3".parse(), Ok(Model::Owned { depth: 3, fenced: true, lease: false }));
-        for name in ["", "lock", "reentrant", "reentrant:0", "reentrant:x", "mutex+lease", "reentrant:2+lease"] {
+        for name in
+            ["", "lock", "reentrant", "reentrant:0", "reentrant:x", "mutex+lease", "reentrant:2+lease", "semaphore:0"]
+        {
             assert!(name.parse::<Model>().unwrap_err().to_string().contains("reentrant-fenced:K"), "{name}");
         }
     }

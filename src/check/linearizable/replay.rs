@@ -1,6 +1,6 @@
 //! Owner-aware locks without leases: one sequential run decides, op by op.
 //!
-//! An owner is a client up to its first lock op in doubt; what it does after that counts as another owner's, as Jepsen
+//! An owner is a client up to its first op in doubt on a lock; what it does to that lock later counts as another owner's, as Jepsen
 //! retires a process. So an op in doubt is its owner's last. Then the history is linearizable if and only if this one run
 //! is legal: an acquire takes effect when it completes, a release when it is invoked, an acquire in doubt never. Any other
 //! linearization can be turned into it: acquires in doubt are left out (nothing of their owner's follows), acquires move
@@ -14,11 +14,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+
 use super::model::FailedRelease;
 use super::state::{Lock, Owner, Rules};
 use super::words::{self, Contradiction, Grant};
 use crate::check::evidence::Listing;
-use crate::history::{F, Op, OpType};
+use crate::history::{F, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::time::Nanos;
 
@@ -27,7 +29,9 @@ pub(super) struct Replay {
     rules: Rules,
     failed_release: FailedRelease,
     clock_error: Duration,
-    clients: BTreeMap<ClientId, Client>,
+    clients: FxHashMap<ClientId, Client>,
+    /// What each process has begun and not completed. One client may act as several processes.
+    open: FxHashMap<Process, Open>,
     /// Grants that may be later than others' invocations, by as much as clocks may disagree.
     due: VecDeque<Due>,
     locks: BTreeMap<LockName, Lock>,
@@ -52,13 +56,19 @@ pub(super) struct Seen {
 
 #[derive(Default)]
 struct Client {
-    /// How many owners it has been before.
-    lives: u32,
-    open: Option<Open>,
+    /// How many owners it has been before, of each lock: an op in doubt ends its owner's dealings with its own lock only.
+    lives: BTreeMap<LockName, u32>,
     /// The hold of its last release in doubt.
     doubtful: Option<HoldId>,
     /// What it was granted in its present life.
     granted: BTreeSet<LockName>,
+}
+
+impl Client {
+    /// How many owners of this lock it has been before.
+    fn life(&self, lock: &LockName) -> u32 {
+        if self.lives.is_empty() { 0 } else { self.lives.get(lock).copied().unwrap_or_default() }
+    }
 }
 
 enum Open {
@@ -90,7 +100,8 @@ impl Replay {
             rules,
             failed_release,
             clock_error,
-            clients: BTreeMap::new(),
+            clients: FxHashMap::default(),
+            open: FxHashMap::default(),
             due: VecDeque::new(),
             locks: BTreeMap::new(),
             listing: Listing::default(),
@@ -102,28 +113,31 @@ impl Replay {
     pub fn take(&mut self, op: &Op) {
         self.grant_until(op.time);
         let (F::Acquire | F::Release | F::Crash, Some(id)) = (op.f, op.client) else { return };
-        let client = self.clients.entry(id).or_default();
         match (op.f, op.kind) {
-            (F::Acquire, OpType::Invoke) => client.open = Some(Open::Acquire),
+            (F::Acquire, OpType::Invoke) => drop(self.open.insert(op.process, Open::Acquire)),
             (F::Acquire, OpType::Ok) => {
-                client.open = None;
-                let (owner, Some(lock), Some(hold)) = ((id, client.lives), &op.lock, &op.hold) else { return };
-                client.granted.insert(lock.clone());
+                self.open.remove(&op.process);
+                let (Some(lock), Some(hold)) = (&op.lock, &op.hold) else { return };
+                let client = self.clients.entry(id).or_default();
+                let owner = (id, client.life(lock));
+                if !client.granted.contains(lock) {
+                    client.granted.insert(lock.clone());
+                }
                 let grant = Grant { client: id, hold: hold.clone(), token: op.token, op: op.index, at: op.time };
                 let at = op.time + self.clock_error;
                 self.due.push_back(Due { at, owner, lock: lock.clone(), grant, given_up: None });
             }
-            (F::Acquire, OpType::Fail) => client.open = None,
+            (F::Acquire, OpType::Fail) => drop(self.open.remove(&op.process)),
             (F::Release, OpType::Invoke) => self.give_up(id, op),
             (F::Release, OpType::Ok | OpType::Fail) => self.released(id, op),
             (F::Acquire | F::Release, OpType::Info) => {
                 self.released(id, op);
                 self.seen.in_doubt += 1;
-                self.retire(id);
+                self.retire(id, op.lock.as_ref());
             }
             _ => {
-                self.seen.in_doubt += u64::from(client.open.take().is_some());
-                self.retire(id);
+                self.seen.in_doubt += u64::from(self.open.remove(&op.process).is_some());
+                self.retire(id, None);
             }
         }
     }
@@ -131,15 +145,23 @@ impl Replay {
     /// Takes the end of the history: what is still open is in doubt.
     pub fn finish(&mut self) {
         self.grant_until(Nanos(u64::MAX));
-        self.seen.in_doubt += self.clients.values().filter(|client| client.open.is_some()).count() as u64;
+        self.seen.in_doubt += self.open.len() as u64;
     }
 
-    /// The client's next op is another owner's.
-    fn retire(&mut self, id: ClientId) {
+    /// The client's next op is another owner's: on one lock, or on all that it ever was granted.
+    fn retire(&mut self, id: ClientId, lock: Option<&LockName>) {
         let client = self.clients.entry(id).or_default();
-        let retired = (id, client.lives);
-        client.lives += 1;
-        for name in std::mem::take(&mut client.granted) {
+        let names = match lock {
+            Some(lock) => {
+                client.granted.remove(lock);
+                BTreeSet::from([lock.clone()])
+            }
+            None => std::mem::take(&mut client.granted),
+        };
+        for name in names {
+            let life = client.lives.entry(name.clone()).or_default();
+            let retired = (id, *life);
+            *life += 1;
             if let Some(lock) = self.locks.get_mut(&name) {
                 lock.held_by.remove(&retired);
                 lock.overthrown.remove(&retired);
@@ -178,8 +200,7 @@ impl Replay {
 
     fn give_up(&mut self, id: ClientId, op: &Op) {
         let Some(name) = &op.lock else { return };
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        let owner = (id, client.lives);
+        let owner = (id, self.clients.entry(id).or_default().life(name));
         let lock = self.locks.get_mut(name);
         let is_mine = |due: &&mut Due| due.owner == owner && due.lock == *name && due.given_up.is_none();
         let release = match self.due.iter_mut().rev().find(is_mine) {
@@ -190,12 +211,12 @@ impl Replay {
             }
             None => Release { owner, held: lock.and_then(|lock| lock.release(owner)), early: false },
         };
-        client.open = Some(Open::Release(release));
+        self.open.insert(op.process, Open::Release(release));
     }
 
     fn released(&mut self, id: ClientId, op: &Op) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        let (Some(Open::Release(release)), Some(name)) = (client.open.take(), &op.lock) else { return };
+        let (Some(Open::Release(release)), Some(name)) = (self.open.remove(&op.process), &op.lock) else { return };
+        let client = self.clients.entry(id).or_default();
         let strict = self.failed_release == FailedRelease::DidNothing;
         let tried_again = client.doubtful.is_some() && client.doubtful == op.hold;
         if op.kind == OpType::Info {

@@ -307,7 +307,9 @@ fn a_history_keeps_its_verdict_in_edn() {
             let history = Game::played(seed, played, true, false);
             let mut written = Vec::new();
             crate::history::edn::write_to(&mut written, &history, None).unwrap().unwrap();
-            let foreign = crate::history::edn::read_from(&written[..], "history.edn".as_ref()).unwrap().history;
+            let foreign =
+                crate::history::foreign::read(|| Ok(&written[..]), "history.edn".as_ref(), &Default::default());
+            let foreign = foreign.unwrap().history;
             for model in [Model::Mutex, Model::OWNER, Model::FENCED, nested(false), nested(true)] {
                 for failed in [FailedRelease::DidNothing, FailedRelease::EndsTheClaim] {
                     // In EDN all ops are one after the other, so nothing here happens in one instant. Whether anything was

@@ -3,7 +3,7 @@
 //! EDN readers pass over comments. A file without the first one is somebody else's: it has no mark, and counts as
 //! complete if its forms are whole.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 
 use super::super::end::CutOff;
 
@@ -17,7 +17,7 @@ pub(super) const END: &str = "; fencepost: the end of ";
 const KEPT: usize = 128;
 
 /// Passes a stream on, and keeps its first and last bytes.
-pub(super) struct Watched<R> {
+pub(in super::super) struct Watched<R> {
     reader: R,
     ends: Ends,
 }
@@ -34,9 +34,14 @@ impl<R> Watched<R> {
         Self { reader, ends: Ends::default() }
     }
 
+    /// Whether the stream, which has been read from, is a file of ours.
+    pub fn is_ours(&self) -> bool {
+        self.ends.first.starts_with(BEGIN.as_bytes())
+    }
+
     /// Whether the stream, which has been read to its end, lacks the mark that it should have behind its `ops` ops.
     pub fn cut_off(&self, ops: u64) -> Option<CutOff> {
-        if !self.ends.first.starts_with(BEGIN.as_bytes()) {
+        if !self.is_ours() {
             return None;
         }
         let last = self.ends.last.trim_ascii_end();
@@ -61,25 +66,10 @@ impl Ends {
     }
 }
 
-impl<R: BufRead> Read for Watched<R> {
+impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(buffer)?;
         self.ends.keep(&buffer[..count]);
         Ok(count)
-    }
-}
-
-impl<R: BufRead> BufRead for Watched<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.reader.fill_buf()
-    }
-
-    fn consume(&mut self, amount: usize) {
-        // What is buffered already: no read, and no error.
-        let Self { reader, ends } = self;
-        if let Ok(bytes) = reader.fill_buf() {
-            ends.keep(&bytes[..amount.min(bytes.len())]);
-        }
-        reader.consume(amount);
     }
 }

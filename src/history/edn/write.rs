@@ -170,7 +170,8 @@ impl<W: Write> Writer<'_, W> {
             OpType::Fail => "fail",
             OpType::Info => "info",
         };
-        write!(self.to, "{{:process {process}, :type :{kind}, :f :{f}, :value nil, :client \"{client}\"")?;
+        let readers = if op.shared { "-read" } else { "" };
+        write!(self.to, "{{:process {process}, :type :{kind}, :f :{f}{readers}, :value nil, :client \"{client}\"")?;
         if let Some(lock) = &op.lock {
             write!(self.to, ", :lock {}", clojure_reader::edn::Edn::string(lock.as_str()))?;
         }

@@ -1,0 +1,138 @@
+//! What one op says, by the keys under which harnesses say it; what it means is decided elsewhere.
+
+use super::super::OpType;
+use super::naming::{Keys, Role};
+use super::notation::{Cursor, Stop, Value};
+
+/// One op. Every field but the first three may be absent, or under another key than is looked for.
+#[derive(Debug, Default)]
+pub(super) struct Fields<'a> {
+    pub process: Option<Value<'a>>,
+    pub kind: Option<Value<'a>>,
+    pub f: Option<Value<'a>>,
+    pub value: Option<Value<'a>>,
+    pub time: Option<Value<'a>>,
+    pub index: Option<Value<'a>>,
+    pub error: Option<Value<'a>>,
+    pub lock: Option<Value<'a>>,
+    pub owner: Option<Value<'a>>,
+    pub token: Option<Value<'a>>,
+    pub valid_until: Option<Value<'a>>,
+    pub ttl: Option<(Value<'a>, Unit)>,
+}
+
+/// In what a validity is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// As the key says, in nanoseconds.
+    Known(u64),
+    /// The key does not say it.
+    Untold,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads an op; the cursor is on its map or on the map's tag.
+    pub(super) fn read(cursor: &mut Cursor<'a>, keys: &Keys) -> Result<Self, Stop> {
+        let mut fields = Self::default();
+        let mut ranks = [u8::MAX; 4];
+        cursor.past_tags()?;
+        if cursor.peek() != Some(b'{') {
+            let reason = "not an op; an op is a map such as {:process 0, :type :invoke, :f :acquire}";
+            return Err(if cursor.peek().is_none() { Stop::End } else { Stop::Bad(cursor.at, reason) });
+        }
+        let opened = cursor.at;
+        cursor.at += 1;
+        while let Some(key) = cursor.key()? {
+            let key = key.as_ref();
+            let key = key.rsplit_once('/').map_or(key, |(_, key)| key);
+            let slot = match key {
+                "process" => &mut fields.process,
+                "type" => &mut fields.kind,
+                "f" => &mut fields.f,
+                "value" => &mut fields.value,
+                "time" => &mut fields.time,
+                "index" => &mut fields.index,
+                "error" => &mut fields.error,
+                other => {
+                    match keys.role(other) {
+                        Some((role, rank)) => fields.take(cursor, role, rank, &mut ranks)?,
+                        None => skip(cursor, opened)?,
+                    }
+                    continue;
+                }
+            };
+            let at = cursor.at;
+            if slot.is_some() {
+                return Err(Stop::Bad(at, "not EDN: a key stands twice in a map"));
+            }
+            *slot = Some(value(cursor, opened)?);
+            // A role may be given to one of these too: `--owner-key process`.
+            if let Some((role, rank)) = keys.chosen(key) {
+                cursor.at = at;
+                fields.take(cursor, role, rank, &mut ranks)?;
+            }
+        }
+        cursor.close(b'}')?;
+        Ok(fields)
+    }
+
+    fn take(&mut self, cursor: &mut Cursor<'a>, role: Role, rank: u8, ranks: &mut [u8; 4]) -> Result<(), Stop> {
+        let value = value(cursor, cursor.at)?;
+        let place = match role {
+            Role::Lock => 0,
+            Role::Owner => 1,
+            Role::Token => 2,
+            Role::ValidUntil | Role::Ttl(_) => 3,
+        };
+        if value == Value::Nil || ranks[place] < rank {
+            return Ok(());
+        }
+        ranks[place] = rank;
+        match role {
+            Role::Lock => self.lock = Some(value),
+            Role::Owner => self.owner = Some(value),
+            Role::Token => self.token = Some(value),
+            Role::ValidUntil => self.valid_until = Some(value),
+            Role::Ttl(unit) => self.ttl = Some((value, unit)),
+        }
+        Ok(())
+    }
+
+    /// The same fields, with those that the map in `:value` says and the op itself does not.
+    pub(super) fn within(&self, keys: &Keys, role: fn(&Role) -> bool) -> Option<(Role, Value<'a>)> {
+        let Some(map @ Value::Map(_)) = &self.value else { return None };
+        let found = map.entries().filter(|(_, value)| *value != Value::Nil).filter_map(|(key, value)| {
+            let key = key.rsplit_once('/').map_or(key.as_ref(), |(_, key)| key).to_owned();
+            let (found, rank) = keys.role_within(&key).filter(|(found, _)| role(found))?;
+            Some((rank, found, value))
+        });
+        found.min_by_key(|(rank, ..)| *rank).map(|(_, role, value)| (role, value))
+    }
+
+    /// What is known of the op at this point.
+    pub(super) fn kind(&self) -> Option<OpType> {
+        match self.kind.as_ref()?.word()? {
+            "invoke" => Some(OpType::Invoke),
+            "ok" => Some(OpType::Ok),
+            "fail" => Some(OpType::Fail),
+            "info" => Some(OpType::Info),
+            _ => None,
+        }
+    }
+}
+
+fn value<'a>(cursor: &mut Cursor<'a>, opened: usize) -> Result<Value<'a>, Stop> {
+    cursor.value()?.ok_or_else(|| odd(cursor, opened))
+}
+
+fn skip(cursor: &mut Cursor<'_>, opened: usize) -> Result<(), Stop> {
+    match cursor.to_form()? {
+        None | Some(b'}' | b']' | b')') => Err(odd(cursor, opened)),
+        Some(_) => cursor.skip(),
+    }
+}
+
+/// A key without a value: at the end of the text the value may be yet to come.
+fn odd(cursor: &Cursor<'_>, opened: usize) -> Stop {
+    if cursor.peek().is_none() { Stop::End } else { Stop::Bad(opened, "not EDN: a key in a map has no value") }
+}
