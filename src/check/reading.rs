@@ -40,3 +40,84 @@ pub fn qualified(mut judgement: Judgement, reading: &Reading, model: Model) -> J
     }
     Judgement::of(judgement.checks)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{CheckArgs, Cli, Verb};
+    use crate::history::foreign;
+    use crate::history::source::{Notation, Source};
+
+    /// A fixture's first line, if it is a comment, has the options with which it is read.
+    fn options(path: &Path) -> CheckArgs {
+        let text = fs::read_to_string(path).unwrap();
+        let line = text
+            .lines()
+            .next()
+            .and_then(|line| line.trim_start_matches('\u{feff}').strip_prefix("; "))
+            .unwrap_or("--model owner-mutex");
+        let path = path.to_str().unwrap();
+        let Verb::Check(args) = Cli::parse_from(["fencepost", "check", path].into_iter().chain(line.split(' '))).verb
+        else {
+            panic!("{path}: {line}")
+        };
+        args
+    }
+
+    fn judged(path: &Path) -> Result<(Verdict, String), String> {
+        let args = options(path);
+        let source = Source::of(path).map_err(|error| error.to_string())?;
+        assert_eq!(source.notation, Notation::Foreign, "{}", path.display());
+        let model = args.model.unwrap();
+        let naming = args.naming.naming(Some(model));
+        let read = foreign::read(|| source.open(), path, &naming).map_err(|error| error.to_string())?;
+        let judgement = judge_foreign(&read.history, &read.reading, model, FailedRelease::EndsTheClaim);
+        // The same op by op, where that can be done.
+        if let Some(mut replay) = crate::check::ModelReplay::streaming(model, FailedRelease::EndsTheClaim) {
+            let streamed = foreign::stream(source.open().unwrap(), path, &naming, |op| replay.take(&op)).unwrap();
+            if let Some((history, reading)) = streamed {
+                let streamed = qualified(crate::check::judged(&history, vec![replay.finish()]), &reading, model);
+                assert_eq!(streamed, judgement, "{}", path.display());
+            }
+        }
+        Ok((judgement.verdict, format!("{:?} {:?}", read.reading, judgement.checks)))
+    }
+
+    fn fixtures(folder: &str) -> Vec<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check/testdata/foreign").join(folder);
+        let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        assert!(paths.len() > 4, "{paths:?}");
+        paths
+    }
+
+    #[test]
+    fn other_harnesses_histories_get_the_verdict_of_their_folder() {
+        let mut wrong = Vec::new();
+        for (folder, expected) in
+            [("valid", Verdict::Valid), ("invalid", Verdict::Invalid), ("unknown", Verdict::Unknown)]
+        {
+            for path in fixtures(folder) {
+                match judged(&path) {
+                    Ok((verdict, _)) if verdict == expected => {}
+                    other => wrong.push(format!("{folder} {}: {other:?}", path.file_name().unwrap().display())),
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_with_a_remedy() {
+        for path in fixtures("refused") {
+            let error = judged(&path).unwrap_err();
+            let remedies = ["--", "bracket", "what can be read", "an op has", "goes on"];
+            assert!(remedies.iter().any(|remedy| error.contains(remedy)), "{error}");
+        }
+    }
+}

@@ -1,6 +1,5 @@
 //! A history file: JSON lines, a versioned header first, then one op a line, and last the mark of a complete file.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -8,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::end::EndMark;
+use super::line::{self, Names};
 use super::{CutOff, FORMAT, Header, History, Op};
-use crate::ids::LockName;
 
 /// Why a history file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,23 +82,23 @@ pub fn read_from(mut reader: impl BufRead, path: &Path) -> Result<History, Histo
     let mut header: Option<Header> = None;
     let mut ops = Vec::new();
     let mut text = Vec::new();
-    let mut locks: BTreeSet<LockName> = BTreeSet::new();
+    let mut names = Names::default();
     let (mut mark, mut is_torn) = (None, None);
-    for line in 1.. {
+    for number in 1.. {
         text.clear();
         if reader.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut text).map_err(io)? == 0 {
             break;
         }
         if text.len() > LONGEST {
-            return Err(malformed(line, format!("longer than {LONGEST} bytes; no op is: a line end is missing")));
+            return Err(malformed(number, format!("longer than {LONGEST} bytes; no op is: a line end is missing")));
         }
         let torn = !text.ends_with(b"\n");
         if header.is_none() {
             let mut parsed: Header = serde_json::from_slice(&text)
-                .map_err(|error| malformed(line, format!("not the header of a fencepost history: {error}")))?;
+                .map_err(|error| malformed(number, format!("not the header of a fencepost history: {error}")))?;
             if !(1..=FORMAT).contains(&parsed.fencepost) {
                 return Err(malformed(
-                    line,
+                    number,
                     format!(
                         "history format {} (this build reads formats 1 to {FORMAT}); use the fencepost that wrote it",
                         parsed.fencepost
@@ -115,19 +114,24 @@ pub fn read_from(mut reader: impl BufRead, path: &Path) -> Result<History, Histo
             if text.trim_ascii().is_empty() {
                 continue;
             }
-            return Err(malformed(line, "follows the end mark; a history ends there, and a file holds one".to_owned()));
+            return Err(malformed(
+                number,
+                "follows the end mark; a history ends there, and a file holds one".to_owned(),
+            ));
+        }
+        if let Some(op) = line::op(&text, &mut names) {
+            ops.push(op);
+            continue;
         }
         match serde_json::from_slice::<Op>(&text) {
             Ok(mut op) => {
-                if let Some(name) = &mut op.lock {
-                    share(&mut locks, name);
-                }
+                op.lock = op.lock.map(|name| names.shared(name.as_str()));
                 ops.push(op);
             }
             Err(error) => match serde_json::from_slice::<EndMark>(&text) {
                 Ok(found) => mark = Some(found),
-                Err(_) if torn => is_torn = Some(line),
-                Err(_) => return Err(malformed(line, format!("not an op: {error}"))),
+                Err(_) if torn => is_torn = Some(number),
+                Err(_) => return Err(malformed(number, format!("not an op: {error}"))),
             },
         }
     }
@@ -139,14 +143,6 @@ pub fn read_from(mut reader: impl BufRead, path: &Path) -> Result<History, Histo
         (None, None) => Some(CutOff::NoMark),
     };
     Ok(History { cut_off, ..History::new(header, ops) })
-}
-
-/// Has equal names share their text.
-pub(super) fn share(known: &mut BTreeSet<LockName>, name: &mut LockName) {
-    match known.get(name) {
-        Some(same) => *name = same.clone(),
-        None => drop(known.insert(name.clone())),
-    }
 }
 
 /// Writes a whole history in one step: a reader sees the old file or the new one, never a part.

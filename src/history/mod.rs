@@ -11,6 +11,7 @@ pub mod file;
 pub mod foreign;
 pub mod hold;
 pub mod life;
+mod line;
 pub mod op;
 mod plain;
 pub mod recorder;

@@ -89,7 +89,7 @@ pub enum Process {
     Monitor,
 }
 
-const NAMED_PROCESSES: [(Process, &str); 3] =
+pub(super) const NAMED_PROCESSES: [(Process, &str); 3] =
     [(Process::Nemesis, "nemesis"), (Process::Resource, "resource"), (Process::Monitor, "monitor")];
 
 impl fmt::Display for Process {

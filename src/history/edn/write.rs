@@ -173,7 +173,7 @@ impl<W: Write> Writer<'_, W> {
         let readers = if op.shared { "-read" } else { "" };
         write!(self.to, "{{:process {process}, :type :{kind}, :f :{f}{readers}, :value nil, :client \"{client}\"")?;
         if let Some(lock) = &op.lock {
-            write!(self.to, ", :lock {}", clojure_reader::edn::Edn::string(lock.as_str()))?;
+            write!(self.to, ", :lock {}", quoted(lock.as_str()))?;
         }
         if let Some(token) = op.token {
             write!(self.to, ", :token {token}")?;
@@ -185,4 +185,20 @@ impl<W: Write> Writer<'_, W> {
         self.lines += 1;
         Ok(())
     }
+}
+
+/// A text as an EDN string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            letter => quoted.push(letter),
+        }
+    }
+    quoted + "\""
 }

@@ -44,7 +44,9 @@ impl<'a> Fields<'a> {
         cursor.at += 1;
         while let Some(key) = cursor.key()? {
             let key = key.as_ref();
-            let key = key.rsplit_once('/').map_or(key, |(_, key)| key);
+            // A namespace is seldom: it is looked for in keys that are not known without.
+            let own = || key.rsplit_once('/').map_or(key, |(_, own)| own);
+            let key = if is_plain(key) || keys.role(key).is_some() { key } else { own() };
             let slot = match key {
                 "process" => &mut fields.process,
                 "type" => &mut fields.kind,
@@ -135,4 +137,9 @@ fn skip(cursor: &mut Cursor<'_>, opened: usize) -> Result<(), Stop> {
 /// A key without a value: at the end of the text the value may be yet to come.
 fn odd(cursor: &Cursor<'_>, opened: usize) -> Stop {
     if cursor.peek().is_none() { Stop::End } else { Stop::Bad(opened, "not EDN: a key in a map has no value") }
+}
+
+/// Whether a key is one that every history has.
+fn is_plain(key: &str) -> bool {
+    matches!(key, "process" | "type" | "f" | "value" | "time" | "index" | "error")
 }

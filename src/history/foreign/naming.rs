@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+
 use super::fields::Unit;
 
 /// How to read a history of another harness, where that is to be other than usual.
@@ -59,6 +61,8 @@ pub(super) struct Keys {
     owner: Option<String>,
     token: Option<String>,
     ttl_unit: Unit,
+    /// The roles of keys of ops.
+    roles: FxHashMap<String, (Role, u8)>,
 }
 
 const LOCKS: [&str; 9] =
@@ -106,12 +110,18 @@ const PLACES: [&str; 5] = ["value", "first", "second", "none", "process"];
 impl Keys {
     pub(super) fn new(naming: &Naming) -> Self {
         let chosen = |key: &Option<String>| key.as_ref().map(|key| key.trim_start_matches(':').to_owned());
-        Self {
+        let mut keys = Self {
             lock: chosen(&naming.lock),
             owner: chosen(&naming.owner),
             token: chosen(&naming.token),
             ttl_unit: naming.ttl_unit.map_or(Unit::Untold, Unit::Known),
-        }
+            roles: FxHashMap::default(),
+        };
+        let own = [&keys.lock, &keys.owner, &keys.token].into_iter().flatten().map(String::as_str);
+        let usual = LOCKS.into_iter().chain(OWNERS).chain(TOKENS).chain(UNTIL).chain(TTLS.map(|(key, _)| key));
+        let roles = own.chain(usual).filter_map(|key| Some((key.to_owned(), keys.of(key, &[])?)));
+        keys.roles = roles.collect();
+        keys
     }
 
     /// What the user chose a key for that is read anyway.
@@ -127,7 +137,7 @@ impl Keys {
 
     /// What a key of an op says.
     pub(super) fn role(&self, key: &str) -> Option<(Role, u8)> {
-        self.of(key, &[])
+        self.roles.get(key).copied()
     }
 
     /// What a key of the map in an op's `:value` says.

@@ -358,6 +358,11 @@ impl<'a> Cursor<'a> {
 
     /// The key of the next entry of a map, or nothing at its end. Keys that are no names are empty.
     pub(super) fn key(&mut self) -> Result<Option<Cow<'a, str>>, Stop> {
+        self.blanks();
+        if self.peek() == Some(b':') {
+            self.at += 1;
+            return Ok(Some(Cow::Borrowed(self.token()?)));
+        }
         let key = match self.value()? {
             None => return Ok(None),
             Some(Value::Word(key)) => return Ok(Some(Cow::Borrowed(key))),
