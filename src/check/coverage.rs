@@ -158,7 +158,8 @@ fn defects(facts: &Facts<'_>, strike: &Strike<'_>, listing: &mut Listing) {
             applied.time,
         );
     }
-    if !strike.is_healed() {
+    // What is missing of a history that is cut off may tell of the undoing, or of another try at it.
+    if !strike.is_healed() && facts.history.cut_off.is_none() {
         let text = match strike.healed.and_then(|op| op.fault.as_ref()?.probes.iter().find(|probe| !probe.passed())) {
             Some(probe) => format!(
                 "{name} was not undone: {} was `{}` where `{}` was expected.",

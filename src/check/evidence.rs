@@ -115,7 +115,7 @@ const NOT_YET: usize = usize::MAX;
 impl<'a> Facts<'a> {
     /// Gathers the facts of a history, which may be large, in one pass.
     pub fn of(history: &'a History) -> Self {
-        let mut gathered = Holds::of(&history.header);
+        let mut gathered = Holds::of(history);
         let mut strikes = Strikes::default();
         let mut served: Vec<(&Op, usize)> = Vec::new();
         let (mut in_doubt, mut early) = (0u64, false);

@@ -139,7 +139,7 @@ fn acknowledge<'a>(
                 // Another harness's history may know clients' ops only.
                 let write = Write { op, place, stock: value.stock, based_on, acknowledged: Some(op) };
                 item.writes.insert(version, write);
-            } else if facts.served.is_empty() {
+            } else if facts.served.is_empty() || is_beyond(facts, op) {
                 tally.gaps += 1;
             } else {
                 tally.lost += 1;
@@ -148,6 +148,12 @@ fn acknowledge<'a>(
         }
         OpType::Invoke | OpType::Fail => {}
     }
+}
+
+/// Whether the resource's record may end before it took what this op acknowledges: in a history that is cut off what the
+/// resource reported may be on its way.
+fn is_beyond(facts: &Facts<'_>, op: &Op) -> bool {
+    facts.history.cut_off.is_some() && facts.served.last().is_none_or(|(served, _)| served.time < op.time)
 }
 
 fn never_accepted(facts: &Facts<'_>, op: &Op, hold: &HoldId, value: ItemValue) -> Violation {

@@ -94,7 +94,7 @@ pub fn read_from(mut reader: impl BufRead, path: &Path) -> Result<History, Histo
         }
         let torn = !text.ends_with(b"\n");
         if header.is_none() {
-            let mut parsed: Header = serde_json::from_slice(&text)
+            let parsed: Header = serde_json::from_slice(&text)
                 .map_err(|error| malformed(number, format!("not the header of a fencepost history: {error}")))?;
             if !(1..=FORMAT).contains(&parsed.fencepost) {
                 return Err(malformed(
@@ -105,8 +105,6 @@ pub fn read_from(mut reader: impl BufRead, path: &Path) -> Result<History, Histo
                     ),
                 ));
             }
-            // What is written from it will be of this version.
-            parsed.fencepost = FORMAT;
             header = Some(parsed);
             continue;
         }
@@ -230,7 +228,7 @@ mod tests {
         let old = ops.replace("\"fencepost\":2", "\"fencepost\":1");
         assert_ne!(old, ops);
         let read = read_from(old.as_bytes(), Path::new("old")).unwrap();
-        assert_eq!((read.cut_off, read.header.fencepost), (Some(CutOff::NoMark), FORMAT));
+        assert_eq!((read.cut_off, read.header.fencepost), (Some(CutOff::NoMark), 1));
     }
 
     #[test]

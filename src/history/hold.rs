@@ -5,7 +5,7 @@
 //! that of the last such op, or else of the grant. Nobody writes these down but for the holder, at most as often as a lease
 //! is renewed or a session confirmed (ten times per session timeout): few, so all of them are kept.
 //!
-//! Where a file does not tell every change ([`Header::tells_renewals`]: older files and other harnesses' do not), it may still
+//! Where a file does not tell every change ([`Header::tells_renewals`](super::Header::tells_renewals): older files and other harnesses' do not), it may still
 //! tell where a hold's validity had got to: at its end. A later instant than the last one known means that the promise moved
 //! on at some moment in between, *and in time*: a lock that moves it on after it was over has broken its word just as much as
 //! one that grants it to another meanwhile. An earlier one, or none, means that nobody knows what was promised in between:
@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::Header;
+use super::History;
+use super::foreign::FOREIGN;
 use super::op::{F, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::time::Nanos;
@@ -49,7 +50,7 @@ pub struct Hold {
     pub from: Nanos,
     /// Index of the op that ended the hold, and how; absent for a hold that was still open when the history ended.
     pub ended: Option<(u32, Ending)>,
-    /// When it ended; for an open hold, when the history ended.
+    /// When it ended; for an open hold, when the history ended, or what is known of its client.
     pub to: Nanos,
     /// Until when the API said that the hold is valid, at its grant.
     pub valid_until: Option<Nanos>,
@@ -148,6 +149,9 @@ pub(crate) struct Holds<'a> {
     pub requested: Vec<Nanos>,
     /// Whether the history tells every change of a hold's validity.
     renewals_told: bool,
+    /// When each client was heard of last, where nothing is known of it after that: in a history that is cut off and was
+    /// written as reports came in, a client's next words may be on their way while later ones of others are there.
+    heard: Option<BTreeMap<ClientId, Nanos>>,
     attempts: Attempts<'a>,
     /// What ends with its client, should it die.
     open: BTreeMap<ClientId, Vec<usize>>,
@@ -184,9 +188,12 @@ impl<'a> Attempts<'a> {
 }
 
 impl<'a> Holds<'a> {
-    /// None so far, of a history with this header.
-    pub fn of(header: &Header) -> Self {
+    /// None so far of this history.
+    pub fn of(history: &History) -> Self {
+        let header = &history.header;
+        let in_order = ["sim", FOREIGN].contains(&header.environment.as_str());
         Self {
+            heard: (history.cut_off.is_some() && !in_order).then(BTreeMap::new),
             list: Vec::new(),
             requested: Vec::new(),
             renewals_told: header.tells_renewals(),
@@ -197,6 +204,11 @@ impl<'a> Holds<'a> {
 
     /// Takes the next op of a history.
     pub fn take(&mut self, op: &'a Op) {
+        if let (Some(heard), Process::Client(_) | Process::Monitor, Some(client)) =
+            (&mut self.heard, op.process, op.client)
+        {
+            heard.insert(client, op.time);
+        }
         if !matches!(op.f, F::Acquire | F::Release | F::Extend | F::Suspect | F::Lost | F::Crash)
             || !matches!(op.process, Process::Client(_))
         {
@@ -282,9 +294,12 @@ impl<'a> Holds<'a> {
         }
     }
 
-    /// Takes the end of the history: what is still open lasts until then.
+    /// Takes the end of the history: what is still open lasts until then, or as long as its
+    /// client is known to have gone on.
     pub fn finish(&mut self, end: Nanos) {
-        self.list.iter_mut().filter(|hold| hold.ended.is_none()).for_each(|hold| hold.to = end);
+        for hold in self.list.iter_mut().filter(|hold| hold.ended.is_none()) {
+            hold.to = self.heard.as_ref().map_or(end, |heard| heard.get(&hold.client).copied().unwrap_or(hold.from));
+        }
     }
 
     /// The place of a hold that was granted so far.

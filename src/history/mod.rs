@@ -120,7 +120,7 @@ impl History {
 
     /// The holds, in the order of their grants.
     pub fn holds(&self) -> Vec<Hold> {
-        let mut holds = Holds::of(&self.header);
+        let mut holds = Holds::of(self);
         self.ops.iter().for_each(|op| holds.take(op));
         holds.finish(self.end());
         holds.list

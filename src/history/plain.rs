@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use super::op::{F, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
-use crate::time::Nanos;
 
 /// A history's acquires and releases, with those that it does not have but amounts to.
 pub(crate) struct Plain<'a> {
@@ -120,6 +119,7 @@ fn is_plain(op: &Op) -> bool {
 mod tests {
     use super::*;
     use crate::check::story::Story;
+    use crate::time::Nanos;
 
     fn told(tell: impl FnOnce(&mut Story)) -> Vec<String> {
         let mut story = Story::new(2);

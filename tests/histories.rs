@@ -1,0 +1,149 @@
+//! What must hold for the history of any run, of sound locks and of flawed ones: cut off anywhere it accuses nobody whom
+//! the whole one does not accuse, and in EDN it gets the verdict that it gets as JSON lines.
+//!
+//! `FENCEPOST_HISTORY_SEEDS=20 cargo test --release --test histories -- --nocapture` takes so many seeds of the scenarios
+//! as they are, and cuts after every op; without it one seed, shortened, and every so many ops.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use fencepost::check::{self, FailedRelease, Model};
+use fencepost::env::sim::run_trial;
+use fencepost::history::foreign::{self, Naming};
+use fencepost::history::{self, CutOff, F, History};
+use fencepost::ids::LockName;
+use fencepost::scenario::{self, Capabilities, Scenario};
+use fencepost::seed::Seed;
+use fencepost::verdict::{CheckName, Verdict};
+use rayon::prelude::*;
+
+const SEEDS: &str = "FENCEPOST_HISTORY_SEEDS";
+
+fn seeds() -> Option<u64> {
+    std::env::var(SEEDS).ok().map(|seeds| seeds.parse().expect("FENCEPOST_HISTORY_SEEDS is a number"))
+}
+
+/// All scenarios that ship, canaries too; and renewed leases under kills, which none of them has.
+fn scenarios() -> Vec<Scenario> {
+    let folders = ["scenarios", "scenarios/canaries"].map(|folder| scenario::list(folder.as_ref()).unwrap());
+    let mut files: Vec<_> = folders.into_iter().flatten().map(|file| file.path).collect();
+    files.push("tests/scenarios/renewed-holder-killed.toml".into());
+    let load = |path: &std::path::PathBuf| scenario::load(path, &Capabilities::sim()).unwrap();
+    let mut scenarios: Vec<Scenario> = files.iter().map(load).collect();
+    if seeds().is_none() {
+        scenarios.iter_mut().for_each(|scenario| {
+            scenario.workload.duration = scenario.workload.duration.min(Duration::from_secs(12));
+        });
+    }
+    scenarios
+}
+
+/// Every lock of every scenario, so many seeds of each.
+fn histories() -> Vec<(String, History)> {
+    let scenarios = scenarios();
+    let trials: Vec<(&Scenario, &String, Seed)> = scenarios
+        .iter()
+        .flat_map(|scenario| scenario.locks.keys().map(move |lock| (scenario, lock)))
+        .flat_map(|(scenario, lock)| (0..seeds().unwrap_or(1)).map(move |seed| (scenario, lock, Seed(seed))))
+        .collect();
+    let run = |(scenario, lock, seed): (&Scenario, &String, Seed)| {
+        (format!("{}: {lock}, seed {seed}", scenario.name), run_trial(scenario, lock, seed).history)
+    };
+    trials.into_par_iter().map(run).collect()
+}
+
+fn accusing(history: &History) -> BTreeSet<CheckName> {
+    let checks = check::judge(history).checks;
+    checks.iter().filter(|result| result.verdict == Verdict::Invalid).map(|result| result.check).collect()
+}
+
+/// What is left of a history if nothing is known of it after its first ops.
+fn cut(history: &History, ops: usize) -> History {
+    History { header: history.header.clone(), ops: history.ops[..ops].to_vec(), cut_off: Some(CutOff::NoMark) }
+}
+
+#[test]
+fn a_history_that_is_cut_off_accuses_nobody_whom_the_whole_one_does_not() {
+    let counted: Vec<(usize, usize)> = histories()
+        .into_par_iter()
+        .map(|(name, history)| {
+            let whole = accusing(&history);
+            let ops = history.ops.len();
+            let every = if seeds().is_some() { 1 } else { (ops / 40).max(1) };
+            // Where a promise changes or a hold ends, the ops around it count too.
+            let telling = |at: usize| {
+                let ops = &history.ops[at.saturating_sub(1)..(at + 1).min(ops)];
+                ops.iter().any(|op| matches!(op.f, F::Extend | F::Suspect | F::Lost | F::Crash))
+            };
+            let mut cuts = 0;
+            for at in (0..ops).filter(|at| at % every == 0 || (telling(*at) && at % (every / 8).max(1) == 0)) {
+                let beyond: Vec<_> = accusing(&cut(&history, at)).difference(&whole).copied().collect();
+                assert!(beyond.is_empty(), "{name}, cut after {at} of {ops} ops: {beyond:?}");
+                cuts += 1;
+            }
+            (cuts, usize::from(whole.is_empty()))
+        })
+        .collect();
+    let sum = |of: fn(&(usize, usize)) -> usize| counted.iter().map(of).sum::<usize>();
+    println!("{} cuts of {} histories, {} of them without any accusation", sum(|c| c.0), counted.len(), sum(|c| c.1));
+    assert!(sum(|counted| counted.1) * 4 > counted.len(), "too few of the histories accuse nobody");
+}
+
+/// The models that histories are judged by, each read strictly and not, where there is a choice.
+fn readings() -> Vec<(Model, FailedRelease)> {
+    let plain = ["mutex", "owner-mutex", "fenced", "reentrant:2", "reentrant-fenced:2"];
+    let leased = ["owner-mutex+lease", "fenced+lease"];
+    let model = |name: &&str| name.parse::<Model>().unwrap();
+    let both = |model| [FailedRelease::EndsTheClaim, FailedRelease::DidNothing].map(|failed| (model, failed));
+    let leased = leased.iter().map(model).map(|model| (model, FailedRelease::EndsTheClaim));
+    plain.iter().map(model).flat_map(both).chain(leased).collect()
+}
+
+#[test]
+fn a_history_has_one_verdict_as_json_lines_and_as_edn() {
+    let counted: Vec<[usize; 3]> = histories()
+        .into_par_iter()
+        .map(|(name, history)| {
+            let locks: BTreeSet<&LockName> = history.ops.iter().filter_map(|op| op.lock.as_ref()).collect();
+            let mut seen = [0; 3];
+            for lock in locks {
+                // Knossos' models know one lock, and so does what is written for it.
+                let mut one = history.clone();
+                one.ops.retain(|op| op.lock.as_ref().is_none_or(|name| name == lock));
+                let one = History::new(one.header, one.ops);
+                let mut written = Vec::new();
+                history::edn::write_to(&mut written, &history, Some(lock)).unwrap().unwrap();
+                let foreign = foreign::read(
+                    || Ok(&written[..]),
+                    Path::new("history.edn"),
+                    &Naming { leased: true, ..Naming::default() },
+                );
+                let foreign = foreign.unwrap().history;
+                for (model, failed) in readings() {
+                    let [ours, theirs] = [&one, &foreign].map(|history| {
+                        let checks = check::judge_model(history, model, failed).checks;
+                        checks.into_iter().find(|result| result.check == CheckName::Linearizable).unwrap()
+                    });
+                    assert_eq!(
+                        ours.verdict, theirs.verdict,
+                        "{name}, {lock}, {model}, {failed}: {} but in EDN {}",
+                        ours.summary, theirs.summary
+                    );
+                    seen[match ours.verdict {
+                        Verdict::Valid => 0,
+                        Verdict::Invalid => 1,
+                        Verdict::Unknown | Verdict::NotApplicable => 2,
+                    }] += 1;
+                }
+            }
+            seen
+        })
+        .collect();
+    let [valid, invalid, unknown] = [0, 1, 2].map(|kind| counted.iter().map(|seen| seen[kind]).sum::<usize>());
+    println!(
+        "{} histories, as JSON lines and as EDN: {valid} valid, {invalid} invalid, {unknown} unknown",
+        counted.len()
+    );
+    assert!(valid > 100 && invalid > 20, "too little was compared: {valid} valid, {invalid} invalid");
+}
