@@ -1,4 +1,5 @@
-//! How fast the lock checks are on one core, and in how much memory: `cargo bench --bench checks`.
+//! How fast the lock checks are on one core, and in how much memory: `cargo bench --bench checks`; `cargo bench --bench
+//! checks -- histories` measures only how files are read and judged.
 //!
 //! Generated histories of a lock that works, with faults' traces: acquires that never complete. Every size is measured in
 //! a process of its own, in CPU time, with the peak of its memory as the kernel counts it (VmHWM). Three things are told
@@ -10,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use fencepost::check::{self, FailedRelease, Model, ModelReplay, Verdict};
+use fencepost::history::foreign::{self, Naming};
 use fencepost::history::{F, Header, History, ItemValue, Op, OpType, Process, file};
 use fencepost::ids::{ClientId, FencingToken, HoldId, LockName};
 use fencepost::seed::{ChaCha8Rng, Seed};
@@ -245,6 +247,76 @@ fn parse(size: Size) -> Measured {
     Measured { seconds, peak: memory("VmHWM:"), input }
 }
 
+/// What files of 1 M and of 10 M ops may take, read and judged, and how much longer EDN may take than JSON lines.
+const GOAL_FILE: [(u64, f64); 2] = [(1_000_000, 1.0), (10_000_000, 10.0)];
+const GOAL_FILE_MEGABYTES: f64 = 300.0;
+const GOAL_EDN: f64 = 1.3;
+
+/// The acquires and releases of a history, as Jepsen would write them.
+fn write_edn(to: &mut impl Write, op: &Op) -> std::io::Result<()> {
+    let Process::Client(process) = op.process else { return Ok(()) };
+    let kind = format!("{:?}", op.kind).to_lowercase();
+    write!(to, "{{:process {process}, :type :{kind}, :f :{}, :value nil", op.f)?;
+    if let Some(lock) = &op.lock {
+        write!(to, ", :lock \"{lock}\"")?;
+    }
+    if let Some(token) = op.token {
+        write!(to, ", :token {token}")?;
+    }
+    writeln!(to, ", :time {}, :index {}}}", op.time.0, op.index)
+}
+
+/// Reads a file of so many ops and judges it by the fenced model, as `fencepost check` does.
+fn file_judged(size: Size, is_edn: bool) -> Measured {
+    let path = std::env::temp_dir().join(format!("fencepost-bench-{}", std::process::id()));
+    let mut to = std::io::BufWriter::new(std::fs::File::create(&path).expect("the temporary folder can be written"));
+    let written = if is_edn { Ok(()) } else { writeln!(to, "{}", serde_json::to_string(&header(size)).expect("JSON")) };
+    let written = written.and_then(|()| {
+        Ops::new(size).try_for_each(|op| match is_edn {
+            true => write_edn(&mut to, &op),
+            false => writeln!(to, "{}", serde_json::to_string(&op).expect("JSON")),
+        })
+    });
+    written.and_then(|()| to.flush()).expect("the temporary folder can be written");
+    drop(to);
+    let input = memory("VmRSS:");
+    let begun = cpu_time();
+    let result = if is_edn {
+        let mut replay = ModelReplay::streaming(Model::FENCED, FailedRelease::EndsTheClaim).expect("op by op");
+        let file = std::fs::File::open(&path).expect("it was just written");
+        let read = foreign::stream(file, &path, &Naming::default(), |op| replay.take(&op)).expect("a history");
+        read.expect("in order");
+        replay.finish()
+    } else {
+        let history = file::read(&path).expect("it was just written");
+        check::judge_model(&history, Model::FENCED, FailedRelease::EndsTheClaim).checks.remove(1)
+    };
+    let seconds = cpu_time() - begun;
+    let _ = std::fs::remove_file(&path);
+    assert_ne!(result.verdict, Verdict::Invalid, "{}", result.summary);
+    Measured { seconds, peak: memory("VmHWM:"), input }
+}
+
+/// The goals of files, side by side.
+fn histories() {
+    for (ops, goal) in GOAL_FILE {
+        let size = Size { ops, pending: 100, clients: 5 };
+        let [json, edn] = ["json-file", "edn-file"].map(|what| row(what, size));
+        let met = |reached: f64, goal: f64| if reached <= goal { "met" } else { "MISSED" };
+        for (what, measured) in [("JSON lines", &json), ("EDN", &edn)] {
+            say(&format!(
+                "{what}, {ops} ops read and judged: {:.2} of {goal} s ({}); {:.0} of {GOAL_FILE_MEGABYTES} MB ({})",
+                measured.seconds,
+                met(measured.seconds, goal),
+                measured.peak,
+                met(measured.peak, GOAL_FILE_MEGABYTES),
+            ));
+        }
+        let ratio = edn.seconds / json.seconds;
+        say(&format!("EDN takes {ratio:.2} of {GOAL_EDN} times the time of JSON lines ({})", met(ratio, GOAL_EDN)));
+    }
+}
+
 /// Measures in a process of its own, since a peak is never forgotten.
 fn measure(what: &str, size: Size) -> Measured {
     let Size { ops, pending, clients } = size;
@@ -265,7 +337,7 @@ fn say(line: &str) {
 fn row(what: &str, size: Size) -> Measured {
     let measured = measure(what, size);
     say(&format!(
-        "{what:<7} {:>9} {:>8} {:>8} {:>10.4} {:>10.0} {:>10.0} {:>10.0}",
+        "{what:<9} {:>9} {:>8} {:>8} {:>10.4} {:>10.0} {:>10.0} {:>10.0}",
         size.ops,
         size.pending,
         size.clients,
@@ -285,15 +357,20 @@ fn main() {
         let measured = match arguments[at + 1].as_str() {
             "replay" => replay(size),
             "checks" => checks(size),
+            "json-file" => file_judged(size, false),
+            "edn-file" => file_judged(size, true),
             _ => parse(size),
         };
         say(&format!("{} {} {}", measured.seconds, measured.peak, measured.input));
         return;
     }
     say(&format!(
-        "{:<7} {:>9} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
+        "{:<9} {:>9} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
         "what", "ops", "pending", "clients", "CPU s", "ns/op", "input MB", "more MB"
     ));
+    if arguments.iter().any(|argument| argument == "histories") {
+        return histories();
+    }
     for (what, sizes) in
         [("checks", &[10_000, 100_000, 1_000_000][..]), ("replay", &[10_000, 100_000, 1_000_000, 10_000_000])]
     {
@@ -307,6 +384,7 @@ fn main() {
     }
     let base = Size { ops: 1_000_000, pending: 100, clients: 5 };
     row("parse", base);
+    histories();
     say("\nthe goals, at 1 M ops, 100 pending");
     let met = |reached: f64, goal: f64| if reached <= goal { "met" } else { "MISSED" };
     for clients in [5, 50, 500] {

@@ -91,6 +91,8 @@ struct Life {
     named: bool,
     /// The owner that it last named.
     client: Option<ClientId>,
+    /// When it asked for a hold to last longer, while that is open.
+    extending: Option<u64>,
 }
 
 /// What a process has begun and not completed.
@@ -188,6 +190,7 @@ impl<'k> Assembly<'k> {
         let (acquires, mode) = match verb {
             Verb::Acquire(mode) => (true, Some(mode)),
             Verb::Release(mode) => (false, mode),
+            Verb::Extend if self.naming.leased => return self.extended(process, kind, f, fields),
             _ => {
                 if !matches!(process, Value::Number(_) | Value::Word(_) | Value::Text(_)) {
                     return Err(no_process(process).into());
@@ -214,6 +217,50 @@ impl<'k> Assembly<'k> {
         if let Some(error) = fields.error.as_ref().filter(|error| **error != Value::Nil) {
             op.error = Some(error.written());
         }
+        Ok(Some(op))
+    }
+
+    /// A renewal. What comes of it is one op: from when it went well, the hold is valid for as long as it says, counted from
+    /// when it was asked for.
+    fn extended(
+        &mut self,
+        process: &Value<'_>,
+        kind: OpType,
+        f: &Value<'_>,
+        fields: &Fields<'_>,
+    ) -> Result<Option<Op>, Trouble> {
+        let Some(process) = self.process(process)? else {
+            self.pass_over(f, Verb::Extend, kind, fields);
+            return Ok(None);
+        };
+        let time = self.time(fields)?;
+        let said_owner = self.owner(process, fields);
+        let life = self.processes.entry(process).or_default();
+        if kind == OpType::Invoke {
+            life.extending = Some(time);
+            return Ok(None);
+        }
+        let known = said_owner.or(life.client);
+        let Some(asked) = life.extending.take().filter(|_| kind == OpType::Ok) else { return Ok(None) };
+        if self.refuses(fields, true) && !matches!(fields.value, None | Some(Value::Nil)) {
+            return Ok(None);
+        }
+        let client = known.unwrap_or_else(|| self.client(Owner::Process(process)));
+        let named = self.lock(fields, true).0;
+        let fits = |held: &&Held| named.as_ref().is_none_or(|named| *named == held.lock);
+        let held = self.clients.get(&client).and_then(|owned| owned.held.iter().rev().find(fits));
+        let Some(Held { lock, hold, shared, .. }) = held.cloned() else { return Ok(None) };
+        let Some(until) = self.valid_until(fields, asked)? else {
+            self.unclear(lock, || {
+                format!("`:{}` makes a hold last longer, and nothing says how long: --lease 10s", f.name())
+            });
+            return Ok(None);
+        };
+        let mut op = self.op(time, process, OpType::Ok, F::Extend, client, &lock, &hold, shared);
+        op.valid_until = Some(Nanos(until));
+        op.index = self.index;
+        self.index += 1;
+        self.last = Some(time);
         Ok(Some(op))
     }
 
@@ -433,8 +480,7 @@ impl<'k> Assembly<'k> {
             None if is_full => *passed_over.entry("other ops".to_owned()).or_default() += 1,
             None => drop(passed_over.insert(name.into_owned(), 1)),
         }
-        let matters = verb == Verb::Unclear || (verb == Verb::Extend && self.naming.leased);
-        if !matters || kind == OpType::Fail {
+        if verb != Verb::Unclear || kind == OpType::Fail {
             return;
         }
         if let Some(Value::Word(process)) = &fields.process
