@@ -326,9 +326,10 @@ fn check_history(args: &CheckArgs) -> Result<u8, Failure> {
     let path = &args.history;
     if path.is_dir() {
         return Err(Failure::bad_request(format!(
-            "{0} is a folder; name a history in it, such as {0}/LOCK/{1}, or judge a whole run: fencepost report {0}",
+            "{0} is a folder; name a history in it, such as {0}/LOCK/{1}, or judge a whole run: fencepost report {0}; {2}",
             path.display(),
-            report::HISTORY
+            report::HISTORY,
+            history::source::READABLE
         )));
     }
     let source = Source::of(path).map_err(Failure::bad_request)?;

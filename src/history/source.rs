@@ -11,7 +11,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::file::HistoryError;
 
 /// What can be read, for whoever comes with something else.
-const READABLE: &str = "what can be read: a history.jsonl of fencepost; ops in EDN (Jepsen's history.edn), one map after \
+pub const READABLE: &str = "what can be read: a history.jsonl of fencepost; ops in EDN (Jepsen's history.edn), one map after \
                         the other or in one vector; ops in JSON, one object after the other or in one array; each also \
                         packed with gzip, or from standard input as `-`";
 

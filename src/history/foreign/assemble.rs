@@ -1,17 +1,24 @@
 //! From what ops say to a history: who acts, on which lock, under which hold.
 
+mod answers;
+mod order;
+mod owners;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::fields::{Fields, Unit};
-use super::naming::{Keys, Mode, Naming, Order, Role, Verb};
+use super::fields::Fields;
+use super::naming::{Keys, Mode, Naming, Verb};
 use super::notation::Value;
 use super::survey::{self, LockPlace, Places};
 use crate::history::{F, Op, OpType, Process};
-use crate::ids::{ClientId, FencingToken, HoldId, LockName};
+use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
+use answers::{is_answer, may_name};
+pub(super) use order::told_time;
+use owners::no_process;
 
 /// 146 years. Times are bent upwards where they contradict the order of the ops, and must stay numbers of EDN.
 const LATEST: u64 = 1 << 62;
@@ -421,29 +428,6 @@ impl<'k> Assembly<'k> {
         Ok(op)
     }
 
-    /// Whether a release by who holds nothing may be that of an owner's that went by another process number.
-    fn may_be_anothers(&self, client: ClientId, process: u32, lock: &LockName) -> bool {
-        let owned = self.clients.get(&client);
-        if owned.is_some_and(|owned| owned.last.iter().any(|(of, _)| of == lock)) {
-            return false;
-        }
-        if self.places.owners {
-            // It never said whose it is.
-            return self.processes.get(&process).is_none_or(|life| life.client.is_none());
-        }
-        let left_behind = |(number, life): (&u32, &Life)| {
-            let owned = self.clients.get(&ClientId(*number));
-            life.retired
-                && *number < process
-                && owned.is_some_and(|owned| {
-                    owned.held.iter().any(|held| held.lock == *lock)
-                        || owned.doubtful.iter().any(|(of, _)| of == lock)
-                        || owned.abandoned.contains(lock)
-                })
-        };
-        self.naming.threads.is_none() && self.processes.iter().any(left_behind)
-    }
-
     #[allow(clippy::too_many_arguments, reason = "the fields of an op")]
     fn op(
         &self,
@@ -493,86 +477,6 @@ impl<'k> Assembly<'k> {
         self.unclear(lock, || format!("`:{f}` changes what it does to a lock in a way that the models do not know"));
     }
 
-    /// The process as a number; nothing for one that is no client.
-    fn process(&mut self, process: &Value<'_>) -> Result<Option<u32>, String> {
-        match process {
-            Value::Number(text) => {
-                let number = process.number().ok_or_else(|| no_process(process))?;
-                let number = u32::try_from(number)
-                    .map_err(|_| format!("its :process is {text}; numbers go from 0 to {}", u32::MAX))?;
-                if !self.names.is_empty() && self.names.values().any(|named| *named == number) {
-                    return Err(format!(
-                        "its :process is {text}, and other processes have names; all need one or none"
-                    ));
-                }
-                Ok(Some(number))
-            }
-            Value::Word(name) if matches!(*name, "nemesis" | "resource" | "monitor") => Ok(None),
-            Value::Word(_) | Value::Text(_) => {
-                let name = process.name();
-                if let Some(number) = self.names.get(name.as_ref()) {
-                    return Ok(Some(*number));
-                }
-                let number = self.names.len() as u32 + if self.places.numbers { NAMED } else { 0 };
-                if self.processes.contains_key(&number) {
-                    return Err(format!(
-                        "its :process is {}, and others have numbers; all need one or none",
-                        process.written()
-                    ));
-                }
-                self.processes.entry(number).or_default().named = true;
-                self.names.insert(name.clone().into_owned(), number);
-                self.found.named.push((ClientId(number), name.into_owned()));
-                Ok(Some(number))
-            }
-            other => Err(no_process(other)),
-        }
-    }
-
-    fn client(&mut self, owner: Owner) -> ClientId {
-        // A history whose ops name no owners has its processes for clients, under their own numbers.
-        if let (Owner::Process(process), false, None) = (&owner, self.places.owners, self.naming.threads) {
-            return ClientId(*process);
-        }
-        let next = ClientId(self.owners.len() as u32 + 1);
-        let named = if let Owner::Named(name) = &owner { Some(name.clone()) } else { None };
-        let client = *self.owners.entry(owner).or_insert(next);
-        if let (Some(name), true) = (named, client == next) {
-            self.found.named.push((client, name));
-        }
-        client
-    }
-
-    /// The owner as far as it is known.
-    fn owner(&mut self, process: u32, fields: &Fields<'_>) -> Option<ClientId> {
-        if self.places.owners {
-            if let Some(owner) = survey::owner(fields, self.keys) {
-                let owner = Owner::Named(owner.name().into_owned());
-                return Some(match self.owners.get(&owner) {
-                    Some(client) => *client,
-                    None => self.client(owner),
-                });
-            }
-            if let Some(threads) = self.naming.threads {
-                let thread = process % threads.max(1);
-                let of_thread =
-                    |(number, life): (&u32, &Life)| life.client.filter(|_| number % threads.max(1) == thread);
-                if let Some(client) = self.processes.iter().find_map(of_thread) {
-                    return Some(client);
-                }
-            }
-            let known = self.processes.get(&process).and_then(|life| life.client);
-            if known.is_some() {
-                return known;
-            }
-            let name = fields.process.as_ref()?.name();
-            let named = self.places.owner_of.get(name.as_ref())?.clone()?;
-            return Some(self.client(Owner::Named(named)));
-        }
-        let threads = self.naming.threads?;
-        Some(self.client(Owner::Thread(process % threads.max(1))))
-    }
-
     /// The lock's name, where it is said, and whether `:value` says it.
     fn lock(&mut self, fields: &Fields<'_>, invoked: bool) -> (Option<LockName>, bool) {
         if self.places.lock_key
@@ -610,197 +514,8 @@ impl<'k> Assembly<'k> {
         lock
     }
 
-    /// Whether a completion that went well says that nothing was done.
-    fn refuses(&self, fields: &Fields<'_>, acquires: bool) -> bool {
-        const DONE: [&str; 7] = ["acquired", "granted", "success", "ok", "locked", "released", "result"];
-        let says_no = |value: &Value<'_>| match value {
-            Value::Bool(done) => !done,
-            Value::Word(word) => is_refusal(word),
-            Value::Text(word) => is_refusal(word),
-            _ => false,
-        };
-        match &fields.value {
-            None | Some(Value::Nil) => acquires && self.places.nil_refuses,
-            Some(map @ Value::Map(_)) => {
-                map.entries().any(|(key, value)| DONE.contains(&key.as_ref()) && says_no(&value))
-            }
-            Some(number @ Value::Number(_)) => acquires && self.places.zero_refuses && number.number() == Some(0),
-            Some(pair @ Value::Seq(_)) => pair.pair().is_some_and(|(_, second)| second == Value::Bool(false)),
-            Some(value) => says_no(value),
-        }
-    }
-
-    fn token(&mut self, fields: &Fields<'_>, lock: &LockName) -> Result<Option<FencingToken>, String> {
-        let by_key = || {
-            let within = || fields.within(self.keys, |role| *role == Role::Token).map(|(_, token)| token);
-            fields.token.clone().or_else(within)
-        };
-        let of_value = || {
-            let value = fields.value.clone().filter(|value| matches!(value, Value::Number(_)))?;
-            (self.places.value_token && (self.places.lock != LockPlace::Value || value.name() != lock.as_str()))
-                .then_some(value)
-        };
-        let second = || {
-            let (_, second) = fields.value.as_ref()?.pair()?;
-            matches!(second, Value::Number(_)).then_some(second)
-        };
-        let token = match self.keys.token_place() {
-            None => by_key().or_else(of_value).or_else(|| second().filter(|_| self.places.lock == LockPlace::First)),
-            Some("value") => fields.value.clone(),
-            Some("second") => second(),
-            Some(_) => None,
-        };
-        let Some(token) = token else { return Ok(None) };
-        match token.number().map(u64::try_from) {
-            // Hazelcast's clients mean by it that they do not know.
-            Some(Ok(0)) => Ok(None),
-            Some(Ok(number)) => Ok(Some(FencingToken(number))),
-            Some(Err(_)) => Err(format!(
-                "its token is {}; it is a whole number, 0 or more; --token-key says which key gives it",
-                token.written()
-            )),
-            // An owner's random value, as Redis locks have it, has no order.
-            None => {
-                self.found.strange_tokens += 1;
-                Ok(None)
-            }
-        }
-    }
-
-    /// Until when a grant is valid, as far as its ops or the user say it.
-    fn valid_until(&self, fields: &Fields<'_>, asked: u64) -> Result<Option<u64>, String> {
-        if !self.naming.leased {
-            return Ok(None);
-        }
-        let until = fields.valid_until.clone().map(|until| (Role::ValidUntil, until));
-        let ttl = fields.ttl.clone().map(|(ttl, unit)| (Role::Ttl(unit), ttl));
-        let within = || fields.within(self.keys, |role| matches!(role, Role::ValidUntil | Role::Ttl(_)));
-        let Some((role, value)) = until.or(ttl).or_else(within) else {
-            return Ok(self.naming.lease.map(|lease| asked.saturating_add(lease.as_nanos() as u64)));
-        };
-        let number = value.number().and_then(|number| u64::try_from(number).ok());
-        match (role, number) {
-            (Role::ValidUntil, Some(until)) if until <= LATEST => Ok(Some(until)),
-            (Role::Ttl(Unit::Known(unit)), Some(ttl)) => {
-                Ok(Some(asked.saturating_add(ttl.saturating_mul(unit)).min(LATEST)))
-            }
-            // Nanoseconds, as `:time`, if that can be: no lease is as short as this.
-            (Role::Ttl(Unit::Untold), Some(ttl)) if ttl >= 100_000 => Ok(Some(asked.saturating_add(ttl).min(LATEST))),
-            (Role::Ttl(_), Some(ttl)) => Err(format!(
-                "its validity is {ttl}, which would be {ttl} ns, the unit of :time; say what it is: --ttl-unit s, ms, us or ns"
-            )),
-            (Role::Ttl(_), None) if value.word().is_some() => {
-                let ttl = humantime::parse_duration(value.word().unwrap_or_default())
-                    .map_err(|error| format!("its validity is {}: {error}; such as \"10s\"", value.written()))?;
-                Ok(Some(asked.saturating_add(ttl.as_nanos() as u64)))
-            }
-            _ => Err(format!("its validity is {}; it is a whole number of nanoseconds, as :time", value.written())),
-        }
-    }
-
-    /// The time of the op that comes next, bent to its place.
-    fn time(&self, fields: &Fields<'_>) -> Result<u64, String> {
-        // A step where there is no time: a millisecond, so that it can be read.
-        let time = told_time(fields)?.unwrap_or_else(|| self.last.map_or(0, |last| last + 1_000_000));
-        Ok(self.last.map_or(time, |last| time.max(last + 1)))
-    }
-
-    /// Whether what comes next may come next.
-    fn in_order(&mut self, line: usize, fields: &Fields<'_>) -> Result<(), Trouble> {
-        let order = &mut self.order;
-        if self.naming.order == Order::Usual
-            && !order.useless
-            && let Some(index) = fields.index.as_ref().and_then(Value::number)
-        {
-            match order.last_index {
-                Some(last) if index <= last => {
-                    // The same for all says nothing.
-                    if order.first_index != Some(index) || order.first_index != Some(last) {
-                        return Err(Trouble::Disorder);
-                    }
-                    order.useless = true;
-                }
-                _ => order.last_index = Some(index),
-            }
-            order.first_index = order.first_index.or(Some(index));
-        }
-        let time = fields.time.as_ref().and_then(Value::number).and_then(|time| u64::try_from(time).ok());
-        if let Some(time) = time {
-            order.earliest = Some(order.earliest.map_or(time, |earliest| earliest.min(time)));
-            let back = order.latest.saturating_sub(time);
-            if back > order.back.0 {
-                order.back = (back, line);
-            }
-            order.latest = order.latest.max(time);
-        }
-        Ok(())
-    }
-
-    /// Whether times go back by more than those of one clock do, told by several threads: on which line, and by how much.
-    pub(super) fn goes_back(&self) -> Option<(usize, u64)> {
-        let (back, line) = self.order.back;
-        let span = self.order.latest - self.order.earliest.unwrap_or_default();
-        let is_much = back > 1_000_000_000 || back.saturating_mul(2) > span;
-        (back > 0 && is_much && matches!(self.naming.order, Order::Usual)).then_some((line, back))
-    }
-
-    /// Whether ops have indices that say something.
-    pub(super) fn has_indices(&self) -> bool {
-        self.order.last_index.is_some() && !self.order.useless
-    }
-
     /// How many clients took part.
     pub(super) fn clients(&self) -> u32 {
         u32::try_from(self.clients.len()).unwrap_or(u32::MAX)
     }
-}
-
-fn no_process(process: &Value<'_>) -> String {
-    format!("its :process is {}; it is a number, or a name such as :nemesis", process.written())
-}
-
-/// The time that an op tells.
-pub(super) fn told_time(fields: &Fields<'_>) -> Result<Option<u64>, String> {
-    let Some(value) = fields.time.as_ref().filter(|time| **time != Value::Nil) else { return Ok(None) };
-    let time = value.number().and_then(|time| u64::try_from(time).ok());
-    let time = time.ok_or_else(|| format!("its :time is {}; it is a whole number, 0 or more", value.written()))?;
-    if time > LATEST {
-        return Err(format!("its :time is {time}; it is in nanoseconds since the start, at most {LATEST}"));
-    }
-    Ok(Some(time))
-}
-
-/// Whether a completion's value may name a lock, rather than say what came of it.
-fn may_name(value: &Value<'_>) -> bool {
-    match value {
-        Value::Word(_) | Value::Text(_) => true,
-        Value::Seq(_) => value.pair().is_some_and(|(first, _)| first.word().is_some_and(|word| !is_answer(word))),
-        _ => false,
-    }
-}
-
-/// Whether a word says that nothing was granted.
-fn is_refusal(word: &str) -> bool {
-    const NO: [&str; 12] = [
-        "false",
-        "no",
-        "refused",
-        "denied",
-        "busy",
-        "failed",
-        "timeout",
-        "timed-out",
-        "not-acquired",
-        "already-held",
-        "already-locked",
-        "not-held",
-    ];
-    NO.contains(&word)
-}
-
-/// Whether a word says what came of an op rather than what it was about.
-fn is_answer(word: &str) -> bool {
-    const YES: [&str; 10] =
-        ["true", "yes", "ok", "OK", "granted", "acquired", "released", "locked", "unlocked", "success"];
-    YES.contains(&word) || is_refusal(word)
 }

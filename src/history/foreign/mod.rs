@@ -23,6 +23,7 @@ use std::path::Path;
 
 use super::edn::marks::Watched;
 use super::file::HistoryError;
+use super::source::READABLE;
 use super::{CutOff, FORMAT, Header, History, Op};
 use crate::ids::LockName;
 use crate::seed::Seed;
@@ -149,7 +150,12 @@ fn pass<R: Read>(
         count += 1;
         match taken {
             (_, Ok(op)) => op.into_iter().for_each(&mut take),
-            (place, Err(Trouble::Malformed(reason))) => return Err(StreamError::Malformed(place.line, reason)),
+            (place, Err(Trouble::Malformed(reason))) => {
+                // If not even the first one is an op, it may be no history at all.
+                let readable =
+                    if count == 1 && reason.starts_with("lacks") { format!("; {READABLE}") } else { String::new() };
+                return Err(StreamError::Malformed(place.line, reason + &readable));
+            }
             (_, Err(Trouble::Disorder)) => return Ok(Err(Trouble::Disorder)),
         }
     }
