@@ -3,6 +3,7 @@
 //! `testdata/bad/<checks>--<point>.jsonl` is invalid in exactly those checks, which are joined by `+`; most name one. `testdata/ok/<point>.jsonl` is valid in every
 //! check, `testdata/ok/<exceptions>--<point>.jsonl` in all but the exceptions, which are joined by `+` and start with
 //! their verdict: `unknown-coverage+na-token-order--…`. Of [`RARE`] checks they need only not be invalid.
+//! `testdata/cut/<point>.jsonl` is the beginning of a history, which accuses nobody.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -89,5 +90,18 @@ fn ok_histories_are_valid_except_where_they_say_so() {
             expected.remove(&check);
         }
         assert_eq!(reached, expected, "{name}:\n{}", told(&judgement));
+    }
+}
+
+#[test]
+fn histories_that_are_cut_off_accuse_nobody() {
+    let cut = fixtures("cut");
+    assert!(cut.len() > 5);
+    for (name, judgement) in cut {
+        assert_eq!(judgement.verdict, Verdict::Unknown, "{name}:\n{}", told(&judgement));
+        assert!(
+            judgement.checks.iter().all(|result| result.verdict != Verdict::Valid),
+            "{name}: it is known to be cut off"
+        );
     }
 }
