@@ -44,7 +44,7 @@ fn run_of(scenario: &str, locks: &[&str]) -> (Value, BTreeMap<String, History>) 
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{scenario}: {message}\n{}", String::from_utf8_lossy(&output.stdout));
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let folder = out.path().join(scenario).join("latest");
+    let folder = out.path().join(Path::new(scenario).file_name().unwrap()).join("latest");
     assert!(fs::read_to_string(folder.join("report.html")).unwrap().ends_with("</html>"));
     let locks = verdict["locks"].as_object().unwrap().keys();
     let histories =
@@ -98,6 +98,27 @@ fn calm_is_valid_on_both_locks() {
         let grants = figure(&verdict, lock, "coverage", "grants");
         assert!(grants >= 300.0, "{lock}: {grants} grants");
         assert_eq!(verdict["locks"][lock]["verdict"], "valid", "{lock}");
+    }
+}
+
+/// The canary whose name the sound lock's begins, whose trial shares the servers with the sound one's. All that ship, with
+/// `FENCEPOST_CANARIES=all`.
+#[test]
+fn canaries_are_caught_and_the_sound_lock_beside_each_is_not() {
+    let _turn = turn();
+    let named = ["redlock-delete-without-owner-check".to_owned()];
+    let all = || {
+        let listed = fencepost::scenario::list(Path::new("scenarios/canaries")).unwrap();
+        listed.into_iter().map(|listed| listed.name).collect::<Vec<_>>()
+    };
+    let canaries = if std::env::var("FENCEPOST_CANARIES").is_ok_and(|asked| asked == "all") { all() } else { named.into() };
+    for canary in canaries {
+        let (verdict, histories) = run(&format!("canaries/{canary}"));
+        assert_eq!(histories.len(), 2, "{canary}");
+        for (lock, history) in &histories {
+            assert_eq!(history.cut_off, None, "{lock}: a trial is whole");
+            assert!(figure(&verdict, lock, "coverage", "grants") > 0.0, "{lock}");
+        }
     }
 }
 

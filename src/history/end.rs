@@ -43,6 +43,12 @@ impl EndMark {
 /// Why a history is not known to be whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CutOff {
+    /// Its trial failed on the way: what was recorded until then is all there is, and its file gets no end mark.
+    #[error("its trial ended early: {why}")]
+    EndedEarly {
+        /// Why, in words.
+        why: String,
+    },
     /// The file stops without the mark that ends a complete one.
     #[error("no end mark follows its last op")]
     NoMark,

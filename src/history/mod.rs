@@ -118,6 +118,13 @@ impl History {
         Self { header, ops, cut_off: None }
     }
 
+    /// The same, of a trial that ended early, if there is a reason why it did.
+    #[must_use]
+    pub fn ended_early(self, why: Option<&str>) -> Self {
+        let early = why.map(|why| CutOff::EndedEarly { why: why.to_owned() });
+        Self { cut_off: early.or(self.cut_off), ..self }
+    }
+
     /// The holds, in the order of their grants.
     pub fn holds(&self) -> Vec<Hold> {
         let mut holds = Holds::of(self);

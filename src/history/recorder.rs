@@ -48,16 +48,17 @@ impl Recorder {
         self.lock().failure.as_ref().map(ToString::to_string)
     }
 
-    /// Puts the history into the order of time, replaces the file by it in one step, and returns it.
+    /// Puts the history into the order of time, replaces the file by it in one step, and returns it. `early` says why the
+    /// trial ended before it was over, if it did: the history is then not whole.
     ///
     /// # Errors
     /// A write failed, now or earlier.
-    pub fn finish(self) -> io::Result<History> {
+    pub fn finish(self, early: Option<&str>) -> io::Result<History> {
         let state = self.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(failure) = state.failure {
             return Err(failure);
         }
-        let history = History::new(state.header, state.ops);
+        let history = History::new(state.header, state.ops).ended_early(early);
         file::write(&self.path, &history)?;
         Ok(history)
     }
@@ -118,9 +119,20 @@ pub(super) mod tests {
         }
         let streamed = file::read(&path).unwrap();
         assert_eq!(streamed.ops.len(), 3, "ops are on disk before the run is over");
-        let history = recorder.finish().unwrap();
+        let history = recorder.finish(None).unwrap();
         assert_eq!(history.ops.iter().map(|op| (op.index, op.time.0)).collect::<Vec<_>>(), [(0, 10), (1, 20), (2, 30)]);
         assert_eq!(file::read(&path).unwrap(), history);
+    }
+
+    #[test]
+    fn what_ended_early_is_not_whole_in_memory_nor_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.jsonl");
+        let recorder = Recorder::create(&path, header(), Nanos::ZERO).unwrap();
+        recorder.record(op(5));
+        let history = recorder.finish(Some("c2 ended before the trial did")).unwrap();
+        assert_eq!(history.cut_off.unwrap().to_string(), "its trial ended early: c2 ended before the trial did");
+        assert_eq!(file::read(&path).unwrap().cut_off, Some(crate::history::CutOff::NoMark));
     }
 
     #[test]

@@ -168,7 +168,24 @@ pub enum LockConfig {
     Zookeeper(ZookeeperConfig),
 }
 
+/// The servers that a lock rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Backend {
+    /// Independent Redis masters.
+    Redis,
+    /// A ZooKeeper ensemble.
+    Zookeeper,
+}
+
 impl LockConfig {
+    /// The servers that it rests on. A flawed lock shares them with the sound one.
+    pub fn backend(&self) -> Backend {
+        match self {
+            Self::Redlock(_) => Backend::Redis,
+            Self::Zookeeper(_) => Backend::Zookeeper,
+        }
+    }
+
     /// The algorithm's name, as in `algorithm = "redlock"`.
     pub fn algorithm(&self) -> &'static str {
         match self {

@@ -26,6 +26,8 @@ pub const LABEL_CLUSTER: &str = "io.fencepost.cluster";
 pub const LABEL_ROLE: &str = "io.fencepost.role";
 /// The label with the number of a server or a client.
 pub const LABEL_NODE: &str = "io.fencepost.node";
+/// The label of a trial's containers with the run and the lock that they belong to, as `RUN/LOCK`.
+pub const LABEL_TRIAL: &str = "io.fencepost.trial";
 /// The label of a ZooKeeper server with the size of its ensemble.
 pub const LABEL_ENSEMBLE: &str = "io.fencepost.ensemble";
 /// The label of an image with the digest of the files it was built from.
@@ -204,6 +206,8 @@ pub struct Container {
     pub image: String,
     /// The folder with its clock's page, if it has one.
     pub clock: Option<PathBuf>,
+    /// For a container of a trial: `RUN/LOCK`, from its label.
+    pub trial: Option<String>,
     /// For a ZooKeeper server: how many there are.
     pub ensemble: Option<u8>,
 }
@@ -236,16 +240,18 @@ impl Container {
             published: summary.ports.unwrap_or_default().iter().find_map(|port| port.public_port),
             image: summary.image_id.unwrap_or_default(),
             clock: clock.and_then(|mount| mount.source).map(PathBuf::from),
+            trial: labels.get(LABEL_TRIAL).cloned(),
             ensemble: labels.get(LABEL_ENSEMBLE).and_then(|label| label.parse().ok()),
             id,
         })
     }
 }
 
-/// The labels of a container of the project.
-pub(super) fn labels(role: Role, node: Option<NodeId>) -> HashMap<String, String> {
+/// The labels of a container of the project; `trial` for one that belongs to a trial.
+pub(super) fn labels(role: Role, node: Option<NodeId>, trial: Option<&str>) -> HashMap<String, String> {
     let mut labels = vec![(LABEL_CLUSTER, CLUSTER.to_owned()), (LABEL_ROLE, role.to_string())];
     labels.extend(node.map(|node| (LABEL_NODE, node.0.to_string())));
+    labels.extend(trial.map(|trial| (LABEL_TRIAL, trial.to_owned())));
     labels.into_iter().map(|(label, value)| (label.to_owned(), value)).collect()
 }
 

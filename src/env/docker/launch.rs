@@ -29,6 +29,8 @@ pub struct NewContainer {
     pub role: Role,
     /// Its number, if it has one.
     pub node: Option<NodeId>,
+    /// Which trial it belongs to: `RUN/LOCK`.
+    pub trial: String,
     /// Its address in the cluster's network.
     pub address: Ipv4Addr,
     /// The fencepost binary on this machine.
@@ -46,7 +48,7 @@ pub struct NewContainer {
 /// # Errors
 /// The daemon could not do it.
 pub async fn launch(engine: &Engine, wanted: NewContainer) -> Result<Container, EngineError> {
-    let NewContainer { name, role, node, address, program, command, sockets, clock } = wanted;
+    let NewContainer { name, role, node, trial, address, program, command, sockets, clock } = wanted;
     let mut binds =
         vec![format!("{}:{PROGRAM}:ro", program.display()), format!("{}:/run/fencepost", sockets.display())];
     binds.extend(clock.as_ref().map(|clock| format!("{}:{}:ro", clock.display(), clock_page::FOLDER)));
@@ -60,7 +62,7 @@ pub async fn launch(engine: &Engine, wanted: NewContainer) -> Result<Container, 
         cmd: Some(command),
         user: Some(USER.to_owned()),
         env: clock.map(|_| vec![format!("LD_PRELOAD={}", clock_page::SHIM)]),
-        labels: Some(labels(role, node)),
+        labels: Some(labels(role, node, Some(&trial))),
         host_config: Some(HostConfig {
             binds: Some(binds),
             network_mode: Some(CLUSTER.to_owned()),

@@ -23,7 +23,7 @@ use super::settings::{Settings, ZOOKEEPER_SERVERS};
 use super::tempdir;
 use super::trial::{Outcome, Trial};
 use super::watchdog::Watchdog;
-use crate::scenario::{LockConfig, Persistence, Scenario};
+use crate::scenario::{Backend, LockConfig, Persistence, Scenario};
 use crate::seed::Seed;
 use crate::time::Nanos;
 
@@ -180,17 +180,17 @@ fn settings_for<'a>(locks: impl Iterator<Item = &'a LockConfig>) -> anyhow::Resu
     Ok(Settings::from_env()?.with_ensemble(asked.max().unwrap_or(ZOOKEEPER_SERVERS)))
 }
 
-/// Sorts locks into rounds: in each there is at most one of an algorithm, since those share servers.
+/// Sorts locks into rounds: in each there is at most one of a backend, since those share servers.
 fn rounds<'a>(scenario: &Scenario, locks: &'a [String]) -> Vec<Vec<&'a str>> {
-    let mut rounds: Vec<(BTreeSet<&str>, Vec<&'a str>)> = Vec::new();
+    let mut rounds: Vec<(BTreeSet<Backend>, Vec<&'a str>)> = Vec::new();
     for lock in locks {
-        let algorithm = scenario.locks.get(lock).map_or("", LockConfig::algorithm);
-        match rounds.iter_mut().find(|(taken, _)| !taken.contains(algorithm)) {
+        let Some(backend) = scenario.locks.get(lock).map(LockConfig::backend) else { continue };
+        match rounds.iter_mut().find(|(taken, _)| !taken.contains(&backend)) {
             Some((taken, round)) => {
-                taken.insert(algorithm);
+                taken.insert(backend);
                 round.push(lock);
             }
-            None => rounds.push((BTreeSet::from([algorithm]), vec![lock])),
+            None => rounds.push((BTreeSet::from([backend]), vec![lock])),
         }
     }
     rounds.into_iter().map(|(_, round)| round).collect()
@@ -229,4 +229,29 @@ async fn heal_by_ourselves(engine: &Engine, journal: &Journal) -> anyhow::Result
     let healing = heal::everything(engine, journal, Some(&reach)).await;
     reach.end(engine).await;
     healing?.complete()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{self, Capabilities};
+
+    #[test]
+    fn locks_that_share_servers_take_turns_whatever_their_algorithm() {
+        let locks = |names: &[&str]| -> String {
+            let table = |name: &&str| match name.split_once('=') {
+                Some((name, algorithm)) => format!("[lock.{name}]\nalgorithm = \"{algorithm}\"\n"),
+                None => format!("[lock.{name}]\n"),
+            };
+            names.iter().map(table).collect()
+        };
+        let text = format!(
+            "title = \"t\"\n[workload]\nkind = \"inventory\"\nclients = 2\nhold = \"1ms\"\nthink = \"1ms\"\n\
+             duration = \"1s\"\n{}",
+            locks(&["a=redlock", "b=redlock-two-names", "c=zookeeper", "d=zookeeper-never-tells", "e=redlock"])
+        );
+        let scenario = scenario::parse(Path::new("t.toml"), &text, &Capabilities::docker()).unwrap();
+        let all: Vec<String> = scenario.locks.keys().cloned().collect();
+        assert_eq!(rounds(&scenario, &all), [vec!["a", "c"], vec!["b", "d"], vec!["e"]]);
+    }
 }

@@ -106,7 +106,7 @@ impl Trial<'_> {
 
     /// What is left of a trial that did not begin.
     pub fn failed(&self, why: String) -> Outcome {
-        Outcome { history: History::new(self.header(), Vec::new()), error: Some(why) }
+        Outcome { history: History::new(self.header(), Vec::new()).ended_early(Some(&why)), error: Some(why) }
     }
 
     fn parties(&self) -> Parties {
@@ -127,6 +127,11 @@ impl Trial<'_> {
             LockConfig::Zookeeper(_) => &self.cluster.zookeeper,
         };
         &servers[..(self.config.nodes() as usize).min(servers.len())]
+    }
+
+    /// What the labels of its containers say. A name's beginning would not do: one lock's name may begin another's.
+    fn label(&self) -> String {
+        format!("{}/{}", self.run, self.lock)
     }
 
     fn name(&self, speaker: Speaker) -> String {
@@ -171,6 +176,7 @@ impl Trial<'_> {
             name: self.name(speaker),
             role,
             node,
+            trial: self.label(),
             address: self.address(speaker)?,
             program: exe,
             command,
@@ -182,9 +188,9 @@ impl Trial<'_> {
 
     /// Removes the trial's containers; what can't be removed now is removed by the next start.
     async fn remove_containers(&self) {
-        let prefix = format!("fencepost-{}-{}-", self.run, self.lock);
+        let label = self.label();
         let containers = self.cluster.engine.containers().await.unwrap_or_default();
-        let ours = containers.iter().filter(|container| container.name.starts_with(&prefix));
+        let ours = containers.iter().filter(|container| container.trial.as_ref() == Some(&label));
         join_all(ours.map(|container| self.cluster.engine.remove(container))).await;
     }
 
@@ -232,8 +238,9 @@ impl Trial<'_> {
             self.save_logs(&members.containers).await;
         }
         let recorder = Arc::into_inner(recorder).context("the recorder is still in use")?;
-        let history =
-            recorder.finish().with_context(|| format!("cannot write the history in {}", self.folder.display()))?;
+        let history = recorder
+            .finish(error.as_deref())
+            .with_context(|| format!("cannot write the history in {}", self.folder.display()))?;
         Ok(Outcome { history, error })
     }
 

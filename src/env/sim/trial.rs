@@ -118,13 +118,15 @@ impl<'a> Trial<'a> {
         };
         let ops = std::mem::take(&mut *super::world::lock(&world.recording.ops));
         let simulated = Duration::from_nanos(world.lock().now);
-        Outcome { history: History::new(header, ops), trace: world.take_trace(), simulated, error }
+        let history = History::new(header, ops).ended_early(error.as_deref());
+        Outcome { history, trace: world.take_trace(), simulated, error }
     }
 }
 
 /// What is left of a trial that did not begin.
 fn failed(scenario: &Scenario, lock: &str, seed: Seed, why: String) -> Outcome {
-    let history = History::new(header(scenario, lock, scenario.locks.get(lock), seed), Vec::new());
+    let history =
+        History::new(header(scenario, lock, scenario.locks.get(lock), seed), Vec::new()).ended_early(Some(&why));
     Outcome { history, trace: Trace::default(), simulated: Duration::ZERO, error: Some(why) }
 }
 

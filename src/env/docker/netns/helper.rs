@@ -74,7 +74,7 @@ impl Netns {
             entrypoint: Some(vec![PROGRAM.to_owned()]),
             cmd: Some(vec!["netns".to_owned(), "--socket".to_owned(), format!("{FOLDER}/{SOCKET}")]),
             user: Some("0".to_owned()),
-            labels: Some(labels(Role::Netns, None)),
+            labels: Some(labels(Role::Netns, None, None)),
             host_config: Some(HostConfig {
                 binds: Some(vec![
                     format!("{}:{PROGRAM}:ro", program.display()),
