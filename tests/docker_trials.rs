@@ -111,7 +111,8 @@ fn canaries_are_caught_and_the_sound_lock_beside_each_is_not() {
         let listed = fencepost::scenario::list(Path::new("scenarios/canaries")).unwrap();
         listed.into_iter().map(|listed| listed.name).collect::<Vec<_>>()
     };
-    let canaries = if std::env::var("FENCEPOST_CANARIES").is_ok_and(|asked| asked == "all") { all() } else { named.into() };
+    let canaries =
+        if std::env::var("FENCEPOST_CANARIES").is_ok_and(|asked| asked == "all") { all() } else { named.into() };
     for canary in canaries {
         let (verdict, histories) = run(&format!("canaries/{canary}"));
         assert_eq!(histories.len(), 2, "{canary}");

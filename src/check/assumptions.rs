@@ -93,7 +93,10 @@ impl<'a> Examiner<'a> {
             Process::Monitor if (op.f, op.kind) != (F::Stall, OpType::Ok) => {
                 self.mistake(op, &[], "is not what a monitor tells; it tells stalls, as `ok`");
             }
-            Process::Monitor => {}
+            Process::Outside if (op.f, op.kind) != (F::Outside, OpType::Info) => {
+                self.mistake(op, &[], "is not what is told of others; it is `outside`, as `info`");
+            }
+            Process::Monitor | Process::Outside => {}
         }
     }
 
@@ -138,7 +141,9 @@ impl<'a> Examiner<'a> {
                     Some(_) => {}
                 }
             }
-            F::Fault | F::Heal | F::Stall | F::Crash => return self.mistake(op, &[], "is not what a client does"),
+            F::Fault | F::Heal | F::Stall | F::Outside | F::Crash => {
+                return self.mistake(op, &[], "is not what a client does");
+            }
         }
         self.attempt(op, client, hold);
     }

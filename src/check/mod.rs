@@ -107,8 +107,9 @@ impl Judgement {
     }
 }
 
-/// Judges a history by every check.
+/// Judges a history by every check, as far as it can be judged ([`History::reach`]).
 pub fn judge(history: &History) -> Judgement {
+    let history = &*history.within_reach();
     let assumptions = assumptions::check(history);
     let mut checks = vec![assumptions];
     if checks[0].verdict != Verdict::Invalid {
@@ -149,6 +150,7 @@ pub fn judge_lock(history: &History) -> [CheckResult; 3] {
 /// Judges by one model of a lock alone, of the caller's choice: for histories of other harnesses, and of locks that the
 /// other checks do not suit.
 pub fn judge_model(history: &History, model: Model, failed_release: FailedRelease) -> Judgement {
+    let history = &*history.within_reach();
     // A foreign history's reader refused whatever is not well formed, and it knows holds by their processes only.
     let mut checks = Vec::new();
     if history.header.environment != FOREIGN {

@@ -49,6 +49,22 @@ pub enum CutOff {
         /// Why, in words.
         why: String,
     },
+    /// Of a part: parties report over channels of their own, and some had more to tell.
+    #[error("only what happened before {}.{:03} s is sure to be all there: {why}", .until.0 / 1_000_000_000, .until.0 / 1_000_000 % 1_000)]
+    Incomplete {
+        /// Until when every party's ops are there.
+        until: Nanos,
+        /// Why the rest is not.
+        why: String,
+    },
+    /// Of a part: somebody else struck what the trial used.
+    #[error("what happened from {}.{:03} s on may be somebody else's doing: {what}", .from.0 / 1_000_000_000, .from.0 / 1_000_000 % 1_000)]
+    Disturbed {
+        /// From when on.
+        from: Nanos,
+        /// What was seen.
+        what: String,
+    },
     /// The file stops without the mark that ends a complete one.
     #[error("no end mark follows its last op")]
     NoMark,

@@ -1,9 +1,10 @@
 //! The record of a run: a totally ordered list of what concurrent parties did.
 //!
-//! [`op`] is one element, [`end`] tells a complete history from one that is cut off, [`recorder`] the single writer,
-//! [`source`] sees what a file is, [`file`] reads a stored history, [`foreign`] one of another harness, [`edn`] writes ours
-//! for Jepsen's, [`hold`] gathers the ops of one hold, `plain` tells a history in acquires and releases alone, [`life`]
-//! numbers the processes of a client that dies. Deliberately absent: any judgement; that is `check`'s.
+//! [`op`] is one element, [`end`] tells a complete history from one that is cut off, `reach` up to when it can be judged,
+//! [`recorder`] is the single writer, [`source`] sees what a file is, [`file`] reads a stored history, [`foreign`] one of
+//! another harness, [`edn`] writes ours for Jepsen's, [`hold`] gathers the ops of one hold, `plain` tells a history in
+//! acquires and releases alone, [`life`] numbers the processes of a client that dies. Deliberately absent: any judgement;
+//! that is `check`'s.
 
 pub mod edn;
 pub mod end;
@@ -14,6 +15,7 @@ pub mod life;
 mod line;
 pub mod op;
 mod plain;
+mod reach;
 pub mod recorder;
 pub mod source;
 

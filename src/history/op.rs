@@ -50,6 +50,9 @@ pub enum F {
     Heal,
     /// A signal (always `ok`, without invocation): a client's own monitor saw that it had not run since `since`.
     Stall,
+    /// A signal (always `info`, without invocation) of process `outside`: somebody else than the nemesis struck what the trial
+    /// uses, at some time after `since`; `error` says what was seen.
+    Outside,
     /// A signal (always `info`, without invocation), recorded by the environment: the client died. What its process had
     /// open may still take effect, its holds are over, and the process never acts again.
     Crash,
@@ -68,6 +71,7 @@ impl fmt::Display for F {
             Self::Fault => "fault",
             Self::Heal => "heal",
             Self::Stall => "stall",
+            Self::Outside => "outside",
             Self::Crash => "crash",
         })
     }
@@ -87,10 +91,16 @@ pub enum Process {
     Resource,
     /// The watch that each client keeps on its own progress.
     Monitor,
+    /// Whoever else does something to what the trial uses.
+    Outside,
 }
 
-pub(super) const NAMED_PROCESSES: [(Process, &str); 3] =
-    [(Process::Nemesis, "nemesis"), (Process::Resource, "resource"), (Process::Monitor, "monitor")];
+pub(super) const NAMED_PROCESSES: [(Process, &str); 4] = [
+    (Process::Nemesis, "nemesis"),
+    (Process::Resource, "resource"),
+    (Process::Monitor, "monitor"),
+    (Process::Outside, "outside"),
+];
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,7 +128,7 @@ impl<'de> Deserialize<'de> for Process {
             type Value = Process;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a process number, \"nemesis\", \"resource\" or \"monitor\"")
+                f.write_str("a process number, \"nemesis\", \"resource\", \"monitor\" or \"outside\"")
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Process, E> {
@@ -422,7 +432,8 @@ impl Op {
 
     /// Whether it is an event of its own, without invocation.
     pub fn is_signal(&self) -> bool {
-        matches!(self.f, F::Extend | F::Suspect | F::Lost | F::Stall | F::Crash) || self.process == Process::Resource
+        matches!(self.f, F::Extend | F::Suspect | F::Lost | F::Stall | F::Outside | F::Crash)
+            || self.process == Process::Resource
     }
 
     /// Moves all instants from a clock's own origin to `start`, the start of the run.

@@ -131,7 +131,11 @@ impl<'a> Scene<'a> {
         Self {
             spans: spans(history, end),
             served: served(history, &holds),
-            signals: history.ops.iter().filter(|op| matches!(op.f, F::Lost | F::Stall | F::Crash)).collect(),
+            signals: history
+                .ops
+                .iter()
+                .filter(|op| matches!(op.f, F::Lost | F::Stall | F::Outside | F::Crash))
+                .collect(),
             strikes: strikes(history),
             clients: clients.into_iter().collect(),
             holds,

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{env, fmt, io};
 
 use bollard::errors::Error as ApiError;
@@ -18,6 +19,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::stream::TryStreamExt;
 
 use super::clock_page;
+use super::doings::Doings;
 use crate::ids::NodeId;
 
 /// The label that makes a container or a network the project's own; its value is [`CLUSTER`].
@@ -186,6 +188,19 @@ impl fmt::Display for State {
     }
 }
 
+/// What a container is doing at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// That.
+    pub state: State,
+    /// When it was started, in the daemon's words.
+    pub started: String,
+}
+
+/// The events that starting a container brings about, and thawing one.
+const STARTS: &[&str] = &["start"];
+const THAWS: &[&str] = &["unpause"];
+
 /// One of the project's own containers, as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -264,6 +279,7 @@ fn is_ours(labels: &HashMap<String, String>) -> bool {
 pub struct Engine {
     docker: Docker,
     host: String,
+    doings: Arc<Doings>,
 }
 
 impl Engine {
@@ -292,7 +308,7 @@ impl Engine {
         };
         let docker = docker.map_err(|error| no_daemon(error.to_string()))?;
         docker.ping().await.map_err(|error| no_daemon(error.to_string()))?;
-        Ok(Self { docker, host: host.to_owned() })
+        Ok(Self { docker, host: host.to_owned(), doings: Arc::default() })
     }
 
     /// The bare client, for requests that this type does not offer.
@@ -303,6 +319,11 @@ impl Engine {
     /// Where the daemon was reached, in the form of `DOCKER_HOST`.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// What was asked for here lately, by this and its clones.
+    pub(super) fn doings(&self) -> &Doings {
+        &self.doings
     }
 
     /// All of the project's own containers, by name.
@@ -324,11 +345,13 @@ impl Engine {
 
     /// Starts a stopped container.
     pub async fn start(&self, container: &Container) -> Result<(), EngineError> {
+        self.doings.note(&container.id, STARTS);
         self.docker.start_container(&container.id, None).await.map_err(api(format!("start {}", container.name)))
     }
 
     /// Ends a container's processes at once, as `kill -9` does, and waits until they have ended.
     pub async fn kill(&self, container: &Container) -> Result<(), EngineError> {
+        self.doings.note(&container.id, &["kill", "die"]);
         let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
         let killed = self.docker.kill_container(&container.id, Some(options)).await;
         killed.map_err(api(format!("kill {}", container.name)))
@@ -336,19 +359,26 @@ impl Engine {
 
     /// Freezes a running container.
     pub async fn pause(&self, container: &Container) -> Result<(), EngineError> {
+        self.doings.note(&container.id, &["pause"]);
         self.docker.pause_container(&container.id).await.map_err(api(format!("pause {}", container.name)))
     }
 
     /// What a container is doing now.
     pub async fn state(&self, container: &Container) -> Result<State, EngineError> {
+        self.standing(container).await.map(|standing| standing.state)
+    }
+
+    /// What a container is doing now, and since when.
+    pub async fn standing(&self, container: &Container) -> Result<Standing, EngineError> {
         let doing = || format!("look at {}", container.name);
         let details = self.docker.inspect_container(&container.id, None).await.map_err(api(doing()))?;
         let state = details.state.unwrap_or_default();
-        Ok(match (state.paused, state.running) {
+        let doing = match (state.paused, state.running) {
             (Some(true), _) => State::Paused,
             (_, Some(true)) => State::Running,
             _ => State::Stopped,
-        })
+        };
+        Ok(Standing { state: doing, started: state.started_at.map(|at| at.to_string()).unwrap_or_default() })
     }
 
     /// The number of a container's first process on this machine; `None` while it does not run.
@@ -383,11 +413,13 @@ impl Engine {
 
     /// Thaws a paused container.
     pub async fn unpause(&self, container: &Container) -> Result<(), EngineError> {
+        self.doings.note(&container.id, THAWS);
         self.docker.unpause_container(&container.id).await.map_err(api(format!("unpause {}", container.name)))
     }
 
     /// Thaws a container if it is frozen. One that is not, or that is gone, is fine.
     pub async fn thaw(&self, container: &Container) -> Result<(), EngineError> {
+        self.doings.note(&container.id, THAWS);
         match self.docker.unpause_container(&container.id).await {
             Ok(()) | Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
             // By its state, not by the daemon's words for "it is not paused".
@@ -401,6 +433,7 @@ impl Engine {
 
     /// Starts a container if it does not run. One that is gone, or on its way to be, is fine.
     pub async fn revive(&self, container: &Container) -> Result<(), EngineError> {
+        self.doings.note(&container.id, STARTS);
         match self.docker.start_container(&container.id, None).await {
             // 404: gone; 409: being removed.
             Err(ApiError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),

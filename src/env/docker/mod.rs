@@ -6,7 +6,8 @@
 //!
 //! [`run`] puts locks on trial in it: one [`trial`] per lock, whose containers ([`client`], [`resource`]) report to the
 //! [`hub`] in [`messages`]. [`faults`] hurts them, [`netns`] their links, [`clock_page`] moves a process's clock, `lives`
-//! follows clients from one life to the next, `persistence` says what a Redis server keeps. [`journal`], [`heal`] and
+//! follows clients from one life to the next, `persistence` says what a Redis server keeps, `outside` sees what others do
+//! (all but `doings`). [`journal`], [`heal`] and
 //! [`watchdog`] see to it that nothing stays hurt, [`run_lock`] that runs don't meet.
 //!
 //! No code here touches a container without the project's label.
@@ -18,6 +19,7 @@ mod clocks;
 pub mod cluster;
 mod command;
 pub mod compose;
+mod doings;
 pub mod engine;
 pub mod faults;
 pub mod files;
@@ -31,6 +33,7 @@ mod lives;
 pub mod member;
 pub mod messages;
 pub mod netns;
+mod outside;
 pub mod persistence;
 pub mod resource;
 pub mod run;

@@ -20,6 +20,7 @@ use super::launch::{NewContainer, launch};
 use super::lives::Lives;
 use super::messages::{ClientPlan, Order, RESOURCE_PORT, Report, ResourcePlan, SOCKET, Speaker};
 use super::netns::Netns;
+use super::outside::Watch;
 use super::tempdir::TempDir;
 use crate::env::Environment;
 use crate::fault::grudge::Parties;
@@ -215,6 +216,10 @@ impl Trial<'_> {
             start,
             end,
         };
+        let watched = members.containers.values().chain(self.servers().iter().map(|server| &server.container));
+        let watch =
+            Watch::start(&self.cluster.engine, watched.cloned().collect(), Arc::clone(&recorder) as Arc<dyn Record>);
+        let watch = watch.await?;
         let nemesis = Nemesis::new(&self.scenario.faults, self.parties(), self.seed, desk);
         let mut nemesis = tokio::spawn(nemesis.run(heard_by_nemesis));
         hub.orders.send_all(&Order::Begin { end });
@@ -232,6 +237,8 @@ impl Trial<'_> {
                 }
             }
         }
+        // Before members go by themselves.
+        watch.end().await;
         let finished = self.dismiss(hub, &recorder).await;
         let error = ended.and(finished).err().map(|error| format!("{error:#}"));
         if error.is_some() {

@@ -1,0 +1,80 @@
+//! What this process has asked the Docker daemon to do to containers lately, so that what others do can be told apart.
+//!
+//! Docker tells what happens to a container, not who asked for it. Each request is noted *before* it is sent, with the
+//! events that it brings about; an event that nobody here has asked for is somebody else's. Deliberately absent: requests
+//! of other processes of ours (the watchdog acts only where the harness failed to).
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long after a request its events may come. One that failed brings none, and must not excuse a stranger for ever.
+const LAG: Duration = Duration::from_secs(15);
+
+/// The requests whose events are still to come.
+#[derive(Debug, Default)]
+pub struct Doings {
+    pending: Mutex<Vec<Doing>>,
+    /// The containers that were ever asked to start.
+    started: Mutex<BTreeSet<String>>,
+}
+
+#[derive(Debug)]
+struct Doing {
+    container: String,
+    action: &'static str,
+    since: Instant,
+}
+
+impl Doings {
+    /// Notes that `container` is about to be asked for something that brings about these events.
+    pub fn note(&self, container: &str, actions: &[&'static str]) {
+        let since = now();
+        let noted = actions.iter().map(|action| Doing { container: container.to_owned(), action: *action, since });
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).extend(noted);
+        if actions.contains(&"start") {
+            self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(container.to_owned());
+        }
+    }
+
+    /// Whether `container` was ever asked to start.
+    pub fn has_started(&self, container: &str) -> bool {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).contains(container)
+    }
+
+    /// Whether an event of `container` is one that was asked for here. Each request explains one event of a kind.
+    pub fn explains(&self, container: &str, action: &str) -> bool {
+        let now = now();
+        let mut doings = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        doings.retain(|doing| now.duration_since(doing.since) < LAG);
+        let of_it = |doing: &Doing| doing.container == container && doing.action == action;
+        match doings.iter().position(of_it) {
+            Some(at) => {
+                doings.swap_remove(at);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "real servers live in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_explains_its_own_events_once() {
+        let doings = Doings::default();
+        assert!(!doings.explains("a", "kill"));
+        doings.note("a", &["kill", "die"]);
+        assert!(!doings.explains("b", "kill"), "another container's");
+        assert!(!doings.explains("a", "pause"), "another kind");
+        assert!(doings.explains("a", "die") && doings.explains("a", "kill"));
+        assert!(!doings.explains("a", "kill"), "a second one is somebody else's");
+    }
+}
