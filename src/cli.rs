@@ -306,13 +306,21 @@ pub enum Format {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum ClusterVerb {
     /// Start it, building its images if they are missing, and wait until every server answers.
-    Up,
+    Up(ClusterForce),
     /// Say how it is.
     Status,
     /// Undo every fault that fencepost left on this machine.
-    Heal,
+    Heal(ClusterForce),
     /// Stop it and remove its containers and network. The images stay.
-    Down,
+    Down(ClusterForce),
+}
+
+/// What goes on although a run is using the cluster.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct ClusterForce {
+    /// Do it although a run is using the cluster: that run is disturbed, and says so, or fails.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[cfg(test)]

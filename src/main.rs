@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use fencepost::check::{self, FailedRelease, Model, ModelReplay};
 use fencepost::cli::stdout::{self, Reader, Results};
-use fencepost::cli::{CheckArgs, Cli, ClusterVerb, CompareArgs, EnvironmentName, Format, RunArgs, Verb};
+use fencepost::cli::{CheckArgs, Cli, ClusterForce, ClusterVerb, CompareArgs, EnvironmentName, Format, RunArgs, Verb};
 use fencepost::env::docker;
 use fencepost::history::foreign::{Naming, Reading};
 use fencepost::history::source::{Notation, Source};
@@ -435,8 +435,8 @@ async fn cluster(verb: ClusterVerb) -> Result<u8, Failure> {
 
 async fn cluster_verb(verb: ClusterVerb, progress: &Progress) -> Result<(String, u8), Failure> {
     Ok(match verb {
-        ClusterVerb::Up => {
-            let cluster = docker::cluster::up(&|message| progress.say(message)).await.map_err(Failure::own)?;
+        ClusterVerb::Up(ClusterForce { force }) => {
+            let cluster = docker::run::up(force, &|message| progress.say(message)).await?;
             (format!("up: {}", cluster.versions), 0)
         }
         ClusterVerb::Status => {
@@ -449,12 +449,12 @@ async fn cluster_verb(verb: ClusterVerb, progress: &Progress) -> Result<(String,
             };
             (format!("{status}\n{machine}"), code)
         }
-        ClusterVerb::Heal => {
-            let undone = docker::run::heal_all().await?;
+        ClusterVerb::Heal(ClusterForce { force }) => {
+            let undone = docker::run::heal_all(force).await?;
             (if undone.is_empty() { "nothing to heal".to_owned() } else { undone.join("\n") }, 0)
         }
-        ClusterVerb::Down => {
-            docker::cluster::down().await.map_err(Failure::own)?;
+        ClusterVerb::Down(ClusterForce { force }) => {
+            docker::run::down(force).await?;
             ("down".to_owned(), 0)
         }
     })

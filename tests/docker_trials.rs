@@ -123,6 +123,94 @@ fn canaries_are_caught_and_the_sound_lock_beside_each_is_not() {
     }
 }
 
+/// Starts a scenario, and returns when its clients are at work.
+fn begun(scenario: &str, out: &Path) -> Child {
+    let child = command(scenario, out).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    let at_work = || {
+        let streams = fs::read_dir(out.join(scenario)).into_iter().flatten().flatten();
+        let locks = streams.flat_map(|run| fs::read_dir(run.path()).into_iter().flatten().flatten());
+        locks
+            .filter(|lock| fs::metadata(lock.path().join("history.jsonl")).is_ok_and(|file| file.len() > 20_000))
+            .count()
+    };
+    while at_work() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(120), "{scenario} does not begin");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child
+}
+
+/// What came of it.
+fn ended(child: Child) -> (Option<i32>, Value) {
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+fn docker(words: &[&str]) {
+    assert!(Command::new("docker").args(words).stdout(Stdio::null()).status().unwrap().success(), "docker {words:?}");
+}
+
+/// Kills and freezes by hand what a run uses: each is noticed, nobody is accused, nothing of it is valid, and what the other
+/// lock's trial used is judged as ever.
+#[test]
+fn what_others_do_is_told_and_laid_at_nobodys_door() {
+    let _turn = turn();
+    let client = || containers().into_iter().find(|own| own.name.ends_with("-zookeeper-c2")).unwrap().name;
+    let freeze = |names: &[&str]| {
+        docker(&[&["pause"], names].concat());
+        std::thread::sleep(Duration::from_millis(2_500));
+        docker(&[&["unpause"], names].concat());
+    };
+    let masters = ["fencepost-redis-1", "fencepost-redis-2", "fencepost-redis-3"];
+    let cases: [(&str, &str, &str, &dyn Fn()); 3] = [
+        ("redlock", "zookeeper", "fencepost-redis-2 ended", &|| docker(&["kill", "fencepost-redis-2"])),
+        ("redlock", "zookeeper", "was frozen", &|| freeze(&masters)),
+        ("zookeeper", "redlock", "-zookeeper-c2 was frozen", &|| freeze(&[&client()])),
+    ];
+    for (struck, other, told, strike) in cases {
+        let out = tempfile::tempdir().unwrap();
+        let run = begun("calm", out.path());
+        strike();
+        let (code, verdict) = ended(run);
+        assert_eq!(code, Some(2), "{told}: {verdict}");
+        assert_eq!(verdict["locks"][other]["verdict"], "valid", "{told}: {verdict}");
+        let checks = verdict["locks"][struck]["checks"].as_object().unwrap();
+        for (name, check) in checks {
+            let reached = check["verdict"].as_str().unwrap();
+            assert!(["unknown", "n/a"].contains(&reached), "{told}: {name} is {reached}");
+        }
+        assert!(verdict["locks"][struck]["cut-off"].as_str().unwrap().contains("not by us"), "{verdict}");
+        let history = history::file::read(&out.path().join("calm/latest").join(struck).join("history.jsonl")).unwrap();
+        let outside = history.ops.iter().filter(|op| op.f == F::Outside).filter_map(|op| op.error.as_deref());
+        assert!(outside.clone().any(|what| what.contains(told)), "{told}: {:?}", outside.collect::<Vec<_>>());
+        // A server that somebody else killed is started again all the same.
+        nothing_is_left();
+    }
+}
+
+/// While a run goes on, no other verb disturbs it, and no other user's run begins.
+#[test]
+fn a_run_has_the_daemon_for_itself() {
+    let _turn = turn();
+    let (out, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let run = begun("calm", out.path());
+    for verb in ["up", "heal", "down"] {
+        let refused = Command::new(env!("CARGO_BIN_EXE_fencepost")).args(["cluster", verb]).output().unwrap();
+        let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(255), "{verb}: {message}");
+        assert!(message.contains("calm, process") && message.contains("--force"), "{verb}: {message}");
+    }
+    // Another user has a state folder of his own, so only the daemon can tell.
+    let refused = command("calm", elsewhere.path()).env("XDG_STATE_HOME", elsewhere.path()).output().unwrap();
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(255), "{message}");
+    assert!(message.contains("calm, process"), "{message}");
+    let (code, verdict) = ended(run);
+    assert_eq!(code, Some(0), "{verdict}");
+    nothing_is_left();
+}
+
 #[test]
 fn a_paused_holder_breaks_both_locks() {
     let _turn = turn();

@@ -30,6 +30,11 @@ impl History {
         [disturbed, incomplete].into_iter().flatten().min_by_key(|(until, _)| *until)
     }
 
+    /// Why it does not show all that happened in its trial, or shows what was not the trial's doing.
+    pub fn lacks(&self) -> Option<CutOff> {
+        self.reach().map(|(_, why)| why).or_else(|| self.cut_off.clone())
+    }
+
     /// The part that can be judged, which is then cut off; the whole where that is to its end.
     pub fn within_reach(&self) -> Cow<'_, Self> {
         match self.reach() {

@@ -107,7 +107,7 @@ fn lock_verdict(lock: &LockReport) -> LockVerdict<'_> {
         verdict: lock.judgement.verdict,
         trace_hash: lock.trace_hash,
         error: lock.error.as_deref(),
-        cut_off: lock.history.cut_off.as_ref().map(ToString::to_string),
+        cut_off: lock.history.lacks().map(|why| why.to_string()),
         reading: lock.reading.as_ref().map(|reading| ReadingVerdict {
             taken: &reading.taken,
             passed_over: &reading.passed_over,

@@ -97,7 +97,7 @@ pub struct LockReport {
 impl LockReport {
     /// What to say of a history that is cut off.
     pub fn cut_off(&self) -> Option<String> {
-        let why = self.history.reach().map(|(_, why)| why).or_else(|| self.history.cut_off.clone())?;
+        let why = self.history.lacks()?;
         Some(format!("the history is cut off: {why}; what was not seen broken in it is not known to have held"))
     }
 

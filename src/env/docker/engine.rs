@@ -30,6 +30,8 @@ pub const LABEL_ROLE: &str = "io.fencepost.role";
 pub const LABEL_NODE: &str = "io.fencepost.node";
 /// The label of a trial's containers with the run and the lock that they belong to, as `RUN/LOCK`.
 pub const LABEL_TRIAL: &str = "io.fencepost.trial";
+/// The label of a run's network helper that says whose run it is.
+pub const LABEL_WHO: &str = "io.fencepost.who";
 /// The label of a ZooKeeper server with the size of its ensemble.
 pub const LABEL_ENSEMBLE: &str = "io.fencepost.ensemble";
 /// The label of an image with the digest of the files it was built from.
@@ -93,6 +95,13 @@ pub enum EngineError {
         /// What it said.
         source: ApiError,
     },
+}
+
+impl EngineError {
+    /// Whether somebody else has what was asked for: a name.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api { source: ApiError::DockerResponseServerError { status_code: 409, .. }, .. })
+    }
 }
 
 /// What a container of the project is for.
@@ -223,6 +232,8 @@ pub struct Container {
     pub clock: Option<PathBuf>,
     /// For a container of a trial: `RUN/LOCK`, from its label.
     pub trial: Option<String>,
+    /// For a run's network helper: whose run it is.
+    pub who: Option<String>,
     /// For a ZooKeeper server: how many there are.
     pub ensemble: Option<u8>,
 }
@@ -256,6 +267,7 @@ impl Container {
             image: summary.image_id.unwrap_or_default(),
             clock: clock.and_then(|mount| mount.source).map(PathBuf::from),
             trial: labels.get(LABEL_TRIAL).cloned(),
+            who: labels.get(LABEL_WHO).cloned(),
             ensemble: labels.get(LABEL_ENSEMBLE).and_then(|label| label.parse().ok()),
             id,
         })

@@ -8,11 +8,12 @@
 //! [`hub`] in [`messages`]. [`faults`] hurts them, [`netns`] their links, [`clock_page`] moves a process's clock, `lives`
 //! follows clients from one life to the next, `persistence` says what a Redis server keeps, `outside` sees what others do
 //! (all but `doings`). [`journal`], [`heal`] and
-//! [`watchdog`] see to it that nothing stays hurt, [`run_lock`] that runs don't meet.
+//! [`watchdog`] see to it that nothing stays hurt, [`claim`] and [`run_lock`] that runs don't meet.
 //!
 //! No code here touches a container without the project's label.
 
 pub mod abilities;
+pub mod claim;
 pub mod client;
 pub mod clock_page;
 mod clocks;

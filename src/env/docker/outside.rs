@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
@@ -106,13 +106,16 @@ fn note(record: &dyn Record, since: Nanos, what: String) {
 async fn events(engine: Engine, names: BTreeMap<String, String>, record: Arc<dyn Record>) {
     let filters =
         HashMap::from([("type", vec!["container".to_owned()]), ("label", vec![format!("{LABEL_CLUSTER}={CLUSTER}")])]);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (_, began) = clock_page::with_wall(ClockId::Boottime);
+    // From the last whole second on; what was before the watch is left out below.
+    let since = began / 1_000_000_000;
     let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&filters).build();
     let mut heard = BootClock.now();
     let mut told = std::pin::pin!(engine.docker().events(Some(options)));
     while let Some(Ok(event)) = told.next().await {
         heard = BootClock.now();
-        if let Some((at, what)) = outside(&engine, &names, &event) {
+        let is_of_before = event.time_nano.is_some_and(|at| at < began);
+        if !is_of_before && let Some((at, what)) = outside(&engine, &names, &event) {
             note(&*record, Nanos(at.0.saturating_sub(BEFORE.as_nanos() as u64)), what);
         }
     }

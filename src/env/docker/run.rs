@@ -12,10 +12,12 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::abilities;
+use super::claim;
 use super::cluster::{self, Cluster};
 use super::engine::Engine;
 use super::files::state_folder;
 use super::heal::{self, Reach};
+use super::images;
 use super::journal::Journal;
 use super::netns::Netns;
 use super::run_lock::RunLock;
@@ -25,7 +27,6 @@ use super::trial::{Outcome, Trial};
 use super::watchdog::Watchdog;
 use crate::scenario::{Backend, LockConfig, Persistence, Scenario};
 use crate::seed::Seed;
-use crate::time::Nanos;
 
 /// The cluster, ready for a run, and ours alone until this is dropped.
 pub struct Session {
@@ -48,15 +49,20 @@ impl Session {
         let folder = state_folder()?;
         // The daemon first: without one there is nothing to take.
         let engine = Engine::connect().await?;
-        let lock = RunLock::take(&folder, &format!("{who}, process {}", std::process::id())).await?;
+        let who = format!("{who}, process {}{}", std::process::id(), of_user());
+        let lock = RunLock::take(&folder, &who).await?;
+        // What takes the daemon is made from one of them.
+        images::ensure(&engine, progress).await?;
+        let netns = claim::take(&engine, &who).await?;
         let journal = Arc::new(Journal::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?);
         if lock.was_left {
             progress("an earlier run did not end as it should: healing what it left");
-            heal_leftovers(&engine, &journal).await?;
+            heal::everything(&engine, &journal, Some(&Reach::with(&netns))).await?.complete()?;
+            cluster::remove_members(&engine).await?;
+            journal.clear()?;
         }
         let cluster = cluster::up_with(&settings_for(scenario.locks.values())?, progress).await?;
         cluster::reset(&cluster, Persistence::None).await?;
-        let netns = Netns::start(&engine).await?;
         // Whatever the lock says: the watchdog of a run that was killed may have been killed too, or outrun.
         for undone in heal::everything(&engine, &journal, Some(&Reach::with(&netns))).await?.complete()? {
             progress(&format!("left by an earlier run: {undone}"));
@@ -98,7 +104,7 @@ impl Session {
                 progress(&format!("trying {}", round.join(" and ")));
             }
             self.make_ready(scenario, round, progress).await?;
-            let tried = self.try_side_by_side(scenario, round, seed, folder, stop).await;
+            let tried = self.try_side_by_side(scenario, round, seed, folder, stop, progress).await;
             outcomes.extend(round.iter().copied().zip(tried));
         }
         Ok(locks.iter().filter_map(|lock| outcomes.remove(&**lock)).collect())
@@ -138,6 +144,7 @@ impl Session {
         seed: Seed,
         folder: &Path,
         stop: &watch::Receiver<bool>,
+        progress: &(dyn Fn(&str) + Sync),
     ) -> Vec<Outcome> {
         // Short: it is part of container names, keys and paths.
         let run = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
@@ -161,8 +168,15 @@ impl Session {
         });
         let trials: Vec<Trial<'_>> = trials.collect();
         let outcomes = join_all(trials.iter().map(Trial::run)).await;
-        // Nothing should be outstanding now; what is, a heal that failed, is tried once more.
-        let _ = heal::overdue(&self.cluster.engine, &self.journal, Nanos(u64::MAX), &Reach::with(&self.netns)).await;
+        // Nothing should be outstanding now. A heal that failed is tried once more, and what somebody else has left wrong, of
+        // which the history tells, is set right for the next run.
+        match heal::everything(&self.cluster.engine, &self.journal, Some(&Reach::with(&self.netns))).await {
+            Ok(healing) => {
+                healing.undone.iter().for_each(|undone| progress(&format!("left wrong after the trials: {undone}")));
+                healing.failed.iter().for_each(|failed| progress(&format!("could not be healed: {failed}")));
+            }
+            Err(error) => progress(&format!("could not see whether anything is left wrong: {error:#}")),
+        }
         let _ = self.journal.clear();
         let kept = |(trial, outcome): (&Trial<'_>, anyhow::Result<Outcome>)| {
             outcome.unwrap_or_else(|error| trial.failed(format!("{error:#}")))
@@ -213,14 +227,46 @@ async fn heal_leftovers(engine: &Engine, journal: &Journal) -> anyhow::Result<Ve
 ///
 /// # Errors
 /// Something could not be healed.
-pub async fn heal_all() -> anyhow::Result<Vec<String>> {
+pub async fn heal_all(force: bool) -> anyhow::Result<Vec<String>> {
     let engine = Engine::connect().await?;
+    if !force {
+        claim::idle(&engine, "; `--force` heals all the same, and undoes the faults that it is about").await?;
+    }
     let folder = state_folder()?;
     let journal = Journal::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
     match RunLock::take(&folder, "fencepost cluster heal").await {
         Ok(_lock) => heal_leftovers(&engine, &journal).await,
         Err(_) => heal_by_ourselves(&engine, &journal).await,
     }
+}
+
+/// `fencepost cluster up`: brings the cluster up as the environment asks.
+///
+/// # Errors
+/// A run is going on and `force` is not given, or the cluster cannot be brought up.
+pub async fn up(force: bool, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Cluster> {
+    if !force {
+        let engine = Engine::connect().await?;
+        claim::idle(&engine, "; `--force` goes on all the same, and revives what it has stopped or frozen").await?;
+    }
+    Ok(cluster::up(progress).await?)
+}
+
+/// `fencepost cluster down`: removes all containers and the network.
+///
+/// # Errors
+/// A run is going on and `force` is not given, or something could not be removed.
+pub async fn down(force: bool) -> anyhow::Result<()> {
+    if !force {
+        let engine = Engine::connect().await?;
+        claim::idle(&engine, "; `--force` takes the cluster down all the same, and the run fails").await?;
+    }
+    Ok(cluster::down().await?)
+}
+
+/// Who runs this, for the one who finds the cluster taken.
+fn of_user() -> String {
+    std::env::var("USER").map(|user| format!(" of {user}")).unwrap_or_default()
 }
 
 /// Heals everything, by a network helper of our own if there is need for one.

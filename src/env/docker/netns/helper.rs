@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::WaitContainerOptionsBuilder;
+use bollard::query_parameters::{CreateContainerOptionsBuilder, WaitContainerOptionsBuilder};
 use futures_util::StreamExt;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::{Answer, Request};
-use crate::env::docker::engine::{Engine, EngineError, Role, api, labels};
+use crate::env::docker::engine::{Engine, EngineError, LABEL_WHO, Role, api, labels};
 use crate::env::docker::images::TOOLS;
 use crate::env::docker::launch::PROGRAM;
 use crate::env::docker::tempdir::TempDir;
@@ -61,20 +61,31 @@ struct Hold {
 }
 
 impl Netns {
-    /// Starts a helper container.
+    /// Starts a helper container under a name that Docker chooses.
     ///
     /// # Errors
     /// It does not start, or says nothing.
     pub async fn start(engine: &Engine) -> Result<Self, NetnsError> {
+        Self::start_as(engine, None).await
+    }
+
+    /// Starts a helper container; `claim` is its name, which no other may have, and whose it is.
+    ///
+    /// # Errors
+    /// The name is taken, it does not start, or it says nothing.
+    pub async fn start_as(engine: &Engine, claim: Option<(&str, &str)>) -> Result<Self, NetnsError> {
         let folder = TempDir::new().map_err(NetnsError::Unreachable)?;
         let program = std::env::current_exe().map_err(NetnsError::Unreachable)?;
         let docker = engine.docker();
+        let mut owned = labels(Role::Netns, None, None);
+        owned.extend(claim.map(|(_, who)| (LABEL_WHO.to_owned(), who.to_owned())));
+        let options = claim.map(|(name, _)| CreateContainerOptionsBuilder::new().name(name).build());
         let body = ContainerCreateBody {
             image: Some(TOOLS.to_owned()),
             entrypoint: Some(vec![PROGRAM.to_owned()]),
             cmd: Some(vec!["netns".to_owned(), "--socket".to_owned(), format!("{FOLDER}/{SOCKET}")]),
             user: Some("0".to_owned()),
-            labels: Some(labels(Role::Netns, None, None)),
+            labels: Some(owned),
             host_config: Some(HostConfig {
                 binds: Some(vec![
                     format!("{}:{PROGRAM}:ro", program.display()),
@@ -90,7 +101,7 @@ impl Netns {
             }),
             ..Default::default()
         };
-        let helper = docker.create_container(None, body).await.map_err(api("create the network helper"))?.id;
+        let helper = docker.create_container(options, body).await.map_err(api("create the network helper"))?.id;
         docker.start_container(&helper, None).await.map_err(api("start the network helper"))?;
         let socket = folder.path().join(SOCKET);
         let started = Instant::now();

@@ -1,0 +1,99 @@
+//! One run at a time on one daemon, whoever starts it and wherever he keeps his state.
+//!
+//! A container's name is unique in its daemon, and creating one is atomic: the claim is the name of the run's network
+//! helper, which lives for as long as anybody of the run does, its watchdog included. [`super::run_lock`] beside it is the
+//! lock of one state folder, with the journal. Deliberately absent: several clusters on one daemon.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::engine::{Container, Engine, EngineError, LABEL_WHO, Role, State};
+use super::netns::{Netns, NetnsError};
+
+/// The name that only one helper can have.
+pub const NAME: &str = "fencepost-run";
+
+/// How long a start waits for a run that is ending, or for the watchdog of one that was killed.
+const WAIT: Duration = Duration::from_secs(20);
+/// The pause between two tries.
+const ROUND: Duration = Duration::from_millis(200);
+
+/// Why the cluster cannot be had now.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Somebody has it.
+    #[error(
+        "a run is using the cluster on this Docker daemon ({who}): wait for it, or end it with Ctrl-C there{remedy}"
+    )]
+    Taken {
+        /// Who.
+        who: String,
+        /// What else can be done.
+        remedy: &'static str,
+    },
+    /// The daemon.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The network helper.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+}
+
+/// Takes the cluster of this daemon for `who`, by starting the run's network helper. It is given back when nobody holds on
+/// to the helper any more.
+///
+/// # Errors
+/// Another run has it, or the helper does not start.
+pub async fn take(engine: &Engine, who: &str) -> Result<Netns, ClaimError> {
+    let began = Instant::now();
+    loop {
+        match Netns::start_as(engine, Some((NAME, who))).await {
+            Err(NetnsError::Engine(error)) if error.is_conflict() => {}
+            started => return Ok(started?),
+        }
+        match holder(engine).await? {
+            // Between being made and being started, or on its way out; or its maker died between the two.
+            Some(helper) if helper.state != State::Running && began.elapsed() > WAIT => engine.remove(&helper).await?,
+            Some(helper) if helper.state == State::Running && is_going_on(&helper) => {
+                return Err(ClaimError::Taken { who: told(&helper), remedy: "" });
+            }
+            Some(helper) if began.elapsed() > WAIT => {
+                return Err(ClaimError::Taken { who: told(&helper), remedy: "" });
+            }
+            _ => {}
+        }
+        tokio::time::sleep(ROUND).await;
+    }
+}
+
+/// Sees that no run is going on, for what would disturb it.
+///
+/// # Errors
+/// One is, and `remedy` says what can be done all the same.
+pub async fn idle(engine: &Engine, remedy: &'static str) -> Result<(), ClaimError> {
+    match holder(engine).await? {
+        Some(helper) if helper.state == State::Running && is_going_on(&helper) => {
+            Err(ClaimError::Taken { who: told(&helper), remedy })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn holder(engine: &Engine) -> Result<Option<Container>, EngineError> {
+    let containers = engine.containers().await?;
+    Ok(containers.into_iter().find(|own| own.role == Role::Netns && own.name == NAME))
+}
+
+/// Whether the process that took the claim still lives. Its watchdog may hold on to the helper for a moment longer; a
+/// process that cannot be looked for, on another machine, counts as living.
+fn is_going_on(helper: &Container) -> bool {
+    let process = helper.who.as_deref().and_then(|who| who.rsplit_once("process ")).and_then(|(_, rest)| {
+        rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse::<u32>().ok())
+    });
+    process.is_none_or(|process| std::path::Path::new(&format!("/proc/{process}")).exists())
+}
+
+fn told(helper: &Container) -> String {
+    helper.who.clone().unwrap_or_else(|| format!("its container {NAME} has no label {LABEL_WHO}"))
+}
