@@ -120,4 +120,57 @@ mod tests {
             assert!(remedies.iter().any(|remedy| error.contains(remedy)), "{error}");
         }
     }
+
+    #[test]
+    fn a_history_that_is_changed_anywhere_is_judged_or_refused_with_its_line() {
+        use rand::RngExt;
+
+        let mut seen = [0u32; 2];
+        for path in ["valid", "invalid", "unknown", "refused"].into_iter().flat_map(fixtures) {
+            let bytes = fs::read(&path).unwrap();
+            let lines = bytes.split(|byte| *byte == b'\n').count();
+            let mut rng = crate::seed::Seed(bytes.len() as u64).stream("changed");
+            for turn in 0..16 {
+                let mut changed = bytes.clone();
+                for _ in 0..=turn % 3 {
+                    let at = rng.random_range(0..changed.len());
+                    match turn % 4 {
+                        0 => changed.truncate(at.max(1)),
+                        1 => changed[at] = b"{}[]()\"\\#^:,;_0-N\n \xff"[rng.random_range(0..20)],
+                        2 => drop(changed.remove(at)),
+                        _ => {
+                            let from = rng.random_range(0..changed.len());
+                            changed[at] = changed[from];
+                        }
+                    }
+                }
+                let naming = foreign::Naming { leased: turn % 2 == 0, readers: turn % 3 == 0, ..Default::default() };
+                match foreign::read(|| Ok(&changed[..]), &path, &naming) {
+                    Ok(read) => {
+                        for model in
+                            ["mutex", "owner-mutex", "fenced+lease", "reentrant-fenced:2", "semaphore:2", "read-write"]
+                        {
+                            let model: Model = model.parse().unwrap();
+                            let judgement =
+                                judge_foreign(&read.history, &read.reading, model, FailedRelease::EndsTheClaim);
+                            for result in &judgement.checks {
+                                assert_eq!(
+                                    result.verdict == Verdict::Invalid,
+                                    !result.violations.is_empty(),
+                                    "{result:?}"
+                                );
+                            }
+                        }
+                        seen[0] += 1;
+                    }
+                    Err(crate::history::file::HistoryError::Malformed { line, .. }) => {
+                        assert!((1..=lines + 1).contains(&line), "{line}: {}", String::from_utf8_lossy(&changed));
+                        seen[1] += 1;
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 200), "too little was read, or refused: {seen:?}");
+    }
 }
