@@ -51,6 +51,70 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// What is demanded of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
+pub enum Demand {
+    /// That it reaches this verdict.
+    Is(Verdict),
+    /// That it accuses nobody: `not-invalid`. Demanded of whatever `[expect]` does not name.
+    NotInvalid,
+    /// Nothing: `any`. What depends on luck is stated so.
+    Any,
+}
+
+impl Demand {
+    /// All demands.
+    pub const ALL: [Self; 6] = [
+        Self::Is(Verdict::Valid),
+        Self::Is(Verdict::Invalid),
+        Self::Is(Verdict::Unknown),
+        Self::Is(Verdict::NotApplicable),
+        Self::NotInvalid,
+        Self::Any,
+    ];
+
+    /// The name used in scenario files and pages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Is(verdict) => verdict.name(),
+            Self::NotInvalid => "not-invalid",
+            Self::Any => "any",
+        }
+    }
+
+    /// Whether a check meets it that reached this verdict, or that did not run.
+    pub fn is_met(self, reached: Option<Verdict>) -> bool {
+        match (self, reached) {
+            (Self::Any, _) => true,
+            (_, None) => false,
+            (Self::Is(verdict), Some(reached)) => reached == verdict,
+            (Self::NotInvalid, Some(reached)) => reached != Verdict::Invalid,
+        }
+    }
+}
+
+impl From<Demand> for &'static str {
+    fn from(demand: Demand) -> Self {
+        demand.name()
+    }
+}
+
+impl TryFrom<String> for Demand {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|demand| demand.name() == text);
+        known.ok_or_else(|| format!("`{text}` is no demand: {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+impl fmt::Display for Demand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// The name of a check, one per guarantee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -122,6 +186,24 @@ mod tests {
         assert_eq!(Unknown.merge(Invalid), Invalid);
         assert_eq!(Valid.merge(Unknown), Unknown);
         assert_eq!(NotApplicable.merge(Valid), Valid);
+    }
+
+    #[test]
+    fn a_demand_is_met_by_what_it_names() {
+        use Verdict::*;
+        let meets = |demand: Demand| {
+            Verdict::ALL.into_iter().filter(|reached| demand.is_met(Some(*reached))).collect::<Vec<_>>()
+        };
+        assert_eq!(meets(Demand::Is(Unknown)), [Unknown]);
+        assert_eq!(meets(Demand::NotInvalid), [Valid, Unknown, NotApplicable]);
+        assert_eq!(meets(Demand::Any), Verdict::ALL);
+        let without = Demand::ALL.into_iter().filter(|demand| demand.is_met(None)).collect::<Vec<_>>();
+        assert_eq!(without, [Demand::Any], "what did not run shows nothing");
+        for demand in Demand::ALL {
+            let text = serde_json::to_string(&demand).unwrap();
+            assert_eq!(serde_json::from_str::<Demand>(&text).unwrap(), demand);
+        }
+        assert!(serde_json::from_str::<Demand>("\"perhaps\"").is_err());
     }
 
     #[test]

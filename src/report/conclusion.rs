@@ -58,13 +58,14 @@ mod tests {
     use super::super::{Expectation, sample};
     use super::*;
     use crate::check::CheckName;
+    use crate::verdict::Demand;
 
     /// A report of two locks of which the second reached these, where `valid` was expected.
     fn report(reached: &[Option<Verdict>], error: bool, interrupted: bool) -> Report {
         let mut report = sample::report();
         let expectation = |reached: &Option<Verdict>| Expectation {
             check: CheckName::Fencing,
-            expected: Verdict::Valid,
+            expected: Demand::Is(Verdict::Valid),
             reached: *reached,
             stated: true,
         };

@@ -53,6 +53,14 @@ pub fn table(report: &Report, style: Style) -> String {
             );
             lines.push(wrap(&format!("  {}: {first}{more}", check.check), style.width));
         }
+        let missed = lock.expectations.iter().filter(|expectation| !expectation.held() && !expectation.stated);
+        lines.extend(missed.map(|expectation| {
+            let (check, says) = (expectation.check, expectation.reached.map_or("did not run", Verdict::name));
+            style.alarm(&wrap(
+                &format!("  {check}: {says}, expected {}{}", expectation.expected, expectation.reason()),
+                style.width,
+            ))
+        }));
         lines.extend(lock.cut_off().iter().map(|what| style.alarm(&format!("  {what}"))));
         for (what, how) in lock.reading.iter().flat_map(|reading| &reading.taken) {
             lines.push(wrap(&format!("  {what}: {how}"), style.width));

@@ -88,7 +88,7 @@ fn result(report: &Report) -> Markup {
                         @for expectation in lock.expectations.iter().filter(|expectation| !expectation.held()) {
                             " " span.notice-word {
                                 (expectation.check) " was expected to be " (expectation.expected)
-                                @if !expectation.stated { " (as of every run)" }
+                                (expectation.reason())
                                 @match expectation.reached {
                                     Some(reached) => { " and is " (reached) "." }
                                     None => { " and did not run." }

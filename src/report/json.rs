@@ -13,6 +13,7 @@ use crate::history::file::{self, HistoryError};
 use crate::history::{Header, History};
 use crate::ids::TraceHash;
 use crate::seed::Seed;
+use crate::verdict::Demand;
 
 /// The version of `run.json` that this build reads and writes.
 const FORMAT: u32 = 1;
@@ -65,7 +66,7 @@ struct CheckVerdict<'a> {
 #[derive(Serialize)]
 struct ExpectationVerdict {
     check: CheckName,
-    expected: Verdict,
+    expected: Demand,
     reached: Option<Verdict>,
     held: bool,
     stated: bool,
@@ -338,7 +339,7 @@ mod tests {
         write(&report).unwrap();
         let stricter = |_: &History| Judgement { verdict: Verdict::Unknown, checks: Vec::new() };
         let read = read_run(folder.path(), stricter).unwrap();
-        assert_eq!(read.locks[0].expectations[0].expected, Verdict::Invalid);
+        assert_eq!(read.locks[0].expectations[0].expected, Demand::Is(Verdict::Invalid));
         assert_eq!(read.locks[0].expectations[0].reached, None);
     }
 

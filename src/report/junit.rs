@@ -146,7 +146,8 @@ fn reached(expectation: &Expectation) -> &'static str {
 
 fn message(expectation: &Expectation) -> String {
     let is = if expectation.reached.is_some() { " is" } else { "" };
-    format!("{}{is} {}, expected {}", expectation.check, reached(expectation), expectation.expected)
+    let Expectation { check, expected, .. } = expectation;
+    format!("{check}{is} {}, expected {expected}{}", reached(expectation), expectation.reason())
 }
 
 fn evidence(lock: &LockReport, expectation: &Expectation) -> String {

@@ -36,6 +36,7 @@ use crate::history::History;
 use crate::history::foreign::Reading;
 use crate::ids::TraceHash;
 use crate::seed::Seed;
+use crate::verdict::Demand;
 
 pub use conclusion::{Conclusion, OWN_FAILURE};
 
@@ -56,8 +57,8 @@ pub const LATEST: &str = "latest";
 pub struct Expectation {
     /// The check.
     pub check: CheckName,
-    /// The verdict that it must reach.
-    pub expected: Verdict,
+    /// What is demanded of it.
+    pub expected: Demand,
     /// The verdict that it reached; absent where the check did not run.
     pub reached: Option<Verdict>,
     /// Whether the scenario's author wrote it down (false: demanded of every run).
@@ -67,7 +68,18 @@ pub struct Expectation {
 impl Expectation {
     /// Whether the check reached what was expected of it.
     pub fn held(&self) -> bool {
-        self.reached == Some(self.expected)
+        self.expected.is_met(self.reached)
+    }
+
+    /// Why something is demanded that the scenario's author did not write down; nothing of what they did.
+    pub fn reason(&self) -> &'static str {
+        match (self.stated, self.expected) {
+            (true, _) => "",
+            (false, Demand::NotInvalid) => {
+                " (what [expect] does not name must not be invalid; what lawfully is, it names)"
+            }
+            (false, _) => " (as of every run)",
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::phase::Phase;
 use crate::seed::Seed;
 use crate::time::Nanos;
+use crate::verdict::Demand;
 
 const MS: u64 = 1_000_000;
 
@@ -208,7 +209,7 @@ pub fn lock(name: &str, history: History, expected: &[(CheckName, Verdict)]) -> 
         .iter()
         .map(|(check, expected)| Expectation {
             check: *check,
-            expected: *expected,
+            expected: Demand::Is(*expected),
             reached: reached(*check),
             stated: true,
         })

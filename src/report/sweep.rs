@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{Conclusion, LockReport, Report};
 use crate::check::{CheckName, Verdict};
 use crate::seed::Seed;
+use crate::verdict::Demand;
 
 /// How many seeds that missed an expectation are kept by name.
 const NAMED: usize = 10;
@@ -42,8 +43,8 @@ pub struct Tally {
     pub as_expected: u64,
     /// The first seeds in which one did not.
     pub missed: Vec<Seed>,
-    /// The verdict that the scenario demands of each check it speaks of.
-    pub expected: BTreeMap<CheckName, Verdict>,
+    /// What is demanded of each check.
+    pub expected: BTreeMap<CheckName, Demand>,
     /// Why trials ended early, first one first.
     pub errors: Vec<String>,
 }
@@ -168,7 +169,7 @@ impl Tally {
     pub fn met(&self, check: CheckName) -> Option<bool> {
         let expected = self.expected.get(&check)?;
         let counts = self.verdicts.get(&check);
-        Some(counts.is_some_and(|counts| counts.keys().all(|verdict| verdict == expected)))
+        Some(counts.is_some_and(|counts| counts.keys().all(|verdict| expected.is_met(Some(*verdict)))))
     }
 }
 

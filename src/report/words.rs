@@ -10,6 +10,7 @@ use crate::check::{CheckName, CheckResult, Severity, Verdict};
 use crate::history::foreign::Reading;
 use crate::history::{F, FaultEvent, ItemValue, Op, OpType, Process};
 use crate::time::Nanos;
+use crate::verdict::Demand;
 
 /// A duration in the unit that suits it: `412.5 ms`.
 pub(super) fn lasting(duration: Duration) -> String {
@@ -78,7 +79,7 @@ pub(super) struct Cell {
     /// The verdict; absent where the check did not run.
     pub verdict: Option<Verdict>,
     /// What was expected of it, if anything.
-    pub expected: Option<Verdict>,
+    pub expected: Option<Demand>,
 }
 
 impl Cell {
@@ -92,7 +93,7 @@ impl Cell {
 
     /// Whether something was expected that did not come.
     pub fn unmet(&self) -> bool {
-        self.expected.is_some() && self.expected != self.verdict
+        self.expected.is_some_and(|expected| !expected.is_met(self.verdict))
     }
 
     /// The verdict as text.
@@ -103,8 +104,9 @@ impl Cell {
     /// The remark on the expectation; empty where it goes without saying.
     pub fn remark(&self) -> String {
         match (self.verdict, self.expected) {
-            (verdict, Some(expected)) if verdict != Some(expected) => format!("expected {expected}"),
-            (Some(Verdict::Invalid | Verdict::Unknown), Some(_)) => "as expected".to_owned(),
+            (_, Some(expected)) if self.unmet() => format!("expected {expected}"),
+            (Some(Verdict::Invalid | Verdict::Unknown), Some(Demand::Is(_))) => "as expected".to_owned(),
+            (Some(Verdict::Invalid), Some(Demand::Any)) => "left open".to_owned(),
             _ => String::new(),
         }
     }
@@ -330,12 +332,15 @@ mod tests {
     #[test]
     fn a_cell_says_only_what_does_not_go_without_saying() {
         let cell = |verdict, expected| Cell { verdict, expected };
-        let valid = Some(Verdict::Valid);
-        let invalid = Some(Verdict::Invalid);
-        assert_eq!(cell(invalid, invalid).remark(), "as expected");
-        assert_eq!(cell(invalid, valid).remark(), "expected valid");
-        assert_eq!(cell(valid, valid).remark(), "");
+        let [valid, invalid, unknown] = [Verdict::Valid, Verdict::Invalid, Verdict::Unknown].map(Some);
+        let is = |verdict: Option<Verdict>| verdict.map(Demand::Is);
+        assert_eq!(cell(invalid, is(invalid)).remark(), "as expected");
+        assert_eq!(cell(invalid, is(valid)).remark(), "expected valid");
+        assert_eq!(cell(valid, is(valid)).remark(), "");
         assert_eq!(cell(valid, None).remark(), "");
-        assert!(cell(None, valid).unmet() && cell(None, valid).says() == "did not run");
+        assert!(cell(None, is(valid)).unmet() && cell(None, is(valid)).says() == "did not run");
+        assert_eq!(cell(invalid, Some(Demand::NotInvalid)).remark(), "expected not-invalid");
+        assert_eq!(cell(unknown, Some(Demand::NotInvalid)).remark(), "");
+        assert_eq!(cell(invalid, Some(Demand::Any)).remark(), "left open");
     }
 }

