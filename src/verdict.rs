@@ -133,6 +133,8 @@ pub enum CheckName {
     Linearizable,
     /// Whose hold is over is told.
     LostSignal,
+    /// What is granted is valid.
+    GrantValidity,
     /// Who waits is granted the lock.
     Liveness,
     /// What was exercised.
@@ -141,7 +143,7 @@ pub enum CheckName {
 
 impl CheckName {
     /// All checks, in the order in which they are run and shown.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Assumptions,
         Self::MutualExclusion,
         Self::TokenOrder,
@@ -149,6 +151,7 @@ impl CheckName {
         Self::LostUpdates,
         Self::Linearizable,
         Self::LostSignal,
+        Self::GrantValidity,
         Self::Liveness,
         Self::Coverage,
     ];
@@ -163,6 +166,7 @@ impl CheckName {
             Self::LostUpdates => "lost-updates",
             Self::Linearizable => "linearizable",
             Self::LostSignal => "lost-signal",
+            Self::GrantValidity => "grant-validity",
             Self::Liveness => "liveness",
             Self::Coverage => "coverage",
         }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::effect::Effects;
 use super::evidence::{Facts, Listing, Strike, counted, seconds, united};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude, contention};
 use crate::fault::Member;
@@ -32,7 +33,12 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let healed = facts.strikes.iter().filter(|strike| strike.is_recorded() && strike.is_healed()).count();
     let Plan { struck, idle, idle_unnamed } = Plan::of(facts);
     let under_fault = holds_under_fault(facts);
+    let effects = Effects::of(facts);
+    let verified: Vec<&Strike<'_>> = facts.strikes.iter().filter(|strike| strike.is_verified()).collect();
+    let ended: usize = verified.iter().map(|strike| effects.ended_by(strike, facts.end())).sum();
     let attempts_struck = attempts_struck(facts);
+    let attempts_under = effects.attempts_under(&verified, facts.end());
+    let (effective, vain) = effective(facts, &effects, &verified);
     let past_validity = facts.holds.iter().filter(|hold| hold.outlived_validity()).count();
     let lost_signals = facts.history.ops.iter().filter(|op| op.f == F::Lost).count();
     let refused = facts.served.iter().filter(|(op, _)| op.kind == OpType::Fail).count();
@@ -45,7 +51,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         counted(contended, "acquire while the lock was held", "acquires while the lock was held"),
         if faulty {
             format!(
-                "{} planned, {struck} of them struck, {} seen to take effect, {failed} failed, {healed} healed",
+                "{} planned, {struck} of them struck, {} seen, {effective} of them changed something, {failed} failed, {healed} healed",
                 counted(planned as usize, "fault", "faults"),
                 counted(applied, "strike", "strikes"),
             )
@@ -53,19 +59,24 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
             "no fault planned".to_owned()
         },
         counted(under_fault, "hold under a fault", "holds under a fault"),
-        counted(attempts_struck, "attempt struck", "attempts struck"),
+        counted(attempts_under, "attempt under one", "attempts under one"),
         counted(past_validity, "hold outlived its validity", "holds outlived their validity"),
         counted(lost_signals, "lost signal", "lost signals"),
         counted(refused, "access refused", "accesses refused"),
     );
     let idle_told = idle_told(&idle, idle_unnamed);
+    let vain_told = vain_told(&vain);
     let missing = [
         (grants == 0, "nothing was granted"),
         (grants > 0 && clients < 2, "only one client was ever granted the lock"),
         (contended == 0, "no acquire met a held lock"),
         (!idle_told.is_empty(), &idle_told),
         (faulty && applied == 0 && idle_told.is_empty(), "no fault was seen to take effect"),
-        (faulty && under_fault + attempts_struck == 0, "no hold and no attempt was under a fault"),
+        (
+            faulty && under_fault + attempts_struck + attempts_under + ended == 0,
+            "no hold and no attempt was under a fault",
+        ),
+        (!vain_told.is_empty(), &vain_told),
     ];
     let missing: Vec<&str> = missing.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
     let (verdict, summary) = if listing.total() > 0 {
@@ -88,6 +99,9 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         ("faults-healed", healed as f64),
         ("holds-under-fault", under_fault as f64),
         ("attempts-struck", attempts_struck as f64),
+        ("attempts-under-fault", attempts_under as f64),
+        ("ended-by-fault", ended as f64),
+        ("strikes-with-effect", effective as f64),
         ("holds-past-validity", past_validity as f64),
         ("lost-signals", lost_signals as f64),
         ("refused-accesses", refused as f64),
@@ -122,6 +136,25 @@ impl<'a> Plan<'a> {
             |entry: &&str| strikes.get_mut(*entry).filter(|left| **left > 0).map(|left| *left -= 1).is_some();
         let (struck, idle): (Vec<&str>, Vec<&str>) = header.plan.iter().map(String::as_str).partition(&mut has_struck);
         Self { struck: struck.len(), idle, idle_unnamed: 0 }
+    }
+}
+
+/// How many strikes changed something, and which entries of the plan were seen to strike and never did.
+fn effective<'a>(facts: &Facts<'a>, effects: &Effects, verified: &[&Strike<'a>]) -> (usize, Vec<&'a str>) {
+    let mut entries: BTreeMap<&str, usize> = BTreeMap::new();
+    for strike in verified {
+        *entries.entry(strike.event.plan.as_str()).or_default() += usize::from(effects.had(facts, strike));
+    }
+    let vain = entries.iter().filter(|(_, changed)| **changed == 0).map(|(entry, _)| *entry).collect();
+    (entries.values().sum(), vain)
+}
+
+/// Names what struck and changed nothing; empty if there is nothing.
+fn vain_told(vain: &[&str]) -> String {
+    let named = vain.iter().map(|entry| format!("`{entry}`")).collect::<Vec<_>>().join(", ");
+    match vain.len() {
+        0 => named,
+        count => format!("{} nothing that could be seen ({named})", counted(count, "fault changed", "faults changed")),
     }
 }
 

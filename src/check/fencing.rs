@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::evidence::{Facts, Listing, counted, holder, seconds, validity};
-use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
 use crate::history::{F, Op, OpType};
 use crate::ids::FencingToken;
 use crate::time::Nanos;
@@ -62,6 +62,8 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         (Verdict::Invalid, summary)
     } else if services.services.iter().all(|service| service.visitors < 2) {
         (Verdict::Unknown, format!("{told}; no item was reached by two holds: nothing could be stale.{nothing}"))
+    } else if !contention::occurs(&facts.history.ops) {
+        (Verdict::Unknown, format!("{told}; no acquire met a held lock: there was nobody to be fenced from.{nothing}"))
     } else if undecided > 0 {
         let accesses = counted(undecided, "access was", "accesses were");
         let told = format!("{told}; {accesses} served after a hold granted later, but the acquires were concurrent");

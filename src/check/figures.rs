@@ -62,8 +62,16 @@ fn a_fault_that_begins_when_the_last_hold_ends_met_none() {
         story.pause(1, 2, from, 95);
         let result = judged(&story.history(), CheckName::Coverage);
         assert_eq!(result.figures["holds-under-fault"], met, "from {from} ms: {}", result.summary);
-        assert_eq!(result.verdict == Verdict::Valid, met > 0.0, "from {from} ms: {}", result.summary);
+        // It is over before any hold would be: it changed nothing either way.
+        assert_eq!(result.verdict, Verdict::Unknown, "from {from} ms: {}", result.summary);
+        assert!(result.summary.contains("1 fault changed nothing that could be seen"), "{}", result.summary);
+        assert_eq!(result.figures["strikes-with-effect"], 0.0, "{}", result.summary);
     }
+    // One that lasts as long as holds do changes something.
+    let mut story = handover();
+    story.pause(1, 2, 89, 989);
+    let result = judged(&story.history(), CheckName::Coverage);
+    assert_eq!((result.verdict, result.figures["strikes-with-effect"]), (Verdict::Valid, 1.0), "{}", result.summary);
 }
 
 #[test]

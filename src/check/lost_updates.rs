@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Facts, Listing, counted, holder, seconds, validity_of};
-use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude};
+use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
 use crate::history::{F, Hold, ItemValue, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
 
@@ -63,6 +63,13 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         (
             Verdict::Unknown,
             format!("{acknowledged}, and no item was written by two holds: nothing could be overwritten."),
+        )
+    } else if !contention::occurs(&facts.history.ops) {
+        (
+            Verdict::Unknown,
+            format!(
+                "{acknowledged}, and no acquire met a held lock: nobody was there to overwrite what another wrote."
+            ),
         )
     } else {
         (Verdict::Valid, format!("{acknowledged}, all in the final value{books}."))

@@ -7,6 +7,7 @@
 mod assumptions;
 mod contention;
 mod coverage;
+mod effect;
 mod evidence;
 mod fencing;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod figures;
 mod fixtures;
 #[cfg(test)]
 mod gate;
+mod grant_validity;
 mod harm;
 pub mod linearizable;
 mod liveness;
@@ -121,6 +123,7 @@ pub fn judge(history: &History) -> Judgement {
             lost_updates::check(&facts),
             linearizable::check(&facts),
             lost_signal::check(&facts),
+            grant_validity::check(&facts),
             liveness::check(&facts),
             coverage::check(&facts),
         ]);

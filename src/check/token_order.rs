@@ -5,7 +5,7 @@
 //! doubt may have used up a token. Deliberately absent: what the resource makes of tokens; that is `fencing`'s.
 
 use super::evidence::{Facts, Listing, counted, holder, seconds};
-use super::{CheckName, CheckResult, Verdict, Violation, conclude};
+use super::{CheckName, CheckResult, Verdict, Violation, conclude, contention};
 use crate::ids::FencingToken;
 
 const GUARANTEE: &str = "Every grant of a lock carries a token of its own, higher than that of every grant that was complete when \
@@ -51,6 +51,9 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     } else if ordered == 0 {
         let grants = counted(grants, "grant", "grants");
         (Verdict::Unknown, format!("{grants}, and none of a lock was certain to follow another one."))
+    } else if !contention::occurs(&facts.history.ops) {
+        let grants = counted(grants, "grant", "grants");
+        (Verdict::Unknown, format!("{grants}, and no acquire met a held lock: nobody was there to be told apart."))
     } else {
         let summary = format!(
             "{}, all different; {ordered} followed a finished grant, each with a higher token.",

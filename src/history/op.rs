@@ -183,13 +183,16 @@ pub struct Probe {
     /// Where a clock was looked at: what it showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockReading>,
+    /// Where a link's fault was lifted: how many packets it had lost, refused or made late, where that is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub struck: Option<u64>,
 }
 
 impl Probe {
     /// A look at something that is not a clock.
     pub fn new(what: impl Into<String>, expected: impl Into<String>, observed: impl Into<String>) -> Self {
         let (what, expected, observed) = (what.into(), expected.into(), observed.into());
-        Self { what, expected, observed, measured: String::new(), clock: None }
+        Self { what, expected, observed, measured: String::new(), clock: None, struck: None }
     }
 
     /// The same, with its figures.

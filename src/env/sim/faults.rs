@@ -23,7 +23,7 @@ const STALL: u64 = 250_000_000;
 /// The faults of one trial.
 pub(super) struct Faults {
     cast: Arc<Cast>,
-    active: Mutex<BTreeMap<u32, Strike>>,
+    active: Mutex<BTreeMap<u32, (Strike, BTreeMap<(HostId, HostId), u64>)>>,
 }
 
 impl Faults {
@@ -49,7 +49,8 @@ impl Faults {
     fn strike(&self, id: u32, strike: &Strike) -> Result<Vec<Probe>, FaultError> {
         let mut probes = self.look(id, strike, Stage::Before)?;
         self.change(id, strike)?;
-        lock(&self.active).insert(id, strike.clone());
+        let struck = self.struck(strike)?;
+        lock(&self.active).insert(id, (strike.clone(), struck));
         probes.extend(self.look(id, strike, Stage::During)?);
         Ok(probes)
     }
@@ -102,15 +103,31 @@ impl Faults {
     }
 
     fn undo(&self, id: u32) -> Result<Vec<Probe>, FaultError> {
-        let Some(strike) = lock(&self.active).remove(&id) else { return Ok(Vec::new()) };
+        let Some((strike, before)) = lock(&self.active).remove(&id) else { return Ok(Vec::new()) };
         // What a clock has gained or lost is seen at the end only.
         let mut probes = match &strike {
             Strike::Clock { change: ClockChange::Drift { .. }, .. } => self.look(id, &strike, Stage::Until)?,
             _ => Vec::new(),
         };
+        let struck = self.struck(&strike)?;
         self.change_back(id, &strike)?;
-        probes.extend(self.look(id, &strike, Stage::After)?);
+        let mut after = self.look(id, &strike, Stage::After)?;
+        // One look for each link, in the same order.
+        for (probe, (link, count)) in after.iter_mut().zip(&struck) {
+            probe.struck = Some(count - before.get(link).copied().unwrap_or_default());
+        }
+        probes.extend(after);
         Ok(probes)
+    }
+
+    /// How many segments were ever struck on each link that a strike is about.
+    fn struck(&self, strike: &Strike) -> Result<BTreeMap<(HostId, HostId), u64>, FaultError> {
+        let (Strike::Cut { links, .. } | Strike::Delay { links, .. } | Strike::Loss { links, .. }) = strike else {
+            return Ok(BTreeMap::new());
+        };
+        let mut state = self.cast.world.lock();
+        let links = self.links(links)?.into_iter();
+        Ok(links.map(|(from, to)| ((from, to), state.net.troubles(from, to).struck)).collect())
     }
 
     fn change_back(&self, id: u32, strike: &Strike) -> Result<(), FaultError> {

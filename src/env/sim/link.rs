@@ -52,13 +52,15 @@ pub(super) struct Troubles {
     pub delays: BTreeMap<u32, (Duration, Duration)>,
     /// Loss by strike, in permille.
     pub losses: BTreeMap<u32, u32>,
+    /// How many segments were lost, refused or made late since it had troubles.
+    pub struck: u64,
 }
 
 impl Troubles {
     /// No troubles yet of the link called `name`: `c1/n3`.
     pub fn new(seed: Seed, name: &str) -> Self {
         let rng = seed.stream(&format!("net/{name}/faulty"));
-        Self { rng, delays: BTreeMap::new(), losses: BTreeMap::new() }
+        Self { rng, delays: BTreeMap::new(), losses: BTreeMap::new(), struck: 0 }
     }
 }
 
@@ -88,12 +90,20 @@ impl Link {
         if draw >> (64 - HICCUP_BITS) == 0 {
             latency += self.latency.draw() % HICCUP_MAX;
         }
-        if let Some(Troubles { rng, delays, .. }) = self.troubles.as_deref_mut() {
+        if let Some(Troubles { rng, delays, struck, .. }) = self.troubles.as_deref_mut() {
+            *struck += u64::from(!delays.is_empty());
             for (least, most) in delays.values() {
                 latency += rng.random_range(least.as_nanos() as u64..=most.as_nanos() as u64);
             }
         }
         latency
+    }
+
+    /// Takes note of a segment that a strike lost or refused.
+    pub fn strike(&mut self) {
+        if let Some(troubles) = self.troubles.as_deref_mut() {
+            troubles.struck += 1;
+        }
     }
 
     /// Whether the next segment gets lost on the way.

@@ -252,6 +252,7 @@ impl State {
             format!("what it sent {} is lost or held up, and kept: {segment} ({place})", name(to))
         });
         let way_of = &mut self.net.connections[connection as usize].ways[usize::from(way)];
+        self.net.links[way_of.link as usize].strike();
         let Losses { stalled, round, attempt, .. } = &mut **way_of.losses.get_or_insert_default();
         let first = stalled.is_empty();
         let after = if segment == Segment::Syn { RECONNECT_AFTER } else { RETRANSMIT_AFTER };
@@ -324,6 +325,8 @@ impl State {
         }
         if link.resets > 0 && segment != Segment::Reset {
             // Answered at the receiver's door: the receiver never hears of it.
+            let refusing = going.ways[usize::from(way)].link;
+            self.net.links[refusing as usize].strike();
             let [from, _] = self.ends(connection, way);
             self.trace.event_in_words(self.now, receiver, Kind::Lost, &(connection, way, number), |name| {
                 let place = format!("connection {connection}, segment {number}");
