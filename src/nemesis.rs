@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use tokio::sync::{mpsc, watch};
 
 use crate::env::Environment;
@@ -195,8 +195,8 @@ impl Clients {
         self.latest.as_ref().and_then(|hold| self.holding.get(hold)).or_else(|| self.holding.values().next()).copied()
     }
 
-    fn waiter(&self) -> Option<ClientId> {
-        self.waiting.keys().next().copied()
+    fn waiters(&self) -> Vec<ClientId> {
+        self.waiting.keys().copied().collect()
     }
 }
 
@@ -349,7 +349,10 @@ impl Nemesis {
         let majority = self.parties.majority() as usize;
         let count = match self.plan[index].fault.target {
             Target::Holder => return self.clients.holder().map(Member::Client).into_iter().collect(),
-            Target::Waiter => return self.clients.waiter().map(Member::Client).into_iter().collect(),
+            Target::Waiter => {
+                let waiters = self.clients.waiters();
+                return waiters.choose(&mut self.plan[index].rng).copied().map(Member::Client).into_iter().collect();
+            }
             Target::Client(client) => return vec![Member::Client(client)],
             Target::Node(node) => return vec![Member::Node(node)],
             Target::HolderServer => {
