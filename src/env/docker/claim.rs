@@ -55,10 +55,8 @@ pub async fn take(engine: &Engine, who: &str) -> Result<Netns, ClaimError> {
         match holder(engine).await? {
             // Between being made and being started, or on its way out; or its maker died between the two.
             Some(helper) if helper.state != State::Running && began.elapsed() > WAIT => engine.remove(&helper).await?,
-            Some(helper) if helper.state == State::Running && is_going_on(&helper) => {
-                return Err(ClaimError::Taken { who: told(&helper), remedy: "" });
-            }
-            Some(helper) if began.elapsed() > WAIT => {
+            // The watchdog of a dead run lets go of the helper in a moment.
+            Some(helper) if helper.state == State::Running && (lives_here(&helper) || began.elapsed() > WAIT) => {
                 return Err(ClaimError::Taken { who: told(&helper), remedy: "" });
             }
             _ => {}
@@ -72,11 +70,17 @@ pub async fn take(engine: &Engine, who: &str) -> Result<Netns, ClaimError> {
 /// # Errors
 /// One is, and `remedy` says what can be done all the same.
 pub async fn idle(engine: &Engine, remedy: &'static str) -> Result<(), ClaimError> {
-    match holder(engine).await? {
-        Some(helper) if helper.state == State::Running && is_going_on(&helper) => {
-            Err(ClaimError::Taken { who: told(&helper), remedy })
+    let began = Instant::now();
+    loop {
+        match holder(engine).await? {
+            Some(helper) if helper.state == State::Running => {
+                if lives_here(&helper) || began.elapsed() > WAIT {
+                    return Err(ClaimError::Taken { who: told(&helper), remedy });
+                }
+            }
+            _ => return Ok(()),
         }
-        _ => Ok(()),
+        tokio::time::sleep(ROUND).await;
     }
 }
 
@@ -85,13 +89,13 @@ async fn holder(engine: &Engine) -> Result<Option<Container>, EngineError> {
     Ok(containers.into_iter().find(|own| own.role == Role::Netns && own.name == NAME))
 }
 
-/// Whether the process that took the claim still lives. Its watchdog may hold on to the helper for a moment longer; a
-/// process that cannot be looked for, on another machine, counts as living.
-fn is_going_on(helper: &Container) -> bool {
+/// Whether the process that took the claim can be seen to live. One that cannot may be dead, and its watchdog about to go,
+/// or live where this process does not see it: a helper that stays is proof enough.
+fn lives_here(helper: &Container) -> bool {
     let process = helper.who.as_deref().and_then(|who| who.rsplit_once("process ")).and_then(|(_, rest)| {
         rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse::<u32>().ok())
     });
-    process.is_none_or(|process| std::path::Path::new(&format!("/proc/{process}")).exists())
+    process.is_some_and(|process| std::path::Path::new(&format!("/proc/{process}")).exists())
 }
 
 fn told(helper: &Container) -> String {
