@@ -95,10 +95,20 @@ fn a_report_folder_that_cannot_be_written_is_refused_before_anything_starts() {
 #[test]
 fn a_malformed_history_is_refused_with_its_line() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "{}\n").unwrap();
-    let (code, message) = refused(&["check", file.path().to_str().unwrap()]);
-    assert_eq!(code, Some(254), "{message}");
-    assert!(message.contains(":1: not the header"), "{message}");
+    let header = std::fs::read_to_string("src/check/testdata/ok/two-clients-take-turns.jsonl").unwrap();
+    let header = header.lines().next().unwrap();
+    let table = [
+        ("{\"fencepost\":2}\n".to_owned(), ":1: not the header"),
+        (format!("{header}\n{{\"index\": 1}}\nmore\n"), ":2: not an op"),
+        // Somebody else's, as far as can be seen.
+        ("{}\n".to_owned(), "name a model"),
+    ];
+    for (text, told) in table {
+        std::fs::write(file.path(), text).unwrap();
+        let (code, message) = refused(&["check", file.path().to_str().unwrap()]);
+        assert_eq!(code, Some(254), "{message}");
+        assert!(message.contains(told), "{message}");
+    }
     let (code, message) = refused(&["report", file.path().to_str().unwrap()]);
     assert_eq!(code, Some(254), "{message}");
 }
