@@ -71,6 +71,12 @@ impl Assembly<'_> {
         if let (Owner::Process(process), false, None) = (&owner, self.places.owners, self.naming.threads) {
             return ClientId(*process);
         }
+        // Who is called `c3` in a file of ours is c3.
+        if let (true, Owner::Named(name)) = (self.ours, &owner)
+            && let Some(number) = name.strip_prefix('c').and_then(|number| number.parse().ok())
+        {
+            return ClientId(number);
+        }
         let next = ClientId(self.owners.len() as u32 + 1);
         let named = if let Owner::Named(name) = &owner { Some(name.clone()) } else { None };
         let client = *self.owners.entry(owner).or_insert(next);
