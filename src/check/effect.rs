@@ -146,7 +146,7 @@ impl Effects {
             _ => {
                 let worst = readings(strike).map(|error| error.unsigned_abs()).max().unwrap_or_default();
                 let fast = match strike.event.clock {
-                    Some(ClockChange::Drift { ppm }) => u64::from(ppm.unsigned_abs()) > DRIFT_PPM,
+                    Some(ClockChange::Drift { ppm }) => ppm.unsigned_abs() > DRIFT_PPM,
                     _ => false,
                 };
                 (worst > self.margin || fast) && self.attempts.iter().chain(&self.holds).any(|span| during(&span))
@@ -160,7 +160,7 @@ fn in_force(strike: &Strike<'_>, end: Nanos) -> (Nanos, Nanos) {
     (strike.applied.map_or(end, |op| op.time), strike.healing.unwrap_or(end))
 }
 
-fn probes<'a>(op: Option<&'a Op>) -> impl Iterator<Item = &'a Probe> {
+fn probes(op: Option<&Op>) -> impl Iterator<Item = &Probe> {
     op.and_then(|op| op.fault.as_ref()).into_iter().flat_map(|event| &event.probes)
 }
 

@@ -30,7 +30,7 @@ impl Doings {
     /// Notes that `container` is about to be asked for something that brings about these events.
     pub fn note(&self, container: &str, actions: &[&'static str]) {
         let since = now();
-        let noted = actions.iter().map(|action| Doing { container: container.to_owned(), action: *action, since });
+        let noted = actions.iter().map(|action| Doing { container: container.to_owned(), action, since });
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).extend(noted);
         if actions.contains(&"start") {
             self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(container.to_owned());

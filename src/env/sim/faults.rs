@@ -20,10 +20,13 @@ use crate::time::Nanos;
 /// A pause that is worth a `stall` in the history, as in containers: shorter ones would drown in a busy machine's hiccups.
 const STALL: u64 = 250_000_000;
 
+/// For each link, from one machine to another: how many segments were ever struck there.
+type Struck = BTreeMap<(HostId, HostId), u64>;
+
 /// The faults of one trial.
 pub(super) struct Faults {
     cast: Arc<Cast>,
-    active: Mutex<BTreeMap<u32, (Strike, BTreeMap<(HostId, HostId), u64>)>>,
+    active: Mutex<BTreeMap<u32, (Strike, Struck)>>,
 }
 
 impl Faults {
@@ -121,7 +124,7 @@ impl Faults {
     }
 
     /// How many segments were ever struck on each link that a strike is about.
-    fn struck(&self, strike: &Strike) -> Result<BTreeMap<(HostId, HostId), u64>, FaultError> {
+    fn struck(&self, strike: &Strike) -> Result<Struck, FaultError> {
         let (Strike::Cut { links, .. } | Strike::Delay { links, .. } | Strike::Loss { links, .. }) = strike else {
             return Ok(BTreeMap::new());
         };

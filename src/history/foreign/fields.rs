@@ -128,7 +128,7 @@ fn value<'a>(cursor: &mut Cursor<'a>, opened: usize) -> Result<Value<'a>, Stop> 
 }
 
 fn skip(cursor: &mut Cursor<'_>, opened: usize) -> Result<(), Stop> {
-    match cursor.to_form()? {
+    match cursor.seek_form()? {
         None | Some(b'}' | b']' | b')') => Err(odd(cursor, opened)),
         Some(_) => cursor.skip(),
     }

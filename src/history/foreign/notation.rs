@@ -106,7 +106,7 @@ impl<'a> Cursor<'a> {
 
     /// Goes to the beginning of the next form, or to a closing bracket, or to the end: past blanks, comments, what is
     /// discarded (`#_`), metadata.
-    pub(super) fn to_form(&mut self) -> Result<Option<u8>, Stop> {
+    pub(super) fn seek_form(&mut self) -> Result<Option<u8>, Stop> {
         loop {
             self.blanks();
             match self.peek() {
@@ -282,7 +282,7 @@ impl<'a> Cursor<'a> {
         {
             self.at += 1;
             self.tag()?;
-            self.to_form()?;
+            self.seek_form()?;
         }
         Ok(())
     }
@@ -290,7 +290,7 @@ impl<'a> Cursor<'a> {
     /// The next form, or nothing at a closing bracket and at the end.
     pub(super) fn value(&mut self) -> Result<Option<Value<'a>>, Stop> {
         loop {
-            let Some(byte) = self.to_form()? else { return Ok(None) };
+            let Some(byte) = self.seek_form()? else { return Ok(None) };
             let start = self.at;
             let value = match byte {
                 b'}' | b']' | b')' => return Ok(None),
@@ -381,7 +381,7 @@ impl<'a> Cursor<'a> {
 
     /// Goes past a bracket that must be here.
     pub(super) fn close(&mut self, bracket: u8) -> Result<(), Stop> {
-        match self.to_form()? {
+        match self.seek_form()? {
             None => Err(Stop::End),
             Some(byte) if byte == bracket => {
                 self.at += 1;

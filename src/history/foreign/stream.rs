@@ -34,9 +34,9 @@ struct Frame {
 
 impl Frame {
     /// Goes to the next op; false at the end of the text.
-    fn to_op(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, Stop> {
+    fn seek_op(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, Stop> {
         loop {
-            match cursor.to_form()? {
+            match cursor.seek_form()? {
                 None => return Ok(false),
                 Some(byte @ (b'[' | b'(')) if !self.begun => {
                     self.around = Some(if byte == b'[' { b']' } else { b')' });
@@ -120,7 +120,7 @@ impl<R: Read> Stream<R> {
             self.fetch()?;
         }
         let (mut cursor, mut frame) = (Cursor::new(&self.text), self.frame);
-        while let Ok(true) = frame.to_op(&mut cursor) {
+        while let Ok(true) = frame.seek_op(&mut cursor) {
             match Fields::read(&mut cursor, keys) {
                 Ok(fields) => look(&fields),
                 Err(_) => break,
@@ -140,7 +140,7 @@ impl<R: Read> Stream<R> {
             cursor.at = self.at;
             let mut frame = self.frame;
             let mut start = self.at;
-            let read = frame.to_op(&mut cursor).and_then(|is_there| {
+            let read = frame.seek_op(&mut cursor).and_then(|is_there| {
                 start = cursor.at;
                 is_there.then(|| Fields::read(&mut cursor, keys)).transpose()
             });
