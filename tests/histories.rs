@@ -4,18 +4,19 @@
 //! `FENCEPOST_HISTORY_SEEDS=20 cargo test --release --test histories -- --nocapture` takes so many seeds of the scenarios
 //! as they are, and cuts after every op; without it one seed, shortened, and every so many ops.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use fencepost::check::{self, FailedRelease, Model};
 use fencepost::env::sim::run_trial;
 use fencepost::history::foreign::{self, Naming};
-use fencepost::history::{self, CutOff, F, History};
+use fencepost::history::{self, CutOff, F, History, Op, Process};
 use fencepost::ids::LockName;
 use fencepost::scenario::{self, Capabilities, Scenario};
-use fencepost::seed::Seed;
+use fencepost::seed::{ChaCha8Rng, Seed};
 use fencepost::verdict::{CheckName, Verdict};
+use rand::RngExt;
 use rayon::prelude::*;
 
 const SEEDS: &str = "FENCEPOST_HISTORY_SEEDS";
@@ -88,6 +89,56 @@ fn a_history_that_is_cut_off_accuses_nobody_whom_the_whole_one_does_not() {
     let sum = |of: fn(&(usize, usize)) -> usize| counted.iter().map(of).sum::<usize>();
     println!("{} cuts of {} histories, {} of them without any accusation", sum(|c| c.0), counted.len(), sum(|c| c.1));
     assert!(sum(|counted| counted.1) * 4 > counted.len(), "too few of the histories accuse nobody");
+}
+
+/// A history as the harness streams it to disk on real servers: each party reports its own ops in their order over a channel
+/// of its own, which is late by up to 300 ms.
+fn streamed(history: &History, rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut last: BTreeMap<String, u64> = BTreeMap::new();
+    let mut arrivals: Vec<(u64, &Op)> = Vec::new();
+    for op in &history.ops {
+        let party = match op.process {
+            Process::Client(_) | Process::Monitor => op.client.map(|client| client.to_string()).unwrap_or_default(),
+            named => named.to_string(),
+        };
+        let last = last.entry(party).or_default();
+        *last = (op.time.0 + rng.random_range(0..300_000_000)).max(*last);
+        arrivals.push((*last, op));
+    }
+    arrivals.sort_by_key(|(arrival, _)| *arrival);
+    let mut text = serde_json::to_vec(&history.header).unwrap();
+    text.push(b'\n');
+    for (_, op) in arrivals {
+        serde_json::to_writer(&mut text, op).unwrap();
+        text.push(b'\n');
+    }
+    text
+}
+
+#[test]
+fn a_stream_of_real_servers_that_is_cut_at_any_byte_accuses_nobody_whom_the_whole_one_does_not() {
+    let cuts = if seeds().is_some() { 200 } else { 12 };
+    let judged: Vec<usize> = histories()
+        .into_par_iter()
+        .map(|(name, mut history)| {
+            let mut rng = Seed(7).stream(&name);
+            history.header.environment = "docker".to_owned();
+            let whole = accusing(&history);
+            let stream = streamed(&history, &mut rng);
+            let header = stream.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+            let mut judged = 0;
+            for _ in 0..cuts {
+                let at = rng.random_range(header..=stream.len());
+                let cut = history::file::read_from(&stream[..at], Path::new("history.jsonl")).unwrap();
+                let beyond: Vec<_> = accusing(&cut).difference(&whole).copied().collect();
+                assert!(beyond.is_empty(), "{name}, cut after {at} of {} bytes: {beyond:?}", stream.len());
+                judged += cut.within_reach().ops.len();
+            }
+            judged
+        })
+        .collect();
+    println!("{} histories, each cut at {cuts} bytes: {} ops judged", judged.len(), judged.iter().sum::<usize>());
+    assert!(judged.iter().filter(|ops| **ops > 0).count() * 2 > judged.len(), "hardly anything was judged");
 }
 
 /// The models that histories are judged by, each read strictly and not, where there is a choice.

@@ -23,10 +23,14 @@ impl History {
             let from = op.since.unwrap_or(op.time);
             (from, CutOff::Disturbed { from, what: op.error.clone().unwrap_or_default() })
         });
-        let incomplete = self.cut_off.as_ref().filter(|_| self.header.environment == CONCURRENT).map(|why| {
-            let until = complete_until(&self.ops, self.header.clients);
-            (until, CutOff::Incomplete { until, why: why.to_string() })
-        });
+        let until = match self.cut_off {
+            // Anything may be missing anywhere.
+            Some(CutOff::Lacks { .. } | CutOff::EndsAt { .. }) => Some(Nanos::ZERO),
+            Some(_) if self.header.environment == CONCURRENT => Some(complete_until(&self.ops, self.header.clients)),
+            _ => None,
+        };
+        let incomplete = until.zip(self.cut_off.as_ref());
+        let incomplete = incomplete.map(|(until, why)| (until, CutOff::Incomplete { until, why: why.to_string() }));
         [disturbed, incomplete].into_iter().flatten().min_by_key(|(until, _)| *until)
     }
 
@@ -124,6 +128,9 @@ mod tests {
         let judged = whole.within_reach();
         assert_eq!(times(&judged), [10, 20, 60]);
         assert!(judged.cut_off.as_ref().unwrap().to_string().contains("redis-2 was killed"));
+        // What lacks an op somewhere cannot be judged at all.
+        let gap = History { cut_off: Some(CutOff::Lacks { told: 9, found: 6 }), ..torn() };
+        assert_eq!(times(&gap.within_reach()), [0; 0]);
         // Of two ends the first counts.
         let both = History { cut_off: Some(CutOff::NoMark), ..whole };
         assert_eq!(both.reach().unwrap().0, Nanos(60));

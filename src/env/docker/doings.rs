@@ -42,6 +42,13 @@ impl Doings {
         self.started.lock().unwrap_or_else(PoisonError::into_inner).contains(container)
     }
 
+    /// Takes back what was noted of a request that failed: it brings about no event, and must not excuse a stranger's.
+    pub fn take_back(&self, container: &str, actions: &[&'static str]) {
+        for action in actions {
+            self.explains(container, action);
+        }
+    }
+
     /// Whether an event of `container` is one that was asked for here. Each request explains one event of a kind.
     pub fn explains(&self, container: &str, action: &str) -> bool {
         let now = now();
@@ -76,5 +83,8 @@ mod tests {
         assert!(!doings.explains("a", "pause"), "another kind");
         assert!(doings.explains("a", "die") && doings.explains("a", "kill"));
         assert!(!doings.explains("a", "kill"), "a second one is somebody else's");
+        doings.note("a", &["pause"]);
+        doings.take_back("a", &["pause"]);
+        assert!(!doings.explains("a", "pause"), "the request failed");
     }
 }

@@ -206,9 +206,11 @@ pub struct Standing {
     pub started: String,
 }
 
-/// The events that starting a container brings about, and thawing one.
+/// The events that starting a container brings about, thawing, killing and freezing one.
 const STARTS: &[&str] = &["start"];
 const THAWS: &[&str] = &["unpause"];
+const KILLS: &[&str] = &["kill", "die"];
+const PAUSES: &[&str] = &["pause"];
 
 /// One of the project's own containers, as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -355,24 +357,38 @@ impl Engine {
         own.ok_or_else(|| EngineError::NotLabelled { name: name.to_owned() })
     }
 
+    /// Makes a request of a container that brings about these events, which are then known for our own.
+    async fn doing(
+        &self,
+        container: &Container,
+        events: &[&'static str],
+        request: impl Future<Output = Result<(), ApiError>>,
+    ) -> Result<(), ApiError> {
+        self.doings.note(&container.id, events);
+        let done = request.await;
+        if done.is_err() {
+            self.doings.take_back(&container.id, events);
+        }
+        done
+    }
+
     /// Starts a stopped container.
     pub async fn start(&self, container: &Container) -> Result<(), EngineError> {
-        self.doings.note(&container.id, STARTS);
-        self.docker.start_container(&container.id, None).await.map_err(api(format!("start {}", container.name)))
+        let started = self.doing(container, STARTS, self.docker.start_container(&container.id, None)).await;
+        started.map_err(api(format!("start {}", container.name)))
     }
 
     /// Ends a container's processes at once, as `kill -9` does, and waits until they have ended.
     pub async fn kill(&self, container: &Container) -> Result<(), EngineError> {
-        self.doings.note(&container.id, &["kill", "die"]);
         let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
-        let killed = self.docker.kill_container(&container.id, Some(options)).await;
+        let killed = self.doing(container, KILLS, self.docker.kill_container(&container.id, Some(options))).await;
         killed.map_err(api(format!("kill {}", container.name)))
     }
 
     /// Freezes a running container.
     pub async fn pause(&self, container: &Container) -> Result<(), EngineError> {
-        self.doings.note(&container.id, &["pause"]);
-        self.docker.pause_container(&container.id).await.map_err(api(format!("pause {}", container.name)))
+        let paused = self.doing(container, PAUSES, self.docker.pause_container(&container.id)).await;
+        paused.map_err(api(format!("pause {}", container.name)))
     }
 
     /// What a container is doing now.
@@ -425,14 +441,13 @@ impl Engine {
 
     /// Thaws a paused container.
     pub async fn unpause(&self, container: &Container) -> Result<(), EngineError> {
-        self.doings.note(&container.id, THAWS);
-        self.docker.unpause_container(&container.id).await.map_err(api(format!("unpause {}", container.name)))
+        let thawed = self.doing(container, THAWS, self.docker.unpause_container(&container.id)).await;
+        thawed.map_err(api(format!("unpause {}", container.name)))
     }
 
     /// Thaws a container if it is frozen. One that is not, or that is gone, is fine.
     pub async fn thaw(&self, container: &Container) -> Result<(), EngineError> {
-        self.doings.note(&container.id, THAWS);
-        match self.docker.unpause_container(&container.id).await {
+        match self.doing(container, THAWS, self.docker.unpause_container(&container.id)).await {
             Ok(()) | Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
             // By its state, not by the daemon's words for "it is not paused".
             Err(error) => match self.state(container).await {
@@ -445,8 +460,7 @@ impl Engine {
 
     /// Starts a container if it does not run. One that is gone, or on its way to be, is fine.
     pub async fn revive(&self, container: &Container) -> Result<(), EngineError> {
-        self.doings.note(&container.id, STARTS);
-        match self.docker.start_container(&container.id, None).await {
+        match self.doing(container, STARTS, self.docker.start_container(&container.id, None)).await {
             // 404: gone; 409: being removed.
             Err(ApiError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
             other => other.map_err(api(format!("start {}", container.name))),
