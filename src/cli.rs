@@ -123,10 +123,14 @@ pub struct RunArgs {
     /// Run this many seeds, from the seed on, over all cores, and count. Simulation only.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
+    /// Run the same seed this many times and count the verdicts, to see what real servers make of one plan. Only with
+    /// --env docker: a simulated run repeats itself.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "seeds")]
+    pub repeat: Option<u64>,
     /// Where run folders go.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
-    /// How to print the result. With --seeds, `json` prints a line per seed and a summary. `junit` prints one document, at
+    /// How to print the result. With --seeds or --repeat, `json` prints a line per run and a summary. `junit` prints one document, at
     /// the end.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,

@@ -17,7 +17,7 @@ use fencepost::history::source::{Notation, Source};
 use fencepost::history::{self, History};
 use fencepost::ids::{ClientId, LockName};
 use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
-use fencepost::report::sweep::Sweep;
+use fencepost::report::sweep::{Sweep, Tally};
 use fencepost::report::{self, Conclusion, OWN_FAILURE, Report};
 use fencepost::run::{self, Environment, Plan, Replayed, Request, RunError};
 use fencepost::scenario;
@@ -157,6 +157,11 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
             "--seeds runs in simulation only; leave out --env docker, or leave out --seeds",
         ));
     }
+    if args.repeat.is_some() && environment == Environment::Sim {
+        return Err(Failure::bad_request(
+            "--repeat is for real servers, since a simulated run repeats itself; add --env docker, or count seeds with --seeds",
+        ));
+    }
     let stop = match (environment, args.seeds, args.format) {
         (Environment::Docker, ..) => stop_on_signals("healing faults and writing the report"),
         (Environment::Sim, Some(_), _) => stop_on_signals("counting the seeds that were run"),
@@ -173,14 +178,15 @@ async fn run_all(args: RunArgs) -> Result<u8, Failure> {
         })
         .collect::<Result<_, _>>()?;
     let mut results = Results::new(args.format);
-    let ended = run_plans(&plans, args.seeds, &mut results, &stop).await;
+    let ended = run_plans(plans, args.seeds, args.repeat, &mut results, &stop).await;
     results.finish()?;
     Ok(called_off(ended?, &stop).code())
 }
 
 async fn run_plans(
-    plans: &[Plan],
+    plans: Vec<Plan>,
     seeds: Option<u64>,
+    repeat: Option<u64>,
     results: &mut Results,
     stop: &watch::Receiver<bool>,
 ) -> Result<Conclusion, Failure> {
@@ -189,11 +195,13 @@ async fn run_plans(
         if *stop.borrow() {
             break;
         }
-        let conclusion = match seeds {
-            Some(seeds) => sweep(plan, seeds, results, stop),
-            None => run_once(plan, results, stop).await,
+        let name = plan.scenario().name.clone();
+        let conclusion = match (seeds, repeat) {
+            (Some(seeds), _) => sweep(&plan, seeds, results, stop),
+            (None, Some(times)) => run_again(plan, times, results, stop).await,
+            (None, None) => run_once(&plan, results, stop).await,
         };
-        let failed = |failure: &Failure| results.failure(&plan.scenario().name, &failure.message);
+        let failed = |failure: &Failure| results.failure(&name, &failure.message);
         worst = worst.max(conclusion.inspect_err(failed)?);
     }
     Ok(worst)
@@ -206,6 +214,45 @@ async fn run_once(plan: &Plan, results: &mut Results, stop: &watch::Receiver<boo
     let report = report?;
     results.run(&report)?;
     Ok(Conclusion::of(&report))
+}
+
+/// Runs one scenario many times with one seed, and prints how often each check reached which verdict.
+async fn run_again(
+    plan: Plan,
+    times: u64,
+    results: &mut Results,
+    stop: &watch::Receiver<bool>,
+) -> Result<Conclusion, Failure> {
+    let progress = Progress::new();
+    let mut printed = Ok(Reader::There);
+    let say_so = |message: &str| progress.say(message);
+    let mut print = |report: &Report| {
+        if printed.is_ok() {
+            printed = results.seed(report);
+        }
+    };
+    let counted = run::repeat(plan, times, &say_so, stop, &mut print).await;
+    progress.clear();
+    let counted = counted?;
+    printed?;
+    match results.format() {
+        Format::Human => {
+            say(&counted.locks.iter().map(Tally::told).collect::<Vec<_>>().join("\n"))?;
+            say(&format!(
+                "runs    {} with seed {}, {} as expected",
+                counted.seeds, counted.first, counted.as_expected
+            ))?;
+            if let Some(example) = &counted.example {
+                say(&format!(
+                    "page    {} (the first that differs, or the first)",
+                    example.join(report::PAGE).display()
+                ))?;
+            }
+        }
+        Format::Json => say(&serde_json::json!({ "summary": counted }).to_string())?,
+        Format::Junit => {}
+    }
+    Ok(if counted.seeds < times { counted.conclusion.max(Conclusion::Unknown) } else { counted.conclusion })
 }
 
 /// What was called off has not shown what it was to show, however well it began.

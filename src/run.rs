@@ -1,9 +1,10 @@
 //! The pipeline of one run: scenario → environment → clients and nemesis → history → checks → report.
 //!
-//! The only room that knows every other. `assemble` puts reports together, `sweep` runs many seeds, `replay` proves or
-//! denies that a simulated run repeats.
+//! The only room that knows every other. `assemble` puts reports together, `sweep` runs many seeds, `repeat` one seed many times
+//! on real servers, `replay` proves or denies that a simulated run repeats.
 
 mod assemble;
+mod repeat;
 mod replay;
 mod sweep;
 
@@ -24,6 +25,7 @@ use crate::scenario::{self, Capabilities, LoadError, Scenario};
 use crate::seed::Seed;
 
 pub use assemble::{recheck, rejudged};
+pub use repeat::repeat;
 pub use replay::{ReplayError, Replayed, replay};
 pub use sweep::sweep;
 
@@ -146,6 +148,13 @@ impl Plan {
     /// The scenario.
     pub fn scenario(&self) -> &Scenario {
         &self.scenario
+    }
+
+    /// The same with its seed drawn now, if none was asked for: all its runs have one.
+    #[must_use]
+    fn with_one_seed(mut self) -> Self {
+        self.request.seed = Some(self.seed());
+        self
     }
 
     fn seed(&self) -> Seed {

@@ -123,6 +123,13 @@ impl Sweep {
 }
 
 impl Tally {
+    /// How often each check reached each verdict, a line each, as far as they ran.
+    pub fn told(&self) -> String {
+        let line = |check: &CheckName| format!("  {:16}  {}", check.name(), self.verdict_text(*check));
+        let lines: Vec<String> = self.verdicts.keys().map(line).collect();
+        format!("{}\n{}", self.lock, lines.join("\n"))
+    }
+
     fn add(&mut self, seed: Seed, lock: &LockReport) {
         for result in &lock.judgement.checks {
             *self.verdicts.entry(result.check).or_default().entry(result.verdict).or_default() += 1;

@@ -93,6 +93,15 @@ fn a_report_folder_that_cannot_be_written_is_refused_before_anything_starts() {
 }
 
 #[test]
+fn repeating_a_run_that_repeats_itself_is_refused() {
+    let (code, message) = refused(&["run", "scenarios/calm.toml", "--repeat", "3"]);
+    assert_eq!(code, Some(254), "{message}");
+    assert!(message.contains("--env docker") && message.contains("--seeds"), "{message}");
+    let (code, message) = refused(&["run", "scenarios/calm.toml", "--repeat", "0", "--env", "docker"]);
+    assert_eq!(code, Some(254), "{message}");
+}
+
+#[test]
 fn a_malformed_history_is_refused_with_its_line() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let header = std::fs::read_to_string("src/check/testdata/ok/two-clients-take-turns.jsonl").unwrap();
