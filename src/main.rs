@@ -17,6 +17,7 @@ use fencepost::history::source::{Notation, Source};
 use fencepost::history::{self, History};
 use fencepost::ids::{ClientId, LockName};
 use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
+use fencepost::report::plain::plain;
 use fencepost::report::sweep::{Sweep, Tally};
 use fencepost::report::{self, Conclusion, OWN_FAILURE, Report};
 use fencepost::run::{self, Environment, Plan, Replayed, Request, RunError};
@@ -515,10 +516,10 @@ fn list(folder: &Path) -> Result<u8, Failure> {
     let mut code = 0;
     for scenario in listed {
         match scenario.title {
-            Ok(title) => say(&format!("{:width$}  {title}", scenario.name))?,
+            Ok(title) => say(&format!("{:width$}  {}", plain(&scenario.name), plain(&title)))?,
             Err(error) => {
                 code = BAD_REQUEST;
-                say(&format!("{:width$}  (cannot be read)\n{error}", scenario.name))?;
+                say(&format!("{:width$}  (cannot be read)\n{error}", plain(&scenario.name)))?;
             }
         }
     }

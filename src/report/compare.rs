@@ -9,6 +9,7 @@ use maud::{Markup, html};
 
 use super::console::Style;
 use super::html::document;
+use super::plain::plain;
 use super::sweep::{Sweep, Tally};
 use super::{PAGE, replace, words};
 use crate::check::CheckName;
@@ -35,7 +36,9 @@ pub fn table(sweeps: &[Sweep], style: Style) -> String {
             let expected = Cell::new(format!("{} of {}", tally.as_expected, sweep.seeds));
             let expected = if tally.as_expected == sweep.seeds { expected } else { alarm(expected) };
             let figures = [Cell::new(lost(tally)), Cell::new(rate(sweep, tally)), expected];
-            table.add_row([Cell::new(scenario), Cell::new(&tally.lock)].into_iter().chain(verdicts).chain(figures));
+            table.add_row(
+                [Cell::new(plain(scenario)), Cell::new(plain(&tally.lock))].into_iter().chain(verdicts).chain(figures),
+            );
         }
     }
     let mut text = table.to_string() + "\n";
@@ -44,10 +47,10 @@ pub fn table(sweeps: &[Sweep], style: Style) -> String {
             let seeds: Vec<String> = tally.missed.iter().map(ToString::to_string).collect();
             text += &format!(
                 "{} {}: not as expected with seed {}{}\n",
-                sweep.scenario,
-                tally.lock,
+                plain(&sweep.scenario),
+                plain(&tally.lock),
                 seeds.join(", "),
-                tally.errors.first().map_or_else(String::new, |error| format!(" ({error})")),
+                tally.errors.first().map_or_else(String::new, |error| format!(" ({})", plain(error))),
             );
         }
     }

@@ -4,6 +4,7 @@
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
+use super::plain::plain;
 use super::scene::Scene;
 use super::words::{self, Cell as VerdictCell};
 use super::{PAGE, Report};
@@ -21,8 +22,8 @@ pub struct Style {
 /// The whole result as text, with a line end.
 pub fn table(report: &Report, style: Style) -> String {
     let mut lines = vec![
-        style.bold(&report.title),
-        format!("{} · {} · seed {}", report.scenario, report.environment, report.seed),
+        style.bold(&plain(&report.title)),
+        format!("{} · {} · seed {}", plain(&report.scenario), report.environment, report.seed),
         String::new(),
     ];
     if report.locks.is_empty() {
@@ -37,8 +38,9 @@ pub fn table(report: &Report, style: Style) -> String {
             .into_iter()
             .map(|figure| format!("{} {}", figure.label, figure.value))
             .collect();
-        let figures = wrap(&format!("{}: {}", lock.name, figures.join(", ")), style.width);
-        lines.push(figures.replacen(&lock.name, &style.bold(&lock.name), 1));
+        let name = plain(&lock.name);
+        let figures = wrap(&format!("{name}: {}", figures.join(", ")), style.width);
+        lines.push(figures.replacen(&*name, &style.bold(&name), 1));
         for check in lock.judgement.checks.iter().filter(|check| check.verdict == Verdict::Invalid) {
             let more = match check.violations.len() {
                 0 | 1 => String::new(),
@@ -51,7 +53,7 @@ pub fn table(report: &Report, style: Style) -> String {
                     None => violation.text.clone(),
                 },
             );
-            lines.push(wrap(&format!("  {}: {first}{more}", check.check), style.width));
+            lines.push(wrap(&format!("  {}: {}{more}", check.check, plain(&first)), style.width));
         }
         let missed = lock.expectations.iter().filter(|expectation| !expectation.held() && !expectation.stated);
         lines.extend(missed.map(|expectation| {
@@ -61,25 +63,25 @@ pub fn table(report: &Report, style: Style) -> String {
                 style.width,
             ))
         }));
-        lines.extend(lock.cut_off().iter().map(|what| style.alarm(&format!("  {what}"))));
+        lines.extend(lock.cut_off().iter().map(|what| style.alarm(&format!("  {}", plain(what)))));
         for (what, how) in lock.reading.iter().flat_map(|reading| &reading.taken) {
-            lines.push(wrap(&format!("  {what}: {how}"), style.width));
+            lines.push(wrap(&format!("  {}: {}", plain(what), plain(how)), style.width));
         }
         if let Some(reading) = lock.reading.as_ref().filter(|reading| reading.passed() > 0) {
             let told = format!("  ops passed over, which are not about a lock: {}", words::passed_over(reading));
             lines.push(wrap(&told, style.width));
         }
-        lines.extend(lock.error.iter().map(|error| style.alarm(&format!("  ended early: {error}"))));
+        lines.extend(lock.error.iter().map(|error| style.alarm(&format!("  ended early: {}", plain(error)))));
     }
-    lines.extend(report.interrupted.iter().map(|why| style.alarm(&format!("The run ended early: {why}"))));
+    lines.extend(report.interrupted.iter().map(|why| style.alarm(&format!("The run ended early: {}", plain(why)))));
     if !report.replay.is_empty() {
         lines.extend([
             String::new(),
-            format!("run     {}", report.folder.display()),
-            format!("page    {}", report.folder.join(PAGE).display()),
+            format!("run     {}", plain(&report.folder.display().to_string())),
+            format!("page    {}", plain(&report.folder.join(PAGE).display().to_string())),
             format!("seed    {}", report.seed),
         ]);
-        lines.extend(report.commands().into_iter().map(|(name, command)| format!("{name:6}  {command}")));
+        lines.extend(report.commands().into_iter().map(|(name, command)| format!("{name:6}  {}", plain(&command))));
     }
     lines.extend([
         String::new(),
@@ -121,7 +123,7 @@ fn matrix(report: &Report, style: Style) -> String {
     if style.colour {
         table.enforce_styling();
     }
-    let names = report.locks.iter().map(|lock| Cell::new(&lock.name).add_attribute(Attribute::Bold));
+    let names = report.locks.iter().map(|lock| Cell::new(plain(&lock.name)).add_attribute(Attribute::Bold));
     table.set_header([Cell::new("check")].into_iter().chain(names));
     for check in words::checks_shown(report) {
         let verdicts = report.locks.iter().map(|lock| cell(&VerdictCell::of(lock, check)));
@@ -189,6 +191,22 @@ mod tests {
         }
         assert!(text.ends_with("\nnot as expected\n"), "{text}");
         assert!(!text.contains('\x1b'), "plain text has no escapes");
+    }
+
+    #[test]
+    fn nothing_that_a_file_says_steers_the_terminal() {
+        let hostile = "a\u{1b}[2Jb\nas expected\u{202e}";
+        let mut report = sample::report();
+        (report.title, report.scenario) = (hostile.to_owned(), hostile.to_owned());
+        report.interrupted = Some(hostile.to_owned());
+        let lock = &mut report.locks[0];
+        (lock.name, lock.error) = (hostile.to_owned(), Some(hostile.to_owned()));
+        let violations = lock.judgement.checks.iter_mut().flat_map(|check| &mut check.violations);
+        violations.for_each(|violation| violation.text = hostile.to_owned());
+        let text = table(&report, Style::default());
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("as expected")), "{text}");
+        assert!(text.matches("a\\u{1b}[2Jb\\nas expected\\u{202e}").count() >= 5, "{text}");
     }
 
     #[test]

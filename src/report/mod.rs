@@ -2,7 +2,7 @@
 //!
 //! Everything here is made from a [`Report`]: recorded histories and the checks' results. Nothing is judged here.
 //! [`console`], [`json`], [`junit`] and [`html`] each say the same in their own form; `scene` sorts a history out for
-//! them and `words` phrases it; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
+//! them and `words` phrases it, `plain` takes from it what would steer a terminal; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
 //! parts of the page. `conclusion` says how runs ended, for exit codes.
 
 pub mod compare;
@@ -10,6 +10,7 @@ pub mod console;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod plain;
 
 mod appendix;
 mod conclusion;
