@@ -82,6 +82,10 @@ fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Vio
                 title { (band.title()) }
             }
         }
+        @for signal in scene.signals.iter().filter(|op| op.f == F::Outside) {
+            @let (x, width) = scale.bar(signal.since.unwrap_or(signal.time), signal.time, 2.0);
+            rect.outside x=(n(x)) y="0" width=(n(width)) height=(n(lanes.bottom)) { title { (words::line(signal)) } }
+        }
         @for breach in breaches(violations) {
             @let (x, width) = scale.bar(breach.from, breach.to, 1.0);
             rect.breach x=(n(x)) y="0" width=(n(width)) height=(n(lanes.bottom)) { title { (breach.title) } }
