@@ -112,6 +112,14 @@ impl Effects {
         let length = until - from;
         let during = |span: &&Span| span.from < until && span.to > from;
         let targets = &strike.event.targets;
+        // What nobody needs to wait for is not felt; how long clients queue says nothing of that.
+        let felt = length >= self.usual_attempt.min(self.usual_hold);
+        let outlived = |client: ClientId| {
+            facts
+                .holds
+                .iter()
+                .any(|hold| hold.client == client && hold.from < until && hold.to >= from && hold.outlived_validity())
+        };
         match strike.event.kind.as_str() {
             "pause" => targets.iter().any(|member| match member {
                 Member::Client(client) => {
@@ -119,14 +127,9 @@ impl Effects {
                         let own = spans.iter().filter(during).any(|span| span.client == *client);
                         own && length >= usual
                     };
-                    let lost = facts.holds.iter().any(|hold| {
-                        hold.client == *client && hold.from < until && hold.to >= from && hold.outlived_validity()
-                    });
-                    lost || met(&self.holds, self.usual_hold) || met(&self.attempts, self.usual_attempt)
+                    outlived(*client) || met(&self.holds, self.usual_hold) || met(&self.attempts, self.usual_attempt)
                 }
-                Member::Node(_) => {
-                    length >= self.usual_attempt && self.attempts.iter().chain(&self.holds).any(|span| during(&span))
-                }
+                Member::Node(_) => felt && self.attempts.iter().chain(&self.holds).any(|span| during(&span)),
                 Member::Resource => length >= self.usual_hold && self.holds.iter().any(|span| during(&span)),
             }),
             "kill" | "restart" | "power-loss" => targets.iter().any(|member| match member {
@@ -139,7 +142,10 @@ impl Effects {
                 let counted = struck(strike.healed);
                 noticeable
                     && counted.map_or_else(
-                        || length >= self.usual_attempt && self.attempts.iter().any(|span| during(&span)),
+                        || {
+                            let lost = |member: &Member| matches!(member, Member::Client(client) if outlived(*client));
+                            felt && self.attempts.iter().any(|span| during(&span)) || targets.iter().any(lost)
+                        },
                         |packets| packets > 0,
                     )
             }
