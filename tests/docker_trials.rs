@@ -36,22 +36,62 @@ fn run(scenario: &str) -> (Value, BTreeMap<String, History>) {
     run_of(scenario, &[])
 }
 
-/// The same with these of its locks; with all, if none is named.
+/// The same with these of its locks; with all, if none is named. Once more, twice at most, where all that was missed is
+/// `unknown`: the machine stood still or set its clock, and the run says so instead of judging.
 fn run_of(scenario: &str, locks: &[&str]) -> (Value, BTreeMap<String, History>) {
+    for _ in 0..2 {
+        match tried(scenario, locks) {
+            Ok(run) => return run,
+            Err(missed) if missed.iter().all(|(_, reached)| reached == "unknown") => {
+                println!("{scenario}: once more, for {missed:?}");
+            }
+            Err(missed) => panic!("{scenario}: {missed:?}"),
+        }
+    }
+    tried(scenario, locks).unwrap_or_else(|missed| panic!("{scenario}: {missed:?}"))
+}
+
+/// What a lock was expected to show and did not, and what it showed instead.
+type Missed = Vec<(String, String)>;
+
+fn tried(scenario: &str, locks: &[&str]) -> Result<(Value, BTreeMap<String, History>), Missed> {
     let out = tempfile::tempdir().unwrap();
     let chosen = locks.iter().flat_map(|lock| ["--lock", lock]);
     let output = command(scenario, out.path()).args(chosen).output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{scenario}: {message}\n{}", String::from_utf8_lossy(&output.stdout));
+    assert!(matches!(output.status.code(), Some(0..=2)), "{scenario}: {:?}: {message}", output.status);
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+    nothing_is_left();
+    let missed = missed(&verdict);
+    assert_eq!(output.status.success(), missed.is_empty(), "{scenario}: {:?}: {missed:?}: {message}", output.status);
+    if !missed.is_empty() {
+        return Err(missed);
+    }
     let folder = out.path().join(Path::new(scenario).file_name().unwrap()).join("latest");
     assert!(fs::read_to_string(folder.join("report.html")).unwrap().ends_with("</html>"));
     let locks = verdict["locks"].as_object().unwrap().keys();
     let histories =
         locks.map(|lock| (lock.clone(), history::file::read(&folder.join(lock).join("history.jsonl")).unwrap()));
     let histories = histories.collect();
-    nothing_is_left();
-    (verdict, histories)
+    Ok((verdict, histories))
+}
+
+fn missed(verdict: &Value) -> Missed {
+    let mut missed = Missed::new();
+    for (lock, judged) in verdict["locks"].as_object().unwrap() {
+        for line in judged["expectations"].as_array().unwrap() {
+            let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+            if line["held"] != true {
+                let figures = &judged["checks"][text("check")]["summary"];
+                let cut = &judged["cut_off"];
+                missed.push((
+                    format!("{lock}: {} expected to be {}: {figures}, {cut}", text("check"), text("expected")),
+                    text("reached"),
+                ));
+            }
+        }
+    }
+    missed
 }
 
 fn check<'a>(verdict: &'a Value, lock: &str, check: &str) -> &'a Value {
@@ -383,6 +423,11 @@ fn docker(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+fn answers(redis: &str) -> bool {
+    let output = Command::new("docker").args(["exec", redis, "redis-cli", "ping"]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim() == "PONG"
+}
+
 /// A server that found no page for its clock when it started, and does not look for one again, while this lives.
 struct Blind(&'static str);
 
@@ -394,11 +439,11 @@ impl Blind {
         fs::rename(&page, &aside).unwrap();
         let blind = Self(server);
         docker(&["start", server]);
-        // By then its shim has looked.
+        // Its shim has looked by the time it serves; a process of its name is there before that.
         let started = Instant::now();
-        while !docker(&["top", server, "-o", "pid,comm"]).contains("redis-server") {
-            assert!(started.elapsed() < Duration::from_secs(20), "{server} does not start");
-            std::thread::sleep(Duration::from_millis(20));
+        while !answers(server) {
+            assert!(started.elapsed() < Duration::from_secs(60), "{server} does not start");
+            std::thread::sleep(Duration::from_millis(50));
         }
         fs::rename(&aside, &page).unwrap();
         blind
