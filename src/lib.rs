@@ -8,9 +8,11 @@
 //! ```
 //!
 //! - Ground, which touches nothing: [`ids`], [`time`] (one monotonic timeline), [`seed`] (named random streams),
+//!   [`duration`] (as files have it),
 //!   [`phase`] (where a client can be stopped), `verdict`.
 //! - [`lock`]: the library that programs use, and the first defendants: Redlock and a ZooKeeper lock. Clock, timers and
-//!   randomness are handed in. It is all there is without the feature `harness`.
+//!   randomness are handed in. It is all there is without the feature `harness`; `redis` and `zookeeper` bring the client
+//!   of one backend each, `settings` the TOML file.
 //! - `fault`: faults as values, partitions as set arithmetic. `scenario`: the TOML file, validated.
 //! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.
 //! - `env`: the worlds; `nemesis`: times faults in them. `check`: one file per guarantee, pure functions of a history.
@@ -24,6 +26,7 @@
 pub mod check;
 #[cfg(feature = "harness")]
 pub mod cli;
+pub mod duration;
 #[cfg(feature = "harness")]
 pub mod env;
 #[cfg(feature = "harness")]

@@ -5,8 +5,9 @@
 //!
 //! Both implement [`DistributedLock`] and hand out a [`Guard`]: the only proof of holding, which ends by itself.
 //! [`backend`] is the seam to the servers, [`client`] fills it with real ones, [`runtime`] brings clock, timers and
-//! randomness from outside. `flawed`, for the harness only, has locks that must be caught. Deliberately absent: ambient clocks and randomness, the harness, any knowledge of how a
-//! lock is tried.
+//! randomness from outside, `settings` (a feature) is the TOML file that a service has its lock from. `flawed`,
+//! for the harness only, has locks that must be caught. Deliberately absent: ambient clocks and randomness, the harness,
+//! any knowledge of how a lock is tried.
 
 pub mod backend;
 #[expect(clippy::disallowed_methods, reason = "speaks with real servers, in real time")]
@@ -17,6 +18,8 @@ pub mod flawed;
 mod guard;
 mod redlock;
 pub mod runtime;
+#[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
+pub mod settings;
 mod zookeeper;
 
 use std::sync::Arc;
@@ -29,6 +32,8 @@ pub use error::{AcquireError, AttemptError, LostReason, ReleaseOutcome};
 pub(crate) use guard::Hold;
 pub use guard::{Guard, GuardState, Promise, Promises};
 pub use redlock::{Redlock, RedlockSettings, Tokens};
+#[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
+pub use settings::{Settings, SettingsError};
 pub use zookeeper::{ZookeeperLock, ZookeeperSettings};
 
 use crate::ids::LockName;

@@ -20,12 +20,12 @@ mod plan;
 mod tests;
 mod validate;
 
+pub use crate::duration::DurationRange;
 pub use capabilities::{Capabilities, FaultName};
 pub use error::LoadError;
 pub use load::{list, load, parse};
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -269,35 +269,4 @@ pub struct ZookeeperConfig {
     /// What is wrong with it, if it is a canary.
     #[serde(default)]
     pub flaw: Option<ZookeeperFlaw>,
-}
-
-/// A range of durations, both ends included; one value is a range of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DurationRange {
-    /// The shortest.
-    pub min: Duration,
-    /// The longest.
-    pub max: Duration,
-}
-
-impl DurationRange {
-    /// A range from `min` to `max`.
-    pub fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max }
-    }
-
-    /// A duration drawn uniformly, in whole microseconds.
-    pub fn draw(&self, rng: &mut impl rand::Rng) -> Duration {
-        use rand::RngExt;
-        let micros: RangeInclusive<u64> = self.min.as_micros() as u64..=self.max.as_micros() as u64;
-        Duration::from_micros(rng.random_range(micros))
-    }
-}
-
-impl std::fmt::Display for DurationRange {
-    /// `20ms..80ms`, or one duration.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (min, max) = (duration::text(self.min), duration::text(self.max));
-        if min == max { f.pad(&min) } else { f.pad(&format!("{min}..{max}")) }
-    }
 }

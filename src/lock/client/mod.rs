@@ -4,8 +4,20 @@
 //! no timeouts, no decisions. Deliberately absent: the crates' own lock recipes and reconnecting managers, which hide
 //! what a lock must know.
 
+#[cfg(feature = "redis")]
+mod endpoint;
+#[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "zookeeper")]
+mod zk_address;
+#[cfg(feature = "zookeeper")]
 mod zookeeper;
 
+#[cfg(feature = "redis")]
+pub use endpoint::{EndpointError, RedisEndpoint};
+#[cfg(feature = "redis")]
 pub use redis::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, RedisServer, SET_AND_COUNT};
+#[cfg(feature = "zookeeper")]
+pub use zk_address::{ZkAddress, ZkAddressError};
+#[cfg(feature = "zookeeper")]
 pub use zookeeper::ZookeeperEnsemble;

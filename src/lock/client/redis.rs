@@ -1,15 +1,14 @@
 //! One Redis master over the `redis` crate: a plain multiplexed connection, opened when needed.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::FutureExt;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisConnectionInfo};
-use tokio::net::TcpStream;
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue};
 
+use super::endpoint::RedisEndpoint;
 use crate::ids::{FencingToken, OwnerToken};
 use crate::lock::backend::{Connections, Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
@@ -57,8 +56,7 @@ pub struct RedisServer {
 }
 
 struct Link {
-    address: SocketAddr,
-    info: RedisConnectionInfo,
+    endpoint: RedisEndpoint,
     connections: Connections,
     connection: Mutex<Option<Connection>>,
     started: Instant,
@@ -74,16 +72,25 @@ struct Connection {
 }
 
 impl RedisServer {
-    /// The master at `address`, without password, database 0.
-    pub fn new(address: SocketAddr) -> Self {
-        Self::with(address, Connections::default())
+    /// The master there; a socket address stands for one without password, and database 0.
+    pub fn new(endpoint: impl Into<RedisEndpoint>) -> Self {
+        Self::with(endpoint, Connections::default())
     }
 
     /// The same, over connections of this kind.
-    pub fn with(address: SocketAddr, connections: Connections) -> Self {
-        let info = RedisConnectionInfo::default();
-        let link = Link { address, info, connections, connection: Mutex::new(None), started: Instant::now() };
-        Self { name: address.to_string(), link: Arc::new(link) }
+    pub fn with(endpoint: impl Into<RedisEndpoint>, connections: Connections) -> Self {
+        let endpoint = endpoint.into();
+        let name = endpoint.to_string();
+        let link = Link { endpoint, connections, connection: Mutex::new(None), started: Instant::now() };
+        Self { name, link: Arc::new(link) }
+    }
+
+    /// Asks for a sign of life: an error if the server is not there, or refuses the password.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub fn ping(&self) -> Reply<(), NodeError> {
+        self.ask(redis::cmd("PING"), |_: String| ())
     }
 
     fn ask<T: FromRedisValue + 'static, R: Send + 'static>(
@@ -149,11 +156,9 @@ impl Link {
     }
 
     async fn open(&self) -> Result<Connection, String> {
-        let stream = TcpStream::connect(self.address).await.map_err(|error| error.to_string())?;
-        // Requests are single small packets: waiting to fill them up would only delay them.
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let stream = self.endpoint.open().await.map_err(|error| error.to_string())?;
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let (handle, driver) = MultiplexedConnection::new_with_config(&self.info, stream, config)
+        let (handle, driver) = MultiplexedConnection::new_with_config(&self.endpoint.login(), stream, config)
             .await
             .map_err(|error| error.to_string())?;
         let alive = Arc::new(AtomicBool::new(true));

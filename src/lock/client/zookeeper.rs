@@ -11,14 +11,17 @@ use crate::lock::backend::{Reply, SessionState, Watch, WatchEvent, ZkConnector, 
 use crate::lock::error::ZkError;
 
 /// A ZooKeeper ensemble by its connect string.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ZookeeperEnsemble {
     servers: String,
     session_timeout: Duration,
+    /// `user:password` for the digest scheme.
+    digest: Option<String>,
 }
 
 struct Session {
     client: Arc<Client>,
+    acls: Acls<'static>,
     state: watch::Receiver<SessionState>,
 }
 
@@ -26,15 +29,28 @@ impl ZookeeperEnsemble {
     /// The ensemble with these servers (`host:port,host:port`). Sessions ask for `session_timeout`; the ensemble may
     /// grant another one.
     pub fn new(servers: impl Into<String>, session_timeout: Duration) -> Self {
-        Self { servers: servers.into(), session_timeout }
+        Self { servers: servers.into(), session_timeout, digest: None }
+    }
+
+    /// The same, as the user of `credentials` (`user:password`, ZooKeeper's digest scheme). Only this user may touch the
+    /// znodes that are made then; without a user, anybody may.
+    #[must_use]
+    pub fn with_digest(mut self, credentials: &str) -> Self {
+        self.digest = Some(credentials.to_owned());
+        self
     }
 }
 
 impl ZkConnector for ZookeeperEnsemble {
     fn connect(&self) -> Reply<Arc<dyn ZkSession>, ZkError> {
-        let Self { servers, session_timeout } = self.clone();
+        let Self { servers, session_timeout, digest } = self.clone();
         async move {
-            let connector = Client::connector().with_session_timeout(session_timeout);
+            let mut connector = Client::connector().with_session_timeout(session_timeout);
+            let mut acls = Acls::anyone_all();
+            if let Some(digest) = digest {
+                connector = connector.with_auth("digest", digest.as_bytes());
+                acls = Acls::creator_all();
+            }
             let client = connector.connect(&servers).await.map_err(classify)?;
             let (sender, state) = watch::channel(SessionState::Connected);
             let mut watcher = client.state_watcher();
@@ -51,7 +67,7 @@ impl ZkConnector for ZookeeperEnsemble {
                     }
                 }
             });
-            Ok(Arc::new(Session { client: Arc::new(client), state }) as Arc<dyn ZkSession>)
+            Ok(Arc::new(Session { client: Arc::new(client), acls, state }) as Arc<dyn ZkSession>)
         }
         .boxed()
     }
@@ -110,14 +126,17 @@ impl ZkSession for Session {
     }
 
     fn create_parents(&self, path: &str) -> Reply<(), ZkError> {
-        self.ask(path, |client, path| async move {
-            client.mkdir(&path, &CreateMode::Persistent.with_acls(Acls::anyone_all())).await
-        })
+        let acls = self.acls;
+        self.ask(
+            path,
+            move |client, path| async move { client.mkdir(&path, &CreateMode::Persistent.with_acls(acls)).await },
+        )
     }
 
     fn create_contender(&self, prefix: &str) -> Reply<(String, Znode), ZkError> {
-        self.ask(prefix, |client, prefix| async move {
-            let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
+        let acls = self.acls;
+        self.ask(prefix, move |client, prefix| async move {
+            let options = CreateMode::EphemeralSequential.with_acls(acls);
             let (stat, sequence) = client.create(&prefix, &[], &options).await?;
             Ok((format!("{prefix}{sequence}"), znode(&stat)))
         })

@@ -1,0 +1,220 @@
+//! Settings as a TOML file that a person can write, and one call from there to a lock.
+//!
+//! ```toml
+//! # lock.toml: one table, named after the lock
+//! [redlock]
+//! nodes = ["redis://10.0.0.1:6379", "redis://10.0.0.2:6379", "redis://10.0.0.3:6379"]
+//! password-env = "REDIS_PASSWORD"   # never in the file
+//! ttl = "5s"
+//! renewal = true
+//! ```
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use fencepost::{ids::LockName, lock::{AcquireOptions, DistributedLock, Settings}};
+//! let lock = Settings::load("lock.toml")?.connect().await?;
+//! let options = AcquireOptions::within(std::time::Duration::from_secs(5));
+//! let guard = lock.acquire(&LockName::new("invoice-17"), &options).await?;
+//! // … the work, with guard.token() in every write …
+//! guard.release().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every key is used, and one that is unknown is refused with its place. The tables document each. Deliberately absent:
+//! the file's search path, environment overrides of single keys, reloading.
+
+#[cfg(feature = "redis")]
+mod redis;
+mod values;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::DistributedLock;
+#[cfg(feature = "redis")]
+use super::Redlock;
+#[cfg(feature = "zookeeper")]
+use super::ZookeeperLock;
+use serde::Deserialize;
+
+#[cfg(feature = "redis")]
+pub use self::redis::RedlockTable;
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::ZookeeperTable;
+use super::runtime::{SharedRuntime, TokioRuntime};
+
+/// The shortest lease: of a shorter one the allowance for clock drift (1 % and 2 ms) would leave too little.
+const SHORTEST_TTL: Duration = Duration::from_millis(10);
+
+/// How long to wait for the servers at first, if the file does not say.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is wrong with which key.
+type Problem = (String, String);
+
+/// Which lock, over which servers, with which settings: a settings file that was read and checked.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Settings {
+    /// Redlock over independent Redis masters.
+    #[cfg(feature = "redis")]
+    Redlock(RedlockTable),
+    /// The lock in a ZooKeeper ensemble.
+    #[cfg(feature = "zookeeper")]
+    Zookeeper(ZookeeperTable),
+}
+
+/// Why settings cannot be used, or bring no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The text is no TOML, or has a key or value that is not known: with line, column and what would be right.
+    #[error("{origin}: {error}")]
+    Malformed {
+        /// The file, or what else the text is from.
+        origin: String,
+        /// The place and the reason.
+        error: toml::de::Error,
+    },
+    /// A value makes no sense where it stands.
+    #[error("{origin}: `{key}`: {problem}")]
+    Invalid {
+        /// The file, or what else the text is from.
+        origin: String,
+        /// The key, with its table.
+        key: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// A secret's environment variable is not there.
+    #[error("`{key}` names the environment variable {variable}, which {problem}")]
+    Environment {
+        /// The key that names it.
+        key: &'static str,
+        /// Its name.
+        variable: String,
+        /// Why it cannot be used.
+        problem: &'static str,
+    },
+    /// The servers refuse what a lock needs, or too few of them answer.
+    #[error("no lock to be had from {servers}: {problem}")]
+    Servers {
+        /// Which servers.
+        servers: String,
+        /// What they say.
+        problem: String,
+    },
+}
+
+impl Settings {
+    /// Reads and checks the settings in a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or says something that is not known or makes no sense.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, SettingsError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| SettingsError::Unreadable { path: path.to_owned(), error })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads and checks settings; `origin` says where the text is from, for errors.
+    ///
+    /// # Errors
+    /// The text says something that is not known or makes no sense.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, SettingsError> {
+        let file: File =
+            toml::from_str(text).map_err(|error| SettingsError::Malformed { origin: origin.to_owned(), error })?;
+        file.settings().map_err(|(key, problem)| SettingsError::Invalid { origin: origin.to_owned(), key, problem })
+    }
+
+    /// The lock, after a look at its servers: those that refuse the password, and too few that answer, are errors now and
+    /// not at the first acquire. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// A secret is not there, or the servers refuse or do not answer within `connect-timeout`.
+    pub async fn connect(&self) -> Result<Box<dyn DistributedLock>, SettingsError> {
+        let runtime: SharedRuntime = Arc::new(TokioRuntime::from_entropy());
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redlock(table) => {
+                let nodes = table.nodes()?;
+                redis::look_at_masters(&nodes, table.connect_timeout, &runtime).await?;
+                let nodes = nodes.into_iter().map(|node| Arc::new(node) as _).collect();
+                Ok(Box::new(Redlock::new(nodes, table.behaviour(), runtime)))
+            }
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(table) => {
+                let ensemble = table.ensemble()?;
+                table.look(&ensemble, &runtime).await?;
+                Ok(Box::new(ZookeeperLock::new(Arc::new(ensemble), table.behaviour(), runtime)))
+            }
+        }
+    }
+}
+
+/// The file as it stands: each table is a lock's.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, expecting = "a table that is named after a lock")]
+struct File {
+    #[cfg(feature = "redis")]
+    redlock: Option<RedlockTable>,
+    #[cfg(not(feature = "redis"))]
+    #[serde(default, deserialize_with = "values::unbuilt")]
+    #[expect(dead_code, reason = "only there to be refused")]
+    redlock: Option<()>,
+    #[cfg(feature = "zookeeper")]
+    zookeeper: Option<ZookeeperTable>,
+    #[cfg(not(feature = "zookeeper"))]
+    #[serde(default, deserialize_with = "values::unbuilt")]
+    #[expect(dead_code, reason = "only there to be refused")]
+    zookeeper: Option<()>,
+}
+
+impl File {
+    /// The one table's settings, checked.
+    fn settings(self) -> Result<Settings, Problem> {
+        let mut found: Vec<(&str, Result<Settings, Problem>)> = Vec::new();
+        #[cfg(feature = "redis")]
+        if let Some(table) = self.redlock {
+            found.push(("redlock", table.checked().map(Settings::Redlock)));
+        }
+        #[cfg(feature = "zookeeper")]
+        if let Some(table) = self.zookeeper {
+            found.push(("zookeeper", table.checked().map(Settings::Zookeeper)));
+        }
+        match found.len() {
+            1 => found.remove(0).1,
+            0 => Err(("redlock".to_owned(), "there is no lock: write a table `[redlock]` or `[zookeeper]`".to_owned())),
+            _ => {
+                let problem = format!("there is a table `[{}]`, too: a file has one lock", found[0].0);
+                Err((found[1].0.to_owned(), problem))
+            }
+        }
+    }
+}
+
+/// A secret from the environment.
+fn secret(key: &'static str, variable: &str) -> Result<String, SettingsError> {
+    let problem = match std::env::var(variable) {
+        Ok(value) if !value.is_empty() => return Ok(value),
+        Ok(_) => "is empty",
+        Err(std::env::VarError::NotPresent) => "is not set",
+        Err(std::env::VarError::NotUnicode(_)) => "is no UTF-8",
+    };
+    Err(SettingsError::Environment { key, variable: variable.to_owned(), problem })
+}
+
+#[cfg(all(test, feature = "redis", feature = "zookeeper"))]
+mod tests;

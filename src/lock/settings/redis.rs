@@ -1,0 +1,192 @@
+//! The tables of locks over Redis, key by key.
+
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use serde::{Deserialize, Deserializer};
+
+use super::{CONNECT_TIMEOUT, Problem, SHORTEST_TTL, SettingsError, secret, values};
+use crate::duration::{self, DurationRange, UNITS_HELP};
+use crate::lock::backend::RedisNode;
+use crate::lock::client::{RedisEndpoint, RedisServer};
+use crate::lock::error::NodeError;
+use crate::lock::runtime::{SharedRuntime, before};
+use crate::lock::{RedlockSettings, Tokens};
+
+/// Redlock: `[redlock]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default, expecting = "a table")]
+pub struct RedlockTable {
+    /// The masters: `redis://[user[:password]@]host[:port][/database]`, `unix:///path`. They must know nothing of each other;
+    /// an odd number, five as published.
+    #[serde(deserialize_with = "addresses")]
+    pub nodes: Vec<RedisEndpoint>,
+    /// The name of an environment variable with the password of every node that has none in its address.
+    pub password_env: Option<String>,
+    /// The lease's length, in whole milliseconds; `10s` if absent.
+    #[serde(deserialize_with = "values::duration")]
+    pub ttl: Duration,
+    /// How long one node may take to answer before it counts as not having voted; `50ms` if absent.
+    #[serde(deserialize_with = "values::duration")]
+    pub node_timeout: Duration,
+    /// The random delay between two attempts; `20ms..80ms` if absent.
+    #[serde(deserialize_with = "range")]
+    pub retry_delay: DurationRange,
+    /// Whether a held lease is renewed every third of its length until it is released or lost; off if absent.
+    pub renewal: bool,
+    /// Fencing tokens, `"quorum"` or `"none"`; none if absent, as published.
+    pub tokens: Tokens,
+    /// Put before every lock's name to make its key; `fencepost:` if absent.
+    pub key_prefix: String,
+    /// How long [`Settings::connect`](super::Settings::connect) waits for the servers; `5s` if absent.
+    #[serde(deserialize_with = "values::duration")]
+    pub connect_timeout: Duration,
+}
+
+impl Default for RedlockTable {
+    fn default() -> Self {
+        let behaviour = RedlockSettings::default();
+        Self {
+            nodes: Vec::new(),
+            password_env: None,
+            ttl: behaviour.ttl,
+            node_timeout: behaviour.node_timeout,
+            retry_delay: DurationRange::new(behaviour.retry_delay_min, behaviour.retry_delay_max),
+            renewal: behaviour.renewal,
+            tokens: behaviour.tokens,
+            key_prefix: behaviour.key_prefix,
+            connect_timeout: CONNECT_TIMEOUT,
+        }
+    }
+}
+
+impl RedlockTable {
+    pub(super) fn checked(self) -> Result<Self, Problem> {
+        let problem = |key: &str, problem: String| Err((format!("redlock.{key}"), problem));
+        if self.nodes.is_empty() {
+            let example = "nodes = [\"redis://10.0.0.1\", \"redis://10.0.0.2\", \"redis://10.0.0.3\"]";
+            return problem("nodes", format!("no node is named: write `{example}`"));
+        }
+        for (place, node) in self.nodes.iter().enumerate() {
+            if self.nodes[..place].contains(node) {
+                return problem("nodes", format!("`{node}` is named twice, and would have two votes"));
+            }
+        }
+        if self.nodes.len().is_multiple_of(2) {
+            let (nodes, fewer) = (self.nodes.len(), self.nodes.len() - 1);
+            return problem("nodes", format!("{nodes} nodes bear no more failures than {fewer}: name an odd number"));
+        }
+        if self.password_env.is_some() && self.nodes.iter().all(RedisEndpoint::has_password) {
+            return problem("password-env", "every node has a password in its address already".to_owned());
+        }
+        lease(self.ttl, self.node_timeout, self.retry_delay).map_err(|(key, text)| (format!("redlock.{key}"), text))?;
+        if self.tokens == Tokens::Quorum && self.key_prefix.chars().all(|c| c == '#') {
+            let text = "with tokens it needs some character that is not `#`: counters have that before their key";
+            return problem("key-prefix", text.to_owned());
+        }
+        Ok(self)
+    }
+
+    /// How the lock behaves.
+    pub fn behaviour(&self) -> RedlockSettings {
+        RedlockSettings {
+            ttl: self.ttl,
+            node_timeout: self.node_timeout,
+            retry_delay_min: self.retry_delay.min,
+            retry_delay_max: self.retry_delay.max,
+            renewal: self.renewal,
+            tokens: self.tokens,
+            key_prefix: self.key_prefix.clone(),
+        }
+    }
+
+    /// The masters, with their passwords; nothing is sent yet.
+    ///
+    /// # Errors
+    /// The environment variable with the password is not there.
+    pub fn nodes(&self) -> Result<Vec<RedisServer>, SettingsError> {
+        self.nodes.iter().map(|node| server(node, "redlock.password-env", self.password_env.as_deref())).collect()
+    }
+}
+
+fn server(endpoint: &RedisEndpoint, key: &'static str, variable: Option<&str>) -> Result<RedisServer, SettingsError> {
+    let endpoint = match variable {
+        Some(variable) if !endpoint.has_password() => endpoint.clone().or_password(&secret(key, variable)?),
+        _ => endpoint.clone(),
+    };
+    Ok(RedisServer::new(endpoint))
+}
+
+/// What holds for every lease at Redis nodes.
+fn lease(ttl: Duration, timeout: Duration, retry: DurationRange) -> Result<(), (&'static str, String)> {
+    if ttl < SHORTEST_TTL {
+        let shortest = SHORTEST_TTL;
+        let text =
+            format!("must be at least {shortest:?}: the allowance for clock drift (1 % and 2 ms) would use it up");
+        return Err(("ttl", text));
+    }
+    if !ttl.subsec_nanos().is_multiple_of(1_000_000) {
+        return Err(("ttl", "must be whole milliseconds, as Redis counts them".to_owned()));
+    }
+    if timeout.is_zero() || timeout >= ttl {
+        let text =
+            format!("must be longer than zero and shorter than the ttl of {ttl:?}: one silent node would use it up");
+        return Err(("node-timeout", text));
+    }
+    if retry.max.is_zero() {
+        return Err(("retry-delay", "must be longer than zero: it would ask without pause".to_owned()));
+    }
+    Ok(())
+}
+
+/// Asks every master for a sign of life, until a majority has given one.
+pub(super) async fn look_at_masters(
+    nodes: &[RedisServer],
+    patience: Duration,
+    runtime: &SharedRuntime,
+) -> Result<(), SettingsError> {
+    let needed = nodes.len() / 2 + 1;
+    let mut failures = Vec::new();
+    let mut alive = 0;
+    let mut answers: FuturesUnordered<_> =
+        nodes.iter().map(|node| async move { (node.name(), node.ping().await) }).collect();
+    let all = async {
+        while let Some((name, answer)) = answers.next().await {
+            match answer {
+                Ok(()) => alive += 1,
+                // One that refuses would refuse every vote: a mistake in the settings, not an outage.
+                Err(NodeError::Refused(reason)) => return Err(format!("{name} refuses: {reason}")),
+                Err(error) => failures.push(format!("{name}: {error}")),
+            }
+            if alive >= needed {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let looked = before(&**runtime, runtime.now() + patience, all).await;
+    let problem = match looked {
+        Some(Err(refused)) => refused,
+        _ if alive >= needed => return Ok(()),
+        _ => {
+            let silent = nodes.len() - alive - failures.len();
+            if silent > 0 {
+                failures.push(format!("{silent} did not answer within {patience:?}"));
+            }
+            format!("{alive} of {} answer, {needed} are needed ({})", nodes.len(), failures.join("; "))
+        }
+    };
+    let names: Vec<&str> = nodes.iter().map(RedisNode::name).collect();
+    Err(SettingsError::Servers { servers: names.join(", "), problem })
+}
+
+/// `"20ms..80ms"`.
+fn range<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DurationRange, D::Error> {
+    let read = |text: &str| duration::parse_range(text).map_err(|error| format!("`{text}` {error}; {UNITS_HELP}"));
+    deserializer.deserialize_str(values::Text { what: "a range of durations in quotes, such as \"20ms..80ms\"", read })
+}
+
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RedisEndpoint>, D::Error> {
+    let addresses = Vec::<values::Address<RedisEndpoint>>::deserialize(deserializer)?;
+    Ok(addresses.into_iter().map(|address| address.0).collect())
+}

@@ -1,0 +1,119 @@
+use super::*;
+use crate::lock::{RedlockSettings, ZookeeperSettings};
+
+fn error(text: &str) -> String {
+    Settings::parse(text, "lock.toml").expect_err(text).to_string()
+}
+
+#[test]
+fn a_file_of_each_kind_is_read_whole() {
+    let text = r#"
+        [redlock]
+        nodes = ["redis://a", "redis://ann:pw@b:7001/2", "unix:///run/redis.sock"]
+        password-env = "REDIS_PASSWORD"
+        ttl = "5s"
+        node-timeout = "100ms"
+        retry-delay = "10ms..1s"
+        renewal = true
+        tokens = "quorum"
+        key-prefix = "shop:"
+        connect-timeout = "1.5s"
+    "#;
+    let Ok(Settings::Redlock(table)) = Settings::parse(text, "lock.toml") else { panic!("not read") };
+    let names: Vec<String> = table.nodes.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["a:6379", "b:7001/2", "/run/redis.sock"]);
+    let expected = RedlockSettings {
+        ttl: Duration::from_secs(5),
+        node_timeout: Duration::from_millis(100),
+        retry_delay_min: Duration::from_millis(10),
+        retry_delay_max: Duration::from_secs(1),
+        renewal: true,
+        tokens: crate::lock::Tokens::Quorum,
+        key_prefix: "shop:".to_owned(),
+    };
+    assert_eq!(table.behaviour(), expected);
+    assert_eq!(table.connect_timeout, Duration::from_millis(1_500));
+    let text = r#"
+        [zookeeper]
+        servers = "zk://a,b:2182/shop"
+        session-timeout = "4s"
+        root = "/locks"
+        auth-env = "ZK_AUTH"
+        connect-timeout = "1s"
+    "#;
+    let Ok(Settings::Zookeeper(table)) = Settings::parse(text, "lock.toml") else { panic!("not read") };
+    assert_eq!(table.servers.as_ref().map(|servers| servers.connect_string()).as_deref(), Some("a:2181,b:2182/shop"));
+    assert_eq!(table.behaviour(), ZookeeperSettings { root: "/locks".to_owned() });
+    assert_eq!(table.session_timeout, Duration::from_secs(4));
+}
+
+#[test]
+fn what_is_absent_is_as_the_lock_has_it() {
+    let Ok(Settings::Redlock(table)) = Settings::parse("[redlock]\nnodes = [\"redis://a\"]", "lock.toml") else {
+        panic!("not read")
+    };
+    assert_eq!(table.behaviour(), RedlockSettings::default());
+    let Ok(Settings::Zookeeper(table)) = Settings::parse("[zookeeper]\nservers = \"zk://a\"", "lock.toml") else {
+        panic!("not read")
+    };
+    assert_eq!(table.behaviour(), ZookeeperSettings::default());
+}
+
+#[test]
+fn every_mistake_is_shown_with_its_place_and_what_would_be_right() {
+    let nodes = "nodes = [\"redis://a\", \"redis://b\", \"redis://c\"]";
+    for (text, parts) in [
+        ("", &["[redlock]", "[zookeeper]"] as &[&str]),
+        ("ttl = \"5s\"", &["line 1, column 1", "unknown field `ttl`"]),
+        ("[redlok]", &["line 1, column 2", "expected", "redlock"]),
+        (&format!("[redlock]\n{nodes}\nttll = \"5s\""), &["line 3, column 1", "unknown field `ttll`", "`ttl`"]),
+        (&format!("[redlock]\n{nodes}\nttl = 5"), &["line 3, column 7", "a duration in quotes"]),
+        (&format!("[redlock]\n{nodes}\nttl = \"5\""), &["line 3, column 7", "has no unit", "250ms"]),
+        (&format!("[redlock]\n{nodes}\nttl = \"5ms\""), &["redlock.ttl", "at least 10ms"]),
+        (&format!("[redlock]\n{nodes}\nttl = \"10.5ms\""), &["redlock.ttl", "whole milliseconds"]),
+        (&format!("[redlock]\n{nodes}\nnode-timeout = \"20s\""), &["redlock.node-timeout", "shorter than the ttl"]),
+        (&format!("[redlock]\n{nodes}\nretry-delay = \"0s\""), &["redlock.retry-delay"]),
+        (&format!("[redlock]\n{nodes}\ntokens = \"some\""), &["line 3, column 10", "quorum"]),
+        (&format!("[redlock]\n{nodes}\ntokens = \"quorum\"\nkey-prefix = \"\""), &["redlock.key-prefix", "#"]),
+        ("[redlock]\nttl = \"5s\"", &["redlock.nodes", "no node is named"]),
+        ("[redlock]\nnodes = [\"redis://a\", \"http://b\"]", &["line 2, column", "http://b", "redis://host:port"]),
+        ("[redlock]\nnodes = [\"redis://a\", \"redis://b\"]", &["redlock.nodes", "odd"]),
+        ("[redlock]\nnodes = [\"redis://a\", \"redis://a:6379\", \"redis://c\"]", &["redlock.nodes", "twice"]),
+        ("[redlock]\nnodes = [\"redis://:x@a\"]\npassword-env = \"P\"", &["redlock.password-env"]),
+        ("[zookeeper]\nservers = \"a:2181\"", &["line 2, column 11", "zk://"]),
+        ("[zookeeper]\nroot = \"/locks\"", &["zookeeper.servers"]),
+        ("[zookeeper]\nservers = \"zk://a\"\nroot = \"locks/\"", &["zookeeper.root", "/fencepost/locks"]),
+        ("[zookeeper]\nservers = \"zk://a\"\nsession-timeout = \"1ms\"", &["zookeeper.session-timeout"]),
+        ("[zookeeper]\nservers = \"zk://a\"\nttl = \"1s\"", &["line 3, column 1", "unknown field `ttl`"]),
+        (&format!("[redlock]\n{nodes}\n[zookeeper]\nservers = \"zk://a\""), &["zookeeper", "`[redlock]`", "one lock"]),
+    ] {
+        let error = error(text);
+        for part in parts {
+            assert!(error.contains(part), "{text}\n→ {error}\n  lacks {part:?}");
+        }
+        assert!(error.contains("lock.toml"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_there_is_named() {
+    let text = "[redlock]\nnodes = [\"redis://127.0.0.1:1\"]\npassword-env = \"FENCEPOST_TEST_NO_SUCH_VARIABLE\"";
+    let settings = Settings::parse(text, "lock.toml").unwrap();
+    let error = settings.connect().await.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("redlock.password-env") && error.contains("FENCEPOST_TEST_NO_SUCH_VARIABLE"), "{error}");
+}
+
+#[tokio::test]
+async fn servers_that_are_not_there_are_told_at_once() {
+    // Port 1 of this machine: nobody listens there.
+    let text = "[redlock]\nnodes = [\"redis://127.0.0.1:1\"]";
+    let error = Settings::parse(text, "lock.toml").unwrap().connect().await.err();
+    let error = error.map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("127.0.0.1:1") && error.contains("0 of 1 answer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_named() {
+    let error = Settings::load("/no/such/lock.toml").unwrap_err().to_string();
+    assert!(error.contains("/no/such/lock.toml"), "{error}");
+}
