@@ -24,6 +24,10 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
+    /// Work with the cluster of this name, beside others on the same Docker daemon: with servers, network, ports and journal
+    /// of its own.
+    #[arg(long, global = true, env = "FENCEPOST_CLUSTER", value_name = "NAME", help_heading = "Real servers")]
+    pub cluster: Option<String>,
 }
 
 const EXIT_CODES: &str = "Exit codes:

@@ -38,6 +38,12 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { BAD_REQUEST } else { 0 });
         }
     };
+    if let Some(name) = cli.cluster.as_deref().filter(|name| !name.is_empty())
+        && let Err(error) = docker::cluster_name::choose(name)
+    {
+        tell(&error.to_string());
+        return ExitCode::from(BAD_REQUEST);
+    }
     // Containers of a trial share two cores with servers and each other: one thread each is plenty.
     let mut runtime = match &cli.verb {
         Verb::Client { .. } | Verb::Resource { .. } | Verb::Watchdog { .. } | Verb::Netns { .. } => {

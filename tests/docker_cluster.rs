@@ -16,7 +16,7 @@ use bollard::models::{ContainerCreateBody, Ipam, IpamConfig, NetworkConnectReque
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use fencepost::env::docker::cluster::{self, Cluster, ClusterError};
 use fencepost::env::docker::compose::ComposeError;
-use fencepost::env::docker::engine::{CLUSTER, Engine, EngineError, LABEL_CLUSTER, LABEL_ROLE};
+use fencepost::env::docker::engine::{Engine, EngineError, LABEL_CLUSTER, LABEL_ROLE};
 use fencepost::env::docker::settings::Settings;
 use fencepost::env::docker::status::status;
 use fencepost::env::docker::{images, wire};
@@ -88,7 +88,7 @@ async fn reset_empties_redis_and_touches_no_stranger() {
     let engine = &cluster.engine;
     let (stranger, leftover) = ("fencepost-test-stranger", "fencepost-test-client");
     idle(engine, stranger, &[]).await;
-    idle(engine, leftover, &[(LABEL_CLUSTER, CLUSTER), (LABEL_ROLE, "client")]).await;
+    idle(engine, leftover, &[(LABEL_CLUSTER, cluster.network), (LABEL_ROLE, "client")]).await;
     let said = |commands: &'static [&'static str]| {
         let server = cluster.redis[2].published;
         async move { wire::redis(server, commands, Duration::from_secs(5)).await.unwrap() }
@@ -118,7 +118,7 @@ async fn a_stranger_in_the_network_is_named_and_left_there() {
     let stranger = "fencepost-test-stranger";
     idle(&cluster.engine, stranger, &[]).await;
     let request = NetworkConnectRequest { container: stranger.into(), ..Default::default() };
-    docker.connect_network(CLUSTER, request).await.unwrap();
+    docker.connect_network(cluster.network, request).await.unwrap();
     let outcome = cluster::down().await;
     let survived = exists(&cluster.engine, stranger).await;
     let force = RemoveContainerOptionsBuilder::new().force(true).build();
@@ -157,7 +157,8 @@ async fn a_port_in_use_is_named_before_anything_starts() {
     let _turn = turn().await;
     let squatter = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = squatter.local_addr().unwrap().port();
-    let settings = Settings::from_lookup(|name| (name == "FENCEPOST_REDIS_4_PORT").then(|| port.to_string())).unwrap();
+    let settings =
+        Settings::from_lookup(None, |name| (name == "FENCEPOST_REDIS_4_PORT").then(|| port.to_string())).unwrap();
     let error = cluster::up_with(&settings, &|_| ()).await.unwrap_err();
     assert!(matches!(error, ClusterError::PortTaken { .. }));
     let text = error.to_string();
@@ -175,7 +176,7 @@ async fn a_subnet_in_use_is_named() {
     let request = NetworkCreateRequest { name: name.into(), ipam: Some(ipam), ..Default::default() };
     engine.docker().create_network(request).await.unwrap();
     let chosen = HashMap::from([("FENCEPOST_SUBNET_PREFIX", "172.30.59".to_owned())]);
-    let settings = Settings::from_lookup(|name| chosen.get(name).cloned()).unwrap();
+    let settings = Settings::from_lookup(None, |name| chosen.get(name).cloned()).unwrap();
     let error = cluster::up_with(&settings, &|_| ()).await.unwrap_err();
     engine.docker().remove_network(name).await.unwrap();
     assert!(matches!(error, ClusterError::Compose(ComposeError::SubnetTaken { .. })), "{error}");
@@ -185,7 +186,7 @@ async fn a_subnet_in_use_is_named() {
 async fn a_cluster_with_another_subnet_is_not_pulled_from_under_its_user() {
     let _turn = turn().await;
     let cluster = up().await;
-    let settings = Settings::from_lookup(|name| name.contains("SUBNET").then(|| "172.30.60".to_owned())).unwrap();
+    let settings = Settings::from_lookup(None, |name| name.contains("SUBNET").then(|| "172.30.60".to_owned())).unwrap();
     let error = cluster::up_with(&settings, &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("fencepost cluster down"), "{error}");
     assert!(status().await.unwrap().is_ready());

@@ -13,7 +13,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fencepost::env::docker::clock_page::ClockPage;
-use fencepost::env::docker::engine::{CLUSTER, Container, Engine, LABEL_CLUSTER, LABEL_ROLE, Role, State};
+use fencepost::env::docker::cluster_name::cluster;
+use fencepost::env::docker::engine::{Container, Engine, LABEL_CLUSTER, LABEL_ROLE, Role, State};
 use fencepost::env::docker::files::state_folder;
 use fencepost::env::docker::journal::{Entry, Journal, Undo};
 use fencepost::env::docker::wire;
@@ -325,7 +326,7 @@ fn a_request_that_was_on_its_way_when_the_harness_died_is_undone_too() {
         engine.pause(frozen).await.unwrap();
         engine.kill(killed).await.unwrap();
     });
-    let labels = [format!("{LABEL_CLUSTER}={CLUSTER}"), format!("{LABEL_ROLE}=client")];
+    let labels = [format!("{LABEL_CLUSTER}={}", cluster()), format!("{LABEL_ROLE}=client")];
     let idle = ["--entrypoint", "sleep", "fencepost-tools", "600"];
     docker(
         &[&["run", "--detach", "--name", &client, "--label", &labels[0], "--label", &labels[1]], &idle[..]].concat(),

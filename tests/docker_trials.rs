@@ -225,6 +225,35 @@ fn what_others_do_is_told_and_laid_at_nobodys_door() {
     }
 }
 
+/// Two clusters on one daemon: a run in each at once, each with all of its own, and what is done to one is not the other's.
+#[test]
+fn clusters_of_different_names_do_not_meet() {
+    let _turn = turn();
+    let (out, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let named = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fencepost"));
+        let output = command.args(arguments).args(["--cluster", "second"]).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {message}");
+    };
+    named(&["cluster", "up"]);
+    let first = begun("calm", out.path());
+    // Refused of a cluster with a run.
+    named(&["cluster", "heal"]);
+    let mut second = command("client-pause", elsewhere.path());
+    let second = second.args(["--cluster", "second"]).stdout(Stdio::piped()).spawn().unwrap();
+    let (code, verdict) = ended(first);
+    assert_eq!((code, &verdict["expected"]), (Some(0), &Value::Bool(true)), "{:?}", missed(&verdict));
+    let (code, verdict) = ended(second);
+    assert_eq!((code, &verdict["expected"]), (Some(0), &Value::Bool(true)), "{:?}", missed(&verdict));
+    named(&["cluster", "down"]);
+    let left = docker(&["ps", "--all", "--quiet", "--filter", "label=io.fencepost.cluster=fencepost-second"]);
+    assert_eq!(left, "", "containers of the second are left");
+    let state = state_folder().unwrap().join("clusters/second");
+    assert!(Journal::open(&state).unwrap().outstanding().unwrap().is_empty());
+    nothing_is_left();
+}
+
 /// While a run goes on, no other verb disturbs it, and no other user's run begins.
 #[test]
 fn a_run_has_the_daemon_for_itself() {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use fencepost::env::docker::clock_page::{self, ClockPage, Setting};
-use fencepost::env::docker::engine::{CLUSTER, Engine, LABEL_CLUSTER, LABEL_ROLE, Role};
+use fencepost::env::docker::cluster_name::cluster;
+use fencepost::env::docker::engine::{Engine, LABEL_CLUSTER, LABEL_ROLE, Role};
 use fencepost::env::docker::run_lock::RunLock;
 use fencepost::env::docker::{files, images};
 use fencepost::env::sim::redis::{Command, Reply};
@@ -72,7 +73,7 @@ pub async fn with_server(arguments: &[&str], body: impl FnOnce(&mut Real) + Send
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let container = format!("fencepost-conformance-{}-{number}", std::process::id());
     let labels = HashMap::from([
-        (LABEL_CLUSTER.to_owned(), CLUSTER.to_owned()),
+        (LABEL_CLUSTER.to_owned(), cluster().to_owned()),
         (LABEL_ROLE.to_owned(), Role::Helper.to_string()),
     ]);
     let port = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(String::new()) };

@@ -1,18 +1,21 @@
-//! One run at a time on one daemon, whoever starts it and wherever he keeps his state.
+//! One run at a time on one cluster, whoever starts it and wherever he keeps his state.
 //!
 //! A container's name is unique in its daemon, and creating one is atomic: the claim is the name of the run's network
 //! helper, which lives for as long as anybody of the run does, its watchdog included. [`super::run_lock`] beside it is the
-//! lock of one state folder, with the journal. Deliberately absent: several clusters on one daemon.
+//! lock of one state folder, with the journal. Deliberately absent: which cluster; see [`super::cluster_name`].
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::cluster_name::cluster;
 use super::engine::{Container, Engine, EngineError, LABEL_WHO, Role, State};
 use super::netns::{Netns, NetnsError};
 
 /// The name that only one helper can have.
-pub const NAME: &str = "fencepost-run";
+fn name() -> String {
+    format!("{}-run", cluster())
+}
 
 /// How long a start waits for a run that is ending, or for the watchdog of one that was killed.
 const WAIT: Duration = Duration::from_secs(20);
@@ -24,7 +27,8 @@ const ROUND: Duration = Duration::from_millis(200);
 pub enum ClaimError {
     /// Somebody has it.
     #[error(
-        "a run is using the cluster on this Docker daemon ({who}): wait for it, or end it with Ctrl-C there{remedy}"
+        "a run is using the cluster on this Docker daemon ({who}): wait for it, end it with Ctrl-C there, or have a cluster of \
+         your own beside it with --cluster NAME{remedy}"
     )]
     Taken {
         /// Who.
@@ -48,7 +52,7 @@ pub enum ClaimError {
 pub async fn take(engine: &Engine, who: &str) -> Result<Netns, ClaimError> {
     let began = Instant::now();
     loop {
-        match Netns::start_as(engine, Some((NAME, who))).await {
+        match Netns::start_as(engine, Some((&name(), who))).await {
             Err(NetnsError::Engine(error)) if error.is_conflict() => {}
             started => return Ok(started?),
         }
@@ -86,7 +90,7 @@ pub async fn idle(engine: &Engine, remedy: &'static str) -> Result<(), ClaimErro
 
 async fn holder(engine: &Engine) -> Result<Option<Container>, EngineError> {
     let containers = engine.containers().await?;
-    Ok(containers.into_iter().find(|own| own.role == Role::Netns && own.name == NAME))
+    Ok(containers.into_iter().find(|own| own.role == Role::Netns && own.name == name()))
 }
 
 /// Whether the process that took the claim can be seen to live. One that cannot may be dead, and its watchdog about to go,
@@ -99,5 +103,5 @@ fn lives_here(helper: &Container) -> bool {
 }
 
 fn told(helper: &Container) -> String {
-    helper.who.clone().unwrap_or_else(|| format!("its container {NAME} has no label {LABEL_WHO}"))
+    helper.who.clone().unwrap_or_else(|| format!("its container {} has no label {LABEL_WHO}", name()))
 }

@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn every_server_has_a_page_before_it_starts() {
         let state = tempfile::tempdir().unwrap();
-        let settings = Settings::from_lookup(|_| None).unwrap();
+        let settings = Settings::from_lookup(None, |_| None).unwrap();
         assert_eq!(lay_out(&settings, state.path()).unwrap().len(), 8);
         assert!(lay_out(&settings, state.path()).unwrap().is_empty());
         assert_eq!(lay_out(&settings.with_ensemble(5), state.path()).unwrap().len(), 2);

@@ -16,8 +16,9 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
 use super::clocks;
+use super::cluster_name::cluster;
 use super::compose::{self, ComposeError};
-use super::engine::{CLUSTER, Container, Engine, EngineError, LABEL_CLUSTER, Role, State, api};
+use super::engine::{Container, Engine, EngineError, LABEL_CLUSTER, Role, State, api};
 use super::files::{self, FilesError};
 use super::images::{self, ImageError, Images};
 use super::persistence;
@@ -77,13 +78,13 @@ pub enum ClusterError {
         wanted: String,
     },
     /// Somebody else's network has our name.
-    #[error("a Docker network named {CLUSTER} exists that fencepost did not make: remove it or rename it")]
+    #[error("a Docker network named {} exists that fencepost did not make: remove it or rename it", cluster())]
     ForeignNetwork,
     /// Something that is not ours is in the network, or Docker has lost count.
     #[error(
-        "the cluster's containers are gone, but Docker keeps the network {CLUSTER} as in use by {users}: disconnect those \
+        "the cluster's containers are gone, but Docker keeps the network {network} as in use by {users}: disconnect those \
          containers; if there are none, Docker has lost count and a restart of its daemon mends it \
-         (`sudo systemctl restart docker`)"
+         (`sudo systemctl restart docker`)", network = cluster()
     )]
     NetworkInUse {
         /// The containers that Docker lists in it.
@@ -230,7 +231,7 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
         kernel: daemon.kernel_version.unwrap_or_default(),
     };
     let (redis, zookeeper) = servers.into_iter().partition(|server| server.container.role == Role::Redis);
-    Ok(Cluster { engine, redis, zookeeper, network: CLUSTER, subnet_prefix: settings.subnet_prefix(), versions })
+    Ok(Cluster { engine, redis, zookeeper, network: cluster(), subnet_prefix: settings.subnet_prefix(), versions })
 }
 
 /// Empties the cluster for the next run: no key in any Redis, which from now on keeps what it is told as `kept` says; no
@@ -271,7 +272,7 @@ pub async fn down() -> Result<(), ClusterError> {
     let containers = engine.containers().await?;
     try_join_all(containers.iter().map(|container| engine.remove(container))).await?;
     if network_subnet(&engine).await?.is_some_and(|(ours, _)| ours) {
-        match engine.docker().remove_network(CLUSTER).await {
+        match engine.docker().remove_network(cluster()).await {
             Err(ApiError::DockerResponseServerError { status_code: 403, .. }) => {
                 return Err(ClusterError::NetworkInUse { users: network_users(&engine).await? });
             }
@@ -283,7 +284,7 @@ pub async fn down() -> Result<(), ClusterError> {
 
 /// The containers that Docker lists in our network, by name.
 async fn network_users(engine: &Engine) -> Result<String, EngineError> {
-    let network = engine.docker().inspect_network(CLUSTER, None).await.map_err(api("inspect the network"))?;
+    let network = engine.docker().inspect_network(cluster(), None).await.map_err(api("inspect the network"))?;
     let names: Vec<String> =
         network.containers.unwrap_or_default().into_values().filter_map(|container| container.name).collect();
     Ok(if names.is_empty() { "no container that it could name".to_owned() } else { names.join(", ") })
@@ -358,9 +359,9 @@ async fn own_network(engine: &Engine, settings: &Settings) -> Result<(), Cluster
 
 /// Whether the network of our name is ours, and its subnet; `None` without one.
 async fn network_subnet(engine: &Engine) -> Result<Option<(bool, String)>, EngineError> {
-    match engine.docker().inspect_network(CLUSTER, None).await {
+    match engine.docker().inspect_network(cluster(), None).await {
         Ok(network) => {
-            let ours = network.labels.is_some_and(|labels| labels.get(LABEL_CLUSTER).is_some_and(|v| v == CLUSTER));
+            let ours = network.labels.is_some_and(|labels| labels.get(LABEL_CLUSTER).is_some_and(|v| v == cluster()));
             let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
             Ok(Some((ours, configs.into_iter().find_map(|config| config.subnet).unwrap_or_default())))
         }

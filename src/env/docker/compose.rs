@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use super::cluster_name::cluster;
 use super::command::{CommandError, run};
-use super::engine::{CLUSTER, Engine};
+use super::engine::Engine;
 use super::files;
 use super::settings::{SUBNET_VARIABLE, Settings, Wanted};
 
@@ -46,7 +47,7 @@ pub async fn up(engine: &Engine, settings: &Settings, folder: &Path) -> Result<(
     // Volumes are made anew with their containers: Compose v1 otherwise hands old ones on in a way that keeps them from
     // being removed with the container later.
     command
-        .args(["--project-name", CLUSTER, "--file", files::COMPOSE, "up"])
+        .args(["--project-name", cluster(), "--file", files::COMPOSE, "up"])
         .args(["--detach", "--no-build", "--renew-anon-volumes"])
         // By name: those of a larger ensemble have a profile, and are left out otherwise.
         .args(settings.servers().iter().map(Wanted::service))
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn an_overlapping_subnet_is_explained() {
-        let settings = Settings::from_lookup(|_| None).unwrap();
+        let settings = Settings::from_lookup(None, |_| None).unwrap();
         let output = "  Pool overlaps with other one on this address space".to_owned();
         let error = explain(CommandError::Failed { line: "docker-compose up".into(), output }, &settings).to_string();
         assert!(error.contains("172.30.57.0/24") && error.contains("FENCEPOST_SUBNET_PREFIX="), "{error}");

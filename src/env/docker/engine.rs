@@ -19,10 +19,11 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::stream::TryStreamExt;
 
 use super::clock_page;
+use super::cluster_name::cluster;
 use super::doings::Doings;
 use crate::ids::NodeId;
 
-/// The label that makes a container or a network the project's own; its value is [`CLUSTER`].
+/// The label that makes a container or a network the project's own; its value is the [`cluster`]'s name.
 pub const LABEL_CLUSTER: &str = "io.fencepost.cluster";
 /// The label that says what a container is for, a [`Role`].
 pub const LABEL_ROLE: &str = "io.fencepost.role";
@@ -36,8 +37,6 @@ pub const LABEL_WHO: &str = "io.fencepost.who";
 pub const LABEL_ENSEMBLE: &str = "io.fencepost.ensemble";
 /// The label of an image with the digest of the files it was built from.
 pub const LABEL_DIGEST: &str = "io.fencepost.digest";
-/// The cluster's name: the value of [`LABEL_CLUSTER`], the Compose project and the network.
-pub const CLUSTER: &str = "fencepost";
 
 /// Seconds after which a request to the daemon is given up. A daemon busy with eight containers takes a second or two.
 const TIMEOUT_SECONDS: u64 = 10;
@@ -73,7 +72,8 @@ pub enum EngineError {
     },
     /// A container that is not the project's own.
     #[error(
-        "container `{name}` has no label {LABEL_CLUSTER}={CLUSTER}, so it is not touched: it was not made by fencepost"
+        "container `{name}` has no label {LABEL_CLUSTER}={own}, so it is not touched: it was not made by fencepost for this \
+         cluster", own = cluster()
     )]
     NotLabelled {
         /// Its name.
@@ -264,7 +264,7 @@ impl Container {
             role: labels.get(LABEL_ROLE).map_or(Role::Helper, |label| Role::from_label(label)),
             node: labels.get(LABEL_NODE).and_then(|label| label.parse().ok()).map(NodeId),
             state,
-            address: networks.get(CLUSTER).and_then(|end| end.ip_address.as_ref()?.parse().ok()),
+            address: networks.get(cluster()).and_then(|end| end.ip_address.as_ref()?.parse().ok()),
             published: summary.ports.unwrap_or_default().iter().find_map(|port| port.public_port),
             image: summary.image_id.unwrap_or_default(),
             clock: clock.and_then(|mount| mount.source).map(PathBuf::from),
@@ -278,14 +278,14 @@ impl Container {
 
 /// The labels of a container of the project; `trial` for one that belongs to a trial.
 pub(super) fn labels(role: Role, node: Option<NodeId>, trial: Option<&str>) -> HashMap<String, String> {
-    let mut labels = vec![(LABEL_CLUSTER, CLUSTER.to_owned()), (LABEL_ROLE, role.to_string())];
+    let mut labels = vec![(LABEL_CLUSTER, cluster().to_owned()), (LABEL_ROLE, role.to_string())];
     labels.extend(node.map(|node| (LABEL_NODE, node.0.to_string())));
     labels.extend(trial.map(|trial| (LABEL_TRIAL, trial.to_owned())));
     labels.into_iter().map(|(label, value)| (label.to_owned(), value)).collect()
 }
 
 fn is_ours(labels: &HashMap<String, String>) -> bool {
-    labels.get(LABEL_CLUSTER).is_some_and(|value| value == CLUSTER)
+    labels.get(LABEL_CLUSTER).is_some_and(|value| value == cluster())
 }
 
 /// A Docker daemon that answers.
@@ -342,7 +342,7 @@ impl Engine {
 
     /// All of the project's own containers, by name.
     pub async fn containers(&self) -> Result<Vec<Container>, EngineError> {
-        let filters = HashMap::from([("label", vec![format!("{LABEL_CLUSTER}={CLUSTER}")])]);
+        let filters = HashMap::from([("label", vec![format!("{LABEL_CLUSTER}={}", cluster())])]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let listed = self.docker.list_containers(Some(options)).await.map_err(api("list containers"))?;
         let mut containers: Vec<_> = listed.into_iter().filter_map(Container::ours).collect();
@@ -522,7 +522,7 @@ mod tests {
         };
         assert_eq!(Container::ours(summary(&[])), None);
         assert_eq!(Container::ours(summary(&[(LABEL_CLUSTER, "other")])), None);
-        let own = Container::ours(summary(&[(LABEL_CLUSTER, CLUSTER), (LABEL_ROLE, "redis"), (LABEL_NODE, "1")]));
+        let own = Container::ours(summary(&[(LABEL_CLUSTER, cluster()), (LABEL_ROLE, "redis"), (LABEL_NODE, "1")]));
         let own = own.unwrap();
         assert_eq!((&*own.name, own.role, own.node), ("fencepost-redis-1", Role::Redis, Some(NodeId(1))));
     }

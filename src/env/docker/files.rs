@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use super::cluster_name;
+
 /// The Compose file's name in the state folder.
 pub const COMPOSE: &str = "docker-compose.yml";
 /// The script that makes the base image.
@@ -46,13 +48,17 @@ pub fn content(name: &str) -> &'static str {
     FILES.iter().find(|(file, _)| *file == name).map_or("", |(_, content)| content)
 }
 
-/// `$XDG_STATE_HOME/fencepost`, by default `~/.local/state/fencepost`.
+/// `$XDG_STATE_HOME/fencepost`, by default `~/.local/state/fencepost`; for a cluster with a name, a folder of its own below it.
 pub fn state_folder() -> Result<PathBuf, FilesError> {
     // The XDG specification says to ignore relative paths.
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|folder| folder.join("fencepost"))
+        .map(|folder| match cluster_name::chosen() {
+            Some(name) => folder.join("clusters").join(name),
+            None => folder,
+        })
         .ok_or(FilesError::NoHome)
 }
 

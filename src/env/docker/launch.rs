@@ -11,7 +11,8 @@ use bollard::models::{
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 
 use super::clock_page;
-use super::engine::{CLUSTER, Container, Engine, EngineError, Role, api, labels};
+use super::cluster_name::cluster;
+use super::engine::{Container, Engine, EngineError, Role, api, labels};
 use super::images::TOOLS;
 use crate::ids::NodeId;
 
@@ -65,13 +66,13 @@ pub async fn launch(engine: &Engine, wanted: NewContainer) -> Result<Container, 
         labels: Some(labels(role, node, Some(&trial))),
         host_config: Some(HostConfig {
             binds: Some(binds),
-            network_mode: Some(CLUSTER.to_owned()),
+            network_mode: Some(cluster().to_owned()),
             restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
             cap_drop: Some(vec!["ALL".to_owned()]),
             ..Default::default()
         }),
         networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(CLUSTER.to_owned(), endpoint)])),
+            endpoints_config: Some(HashMap::from([(cluster().to_owned(), endpoint)])),
         }),
         ..Default::default()
     };

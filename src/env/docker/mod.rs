@@ -2,7 +2,7 @@
 //!
 //! [`cluster`] is the way in: it brings the servers up, says how they are, and takes them down. Below it: [`engine`] (the
 //! Docker daemon), [`images`] and [`files`] (what the containers are made of), [`compose`] (the only caller of Compose),
-//! [`settings`] (what the environment may choose), [`abilities`] (what the machine can do), [`wire`] (the few words spoken with servers outside of a lock).
+//! [`settings`] and [`cluster_name`] (what the environment may choose), [`abilities`] (what the machine can do), [`wire`] (the few words spoken with servers outside of a lock).
 //!
 //! [`run`] puts locks on trial in it: one [`trial`] per lock, whose containers ([`client`], [`resource`]) report to the
 //! [`hub`] in [`messages`]. [`faults`] hurts them, [`netns`] their links, [`clock_page`] moves a process's clock, `lives`
@@ -18,6 +18,7 @@ pub mod client;
 pub mod clock_page;
 mod clocks;
 pub mod cluster;
+pub mod cluster_name;
 mod command;
 pub mod compose;
 mod doings;

@@ -17,7 +17,8 @@ use rustix::time::ClockId;
 use tokio::task::JoinHandle;
 
 use super::clock_page;
-use super::engine::{CLUSTER, Container, Engine, LABEL_CLUSTER, Standing, State};
+use super::cluster_name::cluster;
+use super::engine::{Container, Engine, LABEL_CLUSTER, Standing, State};
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
 use crate::time::{BootClock, Clock, Nanos};
@@ -104,8 +105,10 @@ fn note(record: &dyn Record, since: Nanos, what: String) {
 
 /// Records what happens to containers that nobody here has asked for.
 async fn events(engine: Engine, names: BTreeMap<String, String>, record: Arc<dyn Record>) {
-    let filters =
-        HashMap::from([("type", vec!["container".to_owned()]), ("label", vec![format!("{LABEL_CLUSTER}={CLUSTER}")])]);
+    let filters = HashMap::from([
+        ("type", vec!["container".to_owned()]),
+        ("label", vec![format!("{LABEL_CLUSTER}={}", cluster())]),
+    ]);
     let (_, began) = clock_page::with_wall(ClockId::Boottime);
     // From the last whole second on; what was before the watch is left out below.
     let since = began / 1_000_000_000;

@@ -14,7 +14,9 @@ const WAIT: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum RunLockError {
     /// Another run is going on.
-    #[error("another run is using the cluster ({0}); wait for it, or end it with Ctrl-C")]
+    #[error(
+        "another run is using the cluster ({0}); wait for it, end it with Ctrl-C, or have a cluster of your own with --cluster NAME"
+    )]
     Taken(String),
     /// The lock file cannot be used.
     #[error("cannot use {path}: {source}; set XDG_STATE_HOME to a folder that can be written to")]

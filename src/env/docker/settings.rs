@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+use super::cluster_name;
 use super::engine::Role;
 use crate::ids::NodeId;
 
@@ -20,10 +21,17 @@ pub const ZOOKEEPER_SERVERS: u8 = 3;
 pub const MOST_ZOOKEEPER_SERVERS: u8 = 5;
 /// The variable that tells Compose how many ZooKeeper servers there are.
 const ENSEMBLE_VARIABLE: &str = "FENCEPOST_ENSEMBLE";
+/// The variable that tells Compose the network, and what containers' names begin with.
+const NAMES_VARIABLE: &str = "FENCEPOST_NAMES";
 /// The variable that tells Compose the folder with the servers' clocks.
 const STATE_VARIABLE: &str = "FENCEPOST_STATE";
 /// The variable that names the first three parts of the cluster's /24 subnet.
 pub const SUBNET_VARIABLE: &str = "FENCEPOST_SUBNET_PREFIX";
+
+/// How many named clusters have a subnet and ports of their own; two of one place are told apart by the variables.
+const PLACES: u16 = 190;
+/// The ports that a cluster has for itself: `x1` to `x5` for Redis, ten higher for ZooKeeper.
+const PORTS: u16 = 20;
 
 /// A wrong value in the environment.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +105,8 @@ impl Wanted {
 /// The subnet and the servers of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// What the containers' names begin with.
+    names: String,
     prefix: [u8; 3],
     ensemble: u8,
     servers: Vec<Wanted>,
@@ -105,13 +115,18 @@ pub struct Settings {
 impl Settings {
     /// Reads the process' environment.
     pub fn from_env() -> Result<Self, SettingsError> {
-        Self::from_lookup(|name| std::env::var(name).ok())
+        Self::from_lookup(cluster_name::chosen(), |name| std::env::var(name).ok())
     }
 
-    /// Reads variables from `lookup`; an empty value counts as absent, as it does for Compose.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+    /// The settings of the cluster called `name`, with variables from `lookup`; an empty value counts as absent, as it does
+    /// for Compose.
+    pub fn from_lookup(name: Option<&str>, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let prefix = lookup(SUBNET_VARIABLE).map_or(Ok([172, 30, 57]), |text| {
+        let place = cluster_name::place(name, PLACES);
+        let names = name.map_or_else(|| "fencepost".to_owned(), |name| format!("fencepost-{name}"));
+        // The third part is a byte: 57 and all places behind it fit.
+        let own = 57 + place as u8;
+        let prefix = lookup(SUBNET_VARIABLE).map_or(Ok([172, 30, own]), |text| {
             // Parsed as an address, so that what passes here also passes at Docker.
             let address = format!("{text}.0").parse::<Ipv4Addr>().map_err(|_| SettingsError::Subnet(text))?;
             let [a, b, c, _] = address.octets();
@@ -124,7 +139,7 @@ impl Settings {
             let node = NodeId(number.into());
             let variable = port_variable(role, node);
             let published = match lookup(&variable) {
-                None => first_port + u16::from(number),
+                None => first_port + place * PORTS + u16::from(number),
                 Some(value) => match value.parse::<u16>() {
                     Ok(port) if port > 0 => port,
                     _ => return Err(SettingsError::Port { variable, value }),
@@ -135,9 +150,9 @@ impl Settings {
             }
             let [a, b, c] = prefix;
             let address = Ipv4Addr::new(a, b, c, first_host + number);
-            servers.push(Wanted { role, node, name: format!("fencepost-{role}-{number}"), address, published });
+            servers.push(Wanted { role, node, name: format!("{names}-{role}-{number}"), address, published });
         }
-        Ok(Self { prefix, ensemble: ZOOKEEPER_SERVERS, servers })
+        Ok(Self { names, prefix, ensemble: ZOOKEEPER_SERVERS, servers })
     }
 
     /// The same with an ensemble of `servers`, at most [`MOST_ZOOKEEPER_SERVERS`].
@@ -170,6 +185,7 @@ impl Settings {
     /// Hands the settings to a Compose command, and the folder where clocks are.
     pub fn export(&self, command: &mut Command, state: &Path) {
         command
+            .env(NAMES_VARIABLE, &self.names)
             .env(SUBNET_VARIABLE, self.subnet_prefix())
             .env(ENSEMBLE_VARIABLE, self.ensemble.to_string())
             .env(STATE_VARIABLE, state);
@@ -189,20 +205,22 @@ mod tests {
     use crate::env::docker::files;
 
     fn with(name: &'static str, value: &'static str) -> Result<Settings, SettingsError> {
-        Settings::from_lookup(|asked| (asked == name).then(|| value.to_owned()))
+        Settings::from_lookup(None, |asked| (asked == name).then(|| value.to_owned()))
     }
 
     #[test]
     fn defaults_are_those_of_the_compose_file() {
         let compose = files::content(files::COMPOSE);
-        let settings = Settings::from_lookup(|_| None).unwrap();
+        let settings = Settings::from_lookup(None, |_| None).unwrap();
         assert_eq!(settings.servers().len(), 8);
         assert!(compose.contains(&format!("{{{ENSEMBLE_VARIABLE}:-{ZOOKEEPER_SERVERS}}}")));
         let settings = settings.with_ensemble(MOST_ZOOKEEPER_SERVERS);
         assert_eq!(settings.servers().len(), 10);
         assert!(compose.contains(&format!("{{{SUBNET_VARIABLE}:-{}}}", settings.subnet_prefix())));
         for server in settings.servers() {
-            assert!(compose.contains(&format!("container_name: {}\n", server.name)), "{server:?}");
+            let ending = server.name.strip_prefix("fencepost").unwrap();
+            let named = format!("container_name: ${{{NAMES_VARIABLE}:-fencepost}}{ending}\n");
+            assert!(compose.contains(&named), "{server:?}");
             let ports = format!("127.0.0.1:${{{}:-{}}}:{}", server.variable(), server.published, server.port());
             assert!(compose.contains(&ports), "{ports}");
             let clock = format!("{{{STATE_VARIABLE}:-./target/fencepost}}/clocks/{}:", server.service());
@@ -218,7 +236,25 @@ mod tests {
         assert_eq!((settings.subnet(), settings.servers()[0].address), ("10.9.8.0/24".into(), [10, 9, 8, 11].into()));
         let settings = with("FENCEPOST_ZOOKEEPER_3_PORT", "2183").unwrap();
         assert_eq!(settings.servers()[7].published, 2183);
-        assert_eq!(with(SUBNET_VARIABLE, ""), Settings::from_lookup(|_| None), "Compose treats empty as absent");
+        assert_eq!(with(SUBNET_VARIABLE, ""), Settings::from_lookup(None, |_| None), "Compose treats empty as absent");
+    }
+
+    #[test]
+    fn a_cluster_with_a_name_shares_nothing_with_another() {
+        let of = |name| Settings::from_lookup(name, |_| None).unwrap().with_ensemble(MOST_ZOOKEEPER_SERVERS);
+        let all = [of(None), of(Some("a")), of(Some("nightly"))];
+        for (at, one) in all.iter().enumerate() {
+            for other in &all[at + 1..] {
+                assert_ne!(one.subnet(), other.subnet());
+                let shared = |server: &&Wanted| {
+                    other.servers().iter().any(|own| own.published == server.published || own.name == server.name)
+                };
+                assert_eq!(one.servers().iter().find(shared), None);
+            }
+        }
+        assert_eq!(all[2].servers()[0].name, "fencepost-nightly-redis-1");
+        // Bytes, and ports below those that the kernel gives away.
+        const { assert!(57 + PLACES <= 255 && 17_015 + PLACES * PORTS < 32_768) }
     }
 
     #[test]

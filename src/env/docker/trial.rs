@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::clock_page::ClockPage;
 use super::cluster::{Cluster, Server};
+use super::cluster_name::cluster;
 use super::engine::{Container, Role};
 use super::faults::{ClockPlace, Face, Faults, Hands, Place};
 use super::hub::Hub;
@@ -137,8 +138,8 @@ impl Trial<'_> {
 
     fn name(&self, speaker: Speaker) -> String {
         match speaker {
-            Speaker::Client(client) => format!("fencepost-{}-{}-{client}", self.run, self.lock),
-            Speaker::Resource => format!("fencepost-{}-{}-resource", self.run, self.lock),
+            Speaker::Client(client) => format!("{}-{}-{}-{client}", cluster(), self.run, self.lock),
+            Speaker::Resource => format!("{}-{}-{}-resource", cluster(), self.run, self.lock),
         }
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cluster;
+use super::cluster_name;
 use super::engine::Engine;
 use super::heal::{self, Reach};
 use super::journal::Journal;
@@ -57,6 +58,7 @@ impl Watchdog {
             .arg("watchdog")
             .arg(folder)
             .arg(netns)
+            .envs(cluster_name::chosen().map(|name| (cluster_name::VARIABLE, name)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()?;
