@@ -14,6 +14,7 @@
 //!   randomness are handed in. It is all there is without the feature `harness`; `redis` and `zookeeper` bring the client
 //!   of one backend each, `settings` the TOML file.
 //! - `fault`: faults as values, partitions as set arithmetic. `scenario`: the TOML file, validated.
+//! - `hunt`: a run's strikes as an explicit plan.
 //! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.
 //! - `env`: the worlds; `nemesis`: times faults in them. `check`: one file per guarantee, pure functions of a history.
 //! - `report`: console, JSON, the page.
@@ -33,6 +34,8 @@ pub mod env;
 pub mod fault;
 #[cfg(feature = "harness")]
 pub mod history;
+#[cfg(feature = "harness")]
+pub mod hunt;
 pub mod ids;
 pub mod lock;
 #[cfg(feature = "harness")]

@@ -207,7 +207,7 @@ impl Nemesis {
         let entry = |fault: &Fault| {
             let due = match fault.at {
                 At::Time(after) | At::Every(after) => desk.start + after,
-                At::Phase { every, .. } => desk.start + every.unwrap_or_default(),
+                At::Phase { every, from, .. } => desk.start + every.unwrap_or_default().max(from),
             };
             let twin = twins.entry(fault.to_string()).or_default();
             *twin += 1;
@@ -306,10 +306,14 @@ impl Nemesis {
         let now = self.desk.runtime.now();
         let fits = |entry: &Entry| {
             matches!(entry.fault.at, At::Phase { phase: at, .. } if at == phase)
-                && match entry.fault.target {
+                && match &entry.fault.target {
                     Target::Holder => phase.holds(),
                     Target::Waiter => !phase.holds(),
-                    Target::Client(number) => number == client,
+                    Target::Client(number) => *number == client,
+                    // One of them, and all are struck.
+                    target @ Target::Members(members) if target.is_client() => {
+                        members.contains(&Member::Client(client))
+                    }
                     // A lock server is struck at the moment in which some client gets there.
                     _ => true,
                 }
@@ -318,9 +322,10 @@ impl Nemesis {
         let mut fitting: Vec<usize> = (0..self.plan.len()).filter(|index| fits(&self.plan[*index])).collect();
         fitting.sort_by_key(|index| self.plan[*index].due);
         for index in fitting {
-            let targets = match self.plan[index].fault.target.is_client() {
-                true => vec![Member::Client(client)],
-                false => self.resolve(index).await,
+            let targets = match &self.plan[index].fault.target {
+                Target::Members(members) => members.clone(),
+                target if target.is_client() => vec![Member::Client(client)],
+                _ => self.resolve(index).await,
             };
             if let Some(run) = self.strike(index, targets, Some(phase), now) {
                 return Some((index, run));
@@ -347,14 +352,15 @@ impl Nemesis {
     async fn resolve(&mut self, index: usize) -> Vec<Member> {
         let nodes = self.parties.nodes as usize;
         let majority = self.parties.majority() as usize;
-        let count = match self.plan[index].fault.target {
+        let count = match &self.plan[index].fault.target {
             Target::Holder => return self.clients.holder().map(Member::Client).into_iter().collect(),
             Target::Waiter => {
                 let waiters = self.clients.waiters();
                 return waiters.choose(&mut self.plan[index].rng).copied().map(Member::Client).into_iter().collect();
             }
-            Target::Client(client) => return vec![Member::Client(client)],
-            Target::Node(node) => return vec![Member::Node(node)],
+            Target::Client(client) => return vec![Member::Client(*client)],
+            Target::Node(node) => return vec![Member::Node(*node)],
+            Target::Members(members) => return members.clone(),
             Target::HolderServer => {
                 let Some(holder) = self.clients.holder() else { return Vec::new() };
                 let server = self.desk.environment.session_server(holder).await;

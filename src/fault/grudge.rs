@@ -123,6 +123,7 @@ impl Parties {
             Peers::Group(PeerGroup::Resource) => vec![Member::Resource],
             Peers::Group(PeerGroup::All) => self.clients().chain(self.nodes()).chain([Member::Resource]).collect(),
             Peers::Members(members) => members.clone(),
+            Peers::Links(links) => links.values().flatten().copied().collect(),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod grudge;
 pub mod target;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -27,12 +28,14 @@ pub enum At {
     /// Each time this much of the run has passed, from the first multiple on.
     Every(Duration),
     /// When a client reaches a phase, the target itself or, if the target is a lock server, any client: the first time
-    /// in the run, or, with `every`, the first time after each multiple of it.
+    /// in the run (from a moment on), or, with `every`, the first time after each multiple of it.
     Phase {
         /// The phase to strike at.
         phase: Phase,
         /// How often, if more than once.
         every: Option<Duration>,
+        /// Not before this long after the start of the run.
+        from: Duration,
     },
 }
 
@@ -41,8 +44,11 @@ impl fmt::Display for At {
         match self {
             Self::Time(at) => write!(f, "at {at:?}"),
             Self::Every(every) => write!(f, "every {every:?}"),
-            Self::Phase { phase, every: None } => write!(f, "at {phase}"),
-            Self::Phase { phase, every: Some(every) } => write!(f, "at {phase}, every {every:?}"),
+            Self::Phase { phase, every, from } => {
+                write!(f, "at {phase}")?;
+                every.map_or(Ok(()), |every| write!(f, ", every {every:?}"))?;
+                if from.is_zero() { Ok(()) } else { write!(f, ", from {from:?} on") }
+            }
         }
     }
 }
@@ -80,6 +86,8 @@ pub enum Peers {
     Group(PeerGroup),
     /// These members, named one by one: each client can thus be cut off from nodes of its own.
     Members(Vec<Member>),
+    /// For each of the struck members, its own.
+    Links(BTreeMap<Member, Vec<Member>>),
 }
 
 impl From<PeerGroup> for Peers {
@@ -95,6 +103,13 @@ impl fmt::Display for Peers {
             Self::Members(members) => {
                 let names: Vec<String> = members.iter().map(ToString::to_string).collect();
                 f.pad(&names.join(", "))
+            }
+            Self::Links(links) => {
+                let told = |(member, peers): (&Member, &Vec<Member>)| {
+                    let names: Vec<String> = peers.iter().map(ToString::to_string).collect();
+                    format!("{member}: {}", names.join(", "))
+                };
+                f.pad(&links.iter().map(told).collect::<Vec<_>>().join("; "))
             }
         }
     }
@@ -358,7 +373,7 @@ mod tests {
             let fault = Fault {
                 kind,
                 target: Target::Holder,
-                at: At::Phase { phase: Phase::Acquired, every: None },
+                at: At::Phase { phase: Phase::Acquired, every: None, from: Duration::ZERO },
                 duration: seconds(3),
             };
             assert_eq!(fault.to_string(), format!("{told} at acquired, for 3s"));

@@ -3,10 +3,11 @@
 
 use std::fmt;
 
+use super::Member;
 use crate::ids::{ClientId, NodeId};
 
 /// Whom a fault is aimed at, as a scenario file says it; resolved when the fault strikes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// The client that holds the lock.
     Holder,
@@ -28,6 +29,8 @@ pub enum Target {
     Majority,
     /// All lock servers.
     All,
+    /// These members, as a `[[strike]]` lists them.
+    Members(Vec<Member>),
 }
 
 impl Target {
@@ -35,9 +38,13 @@ impl Target {
     pub const FORMS: &'static str =
         "holder, waiter, client:N, node:N, leader, holder-server, one, minority, majority, all";
 
-    /// Whether the target is a client, not a lock server.
-    pub fn is_client(self) -> bool {
-        matches!(self, Self::Holder | Self::Waiter | Self::Client(_))
+    /// Whether the target is a client, or clients alone, not a lock server.
+    pub fn is_client(&self) -> bool {
+        match self {
+            Self::Holder | Self::Waiter | Self::Client(_) => true,
+            Self::Members(members) => members.iter().all(|member| matches!(member, Member::Client(_))),
+            _ => false,
+        }
     }
 }
 
@@ -54,6 +61,10 @@ impl fmt::Display for Target {
             Self::Minority => f.pad("minority"),
             Self::Majority => f.pad("majority"),
             Self::All => f.pad("all"),
+            Self::Members(members) => {
+                let names: Vec<String> = members.iter().map(ToString::to_string).collect();
+                f.pad(&names.join(", "))
+            }
         }
     }
 }

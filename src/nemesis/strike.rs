@@ -9,14 +9,17 @@ use std::time::Duration;
 use super::Desk;
 use crate::env::FaultError;
 use crate::fault::grudge::Parties;
-use crate::fault::{Fault, FaultKind, Grudge, Member, Peers, Refusal, Shape, Strike};
+use crate::fault::{Direction, Fault, FaultKind, Grudge, Member, Peers, Refusal, Shape, Strike};
 use crate::history::{F, FaultEvent, Op, OpType, Probe, Process};
 use crate::ids::ClientId;
 use crate::phase::Phase;
 
 /// What a fault does to the members that its target turned out to be.
 pub(super) fn resolved(kind: &FaultKind, targets: &[Member], parties: Parties) -> Strike {
-    let links = |peers: &Peers, direction| Grudge::isolate(targets, &parties.peers(peers), direction);
+    let links = |peers: &Peers, direction: Direction| match peers {
+        Peers::Links(cuts) => Grudge { cuts: cuts.clone(), direction },
+        peers => Grudge::isolate(targets, &parties.peers(peers), direction),
+    };
     match kind {
         FaultKind::Pause => Strike::Freeze(targets.to_vec()),
         FaultKind::Kill | FaultKind::Restart => Strike::Kill(targets.to_vec()),

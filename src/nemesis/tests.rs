@@ -259,7 +259,7 @@ fn a_phase_that_does_not_come_again_keeps_nobody_waiting_for_ever() {
         direction: Direction::Both,
         extra: (Duration::from_millis(1), Duration::from_millis(2)),
     };
-    let held = At::Phase { phase: Phase::Acquired, every: None };
+    let held = At::Phase { phase: Phase::Acquired, every: None, from: Duration::ZERO };
     let reached = Event::Reached { client: ClientId(1), number: 1, phase: Phase::Acquired };
     let plan = [
         fault(delay, "client:1", At::Every(Duration::from_secs(1)), 500),
@@ -274,7 +274,7 @@ fn a_phase_that_does_not_come_again_keeps_nobody_waiting_for_ever() {
 #[test]
 fn a_lock_server_is_struck_when_a_client_reaches_the_phase() {
     let reached = |client, number, phase| Event::Reached { client: ClientId(client), number, phase };
-    let at = At::Phase { phase: Phase::Acquired, every: None };
+    let at = At::Phase { phase: Phase::Acquired, every: None, from: Duration::ZERO };
     let events = vec![(100, reached(1, 1, Phase::BeforeRead)), (200, reached(2, 1, Phase::Acquired))];
     let (applied, ops) = trial(&[fault(FaultKind::Restart, "node:1", at, 100)], events);
     assert_eq!((applied, ops[0].0), (vec![Strike::Kill(vec![N1])], 200));

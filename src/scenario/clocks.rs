@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::duration::{self, JumpText};
+use super::duration::{self, DurationText, JumpText};
 use super::error::Problem;
 use super::fault_tables::{ClockDriftTable, ClockJumpTable, ClockStrobeTable};
 use super::fault_values::DriftText;
@@ -28,21 +28,27 @@ impl Reader<'_, '_> {
 
     pub(super) fn clock_strobe(&mut self, table: &ClockStrobeTable) -> Option<FaultKind> {
         let by_ns = self.jump(&table.by);
-        let period = self.problems.positive("period", &table.period);
-        // A mistaken `for` was recorded already.
-        if let (Some(period), Ok(lasts)) = (period, duration::parse(&table.duration.0))
-            && period >= lasts
-        {
-            let title = format!("the clock would never be set right within the fault's {lasts:?}");
-            let problem = Problem::at(&table.period.span, title, "not shorter than `for`");
-            self.problems.push(problem.help("a clock that is set wrong once is a `[[fault.clock-jump]]`"));
-        }
+        let period = self.period(&table.period, &table.duration);
         let (by_ns, period) = (by_ns?, period?);
         Some(FaultKind::Clock(ClockChange::Strobe { by_ns, period }))
     }
 
+    /// How long a strobing clock stays on either side.
+    pub(super) fn period(&mut self, field: &Placed<DurationText>, duration: &Placed<DurationText>) -> Option<Duration> {
+        let period = self.problems.positive("period", field);
+        // A mistaken `for` was recorded already.
+        if let (Some(period), Ok(lasts)) = (period, duration::parse(&duration.0))
+            && period >= lasts
+        {
+            let title = format!("the clock would never be set right within the fault's {lasts:?}");
+            let problem = Problem::at(&field.span, title, "not shorter than `for`");
+            self.problems.push(problem.help("a clock that is set wrong once is a `[[fault.clock-jump]]`"));
+        }
+        period
+    }
+
     /// How far a clock jumps, in nanoseconds.
-    fn jump(&mut self, field: &Placed<JumpText>) -> Option<i64> {
+    pub(super) fn jump(&mut self, field: &Placed<JumpText>) -> Option<i64> {
         let Some((forward, far)) = signed(&field.0) else {
             let problem = Problem::at(&field.span, "`by` does not say which way the clock jumps", "has no sign");
             return self.problems.refuse(problem.help("write \"+3s\" for forward, \"-3s\" for back"));
@@ -58,7 +64,7 @@ impl Reader<'_, '_> {
     }
 
     /// What a clock gains in a second, in microseconds.
-    fn drift(&mut self, field: &Placed<DriftText>) -> Option<i64> {
+    pub(super) fn drift(&mut self, field: &Placed<DriftText>) -> Option<i64> {
         let refuse = |title: &str, label: &str| {
             let problem = Problem::at(&field.span, title, label);
             problem.help("write per cent or parts per million: \"+5%\", \"-200ppm\"")

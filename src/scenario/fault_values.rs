@@ -34,6 +34,8 @@ pub struct AtTable {
     pub phase: Option<Placed<Choice<Phase>>>,
     /// How often it strikes.
     pub every: Option<Placed<DurationText>>,
+    /// With a phase: not before this long after the start of the run.
+    pub from: Option<Placed<DurationText>>,
 }
 
 impl<'de> Deserialize<'de> for AtValue {
@@ -124,7 +126,7 @@ impl JsonSchema for PeersValue {
 }
 
 /// A member of the trial as it stands in the file: `client:1`, `node:4`, `resource`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 #[serde(transparent)]
 pub struct MemberText(pub String);
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::duration::{DurationText, RangeText};
 use super::fault_tables::FaultTables;
 use super::place::{Algorithm, Choice, Count, Placed};
+use super::strikes::StrikeTable;
 use super::{ClientStyle, Fencing, Persistence, WorkloadKind};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
@@ -39,6 +40,10 @@ pub struct ScenarioFile {
     /// What goes wrong, as lists of tables: `[[fault.pause]]`.
     #[serde(default)]
     pub fault: FaultTables,
+    /// What goes wrong, strike by strike: who, what and when, drawn by nobody. The search writes its findings so; strikes and
+    /// faults may stand in one file.
+    #[serde(default)]
+    pub strike: Vec<Placed<StrikeTable>>,
     /// Per lock: the verdict that each named check must reach; a check that is not named must not be invalid. Makes the file
     /// a regression test.
     #[serde(default)]

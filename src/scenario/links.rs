@@ -4,12 +4,14 @@
 //! faults have ([`super::plan`]).
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::LockConfig;
+use super::duration::RangeText;
 use super::error::Problem;
 use super::fault_tables::{DelayTable, LossTable, PartitionTable};
-use super::fault_values::{MemberText, PeersValue};
-use super::place::{Choice, Placed, TargetText};
+use super::fault_values::{MemberText, PeersValue, PercentValue};
+use super::place::{Choice, Placed};
 use super::plan::Reader;
 use crate::fault::{Direction, FaultKind, Member, PeerGroup, Peers, Refusal, Shape, Target};
 
@@ -29,7 +31,7 @@ impl Reader<'_, '_> {
         if let (Some(field), Some(shape)) = (&table.shape, shape.filter(|shape| *shape != Shape::Isolate)) {
             self.divides(table, shape, &field.span);
         }
-        let links = self.links(&table.target, table.peers.as_ref(), table.direction.as_ref());
+        let links = self.links(table.target.0.parse().ok().as_ref(), table.peers.as_ref(), table.direction.as_ref());
         let ((peers, direction), shape, refusal) = (links?, shape?, refusal?);
         Some(FaultKind::Partition { peers, direction, shape, refusal })
     }
@@ -51,39 +53,47 @@ impl Reader<'_, '_> {
     }
 
     pub(super) fn delay(&mut self, table: &DelayTable) -> Option<FaultKind> {
-        let by = self.problems.range("by", &table.by).and_then(|by| {
-            if by.max.is_zero() {
-                return self.problems.refuse(Problem::at(&table.by.span, "`by` must be longer than zero", "zero"));
-            }
-            Some((by.min, by.max))
-        });
-        let links = self.links(&table.target, table.peers.as_ref(), table.direction.as_ref());
+        let by = self.late_by(&table.by);
+        let links = self.links(table.target.0.parse().ok().as_ref(), table.peers.as_ref(), table.direction.as_ref());
         let ((peers, direction), extra) = (links?, by?);
         Some(FaultKind::Delay { peers, direction, extra })
     }
 
+    /// How much later than usual each packet is.
+    pub(super) fn late_by(&mut self, field: &Placed<RangeText>) -> Option<(Duration, Duration)> {
+        let by = self.problems.range("by", field)?;
+        if by.max.is_zero() {
+            return self.problems.refuse(Problem::at(&field.span, "`by` must be longer than zero", "zero"));
+        }
+        Some((by.min, by.max))
+    }
+
     pub(super) fn loss(&mut self, table: &LossTable) -> Option<FaultKind> {
-        let percent = table.percent.0;
-        let tenths = percent * 10.0;
-        // Decimal fractions are not exact in binary: a hair's breadth off is meant to be exact.
-        let permille = if !(tenths > 0.0 && percent <= 100.0) {
-            let title = "`percent` must be more than 0 and at most 100";
-            self.problems.refuse(Problem::at(&table.percent.span, title, "no share of a hundred"))
-        } else if (tenths - tenths.round()).abs() > 1e-9 {
-            let title = "`percent` is finer than a tenth of a per cent";
-            self.problems
-                .refuse(Problem::at(&table.percent.span, title, "too fine").help("lost are so many of a thousand"))
-        } else {
-            Some(tenths.round() as u32)
-        };
-        let links = self.links(&table.target, table.peers.as_ref(), table.direction.as_ref());
+        let permille = self.permille(&table.percent);
+        let links = self.links(table.target.0.parse().ok().as_ref(), table.peers.as_ref(), table.direction.as_ref());
         let ((peers, direction), permille) = (links?, permille?);
         Some(FaultKind::Loss { peers, direction, permille })
     }
 
-    fn links(
+    /// How many packets of a thousand are lost.
+    pub(super) fn permille(&mut self, field: &Placed<PercentValue>) -> Option<u32> {
+        let percent = field.0;
+        let tenths = percent * 10.0;
+        // Decimal fractions are not exact in binary: a hair's breadth off is meant to be exact.
+        if !(tenths > 0.0 && percent <= 100.0) {
+            let title = "`percent` must be more than 0 and at most 100";
+            self.problems.refuse(Problem::at(&field.span, title, "no share of a hundred"))
+        } else if (tenths - tenths.round()).abs() > 1e-9 {
+            let title = "`percent` is finer than a tenth of a per cent";
+            self.problems.refuse(Problem::at(&field.span, title, "too fine").help("lost are so many of a thousand"))
+        } else {
+            Some(tenths.round() as u32)
+        }
+    }
+
+    pub(super) fn links(
         &mut self,
-        target: &Placed<TargetText>,
+        target: Option<&Target>,
         peers: Option<&Placed<PeersValue>>,
         direction: Option<&Placed<Choice<Direction>>>,
     ) -> Option<(Peers, Direction)> {
@@ -92,7 +102,6 @@ impl Reader<'_, '_> {
             Some(field) => self.problems.choice("a value of `direction`", field),
         };
         // A mistaken target was recorded already.
-        let target = target.0.parse::<Target>().ok();
         let peers = match (peers.map(|field| (&field.value, &field.span)), target) {
             (None, Some(target)) => Some(if target.is_client() { PeerGroup::Nodes } else { PeerGroup::All }.into()),
             (None, None) => None,
@@ -124,7 +133,7 @@ impl Reader<'_, '_> {
     }
 
     /// The members of a list, if none of them is mistaken.
-    fn members(&mut self, list: &[Placed<MemberText>], target: Option<Target>) -> Option<Vec<Member>> {
+    pub(super) fn members(&mut self, list: &[Placed<MemberText>], target: Option<&Target>) -> Option<Vec<Member>> {
         let mut members = Vec::new();
         for field in list {
             let Some(member) = self.member(field) else { continue };
@@ -142,7 +151,7 @@ impl Reader<'_, '_> {
         (members.len() == list.len()).then_some(members)
     }
 
-    fn member(&mut self, field: &Placed<MemberText>) -> Option<Member> {
+    pub(super) fn member(&mut self, field: &Placed<MemberText>) -> Option<Member> {
         let member = match (field.0.as_str(), field.0.parse()) {
             ("resource", _) => Member::Resource,
             (_, Ok(Target::Client(client))) => {
@@ -164,10 +173,11 @@ impl Reader<'_, '_> {
     }
 
     /// Why nobody uses the link between the target and one member, if so.
-    fn unlinked(&self, target: Target, member: Member) -> Option<&'static str> {
+    pub(super) fn unlinked(&self, target: &Target, member: Member) -> Option<&'static str> {
         match (target, member) {
-            (Target::Client(one), Member::Client(other)) if one == other => Some("the target itself"),
-            (Target::Node(one), Member::Node(other)) if one == other => Some("the target itself"),
+            (Target::Client(one), Member::Client(other)) if *one == other => Some("the target itself"),
+            (Target::Node(one), Member::Node(other)) if *one == other => Some("the target itself"),
+            (Target::Members(members), _) if members.contains(&member) => Some("one of those that are struck"),
             (_, Member::Client(_)) => self.unused(target, PeerGroup::Clients),
             (_, Member::Node(_)) => self.unused(target, PeerGroup::Nodes),
             (_, Member::Resource) => self.unused(target, PeerGroup::Resource),
@@ -175,14 +185,14 @@ impl Reader<'_, '_> {
     }
 
     /// Why nobody uses the links between the target and the peers, if so.
-    fn unused(&self, target: Target, peers: PeerGroup) -> Option<&'static str> {
+    fn unused(&self, target: &Target, peers: PeerGroup) -> Option<&'static str> {
         // A mistaken lock may be one with an ensemble; without any lock, that is the mistake.
         let locks = &self.trial.locks;
         let ensemble = locks.is_empty() || locks.values().any(|lock| !matches!(lock, Some(LockConfig::Redlock(_))));
         match peers {
             PeerGroup::Clients if target.is_client() => Some("clients do not talk to each other"),
             PeerGroup::Resource if !target.is_client() => Some("lock servers do not talk to the resource"),
-            PeerGroup::Nodes if target == Target::All => Some("the struck servers keep together"),
+            PeerGroup::Nodes if *target == Target::All => Some("the struck servers keep together"),
             PeerGroup::Nodes if !target.is_client() && !ensemble => Some("Redis masters do not talk to each other"),
             _ => None,
         }

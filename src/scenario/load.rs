@@ -34,7 +34,7 @@ pub fn parse(path: &Path, text: &str, environment: &Capabilities) -> Result<Scen
     let resource = validate::resource(&file.resource, &mut problems);
     let locks = validate::locks(&file.lock, environment, &mut problems);
     let trial = Trial { clients, duration, locks };
-    let faults = plan::faults(&file.fault, &trial, environment, &mut problems);
+    let faults = plan::faults(&file.fault, &file.strike, &trial, environment, &mut problems);
     let expect = validate::expect(&file, &mut problems);
     let (Some(workload), Some(resource), true) = (workload, resource, problems.list.is_empty()) else {
         return Err(LoadError::new(path, text, problems.list));

@@ -1,7 +1,8 @@
 //! A scenario as plain data: the workload, the resource, the locks on trial, the fault plan and what is expected.
 //!
-//! [`mod@load`] reads it from a TOML file and refuses every mistake with its place: [`mod@file`] and [`fault_tables`]
-//! have the format's keys, `validate` and `plan` their meaning (`plan` with its parts `links` and `clocks`),
+//! [`mod@load`] reads it from a TOML file and refuses every mistake with its place: [`mod@file`], [`fault_tables`] and
+//! `strikes` have the format's keys, `validate` and `plan` their meaning (`plan` with its parts `links` and `clocks`),
+//! [`fn@write`] makes such a file,
 //! [`mod@error`] the way mistakes are shown. Deliberately absent: any knowledge of how an environment runs it; an
 //! environment says in its [`Capabilities`] what it can do.
 
@@ -16,14 +17,17 @@ mod links;
 pub mod load;
 pub mod place;
 mod plan;
+mod strikes;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod write;
 
 pub use crate::duration::DurationRange;
 pub use capabilities::{Capabilities, FaultName};
 pub use error::LoadError;
 pub use load::{list, load, parse};
+pub use write::write;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -75,7 +79,7 @@ impl Scenario {
     /// is aimed at somebody whom this lock does not have, in a file whose other lock has one.
     pub fn plan_for(&self, lock: &str) -> Vec<String> {
         let config = self.locks.get(lock);
-        let concerns = |fault: &&Fault| config.is_none_or(|config| config.has(fault.target));
+        let concerns = |fault: &&Fault| config.is_none_or(|config| config.has(&fault.target));
         self.faults.iter().filter(concerns).map(ToString::to_string).collect()
     }
 }
@@ -206,7 +210,7 @@ impl LockConfig {
     }
 
     /// Whether there can be such a target: Redis masters are equals, and a Redlock client has no session with one of them.
-    pub fn has(&self, target: Target) -> bool {
+    pub fn has(&self, target: &Target) -> bool {
         !matches!((self, target), (Self::Redlock(_), Target::Leader | Target::HolderServer))
     }
 

@@ -13,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Visitor};
 use toml::Spanned;
 
-use super::{ClientStyle, Fencing, Persistence, WorkloadKind};
+use super::{ClientStyle, FaultName, Fencing, Persistence, WorkloadKind};
 use crate::fault::{Direction, PeerGroup, Refusal, Shape, Target};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
@@ -244,6 +244,12 @@ impl Word for Phase {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<Self>()
+    }
+}
+
+impl Word for FaultName {
+    fn words() -> Vec<(&'static str, Self)> {
+        Self::ALL.map(|name| (name.name(), name)).to_vec()
     }
 }
 

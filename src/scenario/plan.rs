@@ -8,10 +8,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::capabilities::{Capabilities, FaultName};
+use super::duration::DurationText;
 use super::error::{Problem, nearest};
 use super::fault_tables::{Aim, FaultTable, FaultTables};
-use super::fault_values::AtValue;
+use super::fault_values::{AtTable, AtValue};
 use super::place::{Placed, TargetText};
+use super::strikes::StrikeTable;
 use super::validate::{Problems, Trial};
 use crate::fault::{At, Fault, FaultKind, RESTART_DOWNTIME, Target};
 use crate::ids::{ClientId, NodeId};
@@ -20,6 +22,7 @@ use crate::phase::Phase;
 /// The fault plan in file order, with a problem for each fault that is left out.
 pub(super) fn faults(
     tables: &FaultTables,
+    strikes: &[Placed<StrikeTable>],
     trial: &Trial,
     environment: &Capabilities,
     problems: &mut Problems<'_>,
@@ -38,6 +41,7 @@ pub(super) fn faults(
     reader.read(FaultName::ClockJump, &tables.clock_jump, Reader::clock_jump);
     reader.read(FaultName::ClockDrift, &tables.clock_drift, Reader::clock_drift);
     reader.read(FaultName::ClockStrobe, &tables.clock_strobe, Reader::clock_strobe);
+    reader.strikes(strikes);
     let mut plan = reader.plan;
     plan.sort_by_key(|(place, _)| *place);
     plan.into_iter().map(|(_, fault)| fault).collect()
@@ -46,10 +50,10 @@ pub(super) fn faults(
 /// Reads one table after the other.
 pub(super) struct Reader<'a, 'b> {
     pub(super) trial: &'a Trial,
-    environment: &'a Capabilities,
+    pub(super) environment: &'a Capabilities,
     pub(super) problems: &'a mut Problems<'b>,
     /// The faults so far, each with its place.
-    plan: Vec<(usize, Fault)>,
+    pub(super) plan: Vec<(usize, Fault)>,
 }
 
 impl Reader<'_, '_> {
@@ -71,7 +75,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn available(&mut self, name: FaultName, place: &Range<usize>) -> bool {
+    pub(super) fn available(&mut self, name: FaultName, place: &Range<usize>) -> bool {
         let available = self.environment.faults.contains(&name);
         if !available {
             let environment = self.environment.environment;
@@ -85,26 +89,35 @@ impl Reader<'_, '_> {
     /// What every fault has: whom it strikes, when, for how long.
     fn common(&mut self, aim: &Aim<'_>) -> Option<(Target, At, Duration)> {
         let aimed = self.target(aim.target);
-        let strikes = self.at(aim.at);
-        let lasts = match aim.duration {
-            None => Some(RESTART_DOWNTIME),
-            Some(field) => self.problems.positive("for", field),
-        };
-        if let Some(lasts) = lasts {
-            self.fits(lasts, strikes, aim);
-        }
-        if let (Some(aimed), Some(strikes)) = (aimed, strikes) {
+        let (strikes, lasts) = self.times(aim.at, aim.duration);
+        if let (Some(aimed), Some(strikes)) = (&aimed, strikes) {
             self.meet(aimed, strikes, aim.at);
         }
         Some((aimed?, strikes?, lasts?))
     }
 
+    /// When it strikes, and for how long.
+    pub(super) fn times(
+        &mut self,
+        at: &Placed<AtValue>,
+        duration: Option<&Placed<DurationText>>,
+    ) -> (Option<At>, Option<Duration>) {
+        let strikes = self.at(at);
+        let lasts = match duration {
+            None => Some(RESTART_DOWNTIME),
+            Some(field) => self.problems.positive("for", field),
+        };
+        if let Some(lasts) = lasts {
+            self.fits(lasts, strikes, duration.map_or(&at.span, |duration| &duration.span));
+        }
+        (strikes, lasts)
+    }
+
     /// Whether a fault of this length can strike at all: it must be over before the run is, and before it strikes again.
-    fn fits(&mut self, lasts: Duration, strikes: Option<At>, aim: &Aim<'_>) {
-        let place = aim.duration.map_or(&aim.at.span, |duration| &duration.span);
+    fn fits(&mut self, lasts: Duration, strikes: Option<At>, place: &Range<usize>) {
         let first = match strikes {
             Some(At::Time(first) | At::Every(first)) => first,
-            Some(At::Phase { every, .. }) => every.unwrap_or_default(),
+            Some(At::Phase { every, from, .. }) => every.unwrap_or_default().max(from),
             None => Duration::ZERO,
         };
         // One that begins after the end was refused at its own place.
@@ -155,7 +168,7 @@ impl Reader<'_, '_> {
             }
             Target::Leader | Target::HolderServer => {
                 let mut locks = self.trial.locks.values();
-                let somebody = locks.any(|lock| lock.as_ref().is_none_or(|lock| lock.has(target)));
+                let somebody = locks.any(|lock| lock.as_ref().is_none_or(|lock| lock.has(&target)));
                 if !self.trial.locks.is_empty() && !somebody {
                     let (title, help) = match target {
                         Target::Leader => (
@@ -170,7 +183,8 @@ impl Reader<'_, '_> {
                     self.problems.push(Problem::at(&field.span, title, "nobody").help(help));
                 }
             }
-            Target::Holder | Target::Waiter | Target::One | Target::Majority | Target::All => {}
+            // Of a strike's list each member was looked at by itself.
+            Target::Holder | Target::Waiter | Target::One | Target::Majority | Target::All | Target::Members(_) => {}
         }
         Some(target)
     }
@@ -218,6 +232,7 @@ impl Reader<'_, '_> {
                     self.never(&field.span, run);
                 }
                 let phase = table.phase.as_ref().map(|phase| self.problems.choice("a phase", phase));
+                let from = self.from(table);
                 match (phase, every) {
                     (None, None) => self
                         .problems
@@ -225,11 +240,25 @@ impl Reader<'_, '_> {
                             "write \"5s\", { phase = \"before-write\" }, { every = \"3s\" }, or phase and every",
                         )),
                     (None, Some((every, _))) => Some(At::Every(every?)),
-                    (Some(phase), None) => Some(At::Phase { phase: phase?, every: None }),
-                    (Some(phase), Some((every, _))) => Some(At::Phase { phase: phase?, every: Some(every?) }),
+                    (Some(phase), None) => Some(At::Phase { phase: phase?, every: None, from }),
+                    (Some(phase), Some((every, _))) => Some(At::Phase { phase: phase?, every: Some(every?), from }),
                 }
             }
         }
+    }
+
+    /// From when on a phase counts; zero if the table does not say, or says it wrongly.
+    fn from(&mut self, table: &AtTable) -> Duration {
+        let Some(field) = &table.from else { return Duration::ZERO };
+        if table.phase.is_none() {
+            let problem = Problem::at(&field.span, "`from` goes with a phase", "without one");
+            self.problems.push(problem.help("a fault without a phase strikes at a time: at = \"5s\""));
+        }
+        let from = self.problems.duration("from", field).unwrap_or_default();
+        if let Some(run) = self.trial.duration.filter(|run| from >= *run) {
+            self.never(&field.span, run);
+        }
+        from
     }
 
     fn never(&mut self, place: &Range<usize>, run: Duration) {
@@ -238,7 +267,7 @@ impl Reader<'_, '_> {
     }
 
     /// Whether the target ever reaches the phase. A lock server is struck when any client does.
-    fn meet(&mut self, target: Target, at: At, at_place: &Placed<AtValue>) {
+    pub(super) fn meet(&mut self, target: &Target, at: At, at_place: &Placed<AtValue>) {
         let At::Phase { phase, .. } = at else { return };
         let reached: Vec<&str> =
             Phase::ALL.into_iter().filter(|phase| reaches(target, *phase)).map(Phase::name).collect();
@@ -258,7 +287,7 @@ impl Reader<'_, '_> {
 }
 
 /// Whether a client that the target names can be at the phase.
-fn reaches(target: Target, phase: Phase) -> bool {
+fn reaches(target: &Target, phase: Phase) -> bool {
     match target {
         Target::Holder => phase.holds(),
         Target::Waiter => matches!(phase, Phase::Acquiring | Phase::VotesIn),

@@ -389,6 +389,18 @@ fn every_word_that_the_schema_offers_is_accepted() {
                 (_, "Direction") => trial(&cut("holder", &format!("direction = \"{word}\""))),
                 (_, "Refusal") => trial(&cut("holder", &format!("refusal = \"{word}\""))),
                 (_, "Shape") => trial(&cut("all", &format!("shape = \"{word}\""))),
+                (_, "fault") => {
+                    let more = match word.as_str() {
+                        "delay" => "by = \"1s\"",
+                        "loss" => "percent = 1",
+                        "clock-jump" => "by = \"+1s\"",
+                        "clock-drift" => "by = \"+1%\"",
+                        "clock-strobe" => "by = \"+1s\"\nperiod = \"10ms\"",
+                        _ => "",
+                    };
+                    let strike = format!("members = [\"node:1\"]\nat = \"5s\"\nfor = \"1s\"\n{more}\n");
+                    trial(&format!("[lock.redlock]\n[[strike]]\nfault = \"{word}\"\n{strike}"))
+                }
                 (_, "Phase") => trial(&cut("one", "").replace("\"5s\"", &format!("{{ phase = \"{word}\" }}"))),
                 (parent, check) if parent.starts_with("/properties/expect/") => {
                     trial(&format!("[lock.redlock]\n[expect]\nredlock = {{ {check} = \"{word}\" }}\n"))

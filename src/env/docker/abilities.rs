@@ -97,7 +97,7 @@ impl Means {
     /// What a fault of the plan needs where these locks are tried.
     fn needed_by(fault: &Fault, locks: &[&LockConfig]) -> Vec<Self> {
         let reaches = |wanted: fn(&LockConfig) -> bool| {
-            !fault.target.is_client() && locks.iter().any(|lock| wanted(lock) && lock.has(fault.target))
+            !fault.target.is_client() && locks.iter().any(|lock| wanted(lock) && lock.has(&fault.target))
         };
         let redis = reaches(|lock| matches!(lock, LockConfig::Redlock(_)));
         let zookeeper = reaches(|lock| matches!(lock, LockConfig::Zookeeper(_)));
