@@ -54,9 +54,30 @@ impl Sub for Nanos {
 }
 
 impl fmt::Display for Nanos {
-    /// Seconds with microseconds: `12.345678s`.
+    /// Seconds with milliseconds: `4.012s`. An instant so early that no clock was read for it, as in histories that number
+    /// their ops, has all its digits: `0.000000003s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000 / 1_000)
+        if self.0 < 10_000_000 {
+            let digits = format!("{:09}", self.0);
+            let (milliseconds, rest) = digits.split_at(3);
+            return write!(f, "0.{milliseconds}{}s", rest.trim_end_matches('0'));
+        }
+        write!(f, "{}.{:03}s", self.0 / 1_000_000_000, self.0 / 1_000_000 % 1_000)
+    }
+}
+
+/// A length of time in the unit that suits it, as every text and page spells it: `1.577s`, `166.4ms`, `12µs`.
+pub fn lasting(duration: Duration) -> String {
+    match duration.as_nanos() {
+        0 => "0ms".to_owned(),
+        1..1_000 => format!("{}ns", duration.as_nanos()),
+        // Rounded first: what rounds up to the next unit is told in that.
+        1_000..999_500 => format!("{:.0}µs", duration.as_secs_f64() * 1e6),
+        999_500..999_950_000 => {
+            let text = format!("{:.1}", duration.as_secs_f64() * 1e3);
+            format!("{}ms", text.strip_suffix(".0").unwrap_or(&text))
+        }
+        _ => format!("{:.3}s", duration.as_secs_f64()),
     }
 }
 
@@ -87,8 +108,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_seconds_with_microseconds() {
-        assert_eq!(Nanos(12_345_678_900).to_string(), "12.345678s");
+    fn times_read_well_at_every_size() {
+        for (nanos, text) in [
+            (12_345_678_900, "12.345s"),
+            (4_012_999_999, "4.012s"),
+            (0, "0.000s"),
+            (3, "0.000000003s"),
+            (2_000_000, "0.002s"),
+            (9_040_000, "0.00904s"),
+            (10_000_001, "0.010s"),
+        ] {
+            assert_eq!(Nanos(nanos).to_string(), text);
+        }
+        for (nanos, text) in [
+            (0, "0ms"),
+            (400, "400ns"),
+            (12_000, "12µs"),
+            (999_499, "999µs"),
+            (999_500, "1ms"),
+            (166_400_000, "166.4ms"),
+            (40_000_000, "40ms"),
+            (999_949_999, "999.9ms"),
+            (999_950_000, "1.000s"),
+            (1_577_000_000, "1.577s"),
+        ] {
+            assert_eq!(lasting(Duration::from_nanos(nanos)), text);
+        }
     }
 
     #[test]

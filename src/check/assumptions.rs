@@ -266,6 +266,7 @@ impl<'a> Examiner<'a> {
             ops: others.iter().copied().chain([op.index]).collect(),
             from: op.time,
             to: op.time,
+            incident: None,
         });
     }
 }

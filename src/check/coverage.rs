@@ -176,7 +176,7 @@ fn defects(facts: &Facts<'_>, strike: &Strike<'_>, listing: &mut Listing) {
     let event = strike.event;
     let name = format!("Fault {} ({})", event.id, event.plan);
     let mut add = |text: String, ops: Vec<u32>, to: Nanos| {
-        listing.add(|| Violation { severity: None, text, ops, from: strike.invoked.time, to });
+        listing.add(|| Violation { severity: None, text, ops, from: strike.invoked.time, to, incident: None });
     };
     if let Some(probe) = event.probes.iter().find(|probe| !probe.passed()) {
         add(

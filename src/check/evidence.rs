@@ -13,6 +13,7 @@ use crate::fault::{ClockChange, Member};
 use crate::history::{ClockReading, F, FaultEvent, History, Hold, Holds, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
+pub(super) use crate::time::lasting;
 
 /// A well-formed history and what is gathered from it once for all checks.
 pub(super) struct Facts<'a> {
@@ -175,6 +176,14 @@ impl<'a> Facts<'a> {
         earlier + self.clock_error() < later
     }
 
+    /// Who held, under which id, with which token: `c2 (hold c2-7, token 33)`.
+    pub fn holder(&self, hold: &Hold) -> String {
+        match hold.token {
+            Some(token) => format!("{} (hold {}, token {})", hold.client, hold.id, self.history.header.told(token)),
+            None => format!("{} (hold {})", hold.client, hold.id),
+        }
+    }
+
     /// When the history ended.
     pub fn end(&self) -> Nanos {
         self.history.end()
@@ -276,28 +285,70 @@ impl<'a> Strikes<'a> {
     }
 }
 
+/// Whose doing a violation is: what incidents are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blame {
+    /// The place of the hold that should not have been, or should not have acted.
+    pub place: usize,
+    /// The place of the hold that it was in conflict with.
+    pub other: Option<usize>,
+    /// When the violation happened.
+    pub at: Nanos,
+    /// How many violations.
+    pub count: u64,
+}
+
+/// Whose doing the violations of one check are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Grounds {
+    /// All that are known to be some hold's doing.
+    pub all: Vec<Blame>,
+    /// The same of each listed violation, in their order.
+    pub listed: Vec<Option<Blame>>,
+}
+
 /// The violations of one check: all counted, the first ones listed.
 #[derive(Default)]
 pub(super) struct Listing {
-    listed: Vec<Violation>,
+    listed: Vec<(Violation, Option<Blame>)>,
     total: usize,
+    blames: Vec<Blame>,
+    by_place: FxHashMap<usize, usize>,
 }
 
 impl Listing {
     /// A thousand violations of one kind tell a reader no more than a hundred.
     pub const LIMIT: usize = 100;
+    /// One hold that outlives its lock can break a guarantee with every hold that follows: a few of those tell it all,
+    /// and leave room for the next one.
+    pub const PER_HOLD: usize = 5;
 
     /// Counts a violation, and lists it while there is room.
     pub fn add(&mut self, violation: impl FnOnce() -> Violation) {
+        self.list(None, violation);
+    }
+
+    fn list(&mut self, blame: Option<Blame>, violation: impl FnOnce() -> Violation) {
         self.total += 1;
         if self.listed.len() < Self::LIMIT {
-            self.listed.push(violation());
+            self.listed.push((violation(), blame));
         }
     }
 
-    /// Sets how many there are, where they were counted without being listed.
-    pub fn count(&mut self, total: usize) {
-        self.total = self.total.max(total);
+    /// The same of one that is the doing of the hold at a place.
+    pub fn blame(&mut self, place: usize, other: Option<usize>, at: Nanos, violation: impl FnOnce() -> Violation) {
+        let blame = Blame { place, other, at, count: 1 };
+        self.blames.push(blame);
+        let of_place = self.by_place.entry(place).or_default();
+        *of_place += 1;
+        if *of_place <= Self::PER_HOLD { self.list(Some(blame), violation) } else { self.total += 1 }
+    }
+
+    /// Sets how many there are and whose doing, where they were counted without being listed.
+    pub fn count(&mut self, blames: Vec<Blame>) {
+        let total: u64 = blames.iter().map(|blame| blame.count).sum();
+        self.total = usize::try_from(total).unwrap_or(usize::MAX);
+        self.blames = blames;
     }
 
     /// How many there are.
@@ -307,42 +358,28 @@ impl Listing {
 
     /// The end of a summary, where not all are listed.
     pub fn note(&self) -> String {
-        if self.total > Self::LIMIT {
-            format!(" Only the first {} of {} violations are listed.", Self::LIMIT, self.total)
+        if self.total > self.listed.len() {
+            format!(" {} of these {} violations are listed.", self.listed.len(), self.total)
         } else {
             String::new()
         }
     }
 
-    /// The listed ones, in the order of time, each with its ops in order.
-    pub fn into_violations(mut self) -> Vec<Violation> {
-        for violation in &mut self.listed {
+    /// The listed ones, in the order of time, each with its ops in order; and whose doing all are.
+    pub fn into_violations(mut self) -> (Vec<Violation>, Grounds) {
+        for (violation, _) in &mut self.listed {
             violation.ops.sort_unstable();
             violation.ops.dedup();
         }
-        self.listed.sort_by_key(|violation| violation.from);
-        self.listed
+        self.listed.sort_by_key(|(violation, _)| violation.from);
+        let (violations, listed) = self.listed.into_iter().unzip();
+        (violations, Grounds { all: self.blames, listed })
     }
 }
 
-/// An instant with milliseconds: `4.012s`. One so early that no clock was read for it, as in histories that number their
-/// ops, with all the digits that it has: `0.000000003s`.
+/// An instant as texts tell it: `4.012s`.
 pub(super) fn seconds(instant: Nanos) -> String {
-    if instant.0 < 10_000_000 {
-        let digits = format!("{:09}", instant.0);
-        let (milliseconds, rest) = digits.split_at(3);
-        return format!("0.{milliseconds}{}s", rest.trim_end_matches('0'));
-    }
-    format!("{}.{:03}s", instant.0 / 1_000_000_000, instant.0 / 1_000_000 % 1_000)
-}
-
-/// A length of time: `1.577s`, `166ms`, `0.012ms`.
-pub(super) fn lasting(duration: Duration) -> String {
-    match duration.as_nanos() {
-        0..1_000_000 => format!("{:.3}ms", milliseconds(duration)),
-        1_000_000..1_000_000_000 => format!("{:.0}ms", milliseconds(duration)),
-        _ => format!("{:.3}s", duration.as_secs_f64()),
-    }
+    instant.to_string()
 }
 
 /// A length of time as a figure.
@@ -353,14 +390,6 @@ pub(super) fn milliseconds(duration: Duration) -> f64 {
 /// `1 hold`, `3 holds`.
 pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
-}
-
-/// Who held, under which id, with which token: `c2 (hold c2-7, token 33)`.
-pub(super) fn holder(hold: &Hold) -> String {
-    match hold.token {
-        Some(token) => format!("{} (hold {}, token {token})", hold.client, hold.id),
-        None => format!("{} (hold {})", hold.client, hold.id),
-    }
 }
 
 /// What the API had said of a hold's validity, as the end of a sentence; empty if it said nothing.
@@ -495,17 +524,19 @@ mod tests {
     }
 
     #[test]
-    fn times_read_well_at_every_size() {
-        assert_eq!(seconds(Nanos(4_012_999_999)), "4.012s");
-        for (nanos, text) in [(0, "0.000s"), (3, "0.000000003s"), (2_000_000, "0.002s"), (9_040_000, "0.00904s")] {
-            assert_eq!(seconds(Nanos(nanos)), text);
-        }
-        assert_eq!(seconds(Nanos(10_000_001)), "0.010s");
-        for (nanos, text) in [(1_577_000_000, "1.577s"), (166_400_000, "166ms"), (12_000, "0.012ms")] {
-            assert_eq!(lasting(Duration::from_nanos(nanos)), text);
-        }
+    fn what_is_counted_is_told_in_its_number() {
         assert_eq!(counted(1, "hold", "holds"), "1 hold");
         assert_eq!(counted(0, "hold", "holds"), "0 holds");
+    }
+
+    #[test]
+    fn a_token_of_zookeeper_is_told_by_epoch_and_counter() {
+        let mut story = Story::new(2);
+        story.header.algorithm = "zookeeper".to_owned();
+        story.acquire("c1-1", 5, 10, (1 << 32) + 186);
+        let history = story.history();
+        let facts = Facts::of(&history);
+        assert_eq!(facts.holder(&facts.holds[0]), "c1 (hold c1-1, token 1:186)");
     }
 
     #[test]
@@ -517,18 +548,36 @@ mod tests {
             ops: vec![at + 1, at, at + 1],
             from: Nanos(200 - u64::from(at)),
             to: Nanos(200),
+            incident: None,
         };
         for at in 0..Listing::LIMIT as u32 {
             listing.add(|| violation(at));
         }
         assert_eq!((listing.total(), listing.note()), (100, String::new()));
         listing.add(|| violation(100));
-        assert_eq!(
-            (listing.total(), listing.note().as_str()),
-            (101, " Only the first 100 of 101 violations are listed.")
-        );
-        let listed = listing.into_violations();
+        assert_eq!((listing.total(), listing.note().as_str()), (101, " 100 of these 101 violations are listed."));
+        let (listed, _) = listing.into_violations();
         assert_eq!((listed.len(), &listed[0].ops, listed[0].from), (100, &vec![99, 100], Nanos(101)), "the last first");
+    }
+
+    #[test]
+    fn one_hold_does_not_take_the_room_of_all() {
+        let mut listing = Listing::default();
+        for at in 0..300 {
+            let violation = || Violation {
+                severity: None,
+                text: String::new(),
+                ops: Vec::new(),
+                from: Nanos(at),
+                to: Nanos(at),
+                incident: None,
+            };
+            listing.blame(usize::from(at >= 290), None, Nanos(at), violation);
+        }
+        let total = listing.total();
+        let (listed, grounds) = listing.into_violations();
+        let told: Vec<u64> = listed.iter().map(|violation| violation.from.0).collect();
+        assert_eq!((told, total, grounds.all.len()), (vec![0, 1, 2, 3, 4, 290, 291, 292, 293, 294], 300, 300));
     }
 
     #[test]

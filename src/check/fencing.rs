@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use super::evidence::{Facts, Listing, counted, holder, seconds, validity};
+use super::evidence::{Facts, Listing, counted, seconds, validity};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
 use crate::history::{F, Op, OpType};
 use crate::ids::FencingToken;
@@ -40,7 +40,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         accepted += 1;
         if let Some(stale) = &stale {
             *(if op.f == F::Write { &mut stale_writes } else { &mut stale_reads }) += 1;
-            listing.add(|| stale.violation(facts, op, *place));
+            listing.blame(*place, Some(stale.newer.place), op.time, || stale.violation(facts, op, *place));
         } else {
             undecided += usize::from(service.is_undecided(facts, *place));
         }
@@ -242,9 +242,9 @@ impl Stale<'_> {
             "The resource accepted a {} of item {} from {} at {}, after it had served {} at {}: {reason}{}.{fence}{}",
             op.f,
             op.value.map_or(0, |value| value.item),
-            holder(old),
+            facts.holder(old),
             seconds(op.time),
-            holder(new),
+            facts.holder(new),
             seconds(self.newer.op.time),
             validity(old),
             facts.active_faults(&[old.client, new.client], old.from, op.time),
@@ -254,6 +254,6 @@ impl Stale<'_> {
             ops.push(first.index);
         }
         ops.sort_unstable();
-        Violation { severity: Some(Severity::Effect), text, ops, from: self.newer.op.time, to: op.time }
+        Violation { severity: Some(Severity::Effect), text, ops, from: self.newer.op.time, to: op.time, incident: None }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::evidence::{Facts, Listing, counted, holder, lasting, milliseconds, seconds};
+use super::evidence::{Facts, Listing, counted, lasting, milliseconds, seconds};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
 use crate::fault::Member;
 use crate::history::{F, Hold};
@@ -27,7 +27,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let stops = stops(facts);
     let (mut dated, mut undecided) = (0usize, 0usize);
     let mut least: Option<Duration> = None;
-    for (hold, requested) in facts.holds.iter().zip(&facts.requested) {
+    for (place, (hold, requested)) in facts.holds.iter().zip(&facts.requested).enumerate() {
         let Some(until) = hold.valid_until else { continue };
         dated += 1;
         if hold.from < until {
@@ -41,7 +41,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         if was_stopped || hold.from - until < unnoticed + facts.clock_error() {
             undecided += 1;
         } else {
-            listing.add(|| violation(facts, hold, until));
+            listing.blame(place, None, hold.from, || violation(facts, hold, until));
         }
     }
     let told = counted(dated, "grant with a validity", "grants with a validity");
@@ -96,14 +96,14 @@ fn stops(facts: &Facts<'_>) -> Vec<(ClientId, Nanos, Nanos)> {
 fn violation(facts: &Facts<'_>, hold: &Hold, until: Nanos) -> Violation {
     let text = format!(
         "{} was granted `{}` at {}, {} after the end of its own validity at {}.{}",
-        holder(hold),
+        facts.holder(hold),
         hold.lock,
         seconds(hold.from),
         lasting(hold.from - until),
         seconds(until),
         facts.active_faults(&[hold.client], until, hold.from),
     );
-    Violation { severity: None, text, ops: vec![hold.granted], from: until, to: hold.from }
+    Violation { severity: None, text, ops: vec![hold.granted], from: until, to: hold.from, incident: None }
 }
 
 #[cfg(test)]

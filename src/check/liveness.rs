@@ -321,7 +321,7 @@ fn ghost(facts: &Facts<'_>, name: &LockName, lock: &Lock<'_>, bound: Duration, n
     let invoked = facts.history.ops.iter().find(|op| op.hold.as_ref() == waiting.copied() && op.f == F::Acquire);
     let ended = last.and_then(|hold| hold.ended).map(|(op, _)| op);
     let ops = ended.into_iter().chain(invoked.map(|op| op.index)).collect();
-    Violation { severity: None, text, ops, from: lock.idle_from, to: now }
+    Violation { severity: None, text, ops, from: lock.idle_from, to: now, incident: None }
 }
 
 fn starved(
@@ -342,7 +342,7 @@ fn starved(
     );
     let invoked = facts.history.ops.iter().find(|op| op.hold.as_ref() == Some(passed.attempt) && op.f == F::Acquire);
     let ops = invoked.map(|op| op.index).into_iter().chain([granted]).collect();
-    Violation { severity: None, text, ops, from: passed.since, to: now }
+    Violation { severity: None, text, ops, from: passed.since, to: now, incident: None }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::evidence::{Facts, Listing, counted, holder, lasting, milliseconds, seconds, united};
+use super::evidence::{Facts, Listing, counted, lasting, milliseconds, seconds, united};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
 use crate::fault::Member;
 use crate::history::{Ending, F, Hold, Op, Process};
@@ -54,7 +54,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         };
         lost += 1;
         if delay.saturating_sub(facts.clock_error()) > GRACE {
-            listing.add(|| violation(facts, hold, untold, delay));
+            listing.blame(place, None, untold.from, || violation(facts, hold, untold, delay));
         }
         if told_of_it {
             delays.push(delay);
@@ -180,7 +180,7 @@ fn running(from: Nanos, to: Nanos, spans: &[(Nanos, Nanos)]) -> Duration {
 fn violation(facts: &Facts<'_>, hold: &Hold, untold: Untold, delay: Duration) -> Violation {
     let other = untold.granted.and_then(|op| facts.holds.iter().find(|hold| hold.granted == op));
     let why = match other {
-        Some(other) => format!("the lock was granted to {} at {}", holder(other), seconds(untold.from)),
+        Some(other) => format!("the lock was granted to {} at {}", facts.holder(other), seconds(untold.from)),
         None => format!("its validity ended at {}", seconds(untold.from)),
     };
     let end = match hold.ended {
@@ -194,7 +194,7 @@ fn violation(facts: &Facts<'_>, hold: &Hold, untold: Untold, delay: Duration) ->
     };
     let text = format!(
         "{} held the lock since {}; {why}, and {end}, after it had run for {} without a word.{}",
-        holder(hold),
+        facts.holder(hold),
         seconds(hold.from),
         lasting(delay),
         facts.active_faults(&[hold.client], untold.from, untold.to),
@@ -202,7 +202,7 @@ fn violation(facts: &Facts<'_>, hold: &Hold, untold: Untold, delay: Duration) ->
     let mut ops: Vec<u32> =
         [Some(hold.granted), untold.granted, hold.ended.map(|(op, _)| op)].into_iter().flatten().collect();
     ops.sort_unstable();
-    Violation { severity: None, text, ops, from: untold.from, to: untold.to }
+    Violation { severity: None, text, ops, from: untold.from, to: untold.to, incident: None }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::evidence::{Facts, Listing, counted, holder, seconds, validity_of};
+use super::evidence::{Facts, Listing, counted, seconds, validity_of};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
 use crate::history::{F, Hold, ItemValue, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
@@ -150,7 +150,7 @@ fn acknowledge<'a>(
                 tally.gaps += 1;
             } else {
                 tally.lost += 1;
-                listing.add(|| never_accepted(facts, op, hold, value));
+                listing.blame(place, None, op.time, || never_accepted(facts, op, hold, value));
             }
         }
         OpType::Invoke | OpType::Fail => {}
@@ -169,14 +169,21 @@ fn never_accepted(facts: &Facts<'_>, op: &Op, hold: &HoldId, value: ItemValue) -
     let from = known.map_or(op.time, |hold| hold.from);
     let text = format!(
         "{} was told at {} that its write of item {} (stock {}) was accepted; the resource accepted no such write{}.{}",
-        known.map_or_else(|| hold.to_string(), holder),
+        known.map_or_else(|| hold.to_string(), |hold| facts.holder(hold)),
         seconds(op.time),
         value.item,
         value.stock,
         validities(known),
         facts.active_faults(&clients, from, op.time),
     );
-    Violation { severity: Some(Severity::Effect), text, ops: vec![op.index], from: op.time, to: op.time }
+    Violation {
+        severity: Some(Severity::Effect),
+        text,
+        ops: vec![op.index],
+        from: op.time,
+        to: op.time,
+        incident: None,
+    }
 }
 
 /// What the API had said of each hold's validity.
@@ -238,7 +245,10 @@ impl<'a> Item<'a> {
                 *(if write.acknowledged.is_some() { &mut tally.lost } else { &mut tally.unacknowledged_lost }) += 1;
                 // Ancestors tile the versions: the next one above a lost write was made without it.
                 let overwriter = ancestry.range(version..).next().and_then(|next| self.writes.get_key_value(next));
-                listing.add(|| self.lost(facts, (*version, write), overwriter));
+                let (to, by) = overwriter.map_or((write.op.time, None), |(_, by)| (by.op.time, Some(by.place)));
+                listing.blame(by.unwrap_or(write.place), Some(write.place), to, || {
+                    self.lost(facts, (*version, write), overwriter)
+                });
             }
             match self.reads.get(&(write.place, write.based_on)) {
                 Some((_, stock)) => {
@@ -272,7 +282,7 @@ impl<'a> Item<'a> {
         let item = write.op.value.map_or(0, |value| value.item);
         let mut text = format!(
             "The write of item {item} by {}, which made version {version} (stock {}) and {known}, vanished",
-            holder(hold),
+            facts.holder(hold),
             write.stock
         );
         let mut ops = vec![write.op.index];
@@ -285,7 +295,7 @@ impl<'a> Item<'a> {
             let read_at = read.map_or_else(String::new, |op| format!(", read at {}", seconds(op.time)));
             text += &format!(
                 ": {} wrote version {next} (stock {}) at {} from version {}{read_at}",
-                holder(by),
+                facts.holder(by),
                 other.stock,
                 seconds(other.op.time),
                 other.based_on
@@ -299,7 +309,7 @@ impl<'a> Item<'a> {
         text += &format!("{}.{}", validities(holds), facts.active_faults(&clients, from, to));
         ops.sort_unstable();
         ops.dedup();
-        Violation { severity: Some(Severity::Effect), text, ops, from: write.op.time, to }
+        Violation { severity: Some(Severity::Effect), text, ops, from: write.op.time, to, incident: None }
     }
 
     /// The versions tell of no loss that explains the stock.
@@ -316,6 +326,7 @@ impl<'a> Item<'a> {
             ops: vec![first.op.index, last.op.index],
             from: first.op.time,
             to: last.op.time,
+            incident: None,
         }
     }
 }

@@ -18,6 +18,7 @@ mod fixtures;
 mod gate;
 mod grant_validity;
 mod harm;
+mod incidents;
 pub mod linearizable;
 mod liveness;
 mod lost_signal;
@@ -39,7 +40,8 @@ use crate::history::History;
 use crate::history::foreign::FOREIGN;
 use crate::time::Nanos;
 pub use crate::verdict::{CheckName, Verdict};
-use evidence::{Facts, Listing};
+use evidence::{Facts, Grounds, Listing};
+pub use incidents::{Cause, Incident};
 pub use linearizable::{FailedRelease, Model, ModelError, ModelReplay};
 pub use reading::{judge_foreign, qualified};
 
@@ -71,6 +73,9 @@ pub struct Violation {
     pub from: Nanos,
     /// Until when.
     pub to: Nanos,
+    /// The number of the incident that it is part of, from 1; absent where it is part of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<u32>,
 }
 
 /// What one check says of one history.
@@ -89,6 +94,9 @@ pub struct CheckResult {
     pub figures: BTreeMap<String, f64>,
     /// The violations, in the order of time; where there are very many, the first ones, as the summary then says.
     pub violations: Vec<Violation>,
+    /// Whose doing they are, until [`incidents`] has been told from it.
+    #[serde(skip)]
+    pub(crate) grounds: Grounds,
 }
 
 /// What all checks together say of one lock's history.
@@ -99,13 +107,19 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// Each check's result, in the order of [`CheckName::ALL`]; only `assumptions` if that one failed.
     pub checks: Vec<CheckResult>,
+    /// The violations by what began them, in the order of time; where there are very many, the first ones.
+    #[serde(default)]
+    pub incidents: Vec<Incident>,
+    /// How many incidents there are.
+    #[serde(default)]
+    pub incidents_in_all: u64,
 }
 
 impl Judgement {
     /// What checks together say.
     fn of(checks: Vec<CheckResult>) -> Self {
         let verdict = checks.iter().fold(Verdict::NotApplicable, |worst, result| worst.merge(result.verdict));
-        Self { verdict, checks }
+        Self { verdict, checks, incidents: Vec::new(), incidents_in_all: 0 }
     }
 }
 
@@ -127,13 +141,29 @@ pub fn judge(history: &History) -> Judgement {
             liveness::check(&facts),
             coverage::check(&facts),
         ]);
+        return grouped(&facts, checks);
     }
     judged(history, checks)
+}
+
+/// Puts a judgement together whose violations are grouped by what began them.
+fn grouped(facts: &Facts<'_>, mut checks: Vec<CheckResult>) -> Judgement {
+    let (incidents, incidents_in_all) = incidents::of(facts, &mut checks);
+    Judgement { incidents, incidents_in_all, ..judged(facts.history, checks) }
+}
+
+/// Groups the violations of checks by what began them, as [`judge`] does.
+#[cfg(test)]
+pub(crate) fn judged_together(history: &History, checks: Vec<CheckResult>) -> Judgement {
+    grouped(&Facts::of(history), checks)
 }
 
 /// Puts a judgement together. A history that is cut off shows no guarantee: what was not seen broken in it may have been
 /// in what is missing.
 pub fn judged(history: &History, mut checks: Vec<CheckResult>) -> Judgement {
+    for result in &mut checks {
+        result.grounds = Grounds::default();
+    }
     if let Some(cut_off) = &history.cut_off {
         for result in checks.iter_mut().filter(|result| result.verdict == Verdict::Valid) {
             result.verdict = Verdict::Unknown;
@@ -161,6 +191,9 @@ pub fn judge_model(history: &History, model: Model, failed_release: FailedReleas
     }
     if checks.iter().all(|result| result.verdict != Verdict::Invalid) {
         checks.push(linearizable::check_model(history, model, failed_release));
+        if history.header.environment != FOREIGN && checks.iter().any(|result| result.verdict == Verdict::Invalid) {
+            return grouped(&Facts::of(history), checks);
+        }
     }
     judged(history, checks)
 }
@@ -174,12 +207,15 @@ fn conclude(
     figures: &[(&str, f64)],
     listing: Listing,
 ) -> CheckResult {
+    let note = listing.note();
+    let (violations, grounds) = listing.into_violations();
     CheckResult {
         check,
         verdict,
         guarantee: guarantee.to_owned(),
-        summary: summary + &listing.note(),
+        summary: summary + &note,
         figures: figures.iter().map(|(name, figure)| ((*name).to_owned(), *figure)).collect(),
-        violations: listing.into_violations(),
+        violations,
+        grounds,
     }
 }

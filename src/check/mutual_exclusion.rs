@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::evidence::{Facts, Listing, counted, holder, lasting, milliseconds, seconds, validity};
+use rustc_hash::FxHashMap;
+
+use super::evidence::{Blame, Facts, Listing, counted, lasting, milliseconds, seconds, validity};
 use super::harm::Harm;
 use super::overlaps::{Overlaps, Span, overlaps, overlaps_that_meet, pairs_that_overlap};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
@@ -25,7 +27,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         let uses = uses(facts);
         tally = Tally::of(facts, &uses);
         listing = listed(facts, &uses);
-        listing.count(usize::try_from(tally.overlaps.pairs).unwrap_or(usize::MAX));
+        listing.count(blames(facts));
     }
 
     let overlaps = listing.total();
@@ -113,15 +115,36 @@ fn listed(facts: &Facts<'_>, uses: &[Option<Uses>]) -> Listing {
     let mut listing = Listing::default();
     for (earlier, later) in pairs {
         let severity = harm.severity(earlier, later);
-        listing
-            .add(|| Overlap { earlier: &facts.holds[earlier], later: &facts.holds[later], severity }.violation(facts));
+        let overlap = Overlap { earlier: &facts.holds[earlier], later: &facts.holds[later], severity };
+        listing.blame(earlier, Some(later), overlap.later.from, || overlap.violation(facts));
     }
     listing
+}
+
+/// Each hold that others were granted during, with the first of those and their number.
+fn blames(facts: &Facts<'_>) -> Vec<Blame> {
+    let mut blames = Vec::new();
+    for places in &facts.locks {
+        let span = |place: &usize| certain(facts, &facts.holds[*place], facts.holds[*place].to);
+        let some: Vec<usize> = places.iter().copied().filter(|place| !span(place).is_empty()).collect();
+        for (at, place) in some.iter().enumerate() {
+            let to = facts.holds[*place].to;
+            // Holds come in the order of their grants.
+            let count = some[at + 1..].partition_point(|later| span(later).from < to);
+            if count > 0 {
+                let other = some[at + 1];
+                let at = facts.holds[other].from;
+                blames.push(Blame { place: *place, other: Some(other), at, count: count as u64 });
+            }
+        }
+    }
+    blames
 }
 
 /// By their places, the earlier one first.
 fn first_overlaps(facts: &Facts<'_>) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
+    let mut told: FxHashMap<usize, usize> = FxHashMap::default();
     let mut open: Vec<BTreeSet<(Nanos, usize)>> = vec![BTreeSet::new(); facts.locks.len()];
     for (place, later) in facts.holds.iter().enumerate() {
         let open = &mut open[facts.lock_of[place]];
@@ -133,10 +156,14 @@ fn first_overlaps(facts: &Facts<'_>) -> Vec<(usize, usize)> {
             continue;
         }
         for (_, other) in open.iter() {
+            let told = told.entry(*other).or_default();
+            if *told < Listing::PER_HOLD {
+                *told += 1;
+                pairs.push((*other, place));
+            }
             if pairs.len() == Listing::LIMIT {
                 return pairs;
             }
-            pairs.push((*other, place));
         }
         open.insert((later.to, place));
     }
@@ -216,18 +243,18 @@ impl Overlap<'_> {
 
     fn violation(&self, facts: &Facts<'_>) -> Violation {
         let (earlier, later) = (self.earlier, self.later);
+        let believed =
+            if self.to() > earlier.clipped_to().min(later.clipped_to()) { "believed that they " } else { "" };
         let at_least = if facts.clock_error().is_zero() { "" } else { "at least " };
         let text = format!(
-            "{} held `{}` from {} {}{}. {} was granted it at {} and held it {}{}: both held it for {at_least}{}.{}{}",
-            holder(earlier),
+            "{} held `{}` from {}{}. {} was granted it at {} and held it{}: both {believed}held it for {at_least}{}.{}{}",
+            facts.holder(earlier),
             earlier.lock,
             seconds(earlier.from),
             until(earlier),
-            validity(earlier),
-            holder(later),
+            facts.holder(later),
             seconds(later.from),
             until(later),
-            validity(later),
             lasting(self.certain(facts)),
             match self.severity {
                 Severity::Belief => "",
@@ -240,15 +267,21 @@ impl Overlap<'_> {
         let ends = [earlier, later].into_iter().filter_map(|hold| Some(hold.ended?.0));
         let mut ops: Vec<u32> = grants.chain(ends).collect();
         ops.sort_unstable();
-        Violation { severity: Some(self.severity), text, ops, from: later.from, to: self.to() }
+        Violation { severity: Some(self.severity), text, ops, from: later.from, to: self.to(), incident: None }
     }
 }
 
+/// How a hold went on and ended: past its validity its client can only believe that it holds.
 fn until(hold: &Hold) -> String {
-    match hold.ended {
-        Some((_, Ending::Released)) => format!("to {}", seconds(hold.to)),
-        Some((_, Ending::Lost)) => format!("to {}, when it was told that it had lost it", seconds(hold.to)),
-        Some((_, Ending::Crashed)) => format!("to {}, when it died", seconds(hold.to)),
-        None => format!("to the end of the history at {}", seconds(hold.to)),
+    let end = match hold.ended {
+        Some((_, Ending::Released)) => seconds(hold.to),
+        Some((_, Ending::Lost)) => format!("{}, when it was told that it had lost it", seconds(hold.to)),
+        Some((_, Ending::Crashed)) => format!("{}, when it died", seconds(hold.to)),
+        None => format!("the end of the history at {}", seconds(hold.to)),
+    };
+    if hold.clipped_to() < hold.to {
+        format!("{}, but it believed that it held it until {end}", validity(hold))
+    } else {
+        format!(" to {end}{}", validity(hold))
     }
 }

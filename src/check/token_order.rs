@@ -4,7 +4,7 @@
 //! in which concurrent acquires complete says nothing, since a completion may be late. Gaps are legal: an acquire in
 //! doubt may have used up a token. Deliberately absent: what the resource makes of tokens; that is `fencing`'s.
 
-use super::evidence::{Facts, Listing, counted, holder, seconds};
+use super::evidence::{Facts, Listing, counted, seconds};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude, contention};
 use crate::ids::FencingToken;
 
@@ -32,7 +32,8 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         grants.sort_by_key(|(place, token)| (*token, *place));
         for pair in grants.windows(2).filter(|pair| pair[0].1 == pair[1].1) {
             duplicates += 1;
-            listing.add(|| contradiction(facts, pair[0].0, pair[1].0));
+            let (one, other) = (pair[0].0, pair[1].0);
+            listing.blame(other, Some(one), facts.holds[other].from, || contradiction(facts, one, other));
         }
     }
 
@@ -91,7 +92,7 @@ fn inversions_of(facts: &Facts<'_>, grants: &[(usize, FencingToken)], listing: &
         // Equal tokens are told as given twice.
         if token < highest {
             inversions += 1;
-            listing.add(|| contradiction(facts, before, place));
+            listing.blame(place, Some(before), facts.holds[place].from, || contradiction(facts, before, place));
         }
     }
     (followers, inversions)
@@ -103,25 +104,25 @@ fn contradiction(facts: &Facts<'_>, one: usize, other: usize) -> Violation {
     let text = if one.token == other.token {
         format!(
             "{} was granted `{}` at {}, {} at {}: one token for two grants.",
-            holder(one),
+            facts.holder(one),
             one.lock,
             seconds(one.from),
-            holder(other),
+            facts.holder(other),
             seconds(other.from)
         )
     } else {
         format!(
             "{} was granted `{}` at {}. {} asked for it at {}, after that, and was given a lower token at {}.",
-            holder(one),
+            facts.holder(one),
             one.lock,
             seconds(one.from),
-            holder(other),
+            facts.holder(other),
             seconds(requested),
             seconds(other.from),
         )
     };
     let ops = vec![one.granted.min(other.granted), one.granted.max(other.granted)];
-    Violation { severity: None, text, ops, from: one.from, to: other.from }
+    Violation { severity: None, text, ops, from: one.from, to: other.from, incident: None }
 }
 
 /// A lock that gives tokens sometimes: the first grant of either sort.
@@ -129,7 +130,8 @@ fn mixture(facts: &Facts<'_>) -> Violation {
     let mut shown: Vec<_> =
         [true, false].iter().filter_map(|with| facts.holds.iter().find(|hold| hold.token.is_some() == *with)).collect();
     shown.sort_by_key(|hold| hold.granted);
-    let told: Vec<String> = shown.iter().map(|hold| format!("{} at {}", holder(hold), seconds(hold.from))).collect();
+    let told: Vec<String> =
+        shown.iter().map(|hold| format!("{} at {}", facts.holder(hold), seconds(hold.from))).collect();
     let instants = shown.iter().map(|hold| hold.from);
     Violation {
         severity: None,
@@ -137,5 +139,6 @@ fn mixture(facts: &Facts<'_>) -> Violation {
         ops: shown.iter().map(|hold| hold.granted).collect(),
         from: instants.clone().min().unwrap_or_default(),
         to: instants.max().unwrap_or_default(),
+        incident: None,
     }
 }

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::FencingToken;
 use crate::seed::Seed;
 use crate::time::Nanos;
 pub use end::CutOff;
@@ -79,6 +80,15 @@ impl Header {
     /// Whether every change of a hold's validity is an op of the history.
     pub fn tells_renewals(&self) -> bool {
         self.fencepost >= 2 && self.environment != foreign::FOREIGN
+    }
+
+    /// A fencing token as people can compare it. ZooKeeper's are zxids, whose upper half is the leader's epoch: `1:186`.
+    pub fn told(&self, token: FencingToken) -> String {
+        if self.algorithm.starts_with("zookeeper") && token.0 >> 32 > 0 {
+            format!("{}:{}", token.0 >> 32, token.0 & u64::from(u32::MAX))
+        } else {
+            token.to_string()
+        }
     }
 }
 

@@ -179,8 +179,8 @@ mod tests {
         assert!(row("fencing").contains("invalid, as expected"), "{text}");
         for part in [
             "A <b>client</b> stalls & holds the lock",
-            "redlock: grants 3, overlaps 1, overlap time 40.0 ms, stale accesses accepted 1, stale accesses refused 0",
-            "updates lost 1, share lost 33.3 %",
+            "redlock: grants 3, overlaps 1, overlap time 40ms, stale accesses accepted 1, stale accesses refused 0",
+            "updates lost 1, share of updates lost 33.3 %",
             "mutual-exclusion: c2 still held item-1",
             "seed    7",
             "replay  fencepost replay reports/client-pause/20261123-092935-7",

@@ -1,118 +1,150 @@
-//! One violation, close up: the ops that show it as numbered rows, and the same numbers in a picture of its time.
+//! One incident, close up: its steps as a numbered list, and the same numbers in a drawing of its time.
+//!
+//! Who has nothing to do with it is drawn in outlines of one shape each: around an incident there may be hundreds of others.
 
 use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
+use super::exhibit::{Exhibit, Step};
 use super::lanes::{Heights, LEFT, LETTER, Lanes, Scale, WIDTH, bands, expired, hold_title, n};
 use super::scene::{Scene, Served, Span};
 use super::words;
-use crate::check::Violation;
 use crate::history::{F, Hold, Op, OpType};
-use crate::ids::{ClientId, HoldId};
+use crate::ids::ClientId;
 use crate::time::Nanos;
 
-/// How many ops of a violation are shown; a lost update can be the last of hundreds.
-const OPS: usize = 12;
-/// How much of the violation's time is shown before and after it.
+/// How much of the incident's time is shown before and after it.
 const MARGIN: f64 = 0.25;
 /// The least that is shown before and after, in nanoseconds: a violation may be an instant.
 const LEAST_MARGIN: u64 = 5_000_000;
-/// A violation that takes less than this share of its picture is drawn a second time, closer.
+/// A violation that takes less than this share of its drawing is drawn a second time, closer.
 const TINY: f64 = 0.15;
+/// So many clients get a lane; of more, only those whom it is about.
+const CLIENTS: usize = 8;
 
-/// The ops of a violation, numbered as in the picture.
-pub(super) fn ops(scene: &Scene<'_>, violation: &Violation) -> Markup {
-    let ops = shown(scene, violation);
-    let Some(first) = ops.first() else { return html! {} };
-    let more = violation.ops.len().saturating_sub(ops.len());
+/// The steps, each with a link to its number in the drawing.
+pub(super) fn steps(exhibit: &Exhibit<'_>) -> Markup {
+    let first = exhibit.steps.first().map(|step| step.at);
     html! {
-        table.ops {
-            thead { tr {
-                th { "#" } th.number { "time" } th.number { "from #1" } th { "who" } th { "what" } th { "details" }
-                th.number { "op" }
-            } }
-            tbody {
-                @for (number, op) in ops.iter().enumerate() {
-                    tr {
-                        td { span.badge { (number + 1) } }
-                        td.number { (op.time) }
-                        td.number { @if number > 0 { (words::relative(op.time, first.time)) } }
-                        td { b { (words::who(op)) } }
-                        td { (words::what(op)) }
-                        td.dim { (words::details(op)) }
-                        td.number.dim { (op.index) }
+        ol.steps {
+            @for (number, step) in exhibit.steps.iter().enumerate() {
+                li.breaks[step.breaks] id={ (exhibit.anchor) "-s" (number + 1) } {
+                    a.badge href={ "#" (exhibit.anchor) "-m" (number + 1) }
+                        aria-label={ "step " (number + 1) ", show in the drawing" } { (number + 1) }
+                    span.at title=[first.filter(|_| number > 0).map(|first| words::relative(step.at, first))] { (step.at) }
+                    span.told {
+                        b { (step.who) } " " (step.what) "."
+                        @if !step.details.is_empty() { " " span.dim { (step.details) } }
+                        @if let Some(op) = step.op { " " span.dim.op { "op " (op.index) } }
                     }
                 }
             }
         }
-        @if more > 0 { p.dim { "and " (more) " more ops; their indices stand in verdict.json." } }
+        @if exhibit.left_out > 0 {
+            p.dim { "and " (exhibit.left_out) " more ops; their indices stand in verdict.json." }
+        }
     }
 }
 
-fn shown<'a>(scene: &Scene<'a>, violation: &Violation) -> Vec<&'a Op> {
-    violation.ops.iter().filter_map(|index| scene.op(*index)).take(OPS).collect()
-}
-
-/// The time to show: the violation, its ops and the holds that they belong to, and a margin.
-fn window(scene: &Scene<'_>, violation: &Violation, holds: &[&Hold]) -> (Nanos, Nanos) {
-    let ops = shown(scene, violation);
-    let instants = ops.iter().map(|op| op.time).chain([violation.from, violation.to]);
+/// The time to show: the incident, its steps and the holds that they belong to, and a margin.
+fn window(scene: &Scene<'_>, exhibit: &Exhibit<'_>, holds: &[&Hold]) -> (Nanos, Nanos) {
+    let instants = exhibit.steps.iter().map(|step| step.at).chain([exhibit.from, exhibit.to]);
     let from = instants.clone().chain(holds.iter().map(|hold| hold.from)).min().unwrap_or_default();
     let to = instants.chain(holds.iter().map(|hold| hold.to)).max().unwrap_or_default();
     let margin = (((to.0 - from.0) as f64 * MARGIN) as u64).max(LEAST_MARGIN);
     (Nanos(from.0.saturating_sub(margin)), Nanos(to.0 + margin).min(scene.end).max(Nanos(from.0 + 1)))
 }
 
-/// The pictures of a violation: its holds from end to end, and, where it is too short to be seen so, a close-up.
-pub(super) fn pictures(scene: &Scene<'_>, violation: &Violation) -> Markup {
-    let ids: BTreeSet<&HoldId> = shown(scene, violation).iter().filter_map(|op| op.hold.as_ref()).collect();
-    let involved: Vec<&Hold> = scene.holds.iter().filter(|hold| ids.contains(&hold.id)).collect();
-    let whole = window(scene, violation, &involved);
-    let lasted = violation.to.0.saturating_sub(violation.from.0);
+/// The drawings of an incident: its holds from end to end, and, where what was broken is too short to be seen so, a close-up.
+pub(super) fn drawings(scene: &Scene<'_>, exhibit: &Exhibit<'_>) -> Markup {
+    let involved: Vec<&Hold> = scene.holds.iter().filter(|hold| exhibit.holds.contains(&hold.id)).collect();
+    let whole = window(scene, exhibit, &involved);
+    let lasted = exhibit.to.0.saturating_sub(exhibit.from.0);
     let tiny = lasted > 0 && (lasted as f64) < TINY * (whole.1.0 - whole.0.0) as f64;
+    let clients = shown(scene, exhibit, &involved, whole);
+    let others = scene.clients.len() - clients.len();
     html! {
-        figure.excerpt { (picture(scene, violation, &ids, whole)) }
+        figure.excerpt tabindex="0" { (drawing(scene, exhibit, &clients, whole, "m")) }
         @if tiny {
             @let margin = ((lasted as f64 * MARGIN) as u64).max(1);
-            @let close = (Nanos(violation.from.0.saturating_sub(margin)), Nanos(violation.to.0 + margin));
-            figure.excerpt {
-                figcaption { "The same, closer: the " (words::lasting(violation.to - violation.from)) " of the violation." }
-                (picture(scene, violation, &ids, close))
+            @let close = (Nanos(exhibit.from.0.saturating_sub(margin)), Nanos(exhibit.to.0 + margin));
+            figure.excerpt tabindex="0" {
+                figcaption { "The same, closer: the " (words::lasting(exhibit.to - exhibit.from)) " in which it broke." }
+                (drawing(scene, exhibit, &clients, close, "c"))
             }
+        }
+        @if others > 0 {
+            p.dim { (words::counted(others as u64, "other client has", "other clients have")) " no lane here." }
         }
     }
 }
 
-fn picture(scene: &Scene<'_>, violation: &Violation, ids: &BTreeSet<&HoldId>, (from, to): (Nanos, Nanos)) -> Markup {
-    let mut ops = shown(scene, violation);
-    let numbers: Vec<usize> = (1..=ops.len()).filter(|number| (from..=to).contains(&ops[number - 1].time)).collect();
-    ops.retain(|op| (from..=to).contains(&op.time));
+/// Who gets a lane: all, if they are few; else whom it is about, and who held the lock in that time.
+fn shown(scene: &Scene<'_>, exhibit: &Exhibit<'_>, involved: &[&Hold], (from, to): (Nanos, Nanos)) -> Vec<ClientId> {
+    if scene.clients.len() <= CLIENTS {
+        return scene.clients.clone();
+    }
+    let steps = exhibit.steps.iter().filter_map(|step| step.client);
+    let mut clients: BTreeSet<ClientId> = involved.iter().map(|hold| hold.client).chain(steps).collect();
+    for hold in scene.holds.iter().filter(|hold| hold.from <= to && hold.to >= from) {
+        if clients.len() >= CLIENTS {
+            break;
+        }
+        clients.insert(hold.client);
+    }
+    clients.into_iter().collect()
+}
+
+fn drawing(
+    scene: &Scene<'_>,
+    exhibit: &Exhibit<'_>,
+    clients: &[ClientId],
+    (from, to): (Nanos, Nanos),
+    mark: &str,
+) -> Markup {
+    let numbered: Vec<(usize, &Step<'_>)> =
+        (1..).zip(&exhibit.steps).filter(|(_, step)| (from..=to).contains(&step.at)).collect();
     let scale = Scale::of_picture(from, to);
     let heights = Heights { top: 26.0, lane: 46.0, bar: (15.0, 33.0), servers: 24.0, resource: 42.0 };
-    let lanes = Lanes::new(scene, heights);
+    let lanes = Lanes::of_some(scene, heights, clients.to_vec());
     let height = lanes.bottom + 44.0;
-    let (breach, breach_width) = scale.bar(violation.from, violation.to, 1.5);
+    let (breach, breach_width) = scale.bar(exhibit.from, exhibit.to, 1.5);
+    let is_theirs = |hold: &crate::ids::HoldId| exhibit.holds.contains(hold);
+    let is_all = exhibit.holds.is_empty();
+    let (theirs, others): (Vec<&Span<'_>>, Vec<&Span<'_>>) = scene
+        .spans
+        .iter()
+        .filter(|span| lanes.has(span.client) && scale.shows(span.invoke.time, span.to))
+        .partition(|span| span.invoke.hold.as_ref().is_some_and(is_theirs));
+    let (held, other_holds): (Vec<&Hold>, Vec<&Hold>) = scene
+        .holds
+        .iter()
+        .filter(|hold| lanes.has(hold.client) && scale.shows(hold.from, hold.to))
+        .partition(|hold| is_all || is_theirs(&hold.id));
+    let label = format!(
+        "drawing from {from} to {to}; its numbers are those of the steps: {}",
+        numbered.iter().map(|(number, step)| format!("{number} {}", step.who)).collect::<Vec<_>>().join(", ")
+    );
     html! {
-        svg.timeline viewBox=(format!("0 0 {WIDTH} {}", n(height))) role="img" aria-label="timeline of the violation" {
+        svg.timeline viewBox=(format!("0 0 {WIDTH} {}", n(height))) role="group" aria-label=(label) {
             (lanes.ground(WIDTH))
             (fault_bands(scene, &lanes, &scale))
             rect.breach x=(n(breach)) y=(n(heights.top)) width=(n(breach_width)) height=(n(lanes.bottom - heights.top)) {
-                title { (violation.text) }
+                title { "broken from " (exhibit.from) " to " (exhibit.to) }
             }
-            @for span in scene.spans.iter().filter(|span| scale.shows(span.invoke.time, span.to)) {
-                @let involved = span.invoke.hold.as_ref().is_some_and(|hold| ids.contains(hold));
-                (operation(span, involved, &lanes, &scale))
-            }
-            @for hold in scene.holds.iter().filter(|hold| scale.shows(hold.from, hold.to)) {
-                (bar(hold, ids.is_empty() || ids.contains(&hold.id), &lanes, &scale))
-            }
+            (outlines(&others, &lanes, &scale))
+            @for span in &theirs { (operation(span, &lanes, &scale)) }
+            (other_bars(&other_holds, &lanes, &scale))
+            @for hold in &held { (bar(hold, &lanes, &scale)) }
             @for signal in scene.signals.iter().filter(|op| scale.shows(op.since.unwrap_or(op.time), op.time)) {
-                @if let Some(client) = signal.client { (self::signal(signal, client, &lanes, &scale)) }
+                @if let Some(client) = signal.client.filter(|client| lanes.has(*client)) {
+                    (self::signal(signal, client, &lanes, &scale))
+                }
             }
-            (accesses(scene, ids, &lanes, &scale))
-            (badges(&ops, &numbers, &lanes, &scale))
-            (extent(violation, &lanes, &scale))
+            (accesses(scene, exhibit, &lanes, &scale))
+            (badges(exhibit, &numbered, &lanes, &scale, mark))
+            (extent(exhibit, &lanes, &scale))
             g.axis transform=(format!("translate(0 {})", n(lanes.bottom + 18.0))) {
                 line x1=(n(scale.x(from))) x2=(n(scale.right())) y1="0" y2="0" {}
                 @for (at, label) in scale.ticks() {
@@ -124,7 +156,8 @@ fn picture(scene: &Scene<'_>, violation: &Violation, ids: &BTreeSet<&HoldId>, (f
 }
 
 fn fault_bands(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
-    let shown = bands(scene).into_iter().filter(|band| scale.shows(band.from, band.to));
+    let shown =
+        bands(scene).into_iter().filter(|band| scale.shows(band.from, band.to) && lanes.has_member(band.member));
     html! {
         @for band in shown {
             @let (x, width) = scale.bar(band.from, band.to, 1.0);
@@ -141,19 +174,24 @@ fn fault_bands(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
     }
 }
 
-/// A client's operation from invocation to completion: waiting and releasing in the bar's place, accesses under it.
-/// Only what belongs to the violation gets letters and hover texts: there may be hundreds of others around it.
-fn operation(span: &Span<'_>, involved: bool, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
-    let (x, width) = scale.bar(span.invoke.time, span.to, 1.5);
+/// Where a client's operation lies, and what it is drawn as: waiting and releasing in the bar's place, accesses under it.
+fn place(span: &Span<'_>, lanes: &Lanes<'_>) -> (f64, f64, &'static str, Option<&'static str>) {
     let (bar_top, bar_end) = lanes.heights.bar;
     let lane = lanes.client(span.client);
     let middle = lane + (bar_top + bar_end) / 2.0 - 2.5;
-    let (y, height, class, letter) = match span.invoke.f {
+    match span.invoke.f {
         F::Acquire => (middle, 5.0, "wait", None),
         F::Release => (middle, 5.0, "releasing", None),
         F::Read => (lane + bar_end + 2.0, 4.0, "access", Some("R")),
         _ => (lane + bar_end + 2.0, 4.0, "access", Some("W")),
-    };
+    }
+}
+
+/// An operation that belongs to the incident.
+fn operation(span: &Span<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+    let header = &lanes.scene.history.header;
+    let (x, width) = scale.bar(span.invoke.time, span.to, 1.5);
+    let (y, height, class, letter) = place(span, lanes);
     let outcome = match span.outcome() {
         OpType::Ok => "",
         OpType::Fail => " failed",
@@ -161,38 +199,76 @@ fn operation(span: &Span<'_>, involved: bool, lanes: &Lanes<'_>, scale: &Scale) 
     };
     html! {
         rect class={ (class) (outcome) } x=(n(x)) y=(n(y)) width=(n(width)) height=(n(height)) {
-            @if involved {
-                title {
-                    (span.client) " " (span.invoke.f) ", " (words::lasting(span.took())) ": " (words::line(span.invoke))
-                    @if let Some(completion) = span.completion { " → " (words::line(completion)) }
-                }
+            title {
+                (span.client) " " (span.invoke.f) ", " (words::lasting(span.took())) ": " (words::line(header, span.invoke))
+                @if let Some(completion) = span.completion { " → " (words::line(header, completion)) }
             }
         }
         // The letter stands left of its bar, where the lane's own name leaves room for it.
-        @if let Some(letter) = letter.filter(|_| involved && x > LEFT + LETTER * 2.0) {
-            text.access-name x=(n(x - 2.0)) y=(n(lane + bar_end + 9.0)) { (letter) }
+        @if let Some(letter) = letter.filter(|_| x > LEFT + LETTER * 2.0) {
+            text.access-name x=(n(x - 2.0)) y=(n(lanes.client(span.client) + lanes.heights.bar.1 + 9.0)) { (letter) }
         }
     }
 }
 
-fn bar(hold: &Hold, involved: bool, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+/// The operations of others, one shape for each kind.
+fn outlines(spans: &[&Span<'_>], lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+    let shape = |class: &str| -> String {
+        let of = spans.iter().filter(|span| place(span, lanes).2 == class);
+        of.map(|span| {
+            let (x, width) = scale.bar(span.invoke.time, span.to, 1.5);
+            let (y, height, ..) = place(span, lanes);
+            rectangle(x, y, width, height)
+        })
+        .collect()
+    };
+    html! {
+        @for class in ["wait", "releasing", "access"] {
+            @let shape = shape(class);
+            @if !shape.is_empty() { path class=(class) d=(shape) {} }
+        }
+    }
+}
+
+fn rectangle(x: f64, y: f64, width: f64, height: f64) -> String {
+    format!("M{} {}h{}v{}h-{}z", n(x), n(y), n(width), n(height), n(width))
+}
+
+/// The holds of others, one shape for all.
+fn other_bars(holds: &[&Hold], lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+    let (bar_top, bar_end) = lanes.heights.bar;
+    let bar = |hold: &Hold, from: Nanos, to: Nanos| {
+        let (x, width) = scale.bar(from, to, 1.0);
+        rectangle(x, lanes.client(hold.client) + bar_top, width, bar_end - bar_top)
+    };
+    let valid: String = holds.iter().map(|hold| bar(hold, hold.from, hold.clipped_to())).collect();
+    let over = holds.iter().filter_map(|hold| Some((hold, expired(hold)?)));
+    let over: String =
+        over.filter(|(_, (from, to))| scale.shows(*from, *to)).map(|(hold, (from, to))| bar(hold, from, to)).collect();
+    html! {
+        @if !valid.is_empty() { path.hold.bystander d=(valid) {} }
+        @if !over.is_empty() { path.expired d=(over) fill="url(#expired)" {} }
+    }
+}
+
+fn bar(hold: &Hold, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+    let header = &lanes.scene.history.header;
     let (bar_top, bar_end) = lanes.heights.bar;
     let (x, width) = scale.bar(hold.from, hold.clipped_to(), 1.0);
     let (y, height) = (lanes.client(hold.client) + bar_top, bar_end - bar_top);
-    let token = hold.token.map(|token| format!(" · token {token}")).unwrap_or_default();
+    let token = hold.token.map(|token| format!(" · token {}", header.told(token))).unwrap_or_default();
     let names = [format!("{}{token}", hold.id), hold.id.to_string(), String::new()];
     let fits = |name: &&String| LETTER * name.chars().count() as f64 + 8.0 < width;
-    let class = if involved { "hold" } else { "hold bystander" };
     html! {
         @if scale.shows(hold.from, hold.clipped_to()) {
-            rect class=(class) x=(n(x)) y=(n(y)) width=(n(width)) height=(n(height)) { title { (hold_title(hold)) } }
+            rect.hold x=(n(x)) y=(n(y)) width=(n(width)) height=(n(height)) { title { (hold_title(header, hold)) } }
         }
         @if let Some((from, to)) = expired(hold).filter(|(from, to)| scale.shows(*from, *to)) {
             @let (x, width) = scale.bar(from, to, 1.0);
             rect.expired x=(n(x)) y=(n(y)) width=(n(width)) height=(n(height)) fill="url(#expired)" {
-                title { (hold_title(hold)) }
+                title { (hold_title(header, hold)) }
             }
-            @let texts = [format!("{}: validity over", hold.id), "validity over".to_owned()];
+            @let texts = [format!("{}: believes that it holds", hold.id), "validity over".to_owned()];
             @if let Some(text) = texts.iter().find(|text| LETTER * text.len() as f64 + 10.0 < width) {
                 text.expired-name x=(n(x + 5.0)) y=(n(y + 13.0)) { (text) }
             }
@@ -204,6 +280,7 @@ fn bar(hold: &Hold, involved: bool, lanes: &Lanes<'_>, scale: &Scale) -> Markup 
 }
 
 fn signal(signal: &Op, client: ClientId, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+    let title = words::line(&lanes.scene.history.header, signal);
     let (bar_top, bar_end) = lanes.heights.bar;
     let lane = lanes.client(client);
     let x = scale.x(signal.time);
@@ -211,69 +288,89 @@ fn signal(signal: &Op, client: ClientId, lanes: &Lanes<'_>, scale: &Scale) -> Ma
         Some(since) => {
             let (x, width) = scale.bar(since, signal.time, 1.0);
             html! {
-                path.stall-mark d=(format!("M{} {}v4h{}v-4", n(x), n(lane + bar_end + 7.0), n(width))) {
-                    title { (words::line(signal)) }
-                }
+                path.stall-mark d=(format!("M{} {}v4h{}v-4", n(x), n(lane + bar_end + 7.0), n(width))) { title { (title) } }
             }
         }
         None => {
             let middle = lane + (bar_top + bar_end) / 2.0;
             html! {
-                path.lost-mark d=(format!("M{} {}l10 10m-10 0l10 -10", n(x - 5.0), n(middle - 5.0))) {
-                    title { (words::line(signal)) }
-                }
+                path.lost-mark d=(format!("M{} {}l10 10m-10 0l10 -10", n(x - 5.0), n(middle - 5.0))) { title { (title) } }
             }
         }
     }
 }
 
 /// The resource's lane: reads are circles above, writes are diamonds below; filled when accepted, hollow when refused.
-fn accesses(scene: &Scene<'_>, ids: &BTreeSet<&HoldId>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
-    let mut shown: Vec<_> = scene.served.iter().filter(|access| scale.shows(access.op.time, access.op.time)).collect();
+fn accesses(scene: &Scene<'_>, exhibit: &Exhibit<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+    let is_theirs =
+        |access: &Served<'_>| access.op.hold.as_ref().is_some_and(|hold| exhibit.holds.contains(hold)) || access.stale;
+    let shown = scene.served.iter().filter(|access| scale.shows(access.op.time, access.op.time));
+    let (mut theirs, others): (Vec<&Served<'_>>, Vec<&Served<'_>>) = shown.partition(|access| is_theirs(access));
     // What matters most lies on top.
-    shown.sort_by_key(|access| (access.stale, access.op.hold.as_ref().is_some_and(|hold| ids.contains(hold))));
+    theirs.sort_by_key(|access| access.stale);
+    let shape = |accepted: bool| -> String {
+        let of = others.iter().filter(|access| access.accepted() == accepted);
+        of.map(|access| {
+            let x = scale.x(access.op.time);
+            if access.op.f == F::Read {
+                format!("M{} {}a4.2 4.2 0 1 0 8.4 0a4.2 4.2 0 1 0 -8.4 0z", n(x - 4.2), n(lanes.resource + 12.0))
+            } else {
+                format!("M{} {}l5.5 5.5l-5.5 5.5l-5.5 -5.5z", n(x), n(lanes.resource + 23.5))
+            }
+        })
+        .collect()
+    };
     html! {
-        @for access in shown {
-            @let involved = access.op.hold.as_ref().is_some_and(|hold| ids.contains(hold));
-            (self::access(access, involved, lanes, scale))
+        @for (class, shape) in [("accepted bystander", shape(true)), ("refused bystander", shape(false))] {
+            @if !shape.is_empty() { path class=(class) d=(shape) {} }
         }
+        @for access in theirs { (self::access(access, lanes, scale)) }
     }
 }
 
-fn access(access: &Served<'_>, involved: bool, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+fn access(access: &Served<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
     let x = scale.x(access.op.time);
     let read = access.op.f == F::Read;
     let y = lanes.resource + if read { 12.0 } else { 29.0 };
     let stale = if access.stale { " stale" } else { "" };
     let taken = if access.accepted() { "accepted" } else { "refused" };
-    let class = format!("{taken}{stale}{}", if involved || access.stale { "" } else { " bystander" });
+    let class = format!("{taken}{stale}");
     let title =
-        (involved || access.stale).then(|| html! { title { @if access.stale { "stale: " } (words::line(access.op)) } });
+        html! { title { @if access.stale { "stale: " } (words::line(&lanes.scene.history.header, access.op)) } };
     html! {
-        @if let Some(client) = access.op.client.filter(|_| access.stale) {
+        @if let Some(client) = access.op.client.filter(|client| access.stale && lanes.has(*client)) {
             line.reach x1=(n(x)) x2=(n(x)) y1=(n(lanes.client(client) + lanes.heights.bar.1)) y2=(n(y)) {}
         }
         @if read {
-            circle class=(class) cx=(n(x)) cy=(n(y)) r="4.2" { @if let Some(title) = &title { (title) } }
+            circle class=(class) cx=(n(x)) cy=(n(y)) r="4.2" { (title) }
         } @else {
-            path class=(class) d=(format!("M{} {}l5.5 5.5l-5.5 5.5l-5.5 -5.5z", n(x), n(y - 5.5))) {
-                @if let Some(title) = &title { (title) }
-            }
+            path class=(class) d=(format!("M{} {}l5.5 5.5l-5.5 5.5l-5.5 -5.5z", n(x), n(y - 5.5))) { (title) }
         }
     }
 }
 
-/// The ops' numbers above the lanes, pushed apart where they would overlap, each with a line to its instant.
-fn badges(ops: &[&Op], numbers: &[usize], lanes: &Lanes<'_>, scale: &Scale) -> Markup {
-    let places: Vec<f64> = ops.iter().map(|op| scale.x(op.time)).collect();
+/// The steps' numbers above the lanes, pushed apart where they would overlap, each with a line to its instant and a link to
+/// its step.
+fn badges(
+    exhibit: &Exhibit<'_>,
+    numbered: &[(usize, &Step<'_>)],
+    lanes: &Lanes<'_>,
+    scale: &Scale,
+    mark: &str,
+) -> Markup {
+    let places: Vec<f64> = numbered.iter().map(|(_, step)| scale.x(step.at)).collect();
     let moved = apart(&places, 17.0, scale.right());
     html! {
-        @for ((op, number), (at, x)) in ops.iter().zip(numbers).zip(places.iter().zip(moved)) {
-            @let y = op.client.map_or(lanes.bottom, |client| lanes.client(client) + lanes.heights.bar.0);
-            g.mark {
-                path d=(format!("M{} 19L{} 26V{}", n(x), n(*at), n(y))) {}
-                circle cx=(n(x)) cy="11" r="8" { title { (words::line(op)) } }
-                text x=(n(x)) y="15" { (number) }
+        @for ((number, step), (at, x)) in numbered.iter().zip(places.iter().zip(moved)) {
+            @let top = lanes.heights.bar.0;
+            @let y = step.client.filter(|client| lanes.has(*client)).map(|client| lanes.client(client) + top);
+            a href={ "#" (exhibit.anchor) "-s" (number) } id={ (exhibit.anchor) "-" (mark) (number) } {
+                g.mark.breaks[step.breaks] {
+                    path d=(format!("M{} 19L{} 26V{}", n(x), n(*at), n(y.unwrap_or(lanes.bottom)))) {}
+                    circle cx=(n(x)) cy="11" r="8" {}
+                    text x=(n(x)) y="15" { (number) }
+                    title { (step.at) " " (step.who) " " (step.what) }
+                }
             }
         }
     }
@@ -298,12 +395,12 @@ fn apart(places: &[f64], gap: f64, right: f64) -> Vec<f64> {
 }
 
 /// How long the violation lasted, between the lanes and the axis.
-fn extent(violation: &Violation, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
-    if violation.from >= violation.to {
+fn extent(exhibit: &Exhibit<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+    if exhibit.from >= exhibit.to {
         return html! {};
     }
-    let (x, width) = scale.bar(violation.from, violation.to, 1.0);
-    let text = words::lasting(violation.to - violation.from);
+    let (x, width) = scale.bar(exhibit.from, exhibit.to, 1.0);
+    let text = words::lasting(exhibit.to - exhibit.from);
     // The text stands in the middle, but never outside of the picture.
     let half = LETTER * text.chars().count() as f64 / 2.0 + 4.0;
     let middle = (x + width / 2.0).clamp(scale.x(Nanos::ZERO) + half, scale.right() - half);
@@ -320,26 +417,56 @@ fn extent(violation: &Violation, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Violation;
     use crate::report::sample;
 
     #[test]
-    fn shows_both_holds_whole_and_marks_their_ops() {
+    fn shows_both_holds_whole_and_numbers_the_steps() {
         let report = sample::report();
         let lock = &report.locks[0];
         let scene = Scene::of(&lock.history);
         let violation = &words::result(lock, crate::check::CheckName::MutualExclusion).unwrap().violations[0];
+        let exhibit = Exhibit::of_violation(&scene, violation, "x".to_owned());
         let involved: Vec<&Hold> = scene.holds.iter().filter(|hold| hold.client != ClientId(1)).collect();
-        let (from, to) = window(&scene, violation, &involved);
+        let (from, to) = window(&scene, &exhibit, &involved);
         assert_eq!((from, to), (Nanos::ZERO, scene.end), "2.6 s and a quarter of it on each side, where there is any");
-        let svg = pictures(&scene, violation).into_string();
-        assert!(svg.contains(">c2-1</text>") && svg.contains(">c2-1: validity over</text>"), "{svg}");
-        assert!(svg.contains("40.0 ms"), "how long both held it: {svg}");
-        let (whole, close) =
-            svg.split_once("The same, closer: the 40.0 ms").expect("40 ms of 2.9 s need a closer look");
-        assert_eq!(whole.matches("class=\"mark\"").count(), violation.ops.len());
-        assert_eq!(close.matches("class=\"mark\"").count(), 2, "the first grant was long before");
-        let table = ops(&scene, violation).into_string();
-        assert!(table.contains("is granted the lock") && table.contains("is told that the lock is lost"), "{table}");
+        let svg = drawings(&scene, &exhibit).into_string();
+        assert!(svg.contains(">c2-1</text>") && svg.contains(">c2-1: believes that it holds</text>"), "{svg}");
+        assert!(svg.contains("40ms"), "how long both held it: {svg}");
+        let (whole, close) = svg.split_once("The same, closer: the 40ms").expect("40 ms of 2.9 s need a closer look");
+        assert_eq!(whole.matches("class=\"mark").count(), exhibit.steps.len());
+        assert_eq!(close.matches("class=\"mark").count(), 2, "the first grant was long before");
+        let list = steps(&exhibit).into_string();
+        assert!(list.contains("is granted the lock") && list.contains("is told that the lock is lost"), "{list}");
+    }
+
+    #[test]
+    fn a_step_and_its_mark_lead_to_each_other() {
+        let report = sample::report();
+        let lock = &report.locks[0];
+        let scene = Scene::of(&lock.history);
+        let exhibit = Exhibit::of_incident(&scene, lock, 1, &lock.judgement.incidents[0], "redlock-1".to_owned());
+        let (list, svg) = (steps(&exhibit).into_string(), drawings(&scene, &exhibit).into_string());
+        for number in 1..=exhibit.steps.len() {
+            let (step, mark) = (format!("redlock-1-s{number}"), format!("redlock-1-m{number}"));
+            assert!(list.contains(&format!("id=\"{step}\"")) && list.contains(&format!("href=\"#{mark}\"")), "{list}");
+            assert!(svg.contains(&format!("id=\"{mark}\"")) && svg.contains(&format!("href=\"#{step}\"")), "{svg}");
+        }
+    }
+
+    #[test]
+    fn of_many_clients_only_those_get_a_lane_whom_it_is_about() {
+        let mut report = sample::report();
+        let lock = &mut report.locks[0];
+        lock.history.header.clients = 40;
+        let scene = Scene::of(&lock.history);
+        let exhibit = Exhibit::of_incident(&scene, lock, 1, &lock.judgement.incidents[0], "x".to_owned());
+        let svg = drawings(&scene, &exhibit).into_string();
+        let lanes = svg.split("The same, closer").next().unwrap().matches("class=\"lane-name\"").count();
+        assert!(
+            (3..=CLIENTS + 2).contains(&lanes) && svg.contains("other clients have no lane here"),
+            "{lanes}: {svg}"
+        );
     }
 
     #[test]
@@ -351,9 +478,12 @@ mod tests {
             ops: Vec::new(),
             from: Nanos(from),
             to: Nanos(to),
+            incident: None,
         };
         let svg = |lock: usize| {
-            pictures(&Scene::of(&report.locks[lock].history), &instant(2_700_000_000, 2_800_000_000)).into_string()
+            let scene = Scene::of(&report.locks[lock].history);
+            let exhibit = Exhibit::of_violation(&scene, &instant(2_700_000_000, 2_800_000_000), "x".to_owned());
+            drawings(&scene, &exhibit).into_string()
         };
         assert!(svg(0).contains("class=\"accepted stale\"") && svg(1).contains("class=\"refused stale\""));
     }
@@ -373,8 +503,10 @@ mod tests {
             ops: vec![7, u32::MAX],
             from: Nanos::ZERO,
             to: Nanos::ZERO,
+            incident: None,
         };
-        assert!(ops(&scene, &violation).into_string().is_empty());
-        assert!(pictures(&scene, &violation).into_string().contains("<svg"));
+        let exhibit = Exhibit::of_violation(&scene, &violation, "x".to_owned());
+        assert!(exhibit.steps.is_empty());
+        assert!(drawings(&scene, &exhibit).into_string().contains("<svg"));
     }
 }

@@ -4,10 +4,12 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::exhibit::{self, Exhibit};
+use super::gist::{self, Standing};
 use super::scene::Scene;
-use super::words::{self, Cell};
-use super::{Report, appendix, lanes, plots, trial};
-use crate::check::Verdict;
+use super::words;
+use super::{LockReport, Report, appendix, excerpt, lanes, plots, remedy, trial};
+use crate::check::{CheckName, Verdict};
 
 const STYLE: &str = include_str!("assets/page.css");
 const SCRIPT: &str = include_str!("assets/page.js");
@@ -18,21 +20,24 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 pub fn page(report: &Report) -> String {
     let scenes: Vec<Scene<'_>> = report.locks.iter().map(|lock| Scene::of(&lock.history)).collect();
     let span = plots::latencies(&scenes);
-    let mark = if report.expected() { "as expected" } else { "NOT as expected" };
-    let title = format!("{}, seed {}: {mark}", report.scenario, report.seed);
+    let title = format!("{}, seed {}: {}", report.scenario, report.seed, report.verdict());
     let body = html! {
         svg.defs width="0" height="0" aria-hidden="true" { defs { (lanes::hatch("expired")) } }
         (headline(report))
-        (result(report))
-        (matrix(report, &scenes))
+        main {
+        (lead(report, &scenes))
+        (story(report, &scenes))
         (contents(report))
+        (matrix(report, &scenes))
+        (foreseen(report))
         @if report.locks.iter().any(|lock| !lock.history.ops.is_empty()) { (appendix::legend()) }
-        @for (lock, scene) in report.locks.iter().zip(&scenes) { (trial::section(lock, scene, span)) }
+        @for (lock, scene) in report.locks.iter().zip(&scenes) { (trial::section(report, lock, scene, span)) }
         (appendix::setup(report))
         (appendix::faults(report, &scenes))
         (appendix::replay(report))
         (appendix::scope(report))
         (appendix::reading())
+        }
         script { (PreEscaped(SCRIPT)) }
     };
     document(&title, &body)
@@ -71,32 +76,103 @@ fn headline(report: &Report) -> Markup {
     }
 }
 
-fn result(report: &Report) -> Markup {
-    let expected = report.expected();
+/// What came of it, a sentence for each lock; of a run without locks, why there are none.
+fn lead(report: &Report, scenes: &[Scene<'_>]) -> Markup {
     html! {
-        section class={ "result " (if expected { "good" } else { "bad" }) } {
-            h2 { @if expected { "✓ As expected" } @else { "✗ Not as expected" } }
+        section.lead aria-label="what came of it" {
             @if let Some(why) = &report.interrupted {
-                p { b { "The run ended early: " } (why) ". What was recorded until then is shown." }
+                p.gist.odd { b { "The run ended early: " } (why) ". What was recorded until then is shown." }
             }
-            @if report.locks.is_empty() { p { "No lock was tried." } }
-            ul {
-                @for lock in &report.locks {
-                    li {
-                        a href={ "#lock-" (trial::slug(&lock.name)) } { b { (lock.name) } } ": " (trial::outcome(lock))
-                        @if let Some(error) = &lock.error { " " b { "Its trial ended early: " } (error) "." }
-                        @for expectation in lock.expectations.iter().filter(|expectation| !expectation.held()) {
-                            " " span.notice-word {
-                                (expectation.check) " was expected to be " (expectation.expected)
-                                (expectation.reason())
-                                @match expectation.reached {
-                                    Some(reached) => { " and is " (reached) "." }
-                                    None => { " and did not run." }
+            @if report.locks.is_empty() {
+                p.gist.odd { "? No lock was tried." @if report.interrupted.is_none() { " The scenario names none, or none was chosen." } }
+            }
+            @for (lock, scene) in report.locks.iter().zip(scenes) {
+                @let standing = Standing::of(lock);
+                p class={ "gist " (standing.class()) } {
+                    (standing.sign()) " " a href={ "#lock-" (trial::slug(&lock.name)) } { b { (lock.name) } } " "
+                    (gist::sentence(lock, scene))
+                }
+            }
+        }
+    }
+}
+
+/// How the first incident of the lock that came off worst came about.
+fn story(report: &Report, scenes: &[Scene<'_>]) -> Markup {
+    let broken = report.locks.iter().zip(scenes).filter(|(lock, _)| !lock.judgement.incidents.is_empty());
+    // Of equally bad ones the first.
+    let Some((lock, scene)) = broken.rev().max_by_key(|(lock, _)| Standing::of(lock)) else { return html! {} };
+    // What did harm says more than what only could have.
+    let harm = |incident: &&crate::check::Incident| {
+        incident.violations.contains_key(&CheckName::LostUpdates)
+            || incident.violations.contains_key(&CheckName::Fencing)
+    };
+    let incidents = &lock.judgement.incidents;
+    let incident = incidents.iter().find(harm).unwrap_or(&incidents[0]);
+    let number = (1..).zip(incidents).find(|(_, other)| std::ptr::eq(*other, incident)).map_or(1, |(number, _)| number);
+    let exhibit = Exhibit::of_incident(scene, lock, number, incident, "story".to_owned());
+    html! {
+        section #story {
+            h2 { "How it came about with " (lock.name) }
+            p.dim {
+                "The first " @if harm(&incident) { "incident that did harm" } @else { "incident" } ": " (exhibit::title(scene, incident)) "; "
+                (exhibit::broke(incident)) ". "
+                a href={ "#" (trial::anchor(lock, number)) } { "Its card" } " says more."
+            }
+            (excerpt::steps(&exhibit))
+            (excerpt::drawings(scene, &exhibit))
+            p { b { "What would have prevented it:" } }
+            ul { @for remedy in remedy::of(report, lock, scene, incident) { li { (remedy) } } }
+        }
+    }
+}
+
+/// Whether the scenario's file had foreseen what the locks did: another question than what they did.
+fn foreseen(report: &Report) -> Markup {
+    let expected = report.expected();
+    let missed = |lock: &LockReport| lock.expectations.iter().any(|expectation| !expectation.held());
+    html! {
+        section #foreseen {
+            h2 { "Whether the scenario’s file foresaw it" }
+            p {
+                @if expected { b { "Yes. " } } @else { b.notice-word { "No. " } }
+                "A file that is built to break a lock expects " i { "invalid" } "; this says nothing about how good a lock is, only                 whether a run went as its author had foreseen."
+            }
+            @for lock in report.locks.iter().filter(|lock| missed(lock) || lock.error.is_some()) {
+                p.notice.bad {
+                    b { (lock.name) } ": "
+                    @if let Some(error) = &lock.error { "its trial ended early: " (error) ". " }
+                    @for expectation in lock.expectations.iter().filter(|expectation| !expectation.held()) {
+                        (expectation.check) " was expected to be " (expectation.expected) (expectation.reason())
+                        @match expectation.reached {
+                            Some(reached) => { " and is " (reached) ". " }
+                            None => { " and did not run. " }
+                        }
+                    }
+                }
+            }
+            @if report.locks.iter().any(|lock| lock.expectations.iter().any(|expectation| expectation.stated)) {
+                div.scroll tabindex="0" { table.matrix {
+                    thead { tr { th { "expected" } @for lock in &report.locks { th { (lock.name) } } } }
+                    tbody {
+                        @for check in words::checks_shown(report) {
+                            @let stated = |lock: &LockReport| words::expectation(lock, check).filter(|line| line.stated || !line.held()).cloned();
+                            @if report.locks.iter().any(|lock| stated(lock).is_some()) {
+                                tr {
+                                    th { (check) }
+                                    @for lock in &report.locks {
+                                        @match stated(lock) {
+                                            Some(line) if line.held() => td { (line.expected) ", and so it came" },
+                                            Some(line) => td.unmet { "⚠ " (line.expected) ", and it "
+                                                (line.reached.map_or_else(|| "did not run".to_owned(), |reached| format!("is {reached}"))) },
+                                            None => td.dim { "–" },
+                                        }
+                                    }
                                 }
                             }
                         }
                     }
-                }
+                } }
             }
         }
     }
@@ -123,18 +199,17 @@ fn matrix(report: &Report, scenes: &[Scene<'_>]) -> Markup {
         })
         .collect();
     html! {
-        section.side-by-side #matrix {
-            table.matrix {
+        section #matrix {
+            h2 { "What each lock did" }
+            div.side-by-side {
+            div.scroll tabindex="0" { table.matrix {
                 thead { tr { th { "check" } @for lock in &report.locks { th { (lock.name) } } } }
                 tbody {
                     @for check in words::checks_shown(report) {
                         tr {
                             th { (check) }
                             @for lock in &report.locks {
-                                @let cell = Cell::of(lock, check);
-                                td class=[cell.unmet().then_some("unmet")] {
-                                    (verdict_mark(cell.verdict)) (expectation_mark(&cell))
-                                }
+                                td { (verdict_mark(words::result(lock, check).map(|result| result.verdict))) }
                             }
                         }
                     }
@@ -143,8 +218,8 @@ fn matrix(report: &Report, scenes: &[Scene<'_>]) -> Markup {
                         @for lock in &report.locks { td { (verdict_mark(Some(lock.judgement.verdict))) } }
                     }
                 }
-            }
-            table.matrix.key-figures {
+            } }
+            div.scroll tabindex="0" { table.matrix.key-figures {
                 thead { tr { th { "figure" } @for lock in &report.locks { th.number { (lock.name) } } } }
                 tbody {
                     @for label in labels {
@@ -169,14 +244,16 @@ fn matrix(report: &Report, scenes: &[Scene<'_>]) -> Markup {
                         }
                     }
                 }
-            }
+            } } }
         }
     }
 }
 
 fn contents(report: &Report) -> Markup {
     html! {
-        nav {
+        nav aria-label="on this page" {
+            a href="#matrix" { "what each lock did" }
+            a href="#foreseen" { "whether it was foreseen" }
             @for lock in &report.locks { a href={ "#lock-" (trial::slug(&lock.name)) } { (lock.name) } }
             a href="#setup" { "what was run" }
             a href="#faults" { "what the faults did" }
@@ -197,15 +274,6 @@ pub(super) fn verdict_mark(verdict: Option<Verdict>) -> Markup {
         None => ("none", ""),
     };
     html! { span class={ "verdict " (class) } { (sign) (verdict.map_or("did not run", Verdict::name)) } }
-}
-
-/// How a verdict compares with what was expected; nothing where it goes without saying.
-pub(super) fn expectation_mark(cell: &Cell) -> Markup {
-    let remark = cell.remark();
-    html! {
-        @if cell.unmet() { " " span.notice-word { "⚠ " (remark) } }
-        @else if !remark.is_empty() { " " span.dim { (remark) } }
-    }
 }
 
 #[cfg(test)]
@@ -249,8 +317,9 @@ mod tests {
     fn says_what_was_expected_and_what_came() {
         let page = page(&sample::report());
         for part in [
-            "✗ Not as expected",
             "mutual-exclusion was expected to be valid and is invalid.",
+            "How it came about with redlock",
+            "let two clients believe at once that they held it, in 1 incident",
             "Redlock as published gives none",
             "fencepost run client-pause --seed 7",
             "c2 container state: expected <b>frozen</b>",

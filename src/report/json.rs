@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Expectation, HISTORY, LATEST, LockReport, RUN, Report};
-use crate::check::{CheckName, Judgement, Verdict, Violation};
+use crate::check::{CheckName, Incident, Judgement, Verdict, Violation};
 use crate::history::file::{self, HistoryError};
 use crate::history::{Header, History};
 use crate::ids::TraceHash;
@@ -42,6 +42,9 @@ struct LockVerdict<'a> {
     cut_off: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reading: Option<ReadingVerdict<'a>>,
+    incidents: &'a [Incident],
+    /// How many incidents there are, listed or not.
+    incidents_in_all: u64,
     checks: BTreeMap<CheckName, CheckVerdict<'a>>,
     expectations: Vec<ExpectationVerdict>,
 }
@@ -114,6 +117,8 @@ fn lock_verdict(lock: &LockReport) -> LockVerdict<'_> {
             passed_over: &reading.passed_over,
             not_judged: reading.unclear.iter().map(|(lock, why)| (lock.as_str(), why.as_str())).collect(),
         }),
+        incidents: &lock.judgement.incidents,
+        incidents_in_all: lock.judgement.incidents_in_all,
         checks: checks.collect(),
         expectations: expectations.collect(),
     }
@@ -337,7 +342,7 @@ mod tests {
         let mut report = sample::report();
         let folder = folder(&mut report);
         write(&report).unwrap();
-        let stricter = |_: &History| Judgement { verdict: Verdict::Unknown, checks: Vec::new() };
+        let stricter = |_: &History| sample::undecided();
         let read = read_run(folder.path(), stricter).unwrap();
         assert_eq!(read.locks[0].expectations[0].expected, Demand::Is(Verdict::Invalid));
         assert_eq!(read.locks[0].expectations[0].reached, None);
@@ -351,7 +356,7 @@ mod tests {
         assert_eq!(verdict["expected"], false);
         assert_eq!(verdict["seed"], 7);
         let redlock = &verdict["locks"]["redlock"];
-        assert_eq!(keys(redlock), ["checks", "expectations", "verdict"]);
+        assert_eq!(keys(redlock), ["checks", "expectations", "incidents", "incidents_in_all", "verdict"]);
         assert_eq!(redlock["verdict"], "invalid");
         let check = &redlock["checks"]["mutual-exclusion"];
         assert_eq!(keys(check), ["figures", "guarantee", "summary", "verdict", "violations"]);
@@ -366,7 +371,7 @@ mod tests {
         let folder = folder(&mut report);
         fs::remove_dir_all(folder.path().join("redlock")).unwrap();
         write(&report).unwrap();
-        let unknown = |_: &History| Judgement { verdict: Verdict::Unknown, checks: Vec::new() };
+        let unknown = |_: &History| sample::undecided();
         assert_eq!(read_run(folder.path(), unknown).unwrap(), report);
     }
 

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::scene::{Scene, Strike};
 use super::words;
 use crate::fault::Member;
-use crate::history::{Ending, Hold};
+use crate::history::{Ending, Header, Hold};
 use crate::ids::ClientId;
 use crate::time::Nanos;
 
@@ -72,7 +72,7 @@ impl Scale {
         let decimals = (9.0 - (step as f64).log10().floor()).max(0.0) as usize;
         let first = self.from.0.div_ceil(step);
         (first..=self.to.0 / step)
-            .map(|number| (Nanos(number * step), format!("{:.decimals$} s", (number * step) as f64 / 1e9)))
+            .map(|number| (Nanos(number * step), format!("{:.decimals$}s", (number * step) as f64 / 1e9)))
             .collect()
     }
 }
@@ -100,7 +100,10 @@ pub(super) struct Heights {
 
 /// Where the lanes lie, from top to bottom: clients, struck servers if any, the resource.
 pub(super) struct Lanes<'a> {
-    scene: &'a Scene<'a>,
+    /// What they are of.
+    pub scene: &'a Scene<'a>,
+    /// The clients that have a lane, in order.
+    clients: Vec<ClientId>,
     /// The heights that it is made of.
     pub heights: Heights,
     /// Where the servers' lane starts, if there is one.
@@ -114,16 +117,31 @@ pub(super) struct Lanes<'a> {
 impl<'a> Lanes<'a> {
     /// Stacks the lanes of a scene; the first starts at `heights.top`.
     pub fn new(scene: &'a Scene<'a>, heights: Heights) -> Self {
-        let clients_end = heights.top + heights.lane * scene.clients.len() as f64;
+        Self::of_some(scene, heights, scene.clients.clone())
+    }
+
+    /// The same with the lanes of some clients only, who come in order.
+    pub fn of_some(scene: &'a Scene<'a>, heights: Heights, clients: Vec<ClientId>) -> Self {
+        let clients_end = heights.top + heights.lane * clients.len() as f64;
         let struck = scene.strikes.iter().flat_map(|strike| &strike.event.targets);
         let servers = struck.into_iter().any(|member| matches!(member, Member::Node(_))).then_some(clients_end);
         let resource = servers.map_or(clients_end, |servers| servers + heights.servers);
-        Self { scene, heights, servers, resource, bottom: resource + heights.resource }
+        Self { scene, clients, heights, servers, resource, bottom: resource + heights.resource }
+    }
+
+    /// Whether a client has a lane.
+    pub fn has(&self, client: ClientId) -> bool {
+        self.clients.binary_search(&client).is_ok()
+    }
+
+    /// Whether a member has one.
+    pub fn has_member(&self, member: Member) -> bool {
+        !matches!(member, Member::Client(client) if !self.has(client))
     }
 
     /// Where a client's lane starts.
     pub fn client(&self, client: ClientId) -> f64 {
-        let position = self.scene.clients.binary_search(&client).unwrap_or_default();
+        let position = self.clients.binary_search(&client).unwrap_or_default();
         self.heights.top + self.heights.lane * position as f64
     }
 
@@ -138,7 +156,7 @@ impl<'a> Lanes<'a> {
 
     /// The lanes' grounds and names.
     pub fn ground(&self, right: f64) -> Markup {
-        let clients = self.scene.clients.iter().map(|client| {
+        let clients = self.clients.iter().map(|client| {
             let grants = self.scene.holds.iter().filter(|hold| hold.client == *client).count();
             (self.client(*client), self.heights.lane, client.to_string(), format!("client {client}: {grants} grants"))
         });
@@ -224,8 +242,8 @@ pub(super) fn expired(hold: &Hold) -> Option<(Nanos, Nanos)> {
 }
 
 /// A hold in one line, for a hover text.
-pub(super) fn hold_title(hold: &Hold) -> String {
-    let token = hold.token.map(|token| format!(", token {token}")).unwrap_or_default();
+pub(super) fn hold_title(header: &Header, hold: &Hold) -> String {
+    let token = hold.token.map(|token| format!(", token {}", header.told(token))).unwrap_or_default();
     let until = hold.last_valid_until().map(|until| format!(", valid until {until}")).unwrap_or_default();
     let ended = match hold.ended {
         Some((_, Ending::Released)) => "released",
@@ -233,18 +251,16 @@ pub(super) fn hold_title(hold: &Hold) -> String {
         Some((_, Ending::Crashed)) => "its client died",
         None => "still open",
     };
-    let beyond = expired(hold)
-        .map(|(from, to)| format!(", {} beyond its validity", words::lasting(to - from)))
-        .unwrap_or_default();
-    format!(
-        "{} held {} for {}: {} – {} ({ended}){token}{until}{beyond}, hold {}",
-        hold.client,
-        hold.lock,
-        words::lasting(hold.to - hold.from),
-        hold.from,
-        hold.to,
-        hold.id
-    )
+    let held = match expired(hold) {
+        Some((over, to)) => format!(
+            "held {} for {} and believed that it did for {} more",
+            hold.lock,
+            words::lasting(over - hold.from),
+            words::lasting(to - over)
+        ),
+        None => format!("held {} for {}", hold.lock, words::lasting(hold.to - hold.from)),
+    };
+    format!("{} {held}: {} – {} ({ended}){token}{until}, hold {}", hold.client, hold.from, hold.to, hold.id)
 }
 
 /// The hatch of expired holds, under a name of its own so that a zoomed picture can unstretch its own.
@@ -267,7 +283,7 @@ mod tests {
     fn ticks_are_round_and_inside() {
         let scale = Scale::new(Nanos(2_130_000_000), Nanos(3_370_000_000), 0.0, 1_000.0);
         let labels: Vec<String> = scale.ticks().into_iter().map(|(_, label)| label).collect();
-        assert_eq!(labels, ["2.2 s", "2.4 s", "2.6 s", "2.8 s", "3.0 s", "3.2 s"]);
+        assert_eq!(labels, ["2.2s", "2.4s", "2.6s", "2.8s", "3.0s", "3.2s"]);
         assert!(Scale::new(Nanos(5), Nanos(5), 0.0, 10.0).ticks().len() <= 2, "no width, no endless axis");
     }
 

@@ -15,8 +15,11 @@ pub mod plain;
 mod appendix;
 mod conclusion;
 mod excerpt;
+mod exhibit;
+mod gist;
 mod lanes;
 mod plots;
+mod remedy;
 #[cfg(test)]
 mod sample;
 mod scene;

@@ -160,6 +160,7 @@ pub fn judge(history: &History) -> Judgement {
                     .collect(),
                 from: second.from,
                 to: first.to.min(second.to),
+                incident: None,
             });
         }
     }
@@ -170,6 +171,7 @@ pub fn judge(history: &History) -> Judgement {
         ops: vec![access.op.index],
         from: access.op.time,
         to: access.op.time,
+        incident: None,
     });
     let result = |check: CheckName, violations: Vec<Violation>, summary: String, figures: &[(&str, f64)]| CheckResult {
         check,
@@ -178,6 +180,7 @@ pub fn judge(history: &History) -> Judgement {
         summary,
         figures: figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
         violations,
+        grounds: Default::default(),
     };
     let stale: Vec<Violation> = stale.collect();
     let overlap_count = overlaps.len();
@@ -197,8 +200,7 @@ pub fn judge(history: &History) -> Judgement {
             &[("acknowledged", 3.0), ("lost", 1.0), ("lost-percent", 33.333)],
         ),
     ];
-    let verdict = checks.iter().map(|check| check.verdict).fold(Verdict::NotApplicable, Verdict::merge);
-    Judgement { verdict, checks }
+    crate::check::judged_together(history, checks)
 }
 
 pub fn lock(name: &str, history: History, expected: &[(CheckName, Verdict)]) -> LockReport {
@@ -251,13 +253,18 @@ pub fn report() -> Report {
     }
 }
 
+/// What is said where no check ran.
+pub fn undecided() -> Judgement {
+    Judgement { verdict: Verdict::Unknown, checks: Vec::new(), incidents: Vec::new(), incidents_in_all: 0 }
+}
+
 /// A run that was over before it began.
 pub fn empty() -> Report {
     let mut report = report();
     report.locks.truncate(1);
     let lock = &mut report.locks[0];
     lock.history.ops.clear();
-    lock.judgement = Judgement { verdict: Verdict::Unknown, checks: Vec::new() };
+    lock.judgement = undecided();
     lock.expectations.iter_mut().for_each(|expectation| expectation.reached = None);
     lock.error = Some("no Redis node answered in 10s".to_owned());
     report.interrupted = Some("interrupted by Ctrl-C".to_owned());

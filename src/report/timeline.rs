@@ -22,18 +22,20 @@ const AXIS: f64 = 26.0;
 /// Above this many holds, hover texts would outweigh the page.
 const HOVER_LIMIT: usize = 3_000;
 
-/// A violation that is told on the page.
-pub(super) struct Told<'a> {
-    /// Its number on the page, from 1.
-    pub number: usize,
+/// An incident that is told on the page.
+pub(super) struct Told {
+    /// Its number in the lock's section, from 1.
+    pub number: u32,
     /// Where on the page it is told.
     pub anchor: String,
-    /// The violation.
-    pub violation: &'a Violation,
+    /// When it began to break something.
+    pub at: Nanos,
+    /// What it is, for a hover text.
+    pub text: String,
 }
 
 /// The overview of a whole run. `id` is unique on the page.
-pub(super) fn overview(scene: &Scene<'_>, violations: &[&Violation], told: &[Told<'_>], id: &str) -> Markup {
+pub(super) fn overview(scene: &Scene<'_>, violations: &[&Violation], told: &[Told], id: &str) -> Markup {
     if scene.history.ops.is_empty() {
         return html! { p.none { "Nothing was recorded: there is no timeline to draw." } };
     }
@@ -84,7 +86,7 @@ fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Vio
         }
         @for signal in scene.signals.iter().filter(|op| op.f == F::Outside) {
             @let (x, width) = scale.bar(signal.since.unwrap_or(signal.time), signal.time, 2.0);
-            rect.outside x=(n(x)) y="0" width=(n(width)) height=(n(lanes.bottom)) { title { (words::line(signal)) } }
+            rect.outside x=(n(x)) y="0" width=(n(width)) height=(n(lanes.bottom)) { title { (words::line(&scene.history.header, signal)) } }
         }
         @for breach in breaches(violations) {
             @let (x, width) = scale.bar(breach.from, breach.to, 1.0);
@@ -98,12 +100,12 @@ fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Vio
             @let (x, width) = scale.bar(hold.from, hold.clipped_to(), 0.6);
             @let y = lanes.client(hold.client) + bar_top;
             rect.hold x=(n(x)) y=(n(y)) width=(n(width)) height=(n(bar_height)) {
-                @if hover || hold.outlived_validity() { title { (hold_title(hold)) } }
+                @if hover || hold.outlived_validity() { title { (hold_title(&scene.history.header, hold)) } }
             }
             @if let Some((from, to)) = expired(hold) {
                 @let (x, width) = scale.bar(from, to, 1.0);
                 rect.expired x=(n(x)) y=(n(y)) width=(n(width)) height=(n(bar_height))
-                    fill=(format!("url(#{hatch_id})")) { title { (hold_title(hold)) } }
+                    fill=(format!("url(#{hatch_id})")) { title { (hold_title(&scene.history.header, hold)) } }
             }
         }
         @for signal in &scene.signals {
@@ -111,12 +113,12 @@ fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Vio
                 @let y = lanes.client(client);
                 @if matches!(signal.f, F::Lost | F::Crash) {
                     path.lost d=(format!("M{} {}v{}", n(scale.x(signal.time)), n(y + bar_top - 1.0), n(bar_height + 3.0))) {
-                        title { (words::line(signal)) }
+                        title { (words::line(&scene.history.header, signal)) }
                     }
                 } @else if let Some(since) = signal.since {
                     @let (x, width) = scale.bar(since, signal.time, 1.0);
                     rect.stall x=(n(x)) y=(n(y + bar_end + 1.0)) width=(n(width)) height="2" {
-                        title { (words::line(signal)) }
+                        title { (words::line(&scene.history.header, signal)) }
                     }
                 }
             }
@@ -184,14 +186,14 @@ fn served(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
         path.refused d=(fresh(false)) {}
         @for access in scene.served.iter().filter(|access| access.stale) {
             path class=(if access.accepted() { "stale" } else { "stale refused" }) d=(stroke(access)) {
-                title { "stale: " (words::line(access.op)) }
+                title { "stale: " (words::line(&scene.history.header, access.op)) }
             }
         }
     }
 }
 
 /// What must not be stretched: texts, each with the instant that it belongs to, for the script to move.
-fn labels(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, told: &[Told<'_>]) -> Markup {
+fn labels(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, told: &[Told]) -> Markup {
     // A label that would run into its neighbour is left out; the band's hover text has it all.
     let mut free: BTreeMap<u64, f64> = BTreeMap::new();
     let mut names = bands(scene);
@@ -204,11 +206,11 @@ fn labels(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, told: &[Told<'_>]
         }
         fits
     });
-    let mut flags: Vec<&Told<'_>> = told.iter().collect();
-    flags.sort_by_key(|told| told.violation.from);
+    let mut flags: Vec<&Told> = told.iter().collect();
+    flags.sort_by_key(|told| told.at);
     let mut last = f64::NEG_INFINITY;
     flags.retain(|told| {
-        let x = scale.x(told.violation.from);
+        let x = scale.x(told.at);
         let fits = x - last >= 17.0;
         if fits {
             last = x;
@@ -225,12 +227,12 @@ fn labels(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, told: &[Told<'_>]
         }
         @for told in flags {
             a href={ "#" (told.anchor) } {
-                g.flag data-t=(seconds(told.violation.from))
-                    transform=(format!("translate({} 0)", n(scale.x(told.violation.from)))) {
+                g.flag data-t=(seconds(told.at))
+                    transform=(format!("translate({} 0)", n(scale.x(told.at)))) {
                     path d="M0 23L-4 17H4Z" {}
                     rect x="-8" y="3" width="16" height="14" rx="3" {}
                     text x="0" y="14" { (told.number) }
-                    title { (told.violation.text) }
+                    title { (told.text) }
                 }
             }
         }
@@ -277,10 +279,7 @@ mod tests {
         let band = format!("<rect class=\"band pause\" x=\"{}\" y=\"32\"", n(0.22 * (WIDTH - LEFT - RIGHT) / 2.9));
         assert!(svg.contains(&band), "{band} in {svg}");
         assert!(svg.contains(">paused</text>"), "{svg}");
-        assert!(
-            svg.contains("pause of c2 (strike 1): 0.220000s – 2.721000s, certainly in effect for 2.499 s"),
-            "{svg}"
-        );
+        assert!(svg.contains("pause of c2 (strike 1): 0.220s – 2.721s, certainly in effect for 2.499s"), "{svg}");
     }
 
     #[test]
@@ -291,6 +290,7 @@ mod tests {
             ops: Vec::new(),
             from: Nanos(from),
             to: Nanos(to),
+            incident: None,
         };
         let all = [violation(10, 90), violation(20, 30), violation(80, 95), violation(200, 200)];
         let breaches = breaches(&all.iter().collect::<Vec<_>>());

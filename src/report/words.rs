@@ -8,20 +8,10 @@ use super::scene::Scene;
 use super::{Expectation, LockReport, Report};
 use crate::check::{CheckName, CheckResult, Severity, Verdict};
 use crate::history::foreign::Reading;
-use crate::history::{F, FaultEvent, ItemValue, Op, OpType, Process};
+use crate::history::{F, FaultEvent, Header, ItemValue, Op, OpType, Process};
 use crate::time::Nanos;
+pub(super) use crate::time::lasting;
 use crate::verdict::Demand;
-
-/// A duration in the unit that suits it: `412.5 ms`.
-pub(super) fn lasting(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    match duration.as_nanos() {
-        0 => "0 s".to_owned(),
-        1..1_000_000 => format!("{:.0} µs", seconds * 1e6),
-        1_000_000..1_000_000_000 => format!("{:.1} ms", seconds * 1e3),
-        _ => format!("{seconds:.3} s"),
-    }
-}
 
 /// How long a fault lasted beside how long it was to last: a difference that could matter is pointed out.
 pub(super) fn lasted_mark(requested: Duration, lasted: Duration) -> Markup {
@@ -31,7 +21,7 @@ pub(super) fn lasted_mark(requested: Duration, lasted: Duration) -> Markup {
     html! { span class=[off.then_some("notice-word")] { (lasting(lasted)) } }
 }
 
-/// `later` relative to `origin`, with its sign: `+0.512 s`.
+/// `later` relative to `origin`, with its sign: `+512ms`.
 pub(super) fn relative(later: Nanos, origin: Nanos) -> String {
     if later >= origin { format!("+{}", lasting(later - origin)) } else { format!("−{}", lasting(origin - later)) }
 }
@@ -49,12 +39,26 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// A figure's name and value as a reader wants them: `overlap-ms`, `40` become `overlap` and `40 ms`.
+/// A figure's name and value as a reader wants them: `overlap-ms`, `40` become `overlap` and `40ms`.
 pub(super) fn figure(name: &str, value: f64) -> (String, String) {
-    let units = [("-ms", " ms"), ("-us", " µs"), ("-s", " s"), ("-percent", " %")];
+    if let Some(name) = name.strip_suffix("-percent") {
+        return (name.replace('-', " "), percent(value));
+    }
+    let units = [("-ms", 1e-3), ("-us", 1e-6), ("-s", 1.0)];
     let unit = units.iter().find_map(|(suffix, unit)| Some((name.strip_suffix(suffix)?, *unit)));
-    let (name, unit) = unit.unwrap_or((name, ""));
-    (name.replace('-', " "), format!("{}{unit}", number(value)))
+    let duration = unit.and_then(|(_, unit)| Duration::try_from_secs_f64(value * unit).ok());
+    let value = duration.map_or_else(|| number(value), lasting);
+    (unit.map_or(name, |(name, _)| name).replace('-', " "), value)
+}
+
+/// A share of a hundred: `33.3 %`.
+pub(super) fn percent(value: f64) -> String {
+    format!("{} %", number(value))
+}
+
+/// `1 incident`, `4 incidents`.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// The result of one check of a lock, if it ran.
@@ -155,8 +159,8 @@ pub(super) fn key_figures(lock: &LockReport, scene: &Scene<'_>) -> Vec<KeyFigure
         plain("updates acknowledged", acknowledged, false),
         plain("updates lost", lost, true),
         percent.map(|percent| KeyFigure {
-            label: "share lost",
-            value: format!("{} %", number(percent)),
+            label: "share of updates lost",
+            value: self::percent(percent),
             alarming: percent > 0.0,
         }),
     ]
@@ -271,18 +275,18 @@ pub(super) fn members(event: &FaultEvent) -> String {
 }
 
 /// The rest that an op carries: hold, token, validity, error.
-pub(super) fn details(op: &Op) -> String {
+pub(super) fn details(header: &Header, op: &Op) -> String {
     let mut details = Vec::new();
     details.extend(op.hold.as_ref().map(|hold| format!("hold {hold}")));
-    details.extend(op.token.map(|token| format!("token {token}")));
+    details.extend(op.token.map(|token| format!("token {}", header.told(token))));
     details.extend(op.valid_until.map(|until| format!("valid until {until}")));
     details.extend(op.error.clone());
     details.join(" · ")
 }
 
 /// One op in one line, for a hover text.
-pub(super) fn line(op: &Op) -> String {
-    let details = details(op);
+pub(super) fn line(header: &Header, op: &Op) -> String {
+    let details = details(header, op);
     let details = if details.is_empty() { details } else { format!(" · {details}") };
     format!("{} {} {}{details} · op {}", op.time, who(op), what(op), op.index)
 }
@@ -301,29 +305,30 @@ mod tests {
     }
 
     #[test]
-    fn durations_choose_their_unit() {
-        for (nanos, text) in [(0, "0 s"), (1_500, "2 µs"), (12_340_000, "12.3 ms"), (2_500_000_000, "2.500 s")] {
-            assert_eq!(lasting(Duration::from_nanos(nanos)), text);
-        }
-        assert_eq!(relative(Nanos(1_000_000), Nanos(3_000_000)), "−2.0 ms");
+    fn what_is_relative_has_a_sign() {
+        assert_eq!(relative(Nanos(1_000_000), Nanos(3_000_000)), "−2ms");
+        assert_eq!(relative(Nanos(2_512_000_000), Nanos(0)), "+2.512s");
     }
 
     #[test]
     fn figures_take_their_unit_from_their_name() {
-        assert_eq!(figure("overlap-ms", 40.0), ("overlap".to_owned(), "40 ms".to_owned()));
+        assert_eq!(figure("overlap-ms", 40.0), ("overlap".to_owned(), "40ms".to_owned()));
+        assert_eq!(figure("longest-idle-ms", 7_461.1), ("longest idle".to_owned(), "7.461s".to_owned()));
+        assert_eq!(figure("lost-percent", 33.333), ("lost".to_owned(), "33.3 %".to_owned()));
         assert_eq!(figure("holds-under-fault", 3.0), ("holds under fault".to_owned(), "3".to_owned()));
     }
 
     #[test]
     fn every_op_reads_as_a_clause() {
         let report = sample::report();
-        let lines: Vec<String> = report.locks[1].history.ops.iter().map(line).collect();
+        let lines: Vec<String> =
+            report.locks[1].history.ops.iter().map(|op| line(&report.locks[1].history.header, op)).collect();
         let text = lines.join("\n");
         for part in [
-            "0.020000s c1 is granted the lock · hold c1-1 · token 31 · valid until 1.020000s · op ",
+            "0.020s c1 is granted the lock · hold c1-1 · token 31 · valid until 1.020s · op ",
             "resource refuses c2’s write (item 1: stock 997, version 3) · hold c2-1 · token below the highest seen",
             "nemesis has verified: pause of c2",
-            "c2’s monitor sees that it had not run for 2.501 s",
+            "c2’s monitor sees that it had not run for 2.501s",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

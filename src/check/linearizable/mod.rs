@@ -29,7 +29,7 @@ use std::iter::once;
 use std::time::Duration;
 
 use super::contention::{self, Contention};
-use super::evidence::{Facts, Listing, counted, holder, seconds, validity};
+use super::evidence::{Facts, Listing, counted, seconds, validity};
 use super::harm::Harm;
 use super::{CheckName, CheckResult, Verdict, Violation, conclude, mutual_exclusion};
 use crate::history::{Header, History, Hold, Op, Plain};
@@ -217,7 +217,7 @@ fn misfit_told(facts: &Facts<'_>, misfit: &Misfit, harm: &Harm<'_>) -> Violation
             hold.valid_spans().skip(1).map(|(from, to)| format!(", again from {} to {}", seconds(from), seconds(to)));
         format!(
             "{} was granted it at {} and had it surely until {until}{}{}",
-            holder(hold),
+            facts.holder(hold),
             seconds(hold.from),
             again.collect::<String>(),
             validity(hold)
@@ -230,7 +230,7 @@ fn misfit_told(facts: &Facts<'_>, misfit: &Misfit, harm: &Harm<'_>) -> Violation
         }
         Misfit::Inside(window, _) => format!(
             "`{lock}` was granted to {} between {} and {}, and all that time another client had it: {}.",
-            holder(holds[0]),
+            facts.holder(holds[0]),
             seconds(facts.requested[*window].max(may_end(holds[0]))),
             seconds(holds[0].from),
             claimed(holds[1])

@@ -99,5 +99,5 @@ pub(super) fn released_unheld(lock: &LockName, client: ClientId, op: &Op) -> Vio
 pub(super) fn violation(text: String, mut ops: Vec<u32>, from: Nanos, to: Nanos) -> Violation {
     ops.sort_unstable();
     ops.dedup();
-    Violation { severity: None, text, ops, from: from.min(to), to: to.max(from) }
+    Violation { severity: None, text, ops, from: from.min(to), to: to.max(from), incident: None }
 }

@@ -9,7 +9,7 @@
     const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
     const marks = [];
     for (let number = Math.ceil(from / step); number * step <= to; number++) {
-      marks.push([number * step, (number * step).toFixed(decimals) + " s"]);
+      marks.push([number * step, (number * step).toFixed(decimals) + "s"]);
     }
     return marks;
   }

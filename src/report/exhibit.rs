@@ -1,0 +1,302 @@
+//! The evidence of one incident in the order of time: the numbered steps that its text and its drawing share.
+//!
+//! An incident can be hundreds of violations; what is told is how the first ones came about. Deliberately absent: what is
+//! drawn, which is `excerpt`'s, and what would have prevented it, which is `remedy`'s.
+
+use std::collections::BTreeSet;
+
+use super::LockReport;
+use super::scene::{Scene, Strike};
+use super::words;
+use crate::check::{Cause, CheckName, Incident, Severity, Violation};
+use crate::fault::Member;
+use crate::history::{F, Hold, Op, OpType, Process};
+use crate::ids::{ClientId, HoldId};
+use crate::time::Nanos;
+
+/// More steps than a reader follows; a lost update can be the last of hundreds of ops.
+const STEPS: usize = 16;
+
+/// One step: something that a client, a server, the resource or the nemesis did, or the end of a validity.
+pub(super) struct Step<'a> {
+    /// When.
+    pub at: Nanos,
+    /// In whose lane it stands, if in a client's.
+    pub client: Option<ClientId>,
+    /// Who acts.
+    pub who: String,
+    /// What happens, as a clause that follows.
+    pub what: String,
+    /// The rest that is known of it.
+    pub details: String,
+    /// The op that records it; none where nobody acts.
+    pub op: Option<&'a Op>,
+    /// Whether the guarantee breaks here.
+    pub breaks: bool,
+}
+
+/// Steps, and what they are about.
+pub(super) struct Exhibit<'a> {
+    /// What its elements' ids on the page begin with.
+    pub anchor: String,
+    /// The holds that it is about.
+    pub holds: BTreeSet<HoldId>,
+    /// In the order of time.
+    pub steps: Vec<Step<'a>>,
+    /// From when the guarantee was broken.
+    pub from: Nanos,
+    /// Until when.
+    pub to: Nanos,
+    /// How many ops are left out.
+    pub left_out: usize,
+}
+
+/// The listed violations of an incident, by its number; the worst first, each with its check.
+pub(super) fn listed(lock: &LockReport, number: u32) -> Vec<(CheckName, &Violation)> {
+    let of = |result: &'_ crate::check::CheckResult| result.check;
+    let mut listed: Vec<(CheckName, &Violation)> = lock
+        .judgement
+        .checks
+        .iter()
+        .flat_map(|result| result.violations.iter().map(move |violation| (of(result), violation)))
+        .filter(|(_, violation)| violation.incident == Some(number))
+        .collect();
+    listed.sort_by_key(|(check, violation)| (std::cmp::Reverse(violation.severity), *check, violation.from));
+    listed
+}
+
+impl<'a> Exhibit<'a> {
+    /// How an incident came about: the first violation of each check, the fault, the end of the validity.
+    pub fn of_incident(scene: &Scene<'a>, lock: &LockReport, number: u32, incident: &Incident, anchor: String) -> Self {
+        let listed = listed(lock, number);
+        let mut told: Vec<&Violation> = Vec::new();
+        let mut checks = BTreeSet::new();
+        for (check, violation) in &listed {
+            // The order of the lock's operations says again what the holds say.
+            let repeats = *check == CheckName::Linearizable && !told.is_empty();
+            if !repeats && checks.insert(*check) && told.len() < 3 {
+                told.push(violation);
+            }
+        }
+        let strike = match incident.cause {
+            Cause::Fault(id) => scene.strikes.iter().find(|strike| strike.event.id == id),
+            Cause::Outlived(_) | Cause::Nothing => None,
+        };
+        Self::of(scene, &told, strike, anchor)
+    }
+
+    /// One violation that is part of no incident.
+    pub fn of_violation(scene: &Scene<'a>, violation: &Violation, anchor: String) -> Self {
+        Self::of(scene, &[violation], None, anchor)
+    }
+
+    fn of(scene: &Scene<'a>, told: &[&Violation], strike: Option<&Strike<'a>>, anchor: String) -> Self {
+        let indices: BTreeSet<u32> = told.iter().flat_map(|violation| violation.ops.iter().copied()).collect();
+        let ops: Vec<&'a Op> = indices.iter().filter_map(|index| scene.op(*index)).collect();
+        let left_out = ops.len().saturating_sub(STEPS);
+        let ops: Vec<&'a Op> = ops.into_iter().take(STEPS).collect();
+        let holds: BTreeSet<HoldId> = ops.iter().filter_map(|op| op.hold.clone()).collect();
+        let involved: Vec<&Hold> = scene.holds.iter().filter(|hold| holds.contains(&hold.id)).collect();
+        let mut steps: Vec<Step<'a>> = ops.iter().map(|op| step(scene, op, &involved)).collect();
+        let last = steps.iter().map(|step| step.at).max().unwrap_or_default();
+        let lapses = involved.iter().filter_map(|hold| Some((hold, hold.lapses().next()?.0)));
+        steps.extend(lapses.filter(|(_, at)| *at <= last).map(|(hold, at)| validity_over(hold, at)));
+        if let Some(strike) = strike {
+            let known = |op: &Op| indices.contains(&op.index);
+            steps.extend((!known(strike.ordered)).then(|| struck(strike)));
+            steps.extend(strike.healed.filter(|op| !known(op) && op.time <= last).map(|op| healed(strike, op)));
+        }
+        // What is told without an op goes before what is recorded in the same instant.
+        steps.sort_by_key(|step| (step.at, step.op.map_or(0, |op| op.index + 1)));
+        let from = told.iter().map(|violation| violation.from).min().unwrap_or_default();
+        let to = told.iter().map(|violation| violation.to).max().unwrap_or_default();
+        Self { anchor, holds, steps, from, to, left_out }
+    }
+}
+
+/// What one op says; a grant of what somebody else believes to hold says so.
+fn step<'a>(scene: &Scene<'a>, op: &'a Op, involved: &[&Hold]) -> Step<'a> {
+    let mut what = words::what(op);
+    let mut breaks = false;
+    let believer = involved.iter().find(|hold| {
+        Some(hold.client) != op.client
+            && hold.from < op.time
+            && hold.to > op.time
+            && op.lock.as_ref() == Some(&hold.lock)
+    });
+    if let (F::Acquire, OpType::Ok, Some(hold)) = (op.f, op.kind, believer) {
+        let still = if hold.lapses().any(|(from, to)| from <= op.time && op.time < to) {
+            "still believes that it holds"
+        } else {
+            "holds"
+        };
+        what += &format!(", while {} {still} it", hold.client);
+        breaks = true;
+    }
+    if scene.served.iter().any(|access| access.stale && access.op.index == op.index) {
+        let accepted = op.kind == OpType::Ok;
+        what += ": stale, since a later hold was served before";
+        breaks |= accepted;
+    }
+    Step {
+        at: op.time,
+        client: op.client.filter(|_| op.process != Process::Resource),
+        who: words::who(op),
+        what,
+        details: words::details(&scene.history.header, op),
+        op: Some(op),
+        breaks,
+    }
+}
+
+fn validity_over<'a>(hold: &Hold, at: Nanos) -> Step<'a> {
+    Step {
+        at,
+        client: Some(hold.client),
+        who: format!("{}’s hold", hold.client),
+        what: "is not valid any more: from now on the servers may give the lock to somebody else".to_owned(),
+        details: format!("hold {}", hold.id),
+        op: None,
+        breaks: false,
+    }
+}
+
+/// Whom a strike hit and what that is to them: `c2`, `is paused`.
+pub(super) fn hit(strike: &Strike<'_>) -> (String, String) {
+    let event = strike.event;
+    let is = if event.targets.len() == 1 { "is" } else { "are" };
+    let cut = event.targets.first().and_then(|member| event.grudge.as_ref()?.cuts.get(member));
+    let peers = cut.map(|peers| peers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    let from = peers.map(|peers| format!(" from {peers}")).unwrap_or_default();
+    let what = match event.kind.as_str() {
+        "pause" => format!("{is} paused"),
+        "kill" => format!("{is} killed"),
+        "restart" => format!("{is} restarted"),
+        "power-loss" => format!("{is} without power"),
+        "partition" => format!("{is} cut off{from}"),
+        "delay" => format!("{is} on slow links"),
+        "loss" => format!("{is} on links that lose packets"),
+        _ => match event.clock {
+            Some(change) => format!("{is} on a clock that is changed {change}"),
+            None => format!("{is} under `{}`", event.kind),
+        },
+    };
+    (words::members(event), what)
+}
+
+fn only_client(strike: &Strike<'_>) -> Option<ClientId> {
+    match strike.event.targets[..] {
+        [Member::Client(client)] => Some(client),
+        _ => None,
+    }
+}
+
+fn struck<'a>(strike: &Strike<'a>) -> Step<'a> {
+    let (who, what) = hit(strike);
+    let event = strike.event;
+    let phase = event.phase.map(|phase| format!(" at its step {phase}")).unwrap_or_default();
+    Step {
+        at: strike.ordered.time,
+        client: only_client(strike),
+        who,
+        what: format!("{what}{phase}"),
+        details: format!("strike {} · {}", event.id, event.plan),
+        op: Some(strike.ordered),
+        breaks: false,
+    }
+}
+
+fn healed<'a>(strike: &Strike<'a>, op: &'a Op) -> Step<'a> {
+    let lasted = strike.lasted().map(|lasted| format!(", after {}", words::lasting(lasted))).unwrap_or_default();
+    let what = match strike.event.kind.as_str() {
+        "pause" => format!("runs again{lasted}, and knows nothing of it"),
+        kind => format!("is rid of the {kind}{lasted}"),
+    };
+    Step {
+        at: op.time,
+        client: only_client(strike),
+        who: words::members(strike.event),
+        what,
+        details: format!("strike {}", strike.event.id),
+        op: Some(op),
+        breaks: false,
+    }
+}
+
+/// What an incident is called: who was struck, or whose hold was over.
+pub(super) fn title(scene: &Scene<'_>, incident: &Incident) -> String {
+    let hold = incident.hold.as_ref().and_then(|id| scene.holds.iter().find(|hold| hold.id == *id));
+    match &incident.cause {
+        Cause::Fault(id) => {
+            let Some(strike) = scene.strikes.iter().find(|strike| strike.event.id == *id) else {
+                return format!("strike {id}");
+            };
+            let (who, what) = hit(strike);
+            let theirs = |hold: &&Hold| strike.event.targets.contains(&Member::Client(hold.client));
+            let held = hold.filter(theirs).map(|hold| format!(" under its hold of {}", hold.lock)).unwrap_or_default();
+            let long = strike.lasted().map(|lasted| format!(" for {}", words::lasting(lasted))).unwrap_or_default();
+            format!("{who} {what}{held}{long}")
+        }
+        Cause::Outlived(id) => match hold {
+            Some(hold) => format!("{} goes on after the validity of its hold {id} of {}", hold.client, hold.lock),
+            None => format!("hold {id} goes on after its validity"),
+        },
+        Cause::Nothing => "without a fault, and with no validity over".to_owned(),
+    }
+}
+
+/// What an incident broke, counted: `36 overlaps, 1 stale access accepted, 37 updates lost`.
+pub(super) fn broke(incident: &Incident) -> String {
+    let told = incident.violations.iter().map(|(check, count)| {
+        let (one, many) = match check {
+            CheckName::MutualExclusion => ("overlap of two holds", "overlaps of two holds"),
+            CheckName::TokenOrder => ("token out of order", "tokens out of order"),
+            CheckName::Fencing => ("stale access accepted", "stale accesses accepted"),
+            CheckName::LostUpdates => ("update lost", "updates lost"),
+            CheckName::Linearizable => ("operation that fits in no order", "operations that fit in no order"),
+            CheckName::LostSignal => ("loss not told in time", "losses not told in time"),
+            CheckName::GrantValidity => {
+                ("grant that was over when it was given", "grants that were over when they were given")
+            }
+            CheckName::Liveness => ("wait without end", "waits without end"),
+            CheckName::Assumptions | CheckName::Coverage => ("violation", "violations"),
+        };
+        words::counted(*count, one, many)
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// The worst that is listed of an incident.
+pub(super) fn severity(lock: &LockReport, number: u32) -> Option<Severity> {
+    listed(lock, number).iter().filter_map(|(_, violation)| violation.severity).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn the_steps_tell_the_pause_the_end_of_the_validity_and_what_came_of_it() {
+        let report = sample::report();
+        let lock = &report.locks[0];
+        let scene = Scene::of(&lock.history);
+        let [incident] = &lock.judgement.incidents[..] else { panic!("{:?}", lock.judgement.incidents) };
+        assert_eq!(title(&scene, incident), "c2 is paused under its hold of item-1 for 2.499s");
+        assert_eq!(broke(incident), "1 overlap of two holds, 1 stale access accepted");
+        let exhibit = Exhibit::of_incident(&scene, lock, 1, incident, "x".to_owned());
+        let told: Vec<String> =
+            exhibit.steps.iter().map(|step| format!("{} {} {}", step.at, step.who, step.what)).collect();
+        let places = [
+            "0.200s c2 is granted the lock",
+            "0.220s c2 is paused at its step before-write",
+            "1.200s c2’s hold is not valid any more",
+            "2.700s c3 is granted the lock, while c2 still believes that it holds it",
+            "2.721s c2 runs again, after 2.499s",
+            "2.723s resource accepts c2’s write (item 1: stock 997, version 3): stale",
+            "2.740s c2 is told that the lock is lost",
+        ]
+        .map(|part| told.iter().position(|step| step.starts_with(part)));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {told:#?}");
+    }
+}

@@ -1,0 +1,180 @@
+//! What came of a lock's trial in one sentence that needs no knowledge of locks, the same on the page and at the terminal.
+//!
+//! Says what the lock did. Deliberately absent: whether the scenario's file had foreseen it.
+
+use std::time::Duration;
+
+use super::LockReport;
+use super::scene::Scene;
+use super::words;
+use crate::check::{CheckName, Verdict};
+
+/// How a lock came off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// Every guarantee that was tried held.
+    Kept,
+    /// Nothing can be said.
+    Undecided,
+    /// A guarantee was broken, and the data took no harm.
+    Broken,
+    /// The resource took what it should not have, or updates are gone.
+    Harmed,
+}
+
+impl Standing {
+    /// How the lock of a report came off.
+    pub fn of(lock: &LockReport) -> Self {
+        let is = |check, verdict| words::result(lock, check).is_some_and(|result| result.verdict == verdict);
+        if is(CheckName::Fencing, Verdict::Invalid) || is(CheckName::LostUpdates, Verdict::Invalid) {
+            return Self::Harmed;
+        }
+        match lock.judgement.verdict {
+            Verdict::Invalid => Self::Broken,
+            Verdict::Valid if lock.error.is_none() => Self::Kept,
+            Verdict::Valid | Verdict::Unknown | Verdict::NotApplicable => Self::Undecided,
+        }
+    }
+
+    /// The class of its colours.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Kept => "good",
+            Self::Undecided => "odd",
+            Self::Broken | Self::Harmed => "bad",
+        }
+    }
+
+    /// Its sign: never by colour alone.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Self::Kept => "✓",
+            Self::Undecided => "?",
+            Self::Broken | Self::Harmed => "✗",
+        }
+    }
+}
+
+/// The sentence, without the lock's name: `let two clients …`.
+pub(super) fn sentence(lock: &LockReport, scene: &Scene<'_>) -> String {
+    if lock.history.ops.is_empty() {
+        let why = lock.error.as_deref().map_or_else(|| "nothing was recorded".to_owned(), |error| error.to_owned());
+        return format!("was not tried: {why}.");
+    }
+    if lock.judgement.checks.is_empty() {
+        return "was tried, and no check ran.".to_owned();
+    }
+    let figure = |check, name: &str| {
+        let result = words::result(lock, check)?;
+        result.figures.get(name).copied()
+    };
+    let count = |check, name| figure(check, name).unwrap_or(0.0) as u64;
+    let grants = scene.holds.len() as u64;
+    let overlaps = words::result(lock, CheckName::MutualExclusion).filter(|result| result.verdict == Verdict::Invalid);
+    let lost = count(CheckName::LostUpdates, "lost") + count(CheckName::LostUpdates, "unacknowledged-lost");
+    let acknowledged = count(CheckName::LostUpdates, "acknowledged");
+    let (accepted, refused) = scene.stale();
+    let incidents = lock.judgement.incidents_in_all;
+    let mut told = Vec::new();
+    if overlaps.is_some() {
+        let believed = count(CheckName::MutualExclusion, "overlaps-within-validity") == 0;
+        let what = if believed {
+            "let two clients believe at once that they held it"
+        } else {
+            "was held by two clients at once"
+        };
+        told.push(format!("{what}, in {}", words::counted(incidents, "incident", "incidents")));
+    }
+    if lost > 0 {
+        let share = if acknowledged > 0 {
+            format!(" of {acknowledged} acknowledged ({})", words::percent(100.0 * lost as f64 / acknowledged as f64))
+        } else {
+            String::new()
+        };
+        told.push(format!("{}{share}", words::counted(lost, "update was lost", "updates were lost")));
+    } else if accepted > 0 {
+        told.push(format!(
+            "{} accepted, though no update was lost",
+            words::counted(accepted as u64, "late access was", "late accesses were")
+        ));
+    }
+    if refused > 0 {
+        let all = if accepted == 0 { "all " } else { "" };
+        told.push(format!(
+            "the resource refused {all}{}",
+            words::counted(refused as u64, "late access", "late accesses")
+        ));
+    }
+    if overlaps.is_some() && lost == 0 && accepted == 0 && words::result(lock, CheckName::LostUpdates).is_some() {
+        told.push("no update was lost".to_owned());
+    }
+    let mut broken: Vec<&str> = lock
+        .judgement
+        .checks
+        .iter()
+        .filter(|result| result.verdict == Verdict::Invalid)
+        .filter_map(|result| match result.check {
+            CheckName::Liveness => Some("left clients waiting for what nobody held"),
+            CheckName::LostSignal => Some("did not tell a client in time that it had lost the lock"),
+            CheckName::GrantValidity => Some("handed out grants that were over already"),
+            CheckName::TokenOrder => Some("gave fencing tokens in the wrong order"),
+            CheckName::Linearizable if overlaps.is_none() => Some("granted what no correct lock could have granted"),
+            CheckName::Assumptions => Some("left a record that is not well formed"),
+            CheckName::Coverage => Some("was not put to the test as planned"),
+            _ => None,
+        })
+        .collect();
+    broken.dedup();
+    told.extend(broken.into_iter().map(str::to_owned));
+    let ended = if lock.error.is_some() { " Its trial ended early." } else { "" };
+    if told.is_empty() {
+        let said = match Standing::of(lock) {
+            Standing::Kept => format!(
+                "kept every guarantee that was put to the test, over {}",
+                words::counted(grants, "grant", "grants")
+            ),
+            _ => format!(
+                "broke nothing that was seen, but too little happened to tell ({})",
+                words::counted(grants, "grant", "grants")
+            ),
+        };
+        return format!("{said}.{ended}");
+    }
+    let last = told.pop().unwrap_or_default();
+    let text = if told.is_empty() { last } else { format!("{}; {last}", told.join("; ")) };
+    format!("{text}.{ended}")
+}
+
+/// How long the run was, in words.
+pub(super) fn lasted(scene: &Scene<'_>) -> String {
+    words::lasting(Duration::from_nanos(scene.end.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    fn told(lock: &LockReport) -> String {
+        sentence(lock, &Scene::of(&lock.history))
+    }
+
+    #[test]
+    fn says_what_happened_and_not_whether_it_was_foreseen() {
+        let report = sample::report();
+        assert_eq!(
+            told(&report.locks[0]),
+            "let two clients believe at once that they held it, in 1 incident; 1 update was lost of 3 acknowledged (33.3 %)."
+        );
+        let fenced = &report.locks[1];
+        assert_eq!(Standing::of(fenced), Standing::Broken);
+        assert!(told(fenced).contains("the resource refused all 1 late access"), "{}", told(fenced));
+    }
+
+    #[test]
+    fn a_lock_that_was_not_tried_says_why() {
+        let report = sample::empty();
+        assert_eq!(told(&report.locks[0]), "was not tried: no Redis node answered in 10s.");
+        assert_eq!(Standing::of(&report.locks[0]), Standing::Undecided);
+    }
+}

@@ -1,0 +1,134 @@
+//! What would have prevented an incident, and where that can be seen: another lock of the same run, or another scenario.
+//!
+//! Only what follows from the kind of fault and from what this run shows of other locks. Deliberately absent: advice that no
+//! trial bears out.
+
+use maud::{Markup, html};
+
+use super::scene::Scene;
+use super::trial::slug;
+use super::words;
+use super::{LockReport, Report};
+use crate::check::{Cause, CheckName, Incident, Verdict};
+
+/// Scenarios that are the same trial with a resource that fences.
+const FENCED: [(&str, &str); 2] =
+    [("client-pause", "scenarios/client-pause-fenced.toml"), ("delayed-write", "scenarios/delayed-write-fenced.toml")];
+
+/// What would have prevented an incident of `lock`, an item each.
+pub(super) fn of(report: &Report, lock: &LockReport, scene: &Scene<'_>, incident: &Incident) -> Vec<Markup> {
+    let mut remedies = Vec::new();
+    let harmed =
+        [CheckName::Fencing, CheckName::LostUpdates].iter().any(|check| incident.violations.contains_key(check));
+    let strike = match incident.cause {
+        Cause::Fault(id) => scene.strikes.iter().find(|strike| strike.event.id == id),
+        Cause::Outlived(_) | Cause::Nothing => None,
+    };
+    let fencing = lock.history.header.fencing.as_str();
+    if harmed && fencing == "none" {
+        let file = FENCED.iter().find(|(scenario, _)| *scenario == report.scenario).map(|(_, file)| *file);
+        remedies.push(html! {
+            b { "Fencing at the resource." } " A resource that refuses an access with a lower token than it has seen would have \
+            refused the late one; no lock with a lease can stop it."
+            @if let Some(file) = file { " The same trial with such a resource: " code { "fencepost run " (file) } "." }
+        });
+    } else if harmed && matches!(fencing, "write" | "access") && !scene.gives_tokens() {
+        remedies.push(html! {
+            b { "A lock that gives fencing tokens." } " The resource was ready to fence, and this lock gave it nothing to compare."
+        });
+    }
+    remedies.extend(strike.and_then(|strike| of_fault(strike.event.kind.as_str(), lock)));
+    if let Cause::Outlived(_) = incident.cause {
+        remedies.push(html! {
+            b { "Work that ends within the validity," } " or a lock that is renewed while the work goes on, and a client that looks \
+            at its validity before each access."
+        });
+    }
+    remedies.extend(
+        report.locks.iter().filter(|other| other.name != lock.name).filter_map(|other| shown_by(other, incident)),
+    );
+    if remedies.is_empty() {
+        remedies.push(match incident.cause {
+            Cause::Nothing => {
+                html! { "Nothing outside of the lock: it granted what was held. The lock itself has to be mended." }
+            }
+            _ => html! { "Nothing that this run shows: no lock in it came off better." },
+        });
+    }
+    remedies
+}
+
+fn of_fault(kind: &str, lock: &LockReport) -> Option<Markup> {
+    let setting =
+        |name: &str| lock.settings.iter().find(|(setting, _)| setting == name).map(|(_, value)| value.as_str());
+    Some(match kind {
+        "clock-drift" => html! {
+            b { "Clocks that drift less than the lock allows for." } " Within its margin the lock holds: "
+            code { "fencepost run scenarios/drift-inside-margin.toml" } "."
+        },
+        "clock-jump" | "clock-strobe" => html! {
+            b { "Servers whose wall clocks are never stepped," } " only slewed: a lease in Redis ends by the server’s wall clock."
+        },
+        "restart" | "power-loss" | "kill"
+            if setting("persistence").is_some_and(|value| !value.starts_with("always")) =>
+        {
+            html! {
+                b { "Servers that remember their locks." } " Persistence here is “" (setting("persistence").unwrap_or_default())
+                "”; with every write synced before its answer, or a server kept down for longer than the TTL, a restart forgets nothing \
+                that is still held."
+            }
+        }
+        _ => return None,
+    })
+}
+
+/// Another lock of the run that met the same plan and was not broken in the same way.
+fn shown_by(other: &LockReport, incident: &Incident) -> Option<Markup> {
+    let scene = Scene::of(&other.history);
+    if other.error.is_some()
+        || scene.holds.is_empty()
+        || (matches!(incident.cause, Cause::Fault(_)) && scene.strikes.is_empty())
+    {
+        return None;
+    }
+    let held = |check: &CheckName| {
+        let verdict = words::result(other, *check).map(|result| result.verdict);
+        incident.violations.contains_key(check) && verdict.is_some_and(|verdict| verdict == Verdict::Valid)
+    };
+    let held: Vec<CheckName> = CheckName::ALL.into_iter().filter(held).collect();
+    if held.is_empty() {
+        return None;
+    }
+    let (_, refused) = scene.stale();
+    let names: Vec<String> = held.iter().map(ToString::to_string).collect();
+    Some(html! {
+        a href={ "#lock-" (slug(&other.name)) } { b { (other.name) } } " under the same plan in this run: "
+        (names.join(", ")) " held"
+        @if refused > 0 { ", and " (words::counted(refused as u64, "stale access was", "stale accesses were")) " refused" }
+        "."
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn names_what_is_missing_and_the_lock_that_shows_it() {
+        let report = sample::report();
+        let lock = &report.locks[0];
+        let scene = Scene::of(&lock.history);
+        let told = |report: &Report, lock: &LockReport| {
+            let all = of(report, lock, &scene, &lock.judgement.incidents[0]);
+            all.into_iter().map(Markup::into_string).collect::<Vec<_>>().join("\n")
+        };
+        let text = told(&report, lock);
+        for part in ["A lock that gives fencing tokens", "href=\"#lock-zookeeper\"", "1 stale access was refused"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        let mut unfenced = lock.clone();
+        unfenced.history.header.fencing = "none".to_owned();
+        assert!(told(&report, &unfenced).contains("fencepost run scenarios/client-pause-fenced.toml"));
+    }
+}
