@@ -18,6 +18,8 @@ mod model;
 mod oracle;
 mod ownerless;
 mod permits;
+#[cfg(test)]
+mod permits_oracle;
 mod replay;
 mod state;
 #[cfg(test)]
