@@ -324,6 +324,21 @@ fn a_holder_that_is_cut_off_is_told_before_the_next_grant() {
     }
 }
 
+/// In both worlds by the packets that were struck: our own, sent to look at the links, do not count.
+#[test]
+fn a_cut_of_a_link_that_nobody_uses_exercises_nothing() {
+    let _turn = turn();
+    let (verdict, histories) = run("../tests/scenarios/idle-link");
+    assert_eq!(check(&verdict, "redlock", "coverage")["verdict"], "unknown");
+    let probes = histories["redlock"].ops.iter().filter_map(|op| op.fault.as_ref()).flat_map(|event| &event.probes);
+    let struck: Vec<u64> = probes.filter_map(|probe| probe.struck).collect();
+    assert!(!struck.is_empty() && struck.iter().all(|packets| *packets == 0), "{struck:?}");
+    let (verdict, _) = run("partition-client");
+    for lock in ["redlock", "zookeeper"] {
+        assert_eq!(check(&verdict, lock, "coverage")["verdict"], "valid", "{lock}");
+    }
+}
+
 #[test]
 fn a_wrong_clock_or_a_lost_memory_of_one_server_breaks_redlock_alone() {
     let _turn = turn();

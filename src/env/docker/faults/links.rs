@@ -47,6 +47,8 @@ struct Links {
     layer: Layer,
     /// When the kernel is to forget it.
     until: Nanos,
+    /// What its rules had counted when it had been looked at: from then on, only what passes by itself.
+    probed: Counts,
 }
 
 /// Strikes all links of `grudge`: all of them or none.
@@ -87,6 +89,7 @@ pub(super) async fn apply(
     let seen: BTreeMap<(Member, Member), (Seen, Seen)> =
         links.iter().copied().zip(before.into_iter().zip(during)).collect();
     let struck = wounds.into_iter().map(|wound| {
+        let wound = Links { probed: counts.clone(), ..wound };
         let mut probes = Vec::new();
         for (from, to) in &wound.links {
             let link = format!("{from} to {to}");
@@ -136,7 +139,7 @@ fn layers(
         let outgoing = links.iter().filter(|(_, to)| *to != member).map(|(_, to)| doors[to].address).collect();
         let layer = Layer { door: doors[&member], table: table.clone(), incoming, outgoing, effect, expiry };
         let entry = ground.entry(member, Undo::DeleteTable(table.clone()))?;
-        Ok(Links { member, links, entry, layer, until })
+        Ok(Links { member, links, entry, layer, until, probed: Counts::new() })
     };
     at.into_iter().map(wound).collect()
 }
@@ -263,6 +266,12 @@ fn struck_probe(link: &str, effect: Effect, seen: Seen, count: Option<Count>, bo
     }
 }
 
+/// How many packets were struck since the strike was looked at, which strikes packets of its own. Rules that were laid again
+/// have counted from zero.
+fn since(probed: Option<&Count>, now: &Count) -> u64 {
+    probed.filter(|probed| probed.met <= now.met).map_or(now.struck, |probed| now.struck.saturating_sub(probed.struck))
+}
+
 /// Whether so many of so many is a likely draw: within five standard deviations.
 fn is_share(struck: u64, met: u64, permille: u32) -> bool {
     let (share, met) = (f64::from(permille) / 1_000.0, met as f64);
@@ -290,13 +299,15 @@ impl Wound for Links {
             let seen = knock(ground, &self.links, &doors, OPEN).await.map_err(failed)?;
             let probes = self.links.iter().zip(seen).map(|((from, to), seen)| {
                 let probe = open_probe("after", &format!("{from} to {to}"), seen);
-                match counts.get(&(doors[from].address, doors[to].address)) {
+                let ends = (doors[from].address, doors[to].address);
+                match counts.get(&ends) {
                     None => probe,
-                    Some(Count { met, struck, .. }) => {
+                    Some(count @ Count { met, struck, .. }) => {
                         let until_then = format!("until then {struck} of {met} packets");
                         let measured = [&*probe.measured, &*until_then].into_iter().filter(|text| !text.is_empty());
                         let measured = measured.collect::<Vec<_>>().join(", ");
-                        probe.measured(measured)
+                        let struck = Some(since(self.probed.get(&ends), count));
+                        Probe { struck, ..probe.measured(measured) }
                     }
                 }
             });
@@ -339,6 +350,15 @@ mod tests {
         assert!(!probe(Effect::Drop, Seen::Reset, 1, 1).passed());
         assert!(probe(Effect::Reset, Seen::Reset, 1, 1).passed());
         assert!(!probe(Effect::Reset, Seen::Silent, 1, 1).passed());
+    }
+
+    #[test]
+    fn what_is_counted_is_what_passed_by_itself() {
+        let count = |met, struck| Count { peer: Ipv4Addr::LOCALHOST, outgoing: false, met, struck };
+        assert_eq!(since(Some(&count(3, 2)), &count(9, 6)), 4);
+        assert_eq!(since(Some(&count(3, 2)), &count(3, 2)), 0, "only our own knocks");
+        assert_eq!(since(Some(&count(9, 6)), &count(5, 5)), 5, "laid again in a new life");
+        assert_eq!(since(None, &count(5, 5)), 5);
     }
 
     #[test]
