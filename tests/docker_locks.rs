@@ -22,7 +22,9 @@ use fencepost::ids::LockName;
 use fencepost::lock::backend::RedisNode;
 use fencepost::lock::client::{RedisServer, ZookeeperEnsemble};
 use fencepost::lock::runtime::{Runtime, SharedRuntime, TokioRuntime};
-use fencepost::lock::{DistributedLock, Redlock, RedlockSettings, Tokens, ZookeeperLock, ZookeeperSettings};
+use fencepost::lock::{
+    DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, ZookeeperLock, ZookeeperSettings,
+};
 use fencepost::time::{Clock, Nanos};
 use futures_util::future::{BoxFuture, FutureExt, LocalBoxFuture};
 use lock_suite::{Client, Fixture, RedlockFixture};
@@ -212,6 +214,50 @@ impl RedlockFixture for OnRedis {
     }
 }
 
+/// The lock at one server.
+struct OnOne(World);
+
+impl OnOne {
+    fn server(&self) -> SocketAddr {
+        self.0.cluster.redis[0]
+    }
+
+    fn key_prefix(&self) -> String {
+        format!("{}:", self.0.prefix)
+    }
+}
+
+impl Fixture for OnOne {
+    fn client(&self, lease: Duration) -> Client {
+        let settings = RedisLockSettings {
+            ttl: lease,
+            // Patient, as above.
+            node_timeout: Duration::from_millis(300),
+            renewal: true,
+            key_prefix: self.key_prefix(),
+            ..RedisLockSettings::default()
+        };
+        let node = Arc::new(RedisServer::new(self.server()));
+        self.0.client(|runtime| Arc::new(RedisLock::new(node, settings, runtime)))
+    }
+
+    fn crash(&self, client: &Client) {
+        self.0.crash(client);
+    }
+
+    fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        async move {
+            let command = format!("DEL {}{name}", self.key_prefix());
+            wire::redis(self.server(), &[&command], Duration::from_secs(5)).await.unwrap();
+        }
+        .boxed_local()
+    }
+
+    fn gives_tokens(&self) -> bool {
+        true
+    }
+}
+
 struct OnZookeeper(World);
 
 impl OnZookeeper {
@@ -268,6 +314,12 @@ fn redis_with_tokens(body: impl AsyncFnOnce(&OnRedis)) {
     });
 }
 
+fn redis_lock(body: impl AsyncFnOnce(&OnOne)) {
+    block_on(async {
+        body(&OnOne(World::new().await)).await;
+    });
+}
+
 fn zookeeper(body: impl AsyncFnOnce(&OnZookeeper)) {
     block_on(async {
         let fixture = OnZookeeper(World::new().await);
@@ -289,6 +341,10 @@ mod redlock {
 
 mod redlock_with_tokens {
     crate::tests_of_any_lock!(crate::redis_with_tokens);
+}
+
+mod redis_lock {
+    crate::tests_of_any_lock!(crate::redis_lock);
 }
 
 mod zookeeper_lock {

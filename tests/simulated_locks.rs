@@ -17,8 +17,10 @@ use fencepost::fault::Member;
 use fencepost::ids::{ClientId, LockName, NodeId};
 use fencepost::lock::backend::Connections;
 use fencepost::lock::runtime::SharedRuntime;
-use fencepost::lock::{DistributedLock, Redlock, RedlockSettings, Tokens, ZookeeperLock, ZookeeperSettings};
-use fencepost::scenario::{DurationRange, LockConfig, RedlockConfig, ZookeeperConfig};
+use fencepost::lock::{
+    DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, ZookeeperLock, ZookeeperSettings,
+};
+use fencepost::scenario::{DurationRange, LockConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
 use fencepost::seed::Seed;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use lock_suite::{Client, Fixture, RedlockFixture};
@@ -91,6 +93,46 @@ impl Fixture for Everybody<'_> {
 
     fn gives_tokens(&self) -> bool {
         false
+    }
+}
+
+/// The lock at one server.
+struct OnOne<'a>(&'a Sandbox);
+
+impl OnOne<'_> {
+    fn config() -> LockConfig {
+        LockConfig::Redis(RedisConfig {
+            ttl: lock_suite::LONG,
+            renewal: true,
+            node_timeout: Duration::from_millis(50),
+            retry_delay: DurationRange { min: Duration::from_millis(20), max: Duration::from_millis(80) },
+            persistence: Persistence::None,
+            connections: Connections::Pooled,
+        })
+    }
+}
+
+impl Fixture for OnOne<'_> {
+    fn client(&self, lease: Duration) -> Client {
+        let (id, Seam { mut redis, runtime, .. }) = self.0.client(&Self::config());
+        let settings = RedisLockSettings { ttl: lease, renewal: true, ..RedisLockSettings::default() };
+        client(id, Arc::new(RedisLock::new(redis.remove(0), settings, Arc::clone(&runtime))), runtime)
+    }
+
+    fn crash(&self, client: &Client) {
+        crash(self.0, client);
+    }
+
+    fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        async move {
+            let key: SmolStr = format!("{}{name}", RedisLockSettings::default().key_prefix).into();
+            self.0.redis(NodeId(1), Command::Del(key)).await.expect("the node answers");
+        }
+        .boxed_local()
+    }
+
+    fn gives_tokens(&self) -> bool {
+        true
     }
 }
 
@@ -197,6 +239,10 @@ fn redlock_with(tokens: Tokens, body: impl AsyncFn(&OnRedis)) {
     });
 }
 
+fn redis_lock(body: impl AsyncFn(&OnOne)) {
+    play(&OnOne::config(), async |sandbox| body(&OnOne(sandbox)).await);
+}
+
 fn zookeeper(body: impl AsyncFn(&OnZookeeper)) {
     play(&OnZookeeper::config(lock_suite::LONG), async |sandbox| body(&OnZookeeper(sandbox)).await);
 }
@@ -232,6 +278,26 @@ mod redlock_with_tokens {
             fixture.sandbox.redis(NodeId(3), Command::FlushAll).await.expect("the node answers");
             tokens.push(lock_suite::turn(&right, &name).await.0);
             assert_eq!(tokens, [1, 2, 3, 4, 4]);
+        });
+    }
+}
+
+mod redis_lock {
+    use super::*;
+
+    crate::tests_of_any_lock!(crate::redis_lock);
+
+    /// A counter that was lost starts beyond what it can have said.
+    #[test]
+    fn tokens_rise_over_a_loss_of_all_data() {
+        crate::redis_lock(async |fixture| {
+            let name = LockName::new("amnesia");
+            let client = fixture.client(lock_suite::LONG);
+            let first = lock_suite::turn(&client, &name).await;
+            let second = lock_suite::turn(&client, &name).await;
+            fixture.0.redis(NodeId(1), Command::FlushAll).await.expect("the node answers");
+            let third = lock_suite::turn(&client, &name).await;
+            assert!(first < second && second < third, "{first} {second} {third}");
         });
     }
 }

@@ -17,8 +17,10 @@ use crate::ids::{ClientId, NodeId};
 use crate::lock::backend::{RedisNode, ZkConnector};
 use crate::lock::flawed::{self, WallClock};
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
-use crate::scenario::{RedlockConfig, ZookeeperConfig};
+use crate::lock::{
+    DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings,
+};
+use crate::scenario::{RedisConfig, RedlockConfig, ZookeeperConfig};
 
 /// Why a fault could not be applied or undone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +52,24 @@ pub trait Environment: Send + Sync {
 
     /// The lock server that the client's session is connected to, if it has one.
     fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>>;
+}
+
+/// The lock on trial at one Redis server: the same in every world.
+pub(crate) fn redis(
+    config: &RedisConfig,
+    node: Arc<dyn RedisNode>,
+    key_prefix: String,
+    runtime: SharedRuntime,
+) -> Arc<dyn DistributedLock> {
+    let settings = RedisLockSettings {
+        ttl: config.ttl,
+        node_timeout: config.node_timeout,
+        retry_delay_min: config.retry_delay.min,
+        retry_delay_max: config.retry_delay.max,
+        renewal: config.renewal,
+        key_prefix,
+    };
+    Arc::new(RedisLock::new(node, settings, runtime))
 }
 
 /// A lock on trial over Redis masters, sound or not: the same in every world.

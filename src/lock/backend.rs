@@ -60,6 +60,15 @@ pub trait RedisNode: Send + Sync {
         ttl: Duration,
     ) -> Reply<Option<FencingToken>, NodeError>;
 
+    /// The same, with a counter that starts, if it is not there, at the server's time of day in microseconds.
+    fn set_and_fence(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        ttl: Duration,
+    ) -> Reply<Option<FencingToken>, NodeError>;
+
     /// Raises the counter to `token` if the key holds `owner`: whether it does, and the counter is at `token` now. Never
     /// lowers it: a counter that is beyond stays there, and the answer is no.
     fn raise_if_owner(

@@ -1,6 +1,7 @@
 //! The lock library: distributed locks that can be believed as far as any lock can.
 //!
 //! - [`Redlock`] over N independent Redis masters (antirez, "Distributed Locks with Redis").
+//! - [`RedisLock`] at one Redis server, with fencing tokens.
 //! - [`ZookeeperLock`], ephemeral sequential znodes (the ZooKeeper recipes' lock).
 //!
 //! Both implement [`DistributedLock`] and hand out a [`Guard`]: the only proof of holding, which ends by itself.
@@ -20,6 +21,7 @@ mod redlock;
 pub mod runtime;
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
 pub mod settings;
+mod single;
 mod zookeeper;
 
 use std::sync::Arc;
@@ -34,6 +36,7 @@ pub use guard::{Guard, GuardState, Promise, Promises};
 pub use redlock::{Redlock, RedlockSettings, Tokens};
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
 pub use settings::{Settings, SettingsError};
+pub use single::{RedisLock, RedisLockSettings};
 pub use zookeeper::{ZookeeperLock, ZookeeperSettings};
 
 use crate::ids::LockName;

@@ -74,6 +74,8 @@ struct Shared {
     nodes: Vec<Arc<dyn RedisNode>>,
     settings: RedlockSettings,
     runtime: SharedRuntime,
+    /// Whether the one node's counter, if it is not there, starts at the time of day ([`super::single`]).
+    from_clock: bool,
 }
 
 /// One grant, or the attempt at it: what it takes to undo it.
@@ -115,7 +117,13 @@ impl<F: Future + Unpin> Future for Answer<F> {
 impl Redlock {
     /// A lock over `nodes`.
     pub fn new(nodes: Vec<Arc<dyn RedisNode>>, settings: RedlockSettings, runtime: SharedRuntime) -> Self {
-        Self { shared: Arc::new(Shared { nodes, settings, runtime }) }
+        Self { shared: Arc::new(Shared { nodes, settings, runtime, from_clock: false }) }
+    }
+
+    /// The lock at one node, whose count is the token.
+    pub(super) fn of_one(node: Arc<dyn RedisNode>, settings: RedlockSettings, runtime: SharedRuntime) -> Self {
+        let settings = RedlockSettings { tokens: Tokens::Quorum, ..settings };
+        Self { shared: Arc::new(Shared { nodes: vec![node], settings, runtime, from_clock: true }) }
     }
 
     async fn attempt(&self, name: &LockName, options: &AcquireOptions) -> Result<Guard, AttemptError> {
@@ -239,7 +247,11 @@ impl Lease {
         match counter {
             None => node.set_if_absent(key, owner, ttl).map_ok(|set| set.then_some(None)).left_future(),
             Some(counter) => {
-                node.set_and_count(key, counter, owner, ttl).map_ok(|count| count.map(Some)).right_future()
+                let counted = match shared.from_clock {
+                    false => node.set_and_count(key, counter, owner, ttl),
+                    true => node.set_and_fence(key, counter, owner, ttl),
+                };
+                counted.map_ok(|count| count.map(Some)).right_future()
             }
         }
     }
@@ -252,7 +264,7 @@ impl Lease {
         sent: Nanos,
         mut is_vote: impl FnMut(&T) -> bool,
     ) -> Election {
-        let Shared { nodes, settings, runtime } = &*self.shared;
+        let Shared { nodes, settings, runtime, .. } = &*self.shared;
         let mut election = Election { needed: nodes.len() / 2 + 1, votes: 0, conflicts: 0, failures: Vec::new() };
         let mut silent: Vec<bool> = vec![true; nodes.len()];
         let mut patience = runtime.sleep_until(sent + settings.node_timeout);
@@ -286,7 +298,7 @@ impl Lease {
 
     /// Takes the votes back at every node, whether or not we know of a vote there.
     async fn release(self) -> ReleaseOutcome {
-        let Shared { nodes, settings, runtime } = &*self.shared;
+        let Shared { nodes, settings, runtime, .. } = &*self.shared;
         let needed = nodes.len() / 2 + 1;
         let sent = runtime.now();
         let mut answers = self.ask(|node| node.delete_if_owner(&self.key, &self.owner));

@@ -107,14 +107,24 @@ fn settings(scenario: &Scenario) -> Vec<(String, String)> {
 fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
     let duration = |duration| scenario::duration::text(duration);
     let flaw = match config {
+        LockConfig::Redis(_) => None,
         LockConfig::Redlock(redlock) => redlock.flaw.map(RedlockFlaw::about),
         LockConfig::Zookeeper(zookeeper) => zookeeper.flaw.map(ZookeeperFlaw::about),
     };
     let settings = match config {
+        LockConfig::Redis(redis) => vec![
+            ("nodes", "one Redis server".to_owned()),
+            ("ttl", duration(redis.ttl)),
+            ("renewal", renewal(redis.renewal).to_owned()),
+            ("node timeout", duration(redis.node_timeout)),
+            ("retry delay", redis.retry_delay.to_string()),
+            ("persistence", persistence(redis.persistence).to_owned()),
+            ("fencing tokens", "the server's count".to_owned()),
+        ],
         LockConfig::Redlock(redlock) => vec![
             ("nodes", format!("{} Redis masters", redlock.nodes)),
             ("ttl", duration(redlock.ttl)),
-            ("renewal", if redlock.renewal { "every third of the ttl" } else { "off" }.to_owned()),
+            ("renewal", renewal(redlock.renewal).to_owned()),
             ("node timeout", duration(redlock.node_timeout)),
             ("retry delay", redlock.retry_delay.to_string()),
             ("persistence", persistence(redlock.persistence).to_owned()),
@@ -128,6 +138,10 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
     let flaw =
         flaw.into_iter().flat_map(|about| [("flaw", about.flaw.to_owned()), ("seen in", about.source.to_owned())]);
     settings.into_iter().chain(flaw).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn renewal(renewal: bool) -> &'static str {
+    if renewal { "every third of the ttl" } else { "off" }
 }
 
 fn tokens(tokens: Tokens) -> &'static str {

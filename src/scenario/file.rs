@@ -94,19 +94,19 @@ pub struct LockTable {
     pub algorithm: Option<Placed<Choice<Algorithm>>>,
     /// Redlock: how many Redis masters, an odd number; 5 if absent.
     pub nodes: Option<Placed<Count>>,
-    /// Redlock: the lease's length, in whole milliseconds, at least 10 ms; 1 s if absent.
+    /// Redlock, redis: the lease's length, in whole milliseconds, at least 10 ms; 1 s if absent.
     pub ttl: Option<Placed<DurationText>>,
-    /// Redlock: whether a held lease is renewed every third of its length; off if absent, as published.
+    /// Redlock, redis: whether a held lease is renewed every third of its length; off if absent, as published.
     pub renewal: Option<Placed<bool>>,
-    /// Redlock: how long one node may take to answer before it counts as not having voted, less than the ttl; if
+    /// Redlock, redis: how long one node may take to answer before it counts as not having voted, less than the ttl; if
     /// absent, a tenth of the ttl, but at most 50 ms.
     pub node_timeout: Option<Placed<DurationText>>,
-    /// Redlock: the random delay between attempts; 20 to 80 ms if absent.
+    /// Redlock, redis: the random delay between attempts; 20 to 80 ms if absent.
     pub retry_delay: Option<Placed<RangeText>>,
-    /// Redlock: when a master writes what it was told to its disk, and so what it still has after a kill or a power
+    /// Redlock, redis: when a master writes what it was told to its disk, and so what it still has after a kill or a power
     /// loss; never if absent.
     pub persistence: Option<Placed<Choice<Persistence>>>,
-    /// Redlock: whether requests share one connection to each master, or each has a new one; shared if absent. Where only
+    /// Redlock, redis: whether requests share one connection to each master, or each has a new one; shared if absent. Where only
     /// replies are lost, a request on an established connection is carried out, and a new connection never comes about. A
     /// ZooKeeper session has a connection of its own by nature.
     pub connections: Option<Placed<Choice<Connections>>>,

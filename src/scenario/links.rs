@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::LockConfig;
+use super::Backend;
 use super::duration::RangeText;
 use super::error::Problem;
 use super::fault_tables::{DelayTable, LossTable, PartitionTable};
@@ -188,7 +188,8 @@ impl Reader<'_, '_> {
     fn unused(&self, target: &Target, peers: PeerGroup) -> Option<&'static str> {
         // A mistaken lock may be one with an ensemble; without any lock, that is the mistake.
         let locks = &self.trial.locks;
-        let ensemble = locks.is_empty() || locks.values().any(|lock| !matches!(lock, Some(LockConfig::Redlock(_))));
+        let ensemble = locks.is_empty()
+            || locks.values().any(|lock| lock.as_ref().is_none_or(|lock| lock.backend() == Backend::Zookeeper));
         match peers {
             PeerGroup::Clients if target.is_client() => Some("clients do not talk to each other"),
             PeerGroup::Resource if !target.is_client() => Some("lock servers do not talk to the resource"),

@@ -166,6 +166,8 @@ impl Fencing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LockConfig {
+    /// The lock at one Redis server.
+    Redis(RedisConfig),
     /// Redlock over independent Redis masters.
     Redlock(RedlockConfig),
     /// The ZooKeeper ephemeral-sequential lock.
@@ -185,7 +187,7 @@ impl LockConfig {
     /// The servers that it rests on. A flawed lock shares them with the sound one.
     pub fn backend(&self) -> Backend {
         match self {
-            Self::Redlock(_) => Backend::Redis,
+            Self::Redis(_) | Self::Redlock(_) => Backend::Redis,
             Self::Zookeeper(_) => Backend::Zookeeper,
         }
     }
@@ -193,6 +195,7 @@ impl LockConfig {
     /// The algorithm's name, as in `algorithm = "redlock"`.
     pub fn algorithm(&self) -> &'static str {
         match self {
+            Self::Redis(_) => "redis",
             Self::Redlock(config) => config.flaw.map_or("redlock", |flaw| flaw.about().name),
             Self::Zookeeper(config) => config.flaw.map_or("zookeeper", |flaw| flaw.about().name),
         }
@@ -203,24 +206,52 @@ impl LockConfig {
     /// election and for those who ask in turns.
     pub fn grant_within(&self) -> Duration {
         let lease = match self {
+            Self::Redis(config) => config.ttl,
             Self::Redlock(config) => config.ttl,
             Self::Zookeeper(config) => config.session_timeout,
         };
         2 * lease + Duration::from_secs(2)
     }
 
-    /// Whether there can be such a target: Redis masters are equals, and a Redlock client has no session with one of them.
+    /// Whether there can be such a target: Redis masters are equals, and their clients have no session with one of them.
     pub fn has(&self, target: &Target) -> bool {
-        !matches!((self, target), (Self::Redlock(_), Target::Leader | Target::HolderServer))
+        !matches!((self.backend(), target), (Backend::Redis, Target::Leader | Target::HolderServer))
+    }
+
+    /// What its Redis masters keep of what they were told, if it has any.
+    pub fn persistence(&self) -> Option<Persistence> {
+        match self {
+            Self::Redis(config) => Some(config.persistence),
+            Self::Redlock(config) => Some(config.persistence),
+            Self::Zookeeper(_) => None,
+        }
     }
 
     /// How many lock servers it uses.
     pub fn nodes(&self) -> u32 {
         match self {
+            Self::Redis(_) => 1,
             Self::Redlock(config) => config.nodes,
             Self::Zookeeper(config) => config.servers,
         }
     }
+}
+
+/// The settings of the lock at one Redis server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedisConfig {
+    /// The lease's length.
+    pub ttl: Duration,
+    /// Whether a held lease is renewed every third of its length. Off by default.
+    pub renewal: bool,
+    /// How long the server may take to answer one request.
+    pub node_timeout: Duration,
+    /// The random delay between attempts.
+    pub retry_delay: DurationRange,
+    /// What the server still has after it was killed or lost power.
+    pub persistence: Persistence,
+    /// Which connections requests travel on.
+    pub connections: Connections,
 }
 
 /// Redlock's settings.

@@ -195,6 +195,8 @@ impl<T: Word> JsonSchema for Choice<T> {
 /// The algorithms that can stand trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
+    /// The lock at one Redis server.
+    Redis,
     /// Redlock over independent Redis masters, or a flawed lock over them.
     Redlock(Option<RedlockFlaw>),
     /// The ZooKeeper ephemeral-sequential lock, or a flawed lock in an ensemble.
@@ -203,7 +205,7 @@ pub enum Algorithm {
 
 impl Word for Algorithm {
     fn words() -> Vec<(&'static str, Self)> {
-        let sound = [("redlock", Self::Redlock(None)), ("zookeeper", Self::Zookeeper(None))];
+        let sound = [("redis", Self::Redis), ("redlock", Self::Redlock(None)), ("zookeeper", Self::Zookeeper(None))];
         let redlock = RedlockFlaw::ALL.iter().map(|flaw| (flaw.about().name, Self::Redlock(Some(*flaw))));
         let zookeeper = ZookeeperFlaw::ALL.iter().map(|flaw| (flaw.about().name, Self::Zookeeper(Some(*flaw))));
         sound.into_iter().chain(redlock).chain(zookeeper).collect()

@@ -12,7 +12,7 @@ use super::duration::{self, DurationError, DurationText, RangeText, UNITS_HELP};
 use super::error::Problem;
 use super::file::{LockTable, ResourceTable, ScenarioFile, WorkloadTable};
 use super::place::{Algorithm, Choice, Count, Placed, Word};
-use super::{DurationRange, LockConfig, Persistence, RedlockConfig, Resource, Workload, ZookeeperConfig};
+use super::{DurationRange, LockConfig, Persistence, RedisConfig, RedlockConfig, Resource, Workload, ZookeeperConfig};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
@@ -202,12 +202,13 @@ pub(super) fn locks(
 ) -> BTreeMap<String, Option<LockConfig>> {
     if tables.is_empty() {
         let problem = Problem::of_file("no lock stands trial");
-        problems.push(problem.help("add a table `[lock.redlock]` or `[lock.zookeeper]`"));
+        problems.push(problem.help("add a table `[lock.redlock]`, `[lock.zookeeper]` or `[lock.redis]`"));
     }
     let mut locks = BTreeMap::new();
     for (name, table) in tables {
         lock_name(name, problems);
         let config = algorithm(name, table, problems).and_then(|algorithm| match algorithm {
+            Algorithm::Redis => redis(table, environment, problems).map(LockConfig::Redis),
             Algorithm::Redlock(flaw) => redlock(table, flaw, environment, problems).map(LockConfig::Redlock),
             Algorithm::Zookeeper(flaw) => zookeeper(table, flaw, environment, problems).map(LockConfig::Zookeeper),
         });
@@ -262,14 +263,20 @@ fn odd(key: &str, field: &Placed<Count>, count: u32, problems: &mut Problems<'_>
     Some(count)
 }
 
+fn redis(table: &LockTable, environment: &Capabilities, problems: &mut Problems<'_>) -> Option<RedisConfig> {
+    foreign("nodes", table.nodes.as_ref(), "redlock", "redis", problems);
+    foreign("tokens", table.tokens.as_ref(), "redlock", "redis", problems);
+    let lease = lease(table, "redis", environment, problems);
+    let Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections } = lease?;
+    Some(RedisConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections })
+}
+
 fn redlock(
     table: &LockTable,
     flaw: Option<RedlockFlaw>,
     environment: &Capabilities,
     problems: &mut Problems<'_>,
 ) -> Option<RedlockConfig> {
-    foreign("servers", table.servers.as_ref(), "zookeeper", "redlock", problems);
-    foreign("session-timeout", table.session_timeout.as_ref(), "zookeeper", "redlock", problems);
     let limit = format!("environment {} has {} Redis masters", environment.environment, environment.max_redis_nodes);
     let nodes = match &table.nodes {
         None => Some(5),
@@ -277,6 +284,33 @@ fn redlock(
             .count("nodes", field, environment.max_redis_nodes, &limit)
             .and_then(|count| odd("nodes", field, count, problems)),
     };
+    let lease = lease(table, "redlock", environment, problems);
+    let tokens = match (&table.tokens, flaw) {
+        (None, _) => Some(Tokens::None),
+        (Some(field), None) => problems.choice("a value of `tokens`", field),
+        (Some(field), Some(flaw)) => {
+            foreign("tokens", Some(field), "redlock", flaw.about().name, problems);
+            None
+        }
+    };
+    let Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections } = lease?;
+    let (nodes, tokens) = (nodes?, tokens?);
+    Some(RedlockConfig { nodes, ttl, renewal, node_timeout, retry_delay, persistence, connections, tokens, flaw })
+}
+
+/// What every lock over Redis says of its leases and servers.
+struct Lease {
+    ttl: Duration,
+    renewal: bool,
+    node_timeout: Duration,
+    retry_delay: DurationRange,
+    persistence: Persistence,
+    connections: Connections,
+}
+
+fn lease(table: &LockTable, lock: &str, environment: &Capabilities, problems: &mut Problems<'_>) -> Option<Lease> {
+    foreign("servers", table.servers.as_ref(), "zookeeper", lock, problems);
+    foreign("session-timeout", table.session_timeout.as_ref(), "zookeeper", lock, problems);
     let ttl = match &table.ttl {
         None => Some(Duration::from_secs(1)),
         Some(field) => problems.milliseconds("ttl", field).and_then(|ttl| {
@@ -327,24 +361,13 @@ fn redlock(
         None => Some(Connections::default()),
         Some(field) => problems.choice("a value of `connections`", field),
     };
-    let tokens = match (&table.tokens, flaw) {
-        (None, _) => Some(Tokens::None),
-        (Some(field), None) => problems.choice("a value of `tokens`", field),
-        (Some(field), Some(flaw)) => {
-            foreign("tokens", Some(field), "redlock", flaw.about().name, problems);
-            None
-        }
-    };
-    Some(RedlockConfig {
-        nodes: nodes?,
+    Some(Lease {
         ttl: ttl?,
         renewal,
         node_timeout: node_timeout?,
         retry_delay: retry_delay?,
         persistence: persistence?,
         connections: connections?,
-        tokens: tokens?,
-        flaw,
     })
 }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::duration::text as duration;
 use super::place::Word;
-use super::{ClientStyle, Fencing, LockConfig, Persistence, RedlockConfig, Scenario, Workload, ZookeeperConfig};
+use super::{
+    ClientStyle, Fencing, LockConfig, Persistence, RedisConfig, RedlockConfig, Scenario, Workload, ZookeeperConfig,
+};
 use crate::fault::{At, ClockChange, Direction, Fault, FaultKind, Member, PeerGroup, Peers, Refusal, Shape, Target};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
@@ -87,6 +89,7 @@ fn lock(text: &mut String, name: &str, config: &LockConfig) {
         key(text, "algorithm", &quoted(config.algorithm()));
     }
     match config {
+        LockConfig::Redis(config) => lease(text, config),
         LockConfig::Redlock(config) => {
             // All named, so that nothing is left of a field that is added and not written.
             let RedlockConfig {
@@ -99,28 +102,35 @@ fn lock(text: &mut String, name: &str, config: &LockConfig) {
                 connections,
                 tokens,
                 flaw: _,
-            } = config;
+            } = config.clone();
             key(text, "nodes", &nodes.to_string());
-            key(text, "ttl", &time(*ttl));
-            if *renewal {
-                key(text, "renewal", "true");
-            }
-            key(text, "node-timeout", &time(*node_timeout));
-            key(text, "retry-delay", &quoted(&retry_delay.to_string()));
-            if *persistence != Persistence::default() {
-                key(text, "persistence", &quoted(word(*persistence)));
-            }
-            if *connections != Connections::default() {
-                key(text, "connections", &quoted(word(*connections)));
-            }
-            if *tokens != Tokens::default() {
-                key(text, "tokens", &quoted(word(*tokens)));
+            lease(text, &RedisConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections });
+            if tokens != Tokens::default() {
+                key(text, "tokens", &quoted(word(tokens)));
             }
         }
         LockConfig::Zookeeper(ZookeeperConfig { servers, session_timeout, flaw: _ }) => {
             key(text, "servers", &servers.to_string());
             key(text, "session-timeout", &time(*session_timeout));
         }
+    }
+}
+
+/// What every lock over Redis says of its leases and servers.
+fn lease(text: &mut String, config: &RedisConfig) {
+    let time = |time: Duration| quoted(&duration(time));
+    let RedisConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections } = config;
+    key(text, "ttl", &time(*ttl));
+    if *renewal {
+        key(text, "renewal", "true");
+    }
+    key(text, "node-timeout", &time(*node_timeout));
+    key(text, "retry-delay", &quoted(&retry_delay.to_string()));
+    if *persistence != Persistence::default() {
+        key(text, "persistence", &quoted(word(*persistence)));
+    }
+    if *connections != Connections::default() {
+        key(text, "connections", &quoted(word(*connections)));
     }
 }
 

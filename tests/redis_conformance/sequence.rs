@@ -104,7 +104,8 @@ fn command(rng: &mut ChaCha8Rng, wall_ms: i64) -> Command {
         83 => Command::FlushAll,
         84..92 => Command::ExtendIfOwner { key, owner: value, ttl_ms: millis(rng) },
         92..100 => Command::DeleteIfOwner { key, owner: value },
-        100..111 => Command::SetAndCount { key, counter: pick(rng, &KEYS).into(), owner: value, ttl_ms: millis(rng) },
+        100..105 => Command::SetAndFence { key, counter: pick(rng, &KEYS).into(), owner: value, ttl_ms: millis(rng) },
+        105..111 => Command::SetAndCount { key, counter: pick(rng, &KEYS).into(), owner: value, ttl_ms: millis(rng) },
         _ => {
             let token = pick(rng, &[0, 1, 2, 9, 10, 42, 9_007_199_254_740_993, i64::MAX as u64, u64::MAX]);
             Command::RaiseIfOwner { key, counter: pick(rng, &KEYS).into(), owner: value, token }

@@ -16,7 +16,7 @@ use super::compose;
 use super::engine::{Container, Engine, EngineError, Role, State, api};
 use super::netns::{self, Answer, Netns, NetnsError, Request};
 use crate::fault::{Fault, FaultKind, Refusal};
-use crate::scenario::LockConfig;
+use crate::scenario::{Backend, LockConfig};
 
 /// Where the shim that notes what was synced is in the Redis image, and the table that it notes it in.
 const SYNC_SHIM: &str = "/usr/local/lib/fencepost-sync.so";
@@ -99,8 +99,8 @@ impl Means {
         let reaches = |wanted: fn(&LockConfig) -> bool| {
             !fault.target.is_client() && locks.iter().any(|lock| wanted(lock) && lock.has(&fault.target))
         };
-        let redis = reaches(|lock| matches!(lock, LockConfig::Redlock(_)));
-        let zookeeper = reaches(|lock| matches!(lock, LockConfig::Zookeeper(_)));
+        let redis = reaches(|lock| lock.backend() == Backend::Redis);
+        let zookeeper = reaches(|lock| lock.backend() == Backend::Zookeeper);
         let of = |needed: &[(bool, Self)]| needed.iter().filter(|(needs, _)| *needs).map(|(_, means)| *means).collect();
         match &fault.kind {
             FaultKind::Pause => vec![Self::Freezer],

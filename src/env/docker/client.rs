@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{mpsc, watch};
 
@@ -44,7 +44,7 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
         Order::Client(plan) => *plan,
         other => bail!("a client was ordered {other:?}"),
     };
-    let lock = build_lock(&plan);
+    let lock = build_lock(&plan)?;
     match warm_up(&*lock, id).await {
         // Started again under a fault: it goes on as it is, like any program.
         Err(error) if plan.life.number() == 1 => {
@@ -134,13 +134,18 @@ fn clock(number: u64) -> ClientClock {
     ClientClock { number, before, after, wall: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX) }
 }
 
-fn build_lock(plan: &ClientPlan) -> Arc<dyn DistributedLock> {
+fn build_lock(plan: &ClientPlan) -> anyhow::Result<Arc<dyn DistributedLock>> {
     let runtime = Arc::new(TokioRuntime::new(seed_of(plan)));
     let wall = Arc::new(|| {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Nanos(since.as_nanos() as u64)
     });
-    match &plan.lock {
+    Ok(match &plan.lock {
+        LockConfig::Redis(config) => {
+            let address = *plan.servers.first().context("the plan names no server")?;
+            let node = Arc::new(RedisServer::with(address, config.connections));
+            env::redis(config, node, format!("{}:", plan.namespace), runtime)
+        }
         LockConfig::Redlock(config) => {
             let node = |address: &std::net::SocketAddr| {
                 Arc::new(RedisServer::with(*address, config.connections)) as Arc<dyn RedisNode>
@@ -153,7 +158,7 @@ fn build_lock(plan: &ClientPlan) -> Arc<dyn DistributedLock> {
             let connector = Arc::new(ZookeeperEnsemble::new(servers, config.session_timeout));
             env::zookeeper(config, connector, format!("/fencepost/{}", plan.namespace), runtime, wall)
         }
-    }
+    })
 }
 
 /// Opens connections and sessions on a lock of the client's own, so that the first turn measures the lock.

@@ -122,10 +122,7 @@ impl Session {
         if usize::from(settings.ensemble()) != self.cluster.zookeeper.len() {
             self.cluster = cluster::up_with(&settings, progress).await?;
         }
-        let kept = configs().find_map(|config| match config {
-            LockConfig::Redlock(config) => Some(config.persistence),
-            LockConfig::Zookeeper(_) => None,
-        });
+        let kept = configs().find_map(LockConfig::persistence);
         Ok(cluster::reset(&self.cluster, kept.unwrap_or_default()).await?)
     }
 
@@ -188,7 +185,7 @@ impl Session {
 /// What the cluster must be for these locks: an ensemble as large as the largest that one of them asks for.
 fn settings_for<'a>(locks: impl Iterator<Item = &'a LockConfig>) -> anyhow::Result<Settings> {
     let asked = locks.filter_map(|config| match config {
-        LockConfig::Redlock(_) => None,
+        LockConfig::Redis(_) | LockConfig::Redlock(_) => None,
         LockConfig::Zookeeper(config) => u8::try_from(config.servers).ok(),
     });
     Ok(Settings::from_env()?.with_ensemble(asked.max().unwrap_or(ZOOKEEPER_SERVERS)))

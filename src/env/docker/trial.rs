@@ -32,7 +32,7 @@ use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::TokioRuntime;
 use crate::nemesis::{Desk, Event, Nemesis};
 use crate::phase::Phase;
-use crate::scenario::{LockConfig, Scenario};
+use crate::scenario::{Backend, LockConfig, Scenario};
 use crate::seed::Seed;
 use crate::time::{BootClock, Clock, Nanos};
 
@@ -124,9 +124,9 @@ impl Trial<'_> {
     }
 
     fn servers(&self) -> &[Server] {
-        let servers = match self.config {
-            LockConfig::Redlock(_) => &self.cluster.redis,
-            LockConfig::Zookeeper(_) => &self.cluster.zookeeper,
+        let servers = match self.config.backend() {
+            Backend::Redis => &self.cluster.redis,
+            Backend::Zookeeper => &self.cluster.zookeeper,
         };
         &servers[..(self.config.nodes() as usize).min(servers.len())]
     }
@@ -254,9 +254,9 @@ impl Trial<'_> {
 
     fn header(&self) -> Header {
         let versions = &self.cluster.versions;
-        let server = match self.config {
-            LockConfig::Redlock(_) => ("redis", &versions.redis),
-            LockConfig::Zookeeper(_) => ("zookeeper", &versions.zookeeper),
+        let server = match self.config.backend() {
+            Backend::Redis => ("redis", &versions.redis),
+            Backend::Zookeeper => ("zookeeper", &versions.zookeeper),
         };
         let fencepost = env!("CARGO_PKG_VERSION").to_owned();
         let plan = self.scenario.plan_for(self.lock);
@@ -296,17 +296,17 @@ impl Trial<'_> {
             places.insert(member, Place { container: container.clone(), address, clock });
         }
         for server in self.servers() {
-            let face = match self.config {
-                LockConfig::Redlock(_) => Face::Redis(server.published),
-                LockConfig::Zookeeper(_) => Face::Zookeeper(server.published),
+            let face = match self.config.backend() {
+                Backend::Redis => Face::Redis(server.published),
+                Backend::Zookeeper => Face::Zookeeper(server.published),
             };
             let container = server.container.clone();
             let clock = container.clock.clone().map(|folder| ClockPlace { folder, face });
             places.insert(Member::Node(server.node), Place { container, address: server.address, clock });
         }
-        let ensemble = match self.config {
-            LockConfig::Redlock(_) => Vec::new(),
-            LockConfig::Zookeeper(_) => self.servers().iter().map(|server| (server.node, server.published)).collect(),
+        let ensemble = match self.config.backend() {
+            Backend::Redis => Vec::new(),
+            Backend::Zookeeper => self.servers().iter().map(|server| (server.node, server.published)).collect(),
         };
         let hands = Hands {
             engine: self.cluster.engine.clone(),

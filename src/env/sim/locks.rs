@@ -14,7 +14,7 @@ use crate::lock::DistributedLock;
 use crate::lock::backend::{RedisNode, ZkConnector};
 use crate::lock::flawed::WallClock;
 use crate::lock::runtime::SharedRuntime;
-use crate::scenario::LockConfig;
+use crate::scenario::{LockConfig, RedisConfig, RedlockConfig};
 use crate::time::Nanos;
 
 /// What one client's lock is made over.
@@ -49,10 +49,10 @@ impl Seam {
         };
         let mut seam = Self { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime), wall };
         match config {
-            LockConfig::Redlock(config) => {
-                let link = |(node, caller): (NodeId, _)| {
-                    RedisLink::new(format!("redis-{}", node.0), caller, config.connections)
-                };
+            LockConfig::Redis(RedisConfig { connections, .. })
+            | LockConfig::Redlock(RedlockConfig { connections, .. }) => {
+                let link =
+                    |(node, caller): (NodeId, _)| RedisLink::new(format!("redis-{}", node.0), caller, *connections);
                 seam.redis = callers.map(|caller| Arc::new(link(caller)) as Arc<dyn RedisNode>).collect();
             }
             LockConfig::Zookeeper(config) => {
@@ -72,7 +72,12 @@ pub type LockMaker = Arc<dyn Fn(&LockConfig, Seam) -> Arc<dyn DistributedLock> +
 
 /// The locks that scenarios configure.
 pub(super) fn configured(config: &LockConfig, seam: Seam) -> Arc<dyn DistributedLock> {
+    let node = seam.redis.first().cloned();
     match (config, seam.zookeeper) {
+        (LockConfig::Redis(config), _) => match node {
+            Some(node) => env::redis(config, node, "trial:".to_owned(), seam.runtime),
+            None => unreachable!("the seam of a lock at a Redis server has a node"),
+        },
         (LockConfig::Redlock(config), _) => {
             env::redlock(config, seam.redis, "trial:".to_owned(), seam.runtime, seam.wall)
         }

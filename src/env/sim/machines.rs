@@ -12,7 +12,7 @@ use super::zk_node::ZkNode;
 use crate::fault::Member;
 use crate::fault::grudge::Parties;
 use crate::ids::NodeId;
-use crate::scenario::LockConfig;
+use crate::scenario::{Backend, LockConfig};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use crate::workload::resource::Resource;
@@ -50,9 +50,9 @@ pub(super) fn machines(
     };
     parties.clients().for_each(|client| add(client, Role::Program));
     for node in 1..=parties.nodes {
-        let role = match config {
-            LockConfig::Redlock(config) => Role::Redis(RedisModel::new(config.persistence)),
-            LockConfig::Zookeeper(_) => {
+        let role = match config.backend() {
+            Backend::Redis => Role::Redis(RedisModel::new(config.persistence().unwrap_or_default())),
+            Backend::Zookeeper => {
                 let first = 1 + clients as HostId;
                 let peers = (1..=parties.nodes).map(|peer| (NodeId(peer), first + peer as HostId - 1)).collect();
                 Role::Zookeeper(Box::new(ZkNode::new(NodeId(node), peers, seed)))

@@ -105,6 +105,9 @@ impl RedisModel {
             Command::SetAndCount { key, counter, owner, ttl_ms } => {
                 self.set_and_count(now, key, counter, owner, *ttl_ms)
             }
+            Command::SetAndFence { key, counter, owner, ttl_ms } => {
+                self.set_and_fence(now, key, counter, owner, *ttl_ms)
+            }
             Command::RaiseIfOwner { key, counter, owner, token } => {
                 Reply::flag(self.raise_if_owner(now, key, counter, owner, *token))
             }
@@ -236,6 +239,10 @@ impl RedisModel {
         if self.look(now, key).is_some() {
             return Reply::Nil;
         }
+        self.count_and_set(now, key, counter, owner, ttl_ms)
+    }
+
+    fn count_and_set(&mut self, now: Now, key: &SmolStr, counter: &SmolStr, owner: &SmolStr, ttl_ms: i64) -> Reply {
         let count = match self.incr(now, counter) {
             Reply::Integer(count) => count,
             refused => return refused,
@@ -245,6 +252,17 @@ impl RedisModel {
             Reply::Ok => Reply::Bulk(count.to_string()),
             refused => refused,
         }
+    }
+
+    fn set_and_fence(&mut self, now: Now, key: &SmolStr, counter: &SmolStr, owner: &SmolStr, ttl_ms: i64) -> Reply {
+        if self.look(now, key).is_some() {
+            return Reply::Nil;
+        }
+        if self.look(now, counter).is_none() {
+            let micros = now.wall_ms.saturating_mul(1_000);
+            self.put(now, counter, Entry { value: micros.to_smolstr(), deadline: None });
+        }
+        self.count_and_set(now, key, counter, owner, ttl_ms)
     }
 
     fn raise_if_owner(&mut self, now: Now, key: &SmolStr, counter: &SmolStr, owner: &str, token: u64) -> bool {

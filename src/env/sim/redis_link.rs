@@ -115,6 +115,14 @@ fn ownership(reply: &RedisReply) -> Option<Ownership> {
     }
 }
 
+fn token(reply: &RedisReply) -> Option<Option<FencingToken>> {
+    match reply {
+        RedisReply::Bulk(count) => count.parse().ok().map(|count| Some(FencingToken(count))),
+        RedisReply::Nil => Some(None),
+        _ => None,
+    }
+}
+
 fn millis(ttl: Duration) -> i64 {
     // A TTL of 0 is an error to Redis.
     (ttl.as_millis() as i64).max(1)
@@ -143,11 +151,18 @@ impl RedisNode for RedisLink {
         ttl: Duration,
     ) -> Reply<Option<FencingToken>, NodeError> {
         let (key, counter, owner) = (key.into(), counter.into(), owner.shared());
-        self.ask(Command::SetAndCount { key, counter, owner, ttl_ms: millis(ttl) }, |reply| match reply {
-            RedisReply::Bulk(count) => count.parse().ok().map(|count| Some(FencingToken(count))),
-            RedisReply::Nil => Some(None),
-            _ => None,
-        })
+        self.ask(Command::SetAndCount { key, counter, owner, ttl_ms: millis(ttl) }, token)
+    }
+
+    fn set_and_fence(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        ttl: Duration,
+    ) -> Reply<Option<FencingToken>, NodeError> {
+        let (key, counter, owner) = (key.into(), counter.into(), owner.shared());
+        self.ask(Command::SetAndFence { key, counter, owner, ttl_ms: millis(ttl) }, token)
     }
 
     fn raise_if_owner(

@@ -16,7 +16,7 @@ mod zookeeper;
 #[cfg(feature = "redis")]
 pub use endpoint::{EndpointError, RedisEndpoint};
 #[cfg(feature = "redis")]
-pub use redis::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, RedisServer, SET_AND_COUNT};
+pub use redis::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, RedisServer, SET_AND_COUNT, SET_AND_FENCE};
 #[cfg(feature = "zookeeper")]
 pub use zk_address::{ZkAddress, ZkAddressError};
 #[cfg(feature = "zookeeper")]

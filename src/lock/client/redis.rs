@@ -41,6 +41,18 @@ local count = redis.call('GET', KEYS[2])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return count";
 
+/// The same with a counter that starts, if it is not there, at the server's time of day in microseconds: beyond whatever
+/// a counter that was lost can have said, unless the clock was set back. Public as the others.
+pub const SET_AND_FENCE: &str = "if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+if redis.call('EXISTS', KEYS[2]) == 0 then
+local now = redis.call('TIME')
+redis.call('SET', KEYS[2], now[1] .. string.rep('0', 6 - #now[2]) .. now[2])
+end
+redis.call('INCR', KEYS[2])
+local count = redis.call('GET', KEYS[2])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return count";
+
 /// Raises the counter `KEYS[2]` to `ARGV[2]` if the key `KEYS[1]` holds the owner token `ARGV[1]`. Returns 1 if so, 0 if it
 /// does not or if the counter is beyond. Compares decimal digits, for the same reason. Public as the others.
 pub const RAISE_IF_OWNER: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -223,6 +235,18 @@ impl RedisNode for RedisServer {
         ttl: Duration,
     ) -> Reply<Option<FencingToken>, NodeError> {
         let mut command = eval(SET_AND_COUNT, &[key, counter], owner);
+        command.arg(millis(ttl));
+        self.ask(command, |count: Option<u64>| count.map(FencingToken))
+    }
+
+    fn set_and_fence(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        ttl: Duration,
+    ) -> Reply<Option<FencingToken>, NodeError> {
+        let mut command = eval(SET_AND_FENCE, &[key, counter], owner);
         command.arg(millis(ttl));
         self.ask(command, |count: Option<u64>| count.map(FencingToken))
     }

@@ -39,6 +39,16 @@ impl RedisNode for OneOwner {
         self.node.set_and_count(key, counter, &self.anybody, ttl)
     }
 
+    fn set_and_fence(
+        &self,
+        key: &str,
+        counter: &str,
+        _: &OwnerToken,
+        ttl: Duration,
+    ) -> Reply<Option<FencingToken>, NodeError> {
+        self.node.set_and_fence(key, counter, &self.anybody, ttl)
+    }
+
     fn raise_if_owner(&self, key: &str, counter: &str, _: &OwnerToken, token: FencingToken) -> Reply<bool, NodeError> {
         self.node.raise_if_owner(key, counter, &self.anybody, token)
     }

@@ -35,14 +35,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::DistributedLock;
-#[cfg(feature = "redis")]
-use super::Redlock;
 #[cfg(feature = "zookeeper")]
 use super::ZookeeperLock;
+#[cfg(feature = "redis")]
+use super::{RedisLock, Redlock};
 use serde::Deserialize;
 
 #[cfg(feature = "redis")]
-pub use self::redis::RedlockTable;
+pub use self::redis::{RedisTable, RedlockTable};
 #[cfg(feature = "zookeeper")]
 pub use self::zookeeper::ZookeeperTable;
 use super::runtime::{SharedRuntime, TokioRuntime};
@@ -60,6 +60,9 @@ type Problem = (String, String);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Settings {
+    /// The lock at one Redis server.
+    #[cfg(feature = "redis")]
+    Redis(RedisTable),
     /// Redlock over independent Redis masters.
     #[cfg(feature = "redis")]
     Redlock(RedlockTable),
@@ -97,6 +100,9 @@ pub enum SettingsError {
         /// What is wrong, and what would be right.
         problem: String,
     },
+    /// A table that was made in code names no server.
+    #[error("the settings name no server")]
+    NoServer,
     /// A secret's environment variable is not there.
     #[error("`{key}` names the environment variable {variable}, which {problem}")]
     Environment {
@@ -148,6 +154,13 @@ impl Settings {
         let runtime: SharedRuntime = Arc::new(TokioRuntime::from_entropy());
         match self {
             #[cfg(feature = "redis")]
+            Self::Redis(table) => {
+                let nodes: Vec<_> = table.node()?.into_iter().collect();
+                redis::look_at_masters(&nodes, table.connect_timeout, &runtime).await?;
+                let Some(node) = nodes.into_iter().next() else { return Err(SettingsError::NoServer) };
+                Ok(Box::new(RedisLock::new(Arc::new(node), table.behaviour(), runtime)))
+            }
+            #[cfg(feature = "redis")]
             Self::Redlock(table) => {
                 let nodes = table.nodes()?;
                 redis::look_at_masters(&nodes, table.connect_timeout, &runtime).await?;
@@ -169,7 +182,13 @@ impl Settings {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, expecting = "a table that is named after a lock")]
 struct File {
     #[cfg(feature = "redis")]
+    redis: Option<RedisTable>,
+    #[cfg(feature = "redis")]
     redlock: Option<RedlockTable>,
+    #[cfg(not(feature = "redis"))]
+    #[serde(default, deserialize_with = "values::unbuilt")]
+    #[expect(dead_code, reason = "only there to be refused")]
+    redis: Option<()>,
     #[cfg(not(feature = "redis"))]
     #[serde(default, deserialize_with = "values::unbuilt")]
     #[expect(dead_code, reason = "only there to be refused")]
@@ -187,6 +206,10 @@ impl File {
     fn settings(self) -> Result<Settings, Problem> {
         let mut found: Vec<(&str, Result<Settings, Problem>)> = Vec::new();
         #[cfg(feature = "redis")]
+        if let Some(table) = self.redis {
+            found.push(("redis", table.checked().map(Settings::Redis)));
+        }
+        #[cfg(feature = "redis")]
         if let Some(table) = self.redlock {
             found.push(("redlock", table.checked().map(Settings::Redlock)));
         }
@@ -196,7 +219,10 @@ impl File {
         }
         match found.len() {
             1 => found.remove(0).1,
-            0 => Err(("redlock".to_owned(), "there is no lock: write a table `[redlock]` or `[zookeeper]`".to_owned())),
+            0 => Err((
+                "redlock".to_owned(),
+                "there is no lock: write a table `[redlock]`, `[redis]` or `[zookeeper]`".to_owned(),
+            )),
             _ => {
                 let problem = format!("there is a table `[{}]`, too: a file has one lock", found[0].0);
                 Err((found[1].0.to_owned(), problem))

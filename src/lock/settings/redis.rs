@@ -11,7 +11,7 @@ use crate::lock::backend::RedisNode;
 use crate::lock::client::{RedisEndpoint, RedisServer};
 use crate::lock::error::NodeError;
 use crate::lock::runtime::{SharedRuntime, before};
-use crate::lock::{RedlockSettings, Tokens};
+use crate::lock::{RedisLockSettings, RedlockSettings, Tokens};
 
 /// Redlock: `[redlock]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -109,6 +109,90 @@ impl RedlockTable {
     }
 }
 
+/// The lock at one server: `[redis]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default, expecting = "a table")]
+pub struct RedisTable {
+    /// The server: `redis://[user[:password]@]host[:port][/database]`, `unix:///path`.
+    #[serde(deserialize_with = "address")]
+    pub node: Option<RedisEndpoint>,
+    /// The name of an environment variable with the password, if the address has none.
+    pub password_env: Option<String>,
+    /// The lease's length, in whole milliseconds; `10s` if absent.
+    #[serde(deserialize_with = "values::duration")]
+    pub ttl: Duration,
+    /// How long the server may take to answer one request; `50ms` if absent.
+    #[serde(deserialize_with = "values::duration")]
+    pub node_timeout: Duration,
+    /// The random delay between two attempts; `20ms..80ms` if absent.
+    #[serde(deserialize_with = "range")]
+    pub retry_delay: DurationRange,
+    /// Whether a held lease is renewed every third of its length until it is released or lost; off if absent.
+    pub renewal: bool,
+    /// Put before every lock's name to make its key; `fencepost:` if absent. The token's counter has a `#` before that.
+    pub key_prefix: String,
+    /// How long [`Settings::connect`](super::Settings::connect) waits for the server; `5s` if absent.
+    #[serde(deserialize_with = "values::duration")]
+    pub connect_timeout: Duration,
+}
+
+impl Default for RedisTable {
+    fn default() -> Self {
+        let behaviour = RedisLockSettings::default();
+        Self {
+            node: None,
+            password_env: None,
+            ttl: behaviour.ttl,
+            node_timeout: behaviour.node_timeout,
+            retry_delay: DurationRange::new(behaviour.retry_delay_min, behaviour.retry_delay_max),
+            renewal: behaviour.renewal,
+            key_prefix: behaviour.key_prefix,
+            connect_timeout: CONNECT_TIMEOUT,
+        }
+    }
+}
+
+impl RedisTable {
+    pub(super) fn checked(self) -> Result<Self, Problem> {
+        let problem = |key: &str, problem: &str| Err((format!("redis.{key}"), problem.to_owned()));
+        let Some(node) = &self.node else {
+            return problem("node", "no server is named: write `node = \"redis://10.0.0.1\"`");
+        };
+        if self.password_env.is_some() && node.has_password() {
+            return problem("password-env", "the node has a password in its address already");
+        }
+        lease(self.ttl, self.node_timeout, self.retry_delay).map_err(|(key, text)| (format!("redis.{key}"), text))?;
+        if self.key_prefix.chars().all(|c| c == '#') {
+            return problem(
+                "key-prefix",
+                "it needs some character that is not `#`: the counter has that before its key",
+            );
+        }
+        Ok(self)
+    }
+
+    /// How the lock behaves.
+    pub fn behaviour(&self) -> RedisLockSettings {
+        RedisLockSettings {
+            ttl: self.ttl,
+            node_timeout: self.node_timeout,
+            retry_delay_min: self.retry_delay.min,
+            retry_delay_max: self.retry_delay.max,
+            renewal: self.renewal,
+            key_prefix: self.key_prefix.clone(),
+        }
+    }
+
+    /// The server, with its password; nothing is sent yet. None if no address is set.
+    ///
+    /// # Errors
+    /// The environment variable with the password is not there.
+    pub fn node(&self) -> Result<Option<RedisServer>, SettingsError> {
+        let node = self.node.as_ref();
+        node.map(|node| server(node, "redis.password-env", self.password_env.as_deref())).transpose()
+    }
+}
+
 fn server(endpoint: &RedisEndpoint, key: &'static str, variable: Option<&str>) -> Result<RedisServer, SettingsError> {
     let endpoint = match variable {
         Some(variable) if !endpoint.has_password() => endpoint.clone().or_password(&secret(key, variable)?),
@@ -189,4 +273,8 @@ fn range<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DurationRange, D:
 fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RedisEndpoint>, D::Error> {
     let addresses = Vec::<values::Address<RedisEndpoint>>::deserialize(deserializer)?;
     Ok(addresses.into_iter().map(|address| address.0).collect())
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RedisEndpoint>, D::Error> {
+    values::Address::deserialize(deserializer).map(|address| Some(address.0))
 }

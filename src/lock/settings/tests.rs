@@ -1,5 +1,5 @@
 use super::*;
-use crate::lock::{RedlockSettings, ZookeeperSettings};
+use crate::lock::{RedisLockSettings, RedlockSettings, ZookeeperSettings};
 
 fn error(text: &str) -> String {
     Settings::parse(text, "lock.toml").expect_err(text).to_string()
@@ -33,6 +33,26 @@ fn a_file_of_each_kind_is_read_whole() {
     };
     assert_eq!(table.behaviour(), expected);
     assert_eq!(table.connect_timeout, Duration::from_millis(1_500));
+    let text = r#"
+        [redis]
+        node = "redis://a/1"
+        ttl = "2s"
+        node-timeout = "200ms"
+        retry-delay = "5ms..50ms"
+        renewal = true
+        key-prefix = "shop:"
+    "#;
+    let Ok(Settings::Redis(table)) = Settings::parse(text, "lock.toml") else { panic!("not read") };
+    assert_eq!(table.node.as_ref().map(ToString::to_string).as_deref(), Some("a:6379/1"));
+    let expected = RedisLockSettings {
+        ttl: Duration::from_secs(2),
+        node_timeout: Duration::from_millis(200),
+        retry_delay_min: Duration::from_millis(5),
+        retry_delay_max: Duration::from_millis(50),
+        renewal: true,
+        key_prefix: "shop:".to_owned(),
+    };
+    assert_eq!(table.behaviour(), expected);
     let text = r#"
         [zookeeper]
         servers = "zk://a,b:2182/shop"
@@ -80,6 +100,9 @@ fn every_mistake_is_shown_with_its_place_and_what_would_be_right() {
         ("[redlock]\nnodes = [\"redis://a\", \"redis://b\"]", &["redlock.nodes", "odd"]),
         ("[redlock]\nnodes = [\"redis://a\", \"redis://a:6379\", \"redis://c\"]", &["redlock.nodes", "twice"]),
         ("[redlock]\nnodes = [\"redis://:x@a\"]\npassword-env = \"P\"", &["redlock.password-env"]),
+        ("[redis]\nttl = \"5s\"", &["redis.node", "redis://"]),
+        ("[redis]\nnode = \"redis://a\"\nkey-prefix = \"#\"", &["redis.key-prefix"]),
+        ("[redis]\nnode = \"redis://a\"\ntokens = \"quorum\"", &["line 3, column 1", "unknown field `tokens`"]),
         ("[zookeeper]\nservers = \"a:2181\"", &["line 2, column 11", "zk://"]),
         ("[zookeeper]\nroot = \"/locks\"", &["zookeeper.servers"]),
         ("[zookeeper]\nservers = \"zk://a\"\nroot = \"locks/\"", &["zookeeper.root", "/fencepost/locks"]),

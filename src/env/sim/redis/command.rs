@@ -6,7 +6,7 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
-use crate::lock::client::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, SET_AND_COUNT};
+use crate::lock::client::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, SET_AND_COUNT, SET_AND_FENCE};
 
 /// A command. Times are in milliseconds, as the server takes them, wrong ones included.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +67,17 @@ pub enum Command {
         /// Its time to live, milliseconds.
         ttl_ms: i64,
     },
+    /// [`SET_AND_FENCE`]
+    SetAndFence {
+        /// The lock's key.
+        key: SmolStr,
+        /// The counter's.
+        counter: SmolStr,
+        /// The owner token that the key is to hold.
+        owner: SmolStr,
+        /// Its time to live, milliseconds.
+        ttl_ms: i64,
+    },
     /// [`RAISE_IF_OWNER`]
     RaiseIfOwner {
         /// The lock's key.
@@ -111,6 +122,9 @@ impl Command {
             Self::SetAndCount { key, counter, owner, ttl_ms } => {
                 say(&["EVAL", SET_AND_COUNT, "2", key, counter, owner, &ttl_ms.to_string()]);
             }
+            Self::SetAndFence { key, counter, owner, ttl_ms } => {
+                say(&["EVAL", SET_AND_FENCE, "2", key, counter, owner, &ttl_ms.to_string()]);
+            }
             Self::RaiseIfOwner { key, counter, owner, token } => {
                 say(&["EVAL", RAISE_IF_OWNER, "2", key, counter, owner, &token.to_string()]);
             }
@@ -127,6 +141,9 @@ impl fmt::Display for Command {
             Self::DeleteIfOwner { key, owner } => write!(f, "delete-if-owner {key} {owner}"),
             Self::SetAndCount { key, counter, owner, ttl_ms } => {
                 write!(f, "set-and-count {key} {counter} {owner} {ttl_ms}")
+            }
+            Self::SetAndFence { key, counter, owner, ttl_ms } => {
+                write!(f, "set-and-fence {key} {counter} {owner} {ttl_ms}")
             }
             Self::RaiseIfOwner { key, counter, owner, token } => {
                 write!(f, "raise-if-owner {key} {counter} {owner} {token}")
