@@ -55,7 +55,7 @@ fn planted() -> LockMaker {
     use std::collections::HashMap;
     Arc::new(|_, seam: Seam| {
         let nodes: HashMap<_, _> = seam.redis.into_iter().enumerate().collect();
-        Arc::new(Redlock::new(nodes.into_values().collect(), RedlockSettings::default(), seam.runtime))
+        Arc::new(Redlock::new(nodes.into_values().collect(), RedlockSettings::default(), seam.runtime).unwrap())
     })
 }
 

@@ -11,9 +11,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fencepost::env::sim::redis::{Command, Persistence};
+use fencepost::env::sim::redis::{Command, Persistence, Reply};
 use fencepost::env::sim::{LockMaker, Sandbox, Seam, single_process_mutex};
-use fencepost::fault::Member;
+use fencepost::fault::{Member, Refusal};
 use fencepost::ids::{ClientId, LockName, NodeId};
 use fencepost::lock::backend::Connections;
 use fencepost::lock::runtime::SharedRuntime;
@@ -23,7 +23,7 @@ use fencepost::lock::{
 use fencepost::scenario::{DurationRange, LockConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
 use fencepost::seed::Seed;
 use futures_util::future::{FutureExt, LocalBoxFuture};
-use lock_suite::{Client, Fixture, RedlockFixture};
+use lock_suite::{Client, Fate, Fixture, RedlockFixture};
 use smol_str::SmolStr;
 
 /// How many seeds each body is run with.
@@ -50,9 +50,8 @@ impl Fixture for OnRedis<'_> {
 
     fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
         async move {
-            let key: SmolStr = format!("{}{name}", RedlockSettings::default().key_prefix).into();
             for node in (1..=MASTERS).map(NodeId) {
-                self.sandbox.redis(node, Command::Del(key.clone())).await.expect("the node answers");
+                self.sandbox.redis(node, Command::Del(key(name))).await.expect("the node answers");
             }
         }
         .boxed_local()
@@ -69,7 +68,41 @@ impl RedlockFixture for OnRedis<'_> {
         let mut down = nodes.split_off(MASTERS as usize);
         nodes[stopped.clone()].swap_with_slice(&mut down[stopped.clone()]);
         let names = nodes[stopped].iter().map(|node| node.name().to_owned()).collect();
-        (client(id, Arc::new(Redlock::new(nodes, settings, Arc::clone(&runtime))), runtime), names)
+        let lock = Redlock::new(nodes, settings, Arc::clone(&runtime)).unwrap();
+        (client(id, Arc::new(lock), runtime), names)
+    }
+
+    fn holders<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, usize> {
+        async move {
+            let mut holders = 0;
+            for node in (1..=MASTERS).map(NodeId) {
+                let answer = self.sandbox.redis(node, Command::Exists(key(name))).await;
+                holders += usize::from(answer == Some(Reply::Integer(1)));
+            }
+            holders
+        }
+        .boxed_local()
+    }
+
+    fn forget<'a>(&'a self, master: usize, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        async move {
+            let forgotten = self.sandbox.redis(NodeId(master as u32 + 1), Command::Del(key(name))).await;
+            assert_eq!(forgotten, Some(Reply::Integer(1)));
+        }
+        .boxed_local()
+    }
+
+    fn links(&self, client: &Client, fate: Fate) {
+        let client = Member::Client(ClientId(client.id as u32));
+        for node in (1..=MASTERS).map(|node| Member::Node(NodeId(node))) {
+            let (requests, answers) = match fate {
+                Fate::Open => (None, None),
+                Fate::NoAnswers => (None, Some(Refusal::Drop)),
+                Fate::Cut => (Some(Refusal::Reset), Some(Refusal::Drop)),
+            };
+            self.sandbox.cut(client, node, requests);
+            self.sandbox.cut(node, client, answers);
+        }
     }
 }
 
@@ -116,7 +149,7 @@ impl Fixture for OnOne<'_> {
     fn client(&self, lease: Duration) -> Client {
         let (id, Seam { mut redis, runtime, .. }) = self.0.client(&Self::config());
         let settings = RedisLockSettings { ttl: lease, renewal: true, ..RedisLockSettings::default() };
-        client(id, Arc::new(RedisLock::new(redis.remove(0), settings, Arc::clone(&runtime))), runtime)
+        client(id, Arc::new(RedisLock::new(redis.remove(0), settings, Arc::clone(&runtime)).unwrap()), runtime)
     }
 
     fn crash(&self, client: &Client) {
@@ -197,6 +230,11 @@ impl Fixture for OnNothing<'_> {
     fn gives_tokens(&self) -> bool {
         true
     }
+}
+
+/// What a master knows a lock by.
+fn key(name: &LockName) -> SmolStr {
+    format!("{}{name}", RedlockSettings::default().key_prefix).into()
 }
 
 fn client(id: ClientId, lock: Arc<dyn DistributedLock>, runtime: SharedRuntime) -> Client {

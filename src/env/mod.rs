@@ -17,9 +17,7 @@ use crate::ids::{ClientId, NodeId};
 use crate::lock::backend::{RedisNode, ZkConnector};
 use crate::lock::flawed::{self, WallClock};
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{
-    DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings,
-};
+use crate::lock::{DistributedLock, RedisLock, RedisLockSettings, RedlockSettings, ZookeeperLock, ZookeeperSettings};
 use crate::scenario::{RedisConfig, RedlockConfig, ZookeeperConfig};
 
 /// Why a fault could not be applied or undone.
@@ -68,8 +66,9 @@ pub(crate) fn redis(
         retry_delay_max: config.retry_delay.max,
         renewal: config.renewal,
         key_prefix,
+        max_hold: None,
     };
-    Arc::new(RedisLock::new(node, settings, runtime))
+    Arc::new(RedisLock::new(node, settings, runtime).expect("a scenario's settings were checked when it was loaded"))
 }
 
 /// A lock on trial over Redis masters, sound or not: the same in every world.
@@ -88,9 +87,11 @@ pub(crate) fn redlock(
         renewal: config.renewal,
         tokens: config.tokens,
         key_prefix,
+        // A trial is shorter.
+        max_hold: None,
     };
     match config.flaw {
-        None => Arc::new(Redlock::new(nodes, settings, runtime)),
+        None => Arc::new(flawed::without_flaw(nodes, settings, runtime)),
         Some(flaw) => flawed::redlock(flaw, nodes, settings, runtime, wall),
     }
 }
@@ -103,7 +104,8 @@ pub(crate) fn zookeeper(
     runtime: SharedRuntime,
     wall: WallClock,
 ) -> Arc<dyn DistributedLock> {
-    let settings = ZookeeperSettings { root };
+    // A trial is shorter than any longest hold.
+    let settings = ZookeeperSettings { root, max_hold: None };
     match config.flaw {
         None => Arc::new(ZookeeperLock::new(ensemble, settings, runtime)),
         Some(flaw) => flawed::zookeeper(flaw, ensemble, settings, runtime, wall),

@@ -3,7 +3,69 @@
 //! The difference between *certainly did not happen* and *may have happened* is decided here and in the backends'
 //! adapters, nowhere else.
 
+use std::fmt;
 use std::time::Duration;
+
+/// Why a lock cannot be made of these nodes and settings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no node to ask.
+    #[error("a Redlock needs at least one node, better five")]
+    NoNodes,
+    /// One node is listed more than once: its vote would count more than once.
+    #[error("the node {0} is listed twice: its vote would count twice")]
+    NodeTwice(String),
+    /// Nothing of such a lease is left after what clocks may drift and keys take to expire: 1 % and 2 ms.
+    #[error("a lease of {0:?} is too short: nothing of it is left after 1 % and 2 ms for clocks and expiry")]
+    TtlTooShort(Duration),
+    /// No node could answer in no time.
+    #[error("the node timeout is zero: no node could answer in time")]
+    NoNodeTimeout,
+}
+
+/// What one server had to say in an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeOutcome {
+    /// Its vote is ours.
+    Vote,
+    /// Another client has its vote.
+    Conflict,
+    /// It could not be asked, gave no usable answer, or refused.
+    Failed(NodeError),
+    /// Nothing, when the attempt was decided or its time was up.
+    Silent,
+}
+
+/// One server's part in an attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeReport {
+    /// What the server is called.
+    pub node: String,
+    /// What it had to say.
+    pub outcome: NodeOutcome,
+    /// From the sending of the request to the answer; for a silent one, how long it was waited for.
+    pub latency: Duration,
+}
+
+/// What each server had to say, in the order in which the lock lists them. Shown, it names those that failed or were
+/// silent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttemptReport(pub Vec<NodeReport>);
+
+impl fmt::Display for AttemptReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for NodeReport { node, outcome, latency } in &self.0 {
+            match outcome {
+                NodeOutcome::Vote | NodeOutcome::Conflict => continue,
+                NodeOutcome::Failed(error) => write!(f, "{separator}{node}: {error}")?,
+                NodeOutcome::Silent => write!(f, "{separator}{node}: no answer within {latency:?}")?,
+            }
+            separator = "; ";
+        }
+        Ok(())
+    }
+}
 
 /// Why a request to one Redis node brought no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,15 +76,59 @@ pub enum NodeError {
     /// The request was sent, or may have been, and no answer came.
     #[error("no answer: {0}")]
     Unanswered(String),
-    /// The server refused the request: it had no effect.
+    /// The server refused the request for now: it had no effect.
     #[error("refused: {0}")]
     Refused(String),
+    /// The server refused the request and will refuse the next one: credentials, access rights, settings. It had no
+    /// effect.
+    #[error("denied: {0}")]
+    Denied(String),
 }
+
+/// Error codes that a Redis server answers *instead of* carrying a request out, while something lasts.
+const REFUSALS: [&str; 11] = [
+    "ASK",
+    "BUSY",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "NOREPLICAS",
+    "OOM",
+    "READONLY",
+    "TRYAGAIN",
+    "NOMASTERLINK",
+];
+
+/// Those that say that the request, or who sent it, is wrong here.
+const DENIALS: [&str; 9] =
+    ["CROSSSLOT", "DENIED", "ERR", "MOVED", "NOAUTH", "NOPERM", "NOPROTO", "WRONGPASS", "WRONGTYPE"];
+
+/// What the server answers with `ERR` although it passes.
+const PASSING: [&str; 2] = ["ERR max number of clients reached", "ERR Error running script"];
 
 impl NodeError {
     /// Whether the request certainly had no effect.
     pub fn is_definite(&self) -> bool {
         !matches!(self, Self::Unanswered(_))
+    }
+
+    /// What an error reply of a Redis server says of the request, by its code (the first word).
+    ///
+    /// The commands and scripts of the seam write last, and one thing only, so a server that answers one of its own codes
+    /// has not written it. (A vote that is counted counts first: refused after that, it leaves a gap in the counts, which
+    /// is legal.) A code that no server has comes from something in between, such as a proxy that lost its server: that
+    /// leaves the outcome open.
+    pub fn from_error_reply(text: &str) -> Self {
+        let code = text.split_whitespace().next().unwrap_or_default();
+        let passes = PASSING.iter().any(|passing| text.starts_with(passing));
+        if REFUSALS.contains(&code) || passes {
+            Self::Refused(text.to_owned())
+        } else if DENIALS.contains(&code) {
+            Self::Denied(text.to_owned())
+        } else {
+            Self::Unanswered(text.to_owned())
+        }
     }
 }
 
@@ -66,16 +172,18 @@ pub enum AttemptError {
         needed: usize,
         /// Nodes that answered that another client has their vote. For ZooKeeper: contenders ahead of us.
         conflicts: usize,
+        /// What each node had to say. For ZooKeeper empty.
+        nodes: AttemptReport,
     },
     /// Too few servers answered.
-    #[error("no quorum ({votes} of {needed} votes; {failures})")]
+    #[error("no quorum ({votes} of {needed} votes; {nodes})")]
     NoQuorum {
         /// Votes won.
         votes: usize,
         /// Votes needed.
         needed: usize,
-        /// What went wrong at which server.
-        failures: String,
+        /// What each server had to say.
+        nodes: AttemptReport,
     },
     /// The votes came too late: nothing of the lease would be left to use.
     #[error("the lease was over before the votes were in")]
@@ -108,6 +216,9 @@ pub enum LostReason {
     /// The validity ran out.
     #[error("the validity ran out")]
     Expired,
+    /// It lasted as long as the settings let a guard last, however often it is renewed.
+    #[error("it was held for as long as the settings allow")]
+    HeldTooLong,
     /// The servers say that the lock is no longer this client's.
     #[error("the servers no longer have it: {0}")]
     Revoked(String),
@@ -128,4 +239,28 @@ pub enum ReleaseOutcome {
     /// Too few servers answered to tell. Taking it back goes on in the background; it ends at the latest with the TTL
     /// or session.
     Unknown(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reply_tells_a_refusal_from_an_unknown_outcome() {
+        let of = NodeError::from_error_reply;
+        for text in
+            ["LOADING Redis is loading the dataset in memory", "OOM command not allowed", "NOREPLICAS Not enough"]
+        {
+            assert_eq!(of(text), NodeError::Refused(text.to_owned()));
+        }
+        for text in ["NOAUTH Authentication required.", "WRONGPASS invalid username-password pair", "ERR syntax error"]
+        {
+            assert_eq!(of(text), NodeError::Denied(text.to_owned()));
+        }
+        assert!(matches!(of("ERR max number of clients reached"), NodeError::Refused(_)));
+        // What proxies say when they lost their server.
+        for text in ["upstream failure", "Error: Server closed connection", "", "NOSUCHCODE what"] {
+            assert!(!of(text).is_definite(), "{text}");
+        }
+    }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Validity {
     pub until: Nanos,
     /// Whether the servers are out of reach, so that `until` may not be extended any more.
     pub suspect: bool,
+    /// What it will be lost by when `until` has come.
+    pub at_end: LostReason,
     /// Set once, when the hold ended without release.
     pub lost: Option<LostReason>,
     /// Whether the client has given it back: background work for it stops.
@@ -33,8 +35,36 @@ pub(crate) struct Hold {
 
 impl Hold {
     pub(crate) fn new(until: Nanos) -> Arc<Self> {
-        let validity = Validity { until, suspect: false, lost: None, released: false };
-        Arc::new(Self { validity: watch::Sender::new(validity) })
+        Self::ending(until, Nanos(u64::MAX))
+    }
+
+    /// A hold that is valid until `until`, and that nothing can make valid beyond `last_end`.
+    pub(crate) fn ending(until: Nanos, last_end: Nanos) -> Arc<Self> {
+        let hold = Self {
+            validity: watch::Sender::new(Validity {
+                until,
+                suspect: false,
+                at_end: LostReason::Expired,
+                lost: None,
+                released: false,
+            }),
+        };
+        hold.extend(until, last_end);
+        Arc::new(hold)
+    }
+
+    /// Moves the end of validity, but not beyond `last_end`; lifts a suspicion.
+    pub(crate) fn extend(&self, until: Nanos, last_end: Nanos) {
+        self.follow(until, false, last_end);
+    }
+
+    /// Moves the end of validity, but not beyond `last_end`, and says whether the servers are out of reach.
+    pub(crate) fn follow(&self, until: Nanos, suspect: bool, last_end: Nanos) {
+        self.update(|validity| {
+            validity.until = until.min(last_end);
+            validity.suspect = suspect;
+            validity.at_end = if until >= last_end { LostReason::HeldTooLong } else { LostReason::Expired };
+        });
     }
 
     pub(crate) fn validity(&self) -> Validity {
@@ -53,6 +83,14 @@ impl Hold {
     /// Ends the hold; the first reason stays.
     pub(crate) fn lose(&self, reason: LostReason) {
         self.update(|validity| {
+            validity.lost.get_or_insert(reason);
+        });
+    }
+
+    /// Ends the hold because its validity is over.
+    pub(crate) fn end(&self) {
+        self.update(|validity| {
+            let reason = validity.at_end.clone();
             validity.lost.get_or_insert(reason);
         });
     }
@@ -87,10 +125,10 @@ pub struct Promise {
 
 impl Promise {
     fn of(validity: Validity, now: Nanos) -> Self {
-        let Validity { until, suspect, lost, .. } = validity;
+        let Validity { until, suspect, at_end, lost, .. } = validity;
         let state = match lost {
             Some(reason) => GuardState::Lost(reason),
-            None if now >= until => GuardState::Lost(LostReason::Expired),
+            None if now >= until => GuardState::Lost(at_end),
             None if suspect => GuardState::Suspect,
             None => GuardState::Held,
         };

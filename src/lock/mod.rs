@@ -29,7 +29,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub use error::{AcquireError, AttemptError, LostReason, ReleaseOutcome};
+pub use error::{
+    AcquireError, AttemptError, AttemptReport, ConfigError, LostReason, NodeOutcome, NodeReport, ReleaseOutcome,
+};
 #[cfg(feature = "harness")]
 pub(crate) use guard::Hold;
 pub use guard::{Guard, GuardState, Promise, Promises};
@@ -41,6 +43,10 @@ pub use zookeeper::{ZookeeperLock, ZookeeperSettings};
 
 use crate::ids::LockName;
 use crate::phase::Phase;
+
+/// How long a guard may last if the settings say nothing of it. Longer than what a lock should be held for, and short
+/// enough that one which was forgotten is missed for an hour and not for ever.
+pub(crate) const DEFAULT_MAX_HOLD: Duration = Duration::from_secs(60 * 60);
 
 /// Stops a client at a named step, for trials. Production code has none.
 pub trait PausePoint: Send + Sync {
@@ -107,36 +113,100 @@ pub enum WithLockError {
     /// The body never ran.
     #[error(transparent)]
     NotAcquired(#[from] AcquireError),
-    /// The lock was lost while the body ran; the body was stopped at its next await.
+    /// The lock was lost while the body ran. It was stopped at its next await or, if it had none left, ran to its end:
+    /// what it did may have been done without the lock.
     #[error("the lock was lost while it was in use: {0}")]
     Lost(LostReason),
 }
 
-/// Runs `body` while holding the lock, and stops it when the lock is lost. No guard, no body.
+/// A body that ran to its end while the lock was held, by [`with_lock`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completed<T> {
+    /// What the body returned.
+    pub value: T,
+    /// How the lock was given back after it. Whatever it says, the lock was valid when the body ended.
+    pub release: ReleaseOutcome,
+}
+
+/// Runs `body` while holding the lock, and stops it when the lock is lost. No guard, no body; and no result of a body
+/// that the lock did not outlast.
 ///
 /// ```no_run
 /// # async fn example(lock: &fencepost::lock::Redlock) -> Result<(), fencepost::lock::WithLockError> {
 /// use fencepost::{ids::LockName, lock::{AcquireOptions, with_lock}};
 /// # async fn charge(_: Option<fencepost::ids::FencingToken>) {}
 /// let options = AcquireOptions::within(std::time::Duration::from_secs(5));
-/// with_lock(lock, &LockName::new("invoice-17"), &options, async |guard| charge(guard.token()).await).await
+/// with_lock(lock, &LockName::new("invoice-17"), &options, async |guard| charge(guard.token()).await).await?;
+/// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
-/// The lock was not acquired, or was lost before the body was through.
+/// The lock was not acquired, or was lost before the body was through, also if the body did not let anybody tell it.
 pub async fn with_lock<T>(
     lock: &dyn DistributedLock,
     name: &LockName,
     options: &AcquireOptions,
     body: impl AsyncFnOnce(&Guard) -> T,
-) -> Result<T, WithLockError> {
+) -> Result<Completed<T>, WithLockError> {
     let guard = lock.acquire(name, options).await?;
-    let outcome = tokio::select! {
+    let value = tokio::select! {
         biased;
-        reason = guard.lost() => Err(WithLockError::Lost(reason)),
-        result = body(&guard) => Ok(result),
+        // Given back in the background: what is lost need not be waited for.
+        reason = guard.lost() => return Err(WithLockError::Lost(reason)),
+        value = body(&guard) => value,
     };
-    guard.release().await;
-    outcome
+    // A body that blocks lets no signal through: the lock may have been lost since.
+    if let GuardState::Lost(reason) = guard.state() {
+        return Err(WithLockError::Lost(reason));
+    }
+    Ok(Completed { value, release: guard.release().await })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::FutureExt;
+
+    use super::runtime::{Runtime, SharedRuntime, TokioRuntime};
+    use super::*;
+    use crate::seed::Seed;
+    use crate::time::Clock;
+
+    const LEASE: Duration = Duration::from_millis(20);
+
+    /// Grants every wish, for [`LEASE`].
+    struct Granted(SharedRuntime);
+
+    impl DistributedLock for Granted {
+        fn acquire<'a>(
+            &'a self,
+            name: &'a LockName,
+            _: &'a AcquireOptions,
+        ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
+            let hold = guard::Hold::new(self.0.now() + LEASE);
+            let release = Box::new(|| std::future::ready(ReleaseOutcome::AlreadyExpired).boxed());
+            let guard = Guard::new(name.clone(), None, hold, Arc::clone(&self.0), release);
+            std::future::ready(Ok(guard)).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_blocks_past_the_lease_has_no_result() {
+        let runtime = Arc::new(TokioRuntime::new(Seed(1)));
+        let (lock, name) = (Granted(Arc::clone(&runtime) as _), LockName::new("item-1"));
+        let options = AcquireOptions::default();
+        let blocks = with_lock(&lock, &name, &options, async |guard| {
+            while guard.is_valid() {
+                std::hint::spin_loop();
+            }
+        });
+        assert_eq!(blocks.await, Err(WithLockError::Lost(LostReason::Expired)));
+        let waits = with_lock(&lock, &name, &options, async |_| {
+            runtime.sleep_until(runtime.now() + 1000 * LEASE).await;
+        });
+        assert_eq!(waits.await, Err(WithLockError::Lost(LostReason::Expired)));
+        // A release that came too late says so, and does not undo what was done in time.
+        let quick = with_lock(&lock, &name, &options, async |_| 7).await;
+        assert_eq!(quick, Ok(Completed { value: 7, release: ReleaseOutcome::AlreadyExpired }));
+    }
 }

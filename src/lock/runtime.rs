@@ -4,11 +4,12 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use rand::Rng;
+use tokio::runtime::{Builder, Handle};
 
 use crate::seed::{ChaCha8Rng, Seed};
 use crate::time::{BootClock, Clock, Nanos};
@@ -55,9 +56,29 @@ pub(crate) fn random_text(runtime: &dyn Runtime) -> String {
     format!("{:016x}{:016x}{:08x}", runtime.random(), runtime.random(), runtime.random() as u32)
 }
 
+/// The tokio runtime that the caller is in or, where it is in none, one of the library's own.
+///
+/// That one runs on a thread which is started the first time and never ends. It is for guards and acquires that are
+/// dropped, or driven, outside of tokio: what they left at the servers has to be taken back there, too. `None` if the
+/// system has no thread for it.
+pub(crate) fn tokio_around() -> Option<Handle> {
+    static OWN: OnceLock<Option<Handle>> = OnceLock::new();
+    Handle::try_current().ok().or_else(|| {
+        let start = || {
+            let runtime = Builder::new_current_thread().enable_all().build().ok()?;
+            let handle = runtime.handle().clone();
+            let drive = move || runtime.block_on(std::future::pending::<()>());
+            std::thread::Builder::new().name("fencepost-lock".to_owned()).spawn(drive).ok()?;
+            Some(handle)
+        };
+        OWN.get_or_init(start).clone()
+    })
+}
+
 /// The real world: `CLOCK_BOOTTIME`, tokio's timers and tasks.
 ///
-/// Must be used inside a tokio runtime with time enabled.
+/// Background work runs in the tokio runtime that the caller is in. Outside of one, as where a guard is dropped after the
+/// runtime's end, it runs on a thread of the library's own.
 pub struct TokioRuntime {
     clock: BootClock,
     rng: Mutex<ChaCha8Rng>,
@@ -93,7 +114,12 @@ impl Runtime for TokioRuntime {
                 if left.is_zero() {
                     break;
                 }
-                tokio::time::sleep(left).await;
+                let sleep = {
+                    let around = tokio_around();
+                    let _within = around.as_ref().map(Handle::enter);
+                    tokio::time::sleep(left)
+                };
+                sleep.await;
             }
         }
         .boxed()
@@ -104,6 +130,31 @@ impl Runtime for TokioRuntime {
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        tokio::spawn(task);
+        if let Some(around) = tokio_around() {
+            around.spawn(task);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn timers_and_tasks_do_without_a_runtime_around_them() {
+        let runtime = Arc::new(TokioRuntime::new(Seed(1)));
+        let (done, is_done) = mpsc::channel();
+        let slept = {
+            let runtime = Arc::clone(&runtime);
+            async move {
+                runtime.sleep_until(runtime.now() + Duration::from_millis(2)).await;
+                let _ = done.send(());
+            }
+        };
+        runtime.spawn(slept.boxed());
+        is_done.recv().expect("the task runs");
+        futures_util::future::FutureExt::now_or_never(runtime.sleep_until(Nanos::ZERO)).expect("it is past");
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::backend::RedisNode;
+use super::error::ConfigError;
 use super::runtime::SharedRuntime;
 use super::{AcquireError, AcquireOptions, DistributedLock, Guard, Redlock, RedlockSettings, Tokens};
 use crate::ids::LockName;
@@ -34,6 +35,8 @@ pub struct RedisLockSettings {
     pub retry_delay_max: Duration,
     /// Whether a held lease is renewed every third of its length, until it is released or lost. Off by default.
     pub renewal: bool,
+    /// How long a guard may last, however often it is renewed, as [`RedlockSettings::max_hold`].
+    pub max_hold: Option<Duration>,
     /// Put before every lock name to make the Redis key. The key of the counter has a `#` before it: the prefix needs some
     /// other character.
     pub key_prefix: String,
@@ -41,9 +44,10 @@ pub struct RedisLockSettings {
 
 impl Default for RedisLockSettings {
     fn default() -> Self {
-        let RedlockSettings { ttl, node_timeout, retry_delay_min, retry_delay_max, renewal, key_prefix, .. } =
-            RedlockSettings::default();
-        Self { ttl, node_timeout, retry_delay_min, retry_delay_max, renewal, key_prefix }
+        let RedlockSettings {
+            ttl, node_timeout, retry_delay_min, retry_delay_max, renewal, max_hold, key_prefix, ..
+        } = RedlockSettings::default();
+        Self { ttl, node_timeout, retry_delay_min, retry_delay_max, renewal, max_hold, key_prefix }
     }
 }
 
@@ -55,18 +59,27 @@ pub struct RedisLock {
 
 impl RedisLock {
     /// A lock at `node`.
-    pub fn new(node: Arc<dyn RedisNode>, settings: RedisLockSettings, runtime: SharedRuntime) -> Self {
-        let RedisLockSettings { ttl, node_timeout, retry_delay_min, retry_delay_max, renewal, key_prefix } = settings;
+    ///
+    /// # Errors
+    /// A lease could never be valid.
+    pub fn new(
+        node: Arc<dyn RedisNode>,
+        settings: RedisLockSettings,
+        runtime: SharedRuntime,
+    ) -> Result<Self, ConfigError> {
+        let RedisLockSettings { ttl, node_timeout, retry_delay_min, retry_delay_max, renewal, max_hold, key_prefix } =
+            settings;
         let settings = RedlockSettings {
             ttl,
             node_timeout,
             retry_delay_min,
             retry_delay_max,
             renewal,
+            max_hold,
             key_prefix,
             tokens: Tokens::Quorum,
         };
-        Self { lock: Redlock::of_one(node, settings, runtime) }
+        Ok(Self { lock: Redlock::of_one(node, settings, runtime)? })
     }
 }
 

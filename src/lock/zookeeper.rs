@@ -19,15 +19,16 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use self::contender::{Contender, Deadlines, RETRY_DELAY, delete, no_answer};
+use self::contender::{Contender, Deadlines, RETRY_DELAY, delete, failed, no_answer};
 use self::session::KeptSession;
 use super::backend::{WatchEvent, ZkConnector, Znode};
-use super::error::{AcquireError, AttemptError, LostReason, ReleaseOutcome, ZkError};
+use super::error::{AcquireError, AttemptError, LostReason, NodeError, NodeOutcome, ReleaseOutcome, ZkError};
 use super::guard::{Guard, Hold};
 use super::runtime::{SharedRuntime, before};
 use super::{AcquireOptions, DistributedLock};
 use crate::ids::{FencingToken, LockName};
 use crate::phase::Phase;
+use crate::time::Nanos;
 
 /// How long the servers may take to answer one attempt or one release, however short the caller's own wait.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -39,11 +40,14 @@ pub struct ZookeeperSettings {
     /// The path below which each lock has a znode of its own. It is created if missing and never deleted, so that
     /// sequence numbers go on.
     pub root: String,
+    /// How long a guard may last, however long its session lives: then it is lost, and its znode deleted, so that a guard
+    /// that was forgotten does not hold the lock for ever. An hour by default; `None`: no limit.
+    pub max_hold: Option<Duration>,
 }
 
 impl Default for ZookeeperSettings {
     fn default() -> Self {
-        Self { root: "/fencepost/locks".to_owned() }
+        Self { root: "/fencepost/locks".to_owned(), max_hold: Some(super::DEFAULT_MAX_HOLD) }
     }
 }
 
@@ -82,9 +86,11 @@ impl ZookeeperLock {
 
     /// The session in use, or a new one if there is none or its time is up.
     pub(super) async fn session(&self, deadlines: Deadlines) -> Result<Arc<KeptSession>, Stop> {
+        let started = self.runtime.now();
+        let no_answer = || Stop::Deadline(no_answer(self.runtime.now() - started));
         // Another acquire may be connecting, with a later deadline than ours.
         let Some(mut session) = before(&*self.runtime, deadlines.servers, self.session.lock()).await else {
-            return Err(Stop::Deadline(no_answer()));
+            return Err(no_answer());
         };
         if let Some(session) = session.as_ref().filter(|session| session.lost().is_none()) {
             return Ok(Arc::clone(session));
@@ -93,19 +99,19 @@ impl ZookeeperLock {
         *session = None;
         loop {
             let connecting = self.runtime.now();
-            let failures = match before(&*self.runtime, deadlines.servers, self.connector.connect()).await {
+            let failure = match before(&*self.runtime, deadlines.servers, self.connector.connect()).await {
                 Some(Ok(opened)) => {
                     let kept = KeptSession::keep(opened, connecting, Arc::clone(&self.runtime));
                     *session = Some(Arc::clone(&kept));
                     return Ok(kept);
                 }
                 Some(Err(ZkError::Refused(reason))) => return Err(Stop::Refused(reason)),
-                Some(Err(error)) => error.to_string(),
-                None => return Err(Stop::Deadline(no_answer())),
+                Some(Err(error)) => NodeOutcome::Failed(NodeError::Unreachable(error.to_string())),
+                None => return Err(no_answer()),
             };
             let now = self.runtime.now();
             if now >= deadlines.servers {
-                return Err(Stop::Deadline(AttemptError::NoQuorum { votes: 0, needed: 1, failures }));
+                return Err(Stop::Deadline(failed(failure, now - started)));
             }
             self.runtime.sleep_until((now + RETRY_DELAY).min(deadlines.servers)).await;
         }
@@ -137,12 +143,15 @@ impl ZookeeperLock {
 
     /// The guard of a contender that is first in line, which lives and dies with its session and its znode.
     pub(super) fn guard(&self, name: &LockName, kept: &Arc<KeptSession>, path: String, znode: Znode) -> Guard {
-        let hold = Hold::new(kept.valid_until());
+        let longest = self.settings.max_hold;
+        let last_end = longest.map_or(Nanos(u64::MAX), |longest| self.runtime.now() + longest);
+        let hold = Hold::ending(kept.valid_until(), last_end);
         let release = {
             let (kept, path, runtime) = (Arc::clone(kept), path.clone(), Arc::clone(&self.runtime));
             Box::new(move || release(kept, path, runtime).boxed())
         };
-        self.runtime.spawn(follow(Arc::clone(&hold), Arc::clone(kept), path).boxed());
+        let runtime = Arc::clone(&self.runtime);
+        self.runtime.spawn(follow(Arc::clone(&hold), Arc::clone(kept), path, last_end, runtime).boxed());
         Guard::new(name.clone(), Some(FencingToken(znode.czxid)), hold, Arc::clone(&self.runtime), release)
     }
 
@@ -178,7 +187,7 @@ impl DistributedLock for ZookeeperLock {
 }
 
 /// Keeps a hold true: passes the session's validity on, and watches the contender's own znode.
-async fn follow(hold: Arc<Hold>, kept: Arc<KeptSession>, path: String) {
+async fn follow(hold: Arc<Hold>, kept: Arc<KeptSession>, path: String, last_end: Nanos, runtime: SharedRuntime) {
     let mut validity = kept.validity();
     let own_znode = async {
         loop {
@@ -199,15 +208,18 @@ async fn follow(hold: Arc<Hold>, kept: Arc<KeptSession>, path: String) {
         let known = validity.borrow_and_update().clone();
         match known.lost {
             Some(reason) => return hold.lose(reason),
-            None => hold.update(|validity| {
-                validity.until = known.until;
-                validity.suspect = known.suspect;
-            }),
+            None => hold.follow(known.until, known.suspect, last_end),
         }
         tokio::select! {
             biased;
             () = hold.over() => return,
             reason = &mut own_znode => return hold.lose(LostReason::Revoked(reason.to_owned())),
+            () = runtime.sleep_until(last_end), if last_end < Nanos(u64::MAX) => {
+                hold.end();
+                // Nobody may ever come to give it back.
+                let _ = delete(&*kept.session, &path, &runtime).await;
+                return;
+            }
             // The sender lives in kept, so waiting cannot fail.
             _ = validity.changed() => {}
         }

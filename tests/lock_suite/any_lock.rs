@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fencepost::ids::LockName;
 use fencepost::lock::{
-    AcquireError, AcquireOptions, AttemptError, GuardState, ReleaseOutcome, WithLockError, with_lock,
+    AcquireError, AcquireOptions, AttemptError, Completed, GuardState, ReleaseOutcome, WithLockError, with_lock,
 };
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
@@ -151,7 +151,7 @@ pub async fn with_lock_runs_and_gives_back(fixture: &impl Fixture) {
             }
         })
         .await;
-    assert_eq!(result, Ok(true));
+    assert_eq!(result, Ok(Completed { value: true, release: ReleaseOutcome::Released }));
     assert_free(&second, &name).await;
 }
 

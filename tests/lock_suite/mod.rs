@@ -51,6 +51,26 @@ pub trait RedlockFixture: Fixture {
     /// A client of a Redlock over five masters of which `stopped`, counted from 0, refuse connections, and the names of
     /// those.
     fn redlock(&self, stopped: Range<usize>, settings: RedlockSettings) -> (Client, Vec<String>);
+
+    /// On how many masters somebody holds the name.
+    fn holders<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, usize>;
+
+    /// Has one master, counted from 0, forget who holds the name.
+    fn forget<'a>(&'a self, master: usize, name: &'a LockName) -> LocalBoxFuture<'a, ()>;
+
+    /// What becomes from now on of what the client and the masters send to each other.
+    fn links(&self, client: &Client, fate: Fate);
+}
+
+/// What becomes of what a client and the masters send to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrives.
+    Open,
+    /// Requests arrive, answers do not.
+    NoAnswers,
+    /// Nothing arrives, and connections break.
+    Cut,
 }
 
 /// A client that competes for locks, in a process of its own.
@@ -157,7 +177,9 @@ macro_rules! tests_of_redlock {
     ($run:path) => {
         $crate::tests_of!($run: a_stopped_minority_does_not_matter, without_a_quorum_the_stopped_are_named,
             a_release_after_the_ttl_says_so, a_release_after_another_has_it_says_so, tokens_rise_through_any_majority,
-            a_token_takes_votes_that_last);
+            a_token_takes_votes_that_last, a_release_reaches_every_master, a_release_that_nobody_answered_is_repeated,
+            an_acquire_that_nobody_answered_is_taken_back, a_renewal_wins_back_masters_that_forgot,
+            a_forgotten_guard_ends);
     };
 }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use fencepost::ids::{FencingToken, LockName};
 use fencepost::lock::{
-    AcquireError, AcquireOptions, AttemptError, GuardState, LostReason, PausePoint, RedlockSettings, ReleaseOutcome,
-    Tokens,
+    AcquireError, AcquireOptions, AttemptError, GuardState, LostReason, NodeOutcome, PausePoint, RedlockSettings,
+    ReleaseOutcome, Tokens,
 };
 use fencepost::phase::Phase;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::{Client, LONG, RedlockFixture, SOON};
+use super::{Client, Fate, LONG, RedlockFixture, SHORT, SOON};
 
 /// Patient with nodes: these bodies are about nodes that refuse, not about slow ones.
 fn settings(ttl: Duration) -> RedlockSettings {
@@ -32,10 +32,12 @@ pub async fn without_a_quorum_the_stopped_are_named(fixture: &impl RedlockFixtur
     let name = LockName::new("no-quorum");
     let (client, stopped) = fixture.redlock(0..3, settings(LONG));
     match client.try_acquire(&name).await.map(|held| held.is_some()) {
-        Err(AcquireError::DeadlineExceeded { last: AttemptError::NoQuorum { votes, needed, failures }, .. }) => {
+        Err(AcquireError::DeadlineExceeded { last: AttemptError::NoQuorum { votes, needed, nodes }, .. }) => {
             assert!(votes <= 2 && needed == 3, "{votes} of {needed}");
-            assert_eq!(stopped.len(), 3);
-            assert!(stopped.iter().all(|node| failures.contains(node)), "{stopped:?}: {failures}");
+            assert_eq!((stopped.len(), nodes.0.len()), (3, 5));
+            let failed = nodes.0.iter().filter(|report| matches!(report.outcome, NodeOutcome::Failed(_)));
+            assert!(failed.map(|report| &report.node).eq(&stopped), "{stopped:?}: {nodes:?}");
+            assert!(stopped.iter().all(|node| nodes.to_string().contains(node)), "{stopped:?}: {nodes}");
         }
         other => panic!("{other:?}"),
     }
@@ -134,4 +136,107 @@ pub async fn a_token_takes_votes_that_last(fixture: &impl RedlockFixture) {
         other => panic!("{other:?}, after {before:?}"),
     }
     assert!(turn(&first, &name).await > before);
+}
+
+/// Waits until all masters have given their votes, not only those of the first majority.
+async fn all_hold(fixture: &impl RedlockFixture, client: &Client, name: &LockName) {
+    let limit = client.now() + SOON;
+    while fixture.holders(name).await < 5 {
+        assert!(client.now() < limit, "{name}: a master has not given its vote");
+        client.sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until nobody holds the name at any master, far shorter than a lease of [`LONG`].
+async fn assert_gone(fixture: &impl RedlockFixture, client: &Client, name: &LockName) {
+    let limit = client.now() + SOON;
+    loop {
+        let holders = fixture.holders(name).await;
+        if holders == 0 {
+            return;
+        }
+        assert!(client.now() < limit, "{name}: {holders} masters still have it");
+        client.sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The masters that had not answered when the first majority had are no exception.
+pub async fn a_release_reaches_every_master(fixture: &impl RedlockFixture) {
+    let (client, _) = fixture.redlock(0..0, settings(LONG));
+    let names: Vec<LockName> = (0..300).map(|turn| LockName::new(format!("turn-{turn}"))).collect();
+    for name in &names {
+        let held = client.acquire(name, SOON).await.unwrap();
+        assert_eq!(held.release().await, ReleaseOutcome::Released);
+    }
+    for name in &names {
+        assert_gone(fixture, &client, name).await;
+    }
+}
+
+pub async fn a_release_that_nobody_answered_is_repeated(fixture: &impl RedlockFixture) {
+    let name = LockName::new("cut-release");
+    let impatient = RedlockSettings { node_timeout: Duration::from_millis(200), ..settings(LONG) };
+    let (client, _) = fixture.redlock(0..0, impatient);
+    let held = client.acquire(&name, SOON).await.unwrap();
+    all_hold(fixture, &client, &name).await;
+    fixture.links(&client, Fate::Cut);
+    assert!(matches!(held.release().await, ReleaseOutcome::Unknown(_)));
+    assert_eq!(fixture.holders(&name).await, 5, "nothing can have got through");
+    client.sleep(Duration::from_millis(500)).await;
+    fixture.links(&client, Fate::Open);
+    assert_gone(fixture, &client, &name).await;
+}
+
+pub async fn an_acquire_that_nobody_answered_is_taken_back(fixture: &impl RedlockFixture) {
+    let name = LockName::new("cut-acquire");
+    let impatient = RedlockSettings { node_timeout: Duration::from_millis(200), ..settings(LONG) };
+    let (client, _) = fixture.redlock(0..0, impatient);
+    // Opens the connections.
+    client.acquire(&LockName::new("warm-up"), SOON).await.unwrap().release().await;
+    fixture.links(&client, Fate::NoAnswers);
+    let attempt = client.run({
+        let (client, name) = (client.clone(), name.clone());
+        async move { client.lock.try_acquire(&name).await.map(|guard| guard.is_some()) }
+    });
+    while fixture.holders(&name).await == 0 {
+        client.sleep(Duration::from_millis(1)).await;
+    }
+    // The votes are given, and nobody is told; nor does what would take them back arrive.
+    fixture.links(&client, Fate::Cut);
+    assert!(attempt.await.is_err());
+    assert!(fixture.holders(&name).await > 0);
+    client.sleep(Duration::from_millis(500)).await;
+    fixture.links(&client, Fate::Open);
+    assert_gone(fixture, &client, &name).await;
+}
+
+/// One after the other, until there is none that was among those which granted the lock.
+pub async fn a_renewal_wins_back_masters_that_forgot(fixture: &impl RedlockFixture) {
+    let name = LockName::new("forgotten");
+    let (client, _) = fixture.redlock(0..0, RedlockSettings { renewal: true, ..settings(SHORT) });
+    let held = client.acquire(&name, SOON).await.unwrap();
+    for master in [0, 1, 2, 3, 4, 0] {
+        all_hold(fixture, &client, &name).await;
+        fixture.forget(master, &name).await;
+        all_hold(fixture, &client, &name).await;
+        assert_eq!(held.state(), GuardState::Held, "after master {master}");
+    }
+    assert_eq!(held.release().await, ReleaseOutcome::Released);
+    assert_gone(fixture, &client, &name).await;
+}
+
+/// A guard that nobody gives back: renewed or not, it is over after the longest hold, and others have the lock long before
+/// its lease would end.
+pub async fn a_forgotten_guard_ends(fixture: &impl RedlockFixture) {
+    let name = LockName::new("for-ever");
+    let limited = RedlockSettings { renewal: true, max_hold: Some(SHORT), ..settings(LONG) };
+    let ((first, _), (second, _)) = (fixture.redlock(0..0, limited), fixture.redlock(0..0, settings(LONG)));
+    let started = first.now();
+    let held = first.acquire(&name, SOON).await.unwrap();
+    assert!(held.valid_until() <= first.now() + SHORT);
+    assert_eq!(held.lost().await, LostReason::HeldTooLong);
+    assert!(first.now() - started >= SHORT);
+    let next = second.acquire(&name, SOON).await.unwrap();
+    assert_eq!(next.release().await, ReleaseOutcome::Released);
+    drop(held);
 }

@@ -16,7 +16,9 @@ use super::locks::{LockMaker, Seam};
 use super::world::lock;
 use crate::ids::{FencingToken, LockName};
 use crate::lock::runtime::{SharedRuntime, before};
-use crate::lock::{AcquireError, AcquireOptions, AttemptError, DistributedLock, Guard, Hold, ReleaseOutcome};
+use crate::lock::{
+    AcquireError, AcquireOptions, AttemptError, AttemptReport, DistributedLock, Guard, Hold, ReleaseOutcome,
+};
 use crate::phase::Phase;
 
 /// How long a hold is believed in: for ever, as far as any trial is concerned.
@@ -133,7 +135,12 @@ impl DistributedLock for SingleProcessMutex {
                     Some(permit) => permit.expect("nobody is sent away from the line"),
                     None => {
                         let waited = self.runtime.now() - started;
-                        let last = AttemptError::Contended { votes: 0, needed: 1, conflicts: ahead };
+                        let last = AttemptError::Contended {
+                            votes: 0,
+                            needed: 1,
+                            conflicts: ahead,
+                            nodes: AttemptReport::default(),
+                        };
                         return Err(AcquireError::DeadlineExceeded { waited, last });
                     }
                 },

@@ -51,8 +51,9 @@ impl Seam {
         match config {
             LockConfig::Redis(RedisConfig { connections, .. })
             | LockConfig::Redlock(RedlockConfig { connections, .. }) => {
-                let link =
-                    |(node, caller): (NodeId, _)| RedisLink::new(format!("redis-{}", node.0), caller, *connections);
+                let link = |(node, caller): (NodeId, _)| {
+                    RedisLink::new(format!("redis-{}", node.0), caller, *connections, Arc::clone(runtime))
+                };
                 seam.redis = callers.map(|caller| Arc::new(link(caller)) as Arc<dyn RedisNode>).collect();
             }
             LockConfig::Zookeeper(config) => {

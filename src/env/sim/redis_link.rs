@@ -1,28 +1,32 @@
 //! A client's way to one simulated Redis node: what [`crate::lock::client::RedisServer`] is to a real one.
 //!
-//! One multiplexed connection, opened when first needed, given up for a new one when it has owed an answer for too long;
-//! or, if so asked, a new one for each request.
-//! Like the real client library it says hello on a new connection and waits for the answer, so that a frozen node takes
+//! One multiplexed connection, opened when first needed by a task of its own, given up for a new one when it has owed an
+//! answer for too long; or, if so asked, a new one for each request.
+//! Like the real client it says hello on a new connection and waits for the answer, so that a frozen node takes
 //! connections but no requests on new ones.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::FutureExt;
+use futures_util::future::{BoxFuture, FutureExt};
 
 use super::call::{Caller, Opening};
 use super::message::Payload;
 use super::net::ConnectionId;
 use super::redis::{Command, Reply as RedisReply};
-use super::world::lock;
 use crate::ids::{FencingToken, OwnerToken};
 use crate::lock::backend::{Connections, Ownership, RedisNode, Reply};
+use crate::lock::client::opener::{Opener, Slot, connection};
 use crate::lock::error::NodeError;
+use crate::lock::runtime::{SharedRuntime, before};
 use crate::time::Nanos;
 
 /// How long a connection may owe an answer before it is given up for a new one, as in the real client.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
+
+/// How long opening a connection may take, with the answer to hello, as in the real client.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// The way to one node.
 pub(super) struct RedisLink {
@@ -32,8 +36,9 @@ pub(super) struct RedisLink {
 
 struct Inner {
     caller: Caller,
+    runtime: SharedRuntime,
     connections: Connections,
-    connection: Mutex<Option<Connection>>,
+    slot: Slot<Connection>,
 }
 
 #[derive(Clone)]
@@ -45,8 +50,8 @@ struct Connection {
 
 impl RedisLink {
     /// The way by `caller` to the node called `name`.
-    pub fn new(name: String, caller: Caller, connections: Connections) -> Self {
-        Self { name, inner: Arc::new(Inner { caller, connections, connection: Mutex::new(None) }) }
+    pub fn new(name: String, caller: Caller, connections: Connections, runtime: SharedRuntime) -> Self {
+        Self { name, inner: Arc::new(Inner { caller, runtime, connections, slot: Slot::default() }) }
     }
 
     fn ask<T: Send + 'static>(&self, command: Command, read: fn(&RedisReply) -> Option<T>) -> Reply<T, NodeError> {
@@ -54,11 +59,12 @@ impl RedisLink {
         async move {
             if inner.connections == Connections::Fresh {
                 // Closed when this future is done or dropped.
-                let opening = inner.open().await?;
+                let opening = inner.greeted().await?;
                 return outcome(inner.caller.call(opening.id(), Payload::Command(command)).await, read);
             }
-            let (connection, now) = inner.connection().await?;
+            let connection = connection(&inner).await?;
             // Keeps the oldest: only an answer clears it.
+            let now = inner.caller.now();
             let _ = connection.owed_since.compare_exchange(0, now.0 + 1, Ordering::Relaxed, Ordering::Relaxed);
             let answer = inner.caller.call(connection.id, Payload::Command(command)).await;
             connection.owed_since.store(0, Ordering::Relaxed);
@@ -70,7 +76,7 @@ impl RedisLink {
 
 fn outcome<T>(answer: Option<Payload>, read: fn(&RedisReply) -> Option<T>) -> Result<T, NodeError> {
     match answer {
-        Some(Payload::Reply(RedisReply::Error(text))) => Err(NodeError::Refused(text)),
+        Some(Payload::Reply(RedisReply::Error(text))) => Err(NodeError::from_error_reply(&text)),
         Some(Payload::Reply(reply)) => {
             read(&reply).ok_or_else(|| NodeError::Unanswered(format!("not an answer: {reply}")))
         }
@@ -79,30 +85,49 @@ fn outcome<T>(answer: Option<Payload>, read: fn(&RedisReply) -> Option<T>) -> Re
 }
 
 impl Inner {
-    /// The connection in use, or a new one, and the time. Callers that find none each open one; the last stays.
-    async fn connection(&self) -> Result<(Connection, Nanos), NodeError> {
-        let current = lock(&self.connection).clone();
-        if let Some(connection) = current {
-            let owed_since = connection.owed_since.load(Ordering::Relaxed);
-            let patience = if owed_since == 0 { Nanos(u64::MAX) } else { Nanos(owed_since - 1) + GIVE_UP_AFTER };
-            if let Some(now) = self.caller.now_if_open(connection.id).filter(|now| *now <= patience) {
-                return Ok((connection, now));
-            }
-            self.caller.close(connection.id);
-        }
-        let opening = self.open().await?;
-        let opened = Connection { id: opening.keep(), owed_since: Arc::default() };
-        *lock(&self.connection) = Some(opened.clone());
-        Ok((opened, self.caller.now()))
-    }
-
     /// A new connection, on which hello was said.
-    async fn open(&self) -> Result<Opening, NodeError> {
+    async fn greeted(&self) -> Result<Opening, NodeError> {
         let unreachable = |what: &str| NodeError::Unreachable(what.to_owned());
         let opening = self.caller.connect().await.ok_or_else(|| unreachable("connection refused"))?;
         let greeted = self.caller.call(opening.id(), Payload::Command(Command::Time)).await;
         greeted.ok_or_else(|| unreachable("the connection was closed"))?;
         Ok(opening)
+    }
+}
+
+impl Opener for Inner {
+    type Connection = Connection;
+
+    fn slot(&self) -> &Slot<Connection> {
+        &self.slot
+    }
+
+    fn now(&self) -> Nanos {
+        self.caller.now()
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.runtime.spawn(task);
+    }
+
+    fn open(self: Arc<Self>) -> BoxFuture<'static, Result<Connection, NodeError>> {
+        async move {
+            let limit = self.caller.now() + OPEN_WITHIN;
+            let opening = before(&*self.runtime, limit, self.greeted()).await;
+            let slow = || NodeError::Unreachable(format!("no connection within {OPEN_WITHIN:?}"));
+            Ok(Connection { id: opening.ok_or_else(slow)??.keep(), owed_since: Arc::default() })
+        }
+        .boxed()
+    }
+
+    fn is_good(&self, connection: &Connection) -> bool {
+        let owed_since = connection.owed_since.load(Ordering::Relaxed);
+        let patience = if owed_since == 0 { Nanos(u64::MAX) } else { Nanos(owed_since - 1) + GIVE_UP_AFTER };
+        self.caller.now_if_open(connection.id).is_some_and(|now| now <= patience)
+    }
+
+    fn close(&self, connection: &Connection) {
+        self.caller.close(connection.id);
     }
 }
 

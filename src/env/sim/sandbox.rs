@@ -2,7 +2,7 @@
 //!
 //! What tests of a lock need: the lock code, the servers and the network are those of a trial. Machines keep exact time,
 //! all the same one, so that instants of different clients compare. Deliberately absent: scenarios, faults other than
-//! the end of a process, history, trace.
+//! the end of a process and of a link, history, trace.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::runtime::SimRuntime;
 use super::scheduler::Scheduler;
 use super::trace::Trace;
 use super::world::{HostId, Power, World};
-use crate::fault::Member;
+use crate::fault::{Member, Refusal};
 use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::SharedRuntime;
 use crate::scenario::{Fencing, LockConfig};
@@ -71,6 +71,16 @@ impl Sandbox {
     /// Kills a client or a server: nothing of it runs any more, its kernel closes its connections and refuses new ones.
     pub fn kill(&self, member: Member) {
         self.world.lock().crash(self.host(member), Power::Killed);
+    }
+
+    /// Lets nothing through from one member to another, from now on, or everything again. What is sent is lost, as from a
+    /// pulled cable, or answered with a reset.
+    pub fn cut(&self, from: Member, to: Member, how: Option<Refusal>) {
+        let mut state = self.world.lock();
+        let link = state.net.link(self.host(from), self.host(to));
+        for refusal in [Refusal::Drop, Refusal::Reset] {
+            *link.closed(refusal) = u32::from(how == Some(refusal));
+        }
     }
 
     /// Has a Redis node execute a command for nobody's account; `None` if it does not answer.

@@ -1,21 +1,19 @@
-//! One Redis master over the `redis` crate: a plain multiplexed connection, opened when needed.
+//! One Redis master over the `redis` crate: the verbs of the seam as commands and scripts. [`link`] brings them there.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod link;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::FutureExt;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue};
+use redis::{Cmd, FromRedisValue};
+
+use self::link::Link;
 
 use super::endpoint::RedisEndpoint;
 use crate::ids::{FencingToken, OwnerToken};
 use crate::lock::backend::{Connections, Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
-
-/// How long a connection may owe an answer before it is given up for a new one. A cut-off connection comes back only
-/// with the next retransmission, which TCP puts off further and further; a new one is there at once.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
 
 /// Sets the time to live (`ARGV[2]`, milliseconds) if the key holds the owner token `ARGV[1]`. Returns 1 ours, 0 absent,
 /// -1 theirs. Public for models of a Redis node, which must do the same.
@@ -67,22 +65,6 @@ pub struct RedisServer {
     link: Arc<Link>,
 }
 
-struct Link {
-    endpoint: RedisEndpoint,
-    connections: Connections,
-    connection: Mutex<Option<Connection>>,
-    started: Instant,
-}
-
-#[derive(Clone)]
-struct Connection {
-    handle: MultiplexedConnection,
-    alive: Arc<AtomicBool>,
-    /// Milliseconds since [`Link::started`], plus one, of the oldest request that no answer has followed; 0 for none.
-    owed_since: Arc<AtomicU64>,
-    driver: tokio::task::AbortHandle,
-}
-
 impl RedisServer {
     /// The master there; a socket address stands for one without password, and database 0.
     pub fn new(endpoint: impl Into<RedisEndpoint>) -> Self {
@@ -92,9 +74,7 @@ impl RedisServer {
     /// The same, over connections of this kind.
     pub fn with(endpoint: impl Into<RedisEndpoint>, connections: Connections) -> Self {
         let endpoint = endpoint.into();
-        let name = endpoint.to_string();
-        let link = Link { endpoint, connections, connection: Mutex::new(None), started: Instant::now() };
-        Self { name, link: Arc::new(link) }
+        Self { name: endpoint.to_string(), link: Link::new(endpoint, connections) }
     }
 
     /// Asks for a sign of life: an error if the server is not there, or refuses the password.
@@ -110,90 +90,27 @@ impl RedisServer {
         command: Cmd,
         read: impl FnOnce(T) -> R + Send + 'static,
     ) -> Reply<R, NodeError> {
-        let link = Arc::clone(&self.link);
+        let answer = Arc::clone(&self.link).ask(command);
         async move {
-            if link.connections == Connections::Fresh {
-                let mut opened = Fresh(link.open().await.map_err(NodeError::Unreachable)?);
-                return value(opened.0.handle.send_packed_command(&command).await, read);
+            match answer.await? {
+                // The crate gives the error reply of a single command as a value.
+                redis::Value::ServerError(error) => Err(refusal(&error)),
+                value => redis::from_redis_value::<T>(value)
+                    .map(read)
+                    .map_err(|error| NodeError::Unanswered(error.to_string())),
             }
-            let mut connection = link.connection().await?;
-            let now = link.millis();
-            // Keeps the oldest: only an answer clears it.
-            let _ = connection.owed_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-            let reply = connection.handle.send_packed_command(&command).await;
-            connection.owed_since.store(0, Ordering::Relaxed);
-            value(reply, read)
         }
         .boxed()
     }
 }
 
-fn value<T: FromRedisValue, R>(
-    reply: redis::RedisResult<redis::Value>,
-    read: impl FnOnce(T) -> R,
-) -> Result<R, NodeError> {
-    let value = reply.map_err(|error| classify(&error))?;
-    redis::from_redis_value::<T>(value).map(read).map_err(|error| NodeError::Unanswered(error.to_string()))
-}
-
-/// A connection for one request: closed with it, also when nobody waits for the answer any more.
-struct Fresh(Connection);
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        self.0.driver.abort();
-    }
-}
-
-impl Link {
-    fn millis(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64 + 1
-    }
-
-    /// The connection in use, or a new one. Callers that find none each open one; the last stays.
-    async fn connection(&self) -> Result<Connection, NodeError> {
-        let current = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(connection) = current {
-            let owed_since = connection.owed_since.load(Ordering::Relaxed);
-            let given_up =
-                owed_since > 0 && self.millis().saturating_sub(owed_since) > GIVE_UP_AFTER.as_millis() as u64;
-            if connection.alive.load(Ordering::Relaxed) && !given_up {
-                return Ok(connection);
-            }
-            connection.driver.abort();
-        }
-        let opened = self.open().await.map_err(NodeError::Unreachable)?;
-        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened.clone());
-        Ok(opened)
-    }
-
-    async fn open(&self) -> Result<Connection, String> {
-        let stream = self.endpoint.open().await.map_err(|error| error.to_string())?;
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let (handle, driver) = MultiplexedConnection::new_with_config(&self.endpoint.login(), stream, config)
-            .await
-            .map_err(|error| error.to_string())?;
-        let alive = Arc::new(AtomicBool::new(true));
-        let ended = Arc::clone(&alive);
-        let driver = tokio::spawn(driver.map(move |()| ended.store(false, Ordering::Relaxed))).abort_handle();
-        Ok(Connection { handle, alive, owed_since: Arc::default(), driver })
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            connection.driver.abort();
-        }
-    }
-}
-
-/// A server's own refusal means that nothing happened; everything else leaves it open.
-fn classify(error: &redis::RedisError) -> NodeError {
-    match error.kind() {
-        redis::ErrorKind::Server(_) | redis::ErrorKind::Extension => NodeError::Refused(error.to_string()),
-        _ => NodeError::Unanswered(error.to_string()),
-    }
+/// What an error reply means, as the server worded it.
+fn refusal(error: &redis::ServerError) -> NodeError {
+    let text = match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    };
+    NodeError::from_error_reply(&text)
 }
 
 fn ownership(code: i64) -> Ownership {

@@ -9,6 +9,7 @@ use zookeeper_client::{Acls, Client, CreateMode, Error, EventType, SessionState 
 
 use crate::lock::backend::{Reply, SessionState, Watch, WatchEvent, ZkConnector, ZkSession, Znode};
 use crate::lock::error::ZkError;
+use crate::lock::runtime::tokio_around;
 
 /// A ZooKeeper ensemble by its connect string.
 #[derive(Clone)]
@@ -44,7 +45,7 @@ impl ZookeeperEnsemble {
 impl ZkConnector for ZookeeperEnsemble {
     fn connect(&self) -> Reply<Arc<dyn ZkSession>, ZkError> {
         let Self { servers, session_timeout, digest } = self.clone();
-        async move {
+        let connecting = async move {
             let mut connector = Client::connector().with_session_timeout(session_timeout);
             let mut acls = Acls::anyone_all();
             if let Some(digest) = digest {
@@ -68,6 +69,13 @@ impl ZkConnector for ZookeeperEnsemble {
                 }
             });
             Ok(Arc::new(Session { client: Arc::new(client), acls, state }) as Arc<dyn ZkSession>)
+        };
+        async move {
+            // The crate needs a runtime around it.
+            let around =
+                tokio_around().ok_or_else(|| ZkError::Unanswered("the system has no thread to spare".into()))?;
+            let ended = |error| ZkError::Unanswered(format!("connecting ended: {error}"));
+            around.spawn(connecting).await.unwrap_or_else(|error| Err(ended(error)))
         }
         .boxed()
     }

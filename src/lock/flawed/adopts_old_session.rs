@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::blind_guard;
 use crate::ids::{FencingToken, LockName};
-use crate::lock::error::{AttemptError, ZkError};
+use crate::lock::error::{AttemptError, AttemptReport, ZkError};
 use crate::lock::runtime::{SharedRuntime, before, random_text};
 use crate::lock::zookeeper::Stop;
 use crate::lock::zookeeper::contender::{Deadlines, Place, guid, sequence};
@@ -39,7 +39,14 @@ impl AdoptsOldSession {
             }
         };
         let stood = before(&*self.runtime, deadlines.queue, ours).await;
-        let contended = || Stop::Deadline(AttemptError::Contended { votes: 0, needed: 1, conflicts: 1 });
+        let contended = || {
+            Stop::Deadline(AttemptError::Contended {
+                votes: 0,
+                needed: 1,
+                conflicts: 1,
+                nodes: AttemptReport::default(),
+            })
+        };
         let (path, czxid) = stood.unwrap_or_else(|| Err(contended()))?;
         options.reached(Phase::VotesIn).await;
         let runtime = Arc::clone(&self.runtime);

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use super::blind_guard;
 use crate::ids::{FencingToken, LockName};
 use crate::lock::backend::WatchEvent;
-use crate::lock::error::AttemptError;
+use crate::lock::error::{AttemptError, AttemptReport};
 use crate::lock::runtime::{SharedRuntime, before};
 use crate::lock::zookeeper::Stop;
 use crate::lock::zookeeper::contender::Deadlines;
@@ -35,7 +35,12 @@ impl ExpiredWhileWaiting {
                     Some(WatchEvent::SessionEnded) => break,
                     None => {
                         let conflicts = line.len().saturating_sub(1);
-                        return Err(Stop::Deadline(AttemptError::Contended { votes: 0, needed: 1, conflicts }));
+                        return Err(Stop::Deadline(AttemptError::Contended {
+                            votes: 0,
+                            needed: 1,
+                            conflicts,
+                            nodes: AttemptReport::default(),
+                        }));
                     }
                 }
             }

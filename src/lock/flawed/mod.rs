@@ -129,6 +129,14 @@ flaws! {
     }
 }
 
+/// The sound lock over Redis masters, of settings that were checked when their scenario was loaded.
+///
+/// # Panics
+/// They were not.
+pub fn without_flaw(nodes: Vec<Arc<dyn RedisNode>>, settings: RedlockSettings, runtime: SharedRuntime) -> Redlock {
+    Redlock::new(nodes, settings, runtime).expect("a scenario's settings were checked when it was loaded")
+}
+
 /// Makes a flawed lock over Redis masters.
 pub fn redlock(
     flaw: RedlockFlaw,
@@ -140,7 +148,7 @@ pub fn redlock(
     let cluster = |nodes, settings, runtime| votes::Cluster { nodes, settings, runtime };
     match flaw {
         RedlockFlaw::DeleteWithoutOwnerCheck => {
-            Arc::new(Redlock::new(nodes.into_iter().map(one_owner::OneOwner::wrap).collect(), settings, runtime))
+            Arc::new(without_flaw(nodes.into_iter().map(one_owner::OneOwner::wrap).collect(), settings, runtime))
         }
         RedlockFlaw::SetThenExpire => Arc::new(set_then_expire::SetThenExpire::new(nodes, settings, runtime)),
         RedlockFlaw::QuorumOfOne => Arc::new(quorum_of_one::QuorumOfOne::new(nodes, settings, runtime)),
@@ -149,14 +157,14 @@ pub fn redlock(
         }
         RedlockFlaw::WallClock => {
             let runtime = Arc::new(wall_clock::WallRuntime::new(runtime, wall));
-            Arc::new(Redlock::new(nodes, settings, runtime))
+            Arc::new(without_flaw(nodes, settings, runtime))
         }
         RedlockFlaw::RevivesLapsedLease => Arc::new(revives::Revives(Arc::new(cluster(nodes, settings, runtime)))),
         RedlockFlaw::TwoNames => {
-            Arc::new(two_names::TwoNames { lock: Redlock::new(nodes, settings, Arc::clone(&runtime)), runtime })
+            Arc::new(two_names::TwoNames { lock: without_flaw(nodes, settings, Arc::clone(&runtime)), runtime })
         }
         RedlockFlaw::TokenFromAClock => Arc::new(clock_token::ClockToken {
-            lock: Redlock::new(nodes, settings, Arc::clone(&runtime)),
+            lock: without_flaw(nodes, settings, Arc::clone(&runtime)),
             runtime,
             wall,
         }),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::without_flaw;
 use crate::ids::LockName;
 use crate::lock::backend::RedisNode;
 use crate::lock::runtime::SharedRuntime;
@@ -17,7 +18,7 @@ pub(super) struct QuorumOfOne {
 
 impl QuorumOfOne {
     pub fn new(nodes: Vec<Arc<dyn RedisNode>>, settings: RedlockSettings, runtime: SharedRuntime) -> Self {
-        let lock = |node| Redlock::new(vec![node], settings.clone(), Arc::clone(&runtime));
+        let lock = |node| without_flaw(vec![node], settings.clone(), Arc::clone(&runtime));
         Self { locks: nodes.into_iter().map(lock).collect(), runtime }
     }
 }

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::WallClock;
 use crate::ids::LockName;
-use crate::lock::error::{AttemptError, ZkError};
+use crate::lock::error::{AttemptError, AttemptReport, ZkError};
 use crate::lock::runtime::{SharedRuntime, before, random_text};
 use crate::lock::zookeeper::Stop;
 use crate::lock::zookeeper::contender::Deadlines;
@@ -58,7 +58,7 @@ impl SortsByClock {
             return Ok(self.lock.guard(name, &kept, path, znode));
         }
         self.runtime.spawn(zookeeper::release(kept, path, Arc::clone(&self.runtime)).map(drop).boxed());
-        let contended = AttemptError::Contended { votes: 0, needed: 1, conflicts: 1 };
+        let contended = AttemptError::Contended { votes: 0, needed: 1, conflicts: 1, nodes: AttemptReport::default() };
         Err(stood.and_then(Result::err).unwrap_or(Stop::Deadline(contended)))
     }
 }

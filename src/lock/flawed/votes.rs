@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 
 use crate::ids::{LockName, OwnerToken};
 use crate::lock::backend::{Ownership, RedisNode, Reply};
-use crate::lock::error::{AcquireError, AttemptError, NodeError, ReleaseOutcome};
+use crate::lock::error::{AcquireError, AttemptError, AttemptReport, NodeError, ReleaseOutcome};
 use crate::lock::guard::Guard;
 use crate::lock::runtime::{SharedRuntime, before, jitter, random_text};
 use crate::lock::{AcquireOptions, RedlockSettings};
@@ -41,7 +41,12 @@ impl Cluster {
             let (needed, votes) = (self.nodes.len() / 2 + 1, self.attempt(name, options).await);
             let last = match votes {
                 Ok(votes) => return Ok(grant(votes)),
-                Err(votes) => AttemptError::Contended { votes, needed, conflicts: self.nodes.len() - votes },
+                Err(votes) => AttemptError::Contended {
+                    votes,
+                    needed,
+                    conflicts: self.nodes.len() - votes,
+                    nodes: AttemptReport::default(),
+                },
             };
             let now = self.runtime.now();
             if now >= deadline {

@@ -35,9 +35,10 @@
 //! Deliberately absent: a start from the time of day, which would hide a node's amnesia as long as clocks are right, and
 //! rest the order on clocks.
 
-use super::Lease;
+use super::election::{Election, Failure};
+use super::{Lease, Shared};
 use crate::ids::FencingToken;
-use crate::lock::error::AttemptError;
+use crate::lock::error::NodeOutcome;
 
 /// Where a [`Redlock`](super::Redlock)'s fencing tokens come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -67,14 +68,21 @@ impl Lease {
     ///
     /// # Errors
     /// No majority has both our vote and, now, this count.
-    pub(super) async fn agree(&self, counts: &[FencingToken]) -> Result<Option<FencingToken>, AttemptError> {
+    pub(super) async fn agree(&self, counts: &[FencingToken]) -> Result<Option<FencingToken>, Failure> {
         let (Some(counter), Some(token)) = (&self.counter, counts.iter().copied().max()) else { return Ok(None) };
-        let needed = self.shared.nodes.len() / 2 + 1;
+        let Shared { nodes, runtime, .. } = &*self.shared;
+        let needed = nodes.len() / 2 + 1;
         if counts.iter().filter(|count| **count == token).count() < needed {
-            let sent = self.shared.runtime.now();
+            let mut election = Election::new(nodes.len(), runtime.now());
             // Everywhere: a node whose vote is still on its way may stand in for one that has fallen silent.
-            let raised = self.ask(|node| node.raise_if_owner(&self.key, counter, &self.owner, token));
-            self.collect(raised, Vec::new(), sent, |raised| *raised).await.verdict()?;
+            let mut raised = self.ask(|node| node.raise_if_owner(&self.key, counter, &self.owner, token));
+            let judge = |_, raised| match raised {
+                Ok(true) => NodeOutcome::Vote,
+                Ok(false) => NodeOutcome::Conflict,
+                Err(error) => NodeOutcome::Failed(error),
+            };
+            election.hold(&self.shared, &mut raised, judge).await;
+            election.verdict(nodes, runtime.now())?;
         }
         Ok(Some(token))
     }

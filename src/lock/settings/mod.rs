@@ -37,6 +37,7 @@ use std::time::Duration;
 use super::DistributedLock;
 #[cfg(feature = "zookeeper")]
 use super::ZookeeperLock;
+use super::error::ConfigError;
 #[cfg(feature = "redis")]
 use super::{RedisLock, Redlock};
 use serde::Deserialize;
@@ -113,6 +114,9 @@ pub enum SettingsError {
         /// Why it cannot be used.
         problem: &'static str,
     },
+    /// The values make no lock together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The servers refuse what a lock needs, or too few of them answer.
     #[error("no lock to be had from {servers}: {problem}")]
     Servers {
@@ -158,14 +162,14 @@ impl Settings {
                 let nodes: Vec<_> = table.node()?.into_iter().collect();
                 redis::look_at_masters(&nodes, table.connect_timeout, &runtime).await?;
                 let Some(node) = nodes.into_iter().next() else { return Err(SettingsError::NoServer) };
-                Ok(Box::new(RedisLock::new(Arc::new(node), table.behaviour(), runtime)))
+                Ok(Box::new(RedisLock::new(Arc::new(node), table.behaviour(), runtime)?))
             }
             #[cfg(feature = "redis")]
             Self::Redlock(table) => {
                 let nodes = table.nodes()?;
                 redis::look_at_masters(&nodes, table.connect_timeout, &runtime).await?;
                 let nodes = nodes.into_iter().map(|node| Arc::new(node) as _).collect();
-                Ok(Box::new(Redlock::new(nodes, table.behaviour(), runtime)))
+                Ok(Box::new(Redlock::new(nodes, table.behaviour(), runtime)?))
             }
             #[cfg(feature = "zookeeper")]
             Self::Zookeeper(table) => {

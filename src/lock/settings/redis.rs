@@ -97,6 +97,7 @@ impl RedlockTable {
             renewal: self.renewal,
             tokens: self.tokens,
             key_prefix: self.key_prefix.clone(),
+            ..RedlockSettings::default()
         }
     }
 
@@ -180,6 +181,7 @@ impl RedisTable {
             retry_delay_max: self.retry_delay.max,
             renewal: self.renewal,
             key_prefix: self.key_prefix.clone(),
+            ..RedisLockSettings::default()
         }
     }
 

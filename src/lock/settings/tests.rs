@@ -30,6 +30,7 @@ fn a_file_of_each_kind_is_read_whole() {
         renewal: true,
         tokens: crate::lock::Tokens::Quorum,
         key_prefix: "shop:".to_owned(),
+        ..RedlockSettings::default()
     };
     assert_eq!(table.behaviour(), expected);
     assert_eq!(table.connect_timeout, Duration::from_millis(1_500));
@@ -51,6 +52,7 @@ fn a_file_of_each_kind_is_read_whole() {
         retry_delay_max: Duration::from_millis(50),
         renewal: true,
         key_prefix: "shop:".to_owned(),
+        ..RedisLockSettings::default()
     };
     assert_eq!(table.behaviour(), expected);
     let text = r#"
@@ -63,7 +65,7 @@ fn a_file_of_each_kind_is_read_whole() {
     "#;
     let Ok(Settings::Zookeeper(table)) = Settings::parse(text, "lock.toml") else { panic!("not read") };
     assert_eq!(table.servers.as_ref().map(|servers| servers.connect_string()).as_deref(), Some("a:2181,b:2182/shop"));
-    assert_eq!(table.behaviour(), ZookeeperSettings { root: "/locks".to_owned() });
+    assert_eq!(table.behaviour(), ZookeeperSettings { root: "/locks".to_owned(), ..ZookeeperSettings::default() });
     assert_eq!(table.session_timeout, Duration::from_secs(4));
 }
 

@@ -62,7 +62,7 @@ impl ZookeeperTable {
 
     /// How the lock behaves.
     pub fn behaviour(&self) -> ZookeeperSettings {
-        ZookeeperSettings { root: self.root.clone() }
+        ZookeeperSettings { root: self.root.clone(), ..ZookeeperSettings::default() }
     }
 
     /// The ensemble, with its credentials; nothing is sent yet.

@@ -9,7 +9,7 @@ use super::Stop;
 use super::session::KeptSession;
 use crate::lock::AcquireOptions;
 use crate::lock::backend::{Reply, Watch, WatchEvent, ZkSession, Znode};
-use crate::lock::error::{AttemptError, ZkError};
+use crate::lock::error::{AttemptError, AttemptReport, NodeOutcome, NodeReport, ZkError};
 use crate::lock::runtime::{SharedRuntime, before, random_text};
 use crate::phase::Phase;
 use crate::time::Nanos;
@@ -114,6 +114,7 @@ impl Contender {
             votes: 0,
             needed: 1,
             conflicts: ahead,
+            nodes: AttemptReport::default(),
         })))
     }
 
@@ -182,6 +183,7 @@ impl Contender {
 
     /// Waits for an answer, but not past the deadline nor past the session's end.
     async fn answer<T>(&self, deadline: Nanos, answer: impl Future<Output = T>) -> Result<T, Stop> {
+        let asked = self.runtime.now();
         let answer = async {
             tokio::select! {
                 biased;
@@ -189,13 +191,21 @@ impl Contender {
                 reason = self.kept.ended() => Err(Stop::Session(reason.to_string())),
             }
         };
-        before(&*self.runtime, deadline, answer).await.unwrap_or_else(|| Err(Stop::Deadline(no_answer())))
+        before(&*self.runtime, deadline, answer)
+            .await
+            .unwrap_or_else(|| Err(Stop::Deadline(no_answer(self.runtime.now() - asked))))
     }
 }
 
 /// What to report when the ensemble did not answer before the deadline.
-pub(super) fn no_answer() -> AttemptError {
-    AttemptError::NoQuorum { votes: 0, needed: 1, failures: "the ensemble did not answer in time".to_owned() }
+pub(super) fn no_answer(waited: Duration) -> AttemptError {
+    failed(NodeOutcome::Silent, waited)
+}
+
+/// What to report when the ensemble could not be asked.
+pub(super) fn failed(outcome: NodeOutcome, latency: Duration) -> AttemptError {
+    let ensemble = NodeReport { node: "the ensemble".to_owned(), outcome, latency };
+    AttemptError::NoQuorum { votes: 0, needed: 1, nodes: AttemptReport(vec![ensemble]) }
 }
 
 impl Drop for Contender {

@@ -280,7 +280,7 @@ fn a_reset_ends_the_sender_at_once_and_the_other_end_when_it_speaks() {
 fn a_fresh_connection_does_not_come_about_where_replies_are_lost() {
     for (connections, executed) in [(Connections::Pooled, true), (Connections::Fresh, false)] {
         let (world, mut scheduler) = world();
-        let link = RedisLink::new("redis-1".to_owned(), caller(&world), connections);
+        let link = RedisLink::new("redis-1".to_owned(), caller(&world), connections, runtime(&world, CLIENT));
         let timer = runtime(&world, HARNESS);
         let (owner, ttl) = (OwnerToken::new("me"), Duration::from_secs(60));
         scheduler

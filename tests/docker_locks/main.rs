@@ -6,7 +6,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
 
+mod connections;
+#[path = "../lock_suite/mod.rs"]
 mod lock_suite;
+mod relay;
+mod runtimes;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -27,7 +31,8 @@ use fencepost::lock::{
 };
 use fencepost::time::{Clock, Nanos};
 use futures_util::future::{BoxFuture, FutureExt, LocalBoxFuture};
-use lock_suite::{Client, Fixture, RedlockFixture};
+use lock_suite::{Client, Fate, Fixture, RedlockFixture};
+use relay::{Mode, Relay};
 use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
 use tokio::sync::Mutex;
@@ -122,6 +127,8 @@ struct World {
     processes: RefCell<BTreeMap<usize, Process>>,
     /// Ports that are taken and do not listen.
     closed: RefCell<Vec<TcpSocket>>,
+    /// By client: its ways to the servers.
+    relays: RefCell<BTreeMap<usize, Vec<Relay>>>,
 }
 
 impl World {
@@ -130,8 +137,8 @@ impl World {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // A process id comes again, and ZooKeeper's znodes outlive a test that was killed.
         let prefix = format!("lock-suite-{}-{number}-{:08x}", std::process::id(), rand::random::<u32>());
-        let (processes, closed) = (RefCell::default(), RefCell::default());
-        Self { cluster: cluster().await, prefix, processes, closed }
+        let (processes, closed, relays) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { cluster: cluster().await, prefix, processes, closed, relays }
     }
 
     fn client(&self, lock: impl FnOnce(SharedRuntime) -> Arc<dyn DistributedLock>) -> Client {
@@ -160,6 +167,13 @@ struct OnRedis(World, Tokens);
 impl OnRedis {
     fn key_prefix(&self) -> String {
         format!("{}:", self.0.prefix)
+    }
+
+    /// What a master answers to a command.
+    async fn say(&self, master: usize, command: String) -> String {
+        let server = self.0.cluster.redis[master];
+        let answers = wire::redis(server, &[&command], Duration::from_secs(5)).await.unwrap();
+        answers.lines().next().expect("an answer to the command").to_owned()
     }
 
     fn stopped(&self, count: usize) -> Vec<SocketAddr> {
@@ -203,14 +217,45 @@ impl Fixture for OnRedis {
 
 impl RedlockFixture for OnRedis {
     fn redlock(&self, stopped: Range<usize>, settings: RedlockSettings) -> (Client, Vec<String>) {
-        let mut addresses = self.0.cluster.redis.clone();
+        let way = |server: &SocketAddr| Relay::new(*server, Duration::ZERO, Duration::ZERO);
+        let relays: Vec<Relay> = self.0.cluster.redis.iter().map(way).collect();
+        let mut addresses: Vec<SocketAddr> = relays.iter().map(|relay| relay.address).collect();
         addresses.splice(stopped.clone(), self.stopped(stopped.len()));
         let stopped = &addresses[stopped];
         let nodes =
             addresses.iter().map(|address| Arc::new(RedisServer::new(*address)) as Arc<dyn RedisNode>).collect();
         let settings = RedlockSettings { key_prefix: self.key_prefix(), ..settings };
-        let client = self.0.client(|runtime| Arc::new(Redlock::new(nodes, settings, runtime)));
+        let client = self.0.client(|runtime| Arc::new(Redlock::new(nodes, settings, runtime).unwrap()));
+        self.0.relays.borrow_mut().insert(client.id, relays);
         (client, stopped.iter().map(ToString::to_string).collect())
+    }
+
+    fn holders<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, usize> {
+        async move {
+            let mut holders = 0;
+            for master in 0..self.0.cluster.redis.len() {
+                let answer = self.say(master, format!("EXISTS {}{name}", self.key_prefix())).await;
+                holders += usize::from(answer == ":1");
+            }
+            holders
+        }
+        .boxed_local()
+    }
+
+    fn forget<'a>(&'a self, master: usize, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        async move {
+            assert_eq!(self.say(master, format!("DEL {}{name}", self.key_prefix())).await, ":1");
+        }
+        .boxed_local()
+    }
+
+    fn links(&self, client: &Client, fate: Fate) {
+        let mode = match fate {
+            Fate::Open => Mode::Open,
+            Fate::NoAnswers => Mode::AnswersWait,
+            Fate::Cut => Mode::Cut,
+        };
+        self.0.relays.borrow()[&client.id].iter().for_each(|relay| relay.set(mode));
     }
 }
 
@@ -238,7 +283,7 @@ impl Fixture for OnOne {
             ..RedisLockSettings::default()
         };
         let node = Arc::new(RedisServer::new(self.server()));
-        self.0.client(|runtime| Arc::new(RedisLock::new(node, settings, runtime)))
+        self.0.client(|runtime| Arc::new(RedisLock::new(node, settings, runtime).unwrap()))
     }
 
     fn crash(&self, client: &Client) {
@@ -280,7 +325,7 @@ async fn clear(janitor: &zookeeper_client::Client, folder: &str) {
 impl Fixture for OnZookeeper {
     fn client(&self, lease: Duration) -> Client {
         let ensemble = ZookeeperEnsemble::new(&*self.0.cluster.zookeeper, lease);
-        let settings = ZookeeperSettings { root: self.root() };
+        let settings = ZookeeperSettings { root: self.root(), ..ZookeeperSettings::default() };
         self.0.client(|runtime| Arc::new(ZookeeperLock::new(Arc::new(ensemble), settings, runtime)))
     }
 

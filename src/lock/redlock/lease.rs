@@ -1,0 +1,270 @@
+//! One grant, or the attempt at it: its votes, and its renewal until it is over.
+//!
+//! What is known of each node's vote is kept in [`Ballots`], which the attempt, the renewal and the take-back
+//! ([`super::undo`]) share. Deliberately absent: when a grant is handed out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::Shared;
+use super::election::{Answer, Answers, Election, Failure, Reply};
+use super::undo::TakeBack;
+use crate::ids::{FencingToken, OwnerToken};
+use crate::lock::backend::{Ownership, RedisNode, Reply as Sent};
+use crate::lock::error::{LostReason, NodeError, NodeOutcome};
+use crate::lock::guard::Hold;
+use crate::lock::runtime::{before, jitter};
+use crate::time::Nanos;
+
+/// One grant, or the attempt at it: what it takes to undo it.
+#[derive(Clone)]
+pub(super) struct Lease {
+    pub shared: Arc<Shared>,
+    pub key: String,
+    /// The key of the votes' counter, if they are counted.
+    pub counter: Option<String>,
+    pub owner: OwnerToken,
+    pub ballots: Arc<Ballots>,
+}
+
+/// What is known of one node's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Ballot {
+    /// Asked for its vote; no answer yet.
+    Open,
+    /// It gave its vote.
+    Won,
+    /// It has not given its vote and will not: nothing of ours is there or on the way there.
+    Lost,
+    /// It was asked, and nobody will ever know what it did or will do.
+    Unknown,
+}
+
+/// What is known of every node's key, and until when anything of it can matter.
+pub(super) struct Ballots {
+    nodes: Vec<AtomicU8>,
+    /// When the last request that gives a key its time to live was sent: nanoseconds.
+    last_sent: AtomicU64,
+}
+
+impl Ballots {
+    /// All nodes are about to be asked.
+    pub fn new(nodes: usize, sent: Nanos) -> Self {
+        let nodes = (0..nodes).map(|_| AtomicU8::new(Ballot::Open as u8)).collect();
+        Self { nodes, last_sent: AtomicU64::new(sent.0) }
+    }
+
+    pub fn get(&self, node: usize) -> Ballot {
+        match self.nodes[node].load(Ordering::SeqCst) {
+            known if known == Ballot::Open as u8 => Ballot::Open,
+            known if known == Ballot::Won as u8 => Ballot::Won,
+            known if known == Ballot::Lost as u8 => Ballot::Lost,
+            _ => Ballot::Unknown,
+        }
+    }
+
+    fn set(&self, node: usize, ballot: Ballot) {
+        self.nodes[node].store(ballot as u8, Ordering::SeqCst);
+    }
+
+    /// Takes note of what a node answered when it was asked for its vote.
+    pub fn answered<T>(&self, node: usize, answer: &Result<Option<T>, NodeError>) {
+        self.set(
+            node,
+            match answer {
+                Ok(Some(_)) => Ballot::Won,
+                Ok(None) => Ballot::Lost,
+                Err(error) if error.is_definite() => Ballot::Lost,
+                Err(_) => Ballot::Unknown,
+            },
+        );
+    }
+
+    fn sending(&self, now: Nanos) {
+        self.last_sent.fetch_max(now.0, Ordering::SeqCst);
+    }
+
+    /// When no key of this lease is left at any node, if `ttl` is what they were given.
+    pub fn end(&self, ttl: Duration) -> Nanos {
+        Nanos(self.last_sent.load(Ordering::SeqCst)) + ttl
+    }
+}
+
+/// One node's vote: none if another client has it; if votes are counted, with the node's count of them.
+pub(super) type Vote = Option<Option<FencingToken>>;
+
+/// A vote that was asked for.
+pub(super) enum Asked {
+    Plain(Sent<bool, NodeError>),
+    Counted(Sent<Option<FencingToken>, NodeError>),
+}
+
+impl Future for Asked {
+    type Output = Result<Vote, NodeError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Plain(reply) => reply.poll_unpin(context).map_ok(|set| set.then_some(None)),
+            Self::Counted(reply) => reply.poll_unpin(context).map_ok(|count| count.map(Some)),
+        }
+    }
+}
+
+/// Until when a lease of `ttl` that was asked for at `sent` is safe to believe in: clocks may drift apart by 1 %, and
+/// Redis expires keys with a precision of a millisecond; 2 ms allow for that, as the algorithm's text does.
+pub(super) fn valid_until(sent: Nanos, ttl: Duration) -> Nanos {
+    (sent + ttl).saturating_sub(ttl / 100 + Duration::from_millis(2))
+}
+
+impl Lease {
+    /// Prepares one request to every node; they are sent at the first poll.
+    pub fn ask<T, F: Reply<T>>(&self, request: impl Fn(&dyn RedisNode) -> F) -> Answers<F> {
+        let nodes = self.shared.nodes.iter().enumerate();
+        nodes.map(|(place, node)| Answer { node: place, reply: request(&**node) }).collect()
+    }
+
+    /// Asks one node for its vote.
+    pub fn vote(&self, node: &dyn RedisNode) -> Asked {
+        let Self { key, counter, owner, shared, .. } = self;
+        let ttl = shared.settings.ttl;
+        match counter {
+            None => Asked::Plain(node.set_if_absent(key, owner, ttl)),
+            Some(counter) if shared.from_clock => Asked::Counted(node.set_and_fence(key, counter, owner, ttl)),
+            Some(counter) => Asked::Counted(node.set_and_count(key, counter, owner, ttl)),
+        }
+    }
+
+    /// Hears the votes of those that were not waited for, in the background, until none of them can matter.
+    pub fn count_late(&self, mut votes: Answers<Asked>) {
+        if votes.is_empty() {
+            return;
+        }
+        let lease = self.clone();
+        let count = async move {
+            let Shared { settings, runtime, .. } = &*lease.shared;
+            let end = lease.ballots.end(settings.ttl);
+            while let Some(Some((node, vote))) = before(&**runtime, end, votes.next()).await {
+                lease.ballots.answered(node, &vote);
+            }
+        };
+        self.shared.runtime.spawn(count.boxed());
+    }
+
+    /// Renews the lease every third of its length until it is released, lost, or at its last end. Never revives a lapsed
+    /// one: once the validity is over the hold is lost for good, whatever the nodes answer.
+    ///
+    /// A minority that no longer has the key, or never had it, is asked for its vote anew each time: else each node that
+    /// forgets would bring the lease nearer to its end.
+    pub async fn renew(self, hold: Arc<Hold>, mut sent: Nanos, last_end: Nanos, token: Option<FencingToken>) {
+        let Shared { nodes, settings, runtime, .. } = &*self.shared;
+        let mut pause = settings.ttl / 3;
+        loop {
+            let until = hold.validity().until;
+            let due = (sent + pause).min(until);
+            if before(&**runtime, due, hold.over()).await.is_some() {
+                return;
+            }
+            sent = runtime.now();
+            if sent >= until {
+                hold.end();
+                if until >= last_end {
+                    // Nobody may ever come to give it back.
+                    drop(TakeBack::begin(self.clone(), FuturesUnordered::new()));
+                }
+                return;
+            }
+            self.ballots.sending(sent);
+            let mut answers = self.ask(|node| node.extend_if_owner(&self.key, &self.owner, settings.ttl));
+            let mut election = Election::new(nodes.len(), sent);
+            let mut without = Vec::new();
+            let judge = |node, answer| match answer {
+                Ok(Ownership::Ours) => NodeOutcome::Vote,
+                Ok(found) => {
+                    without.extend((found == Ownership::Absent).then_some(node));
+                    NodeOutcome::Conflict
+                }
+                Err(error) => NodeOutcome::Failed(error),
+            };
+            election.hold(&self.shared, &mut answers, judge).await;
+            let now = runtime.now();
+            if now >= hold.validity().until {
+                return hold.end();
+            }
+            pause = match election.verdict(nodes, now) {
+                Ok(()) => {
+                    hold.extend(valid_until(sent, settings.ttl), last_end);
+                    runtime.spawn(self.clone().top_up(Arc::clone(&hold), without, answers, token).boxed());
+                    settings.ttl / 3
+                }
+                // So many nodes have forgotten us that no majority can be ours.
+                Err(_) if election.is_lost() => {
+                    let reason = format!("{} of {} nodes no longer have the vote", election.conflicts, nodes.len());
+                    return hold.lose(LostReason::Revoked(reason));
+                }
+                Err(failure) => {
+                    hold.update(|validity| validity.suspect = true);
+                    match failure {
+                        Failure::Attempt(_) => jitter(&**runtime, settings.retry_delay_min, settings.retry_delay_max),
+                        // It may be mended before the lease is over, but not within milliseconds.
+                        Failure::Denied(_) => settings.ttl / 10,
+                    }
+                }
+            };
+        }
+    }
+
+    /// Asks the nodes `without` our key, and those among the late `answers` that turn out to be, for their votes. Only
+    /// after a renewal that a majority answered: a lease that lapsed must not come back.
+    async fn top_up(
+        self,
+        hold: Arc<Hold>,
+        mut without: Vec<usize>,
+        mut answers: Answers<Sent<Ownership, NodeError>>,
+        token: Option<FencingToken>,
+    ) {
+        let Shared { settings, runtime, .. } = &*self.shared;
+        let over = hold.validity().until;
+        loop {
+            if let Some(node) = without.pop() {
+                self.ask_again(&hold, node, token).await;
+                continue;
+            }
+            match before(&**runtime, over.min(self.ballots.end(settings.ttl)), answers.next()).await {
+                Some(Some((node, Ok(Ownership::Absent)))) => without.push(node),
+                Some(Some(_)) => {}
+                Some(None) | None => return,
+            }
+        }
+    }
+
+    async fn ask_again(&self, hold: &Hold, node: usize, token: Option<FencingToken>) {
+        let Shared { nodes, settings, runtime, .. } = &*self.shared;
+        let known = self.ballots.get(node);
+        self.ballots.set(node, Ballot::Open);
+        // In this order: whoever takes the lease back looks at the ballots after it has ended the hold.
+        let validity = hold.validity();
+        if validity.released || validity.lost.is_some() || runtime.now() >= validity.until {
+            return self.ballots.set(node, known);
+        }
+        self.ballots.sending(runtime.now());
+        let mut vote = nodes[node].set_if_absent(&self.key, &self.owner, settings.ttl);
+        let Some(answer) = before(&**runtime, validity.until, &mut vote).await else {
+            return self.ballots.set(node, Ballot::Unknown);
+        };
+        self.ballots.answered(node, &answer.map(|set| set.then_some(())));
+        if let (Ballot::Won, Some(counter), Some(token)) = (self.ballots.get(node), &self.counter, token) {
+            // A node that forgot its key forgot its count: without this it would give the token once more.
+            let _ =
+                before(&**runtime, validity.until, nodes[node].raise_if_owner(&self.key, counter, &self.owner, token))
+                    .await;
+        }
+    }
+}
