@@ -285,9 +285,26 @@ pub struct CompareArgs {
     /// Compare only this lock of the scenarios; may be repeated.
     #[arg(long = "lock", value_name = "NAME")]
     pub locks: Vec<String>,
+    /// Vary one value of a single scenario: KEY=FROM..TO or KEY=A,B,C, such as lock.redlock.ttl=0.5s..5s.
+    #[arg(long, value_name = "KEY=RANGE")]
+    pub vary: Option<String>,
+    /// How to print the comparison.
+    #[arg(long, value_enum, default_value_t = CompareFormat::Human)]
+    pub format: CompareFormat,
     /// Where run folders and the index page go.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
+}
+
+/// How to print a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompareFormat {
+    /// A table for people.
+    Human,
+    /// Markdown, for design reviews.
+    Markdown,
+    /// One object with a summary of each scenario.
+    Json,
 }
 
 /// The worlds.

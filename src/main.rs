@@ -10,18 +10,22 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use fencepost::check::{self, FailedRelease, Model, ModelReplay};
 use fencepost::cli::stdout::{self, Reader, Results};
-use fencepost::cli::{CheckArgs, Cli, ClusterForce, ClusterVerb, CompareArgs, EnvironmentName, Format, RunArgs, Verb};
+use fencepost::cli::{
+    CheckArgs, Cli, ClusterForce, ClusterVerb, CompareArgs, CompareFormat, EnvironmentName, Format, RunArgs, Verb,
+};
 use fencepost::env::docker;
 use fencepost::history::foreign::{Naming, Reading};
 use fencepost::history::source::{Notation, Source};
 use fencepost::history::{self, History};
 use fencepost::ids::{ClientId, LockName};
 use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
+use fencepost::report::compare::Compared;
 use fencepost::report::plain::plain;
 use fencepost::report::sweep::{Sweep, Tally};
 use fencepost::report::{self, Conclusion, OWN_FAILURE, Report};
 use fencepost::run::{self, Environment, Plan, Replayed, Request, RunError};
 use fencepost::scenario;
+use fencepost::scenario::vary::{Knob, with_value};
 use fencepost::seed::Seed;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
@@ -314,6 +318,12 @@ fn count(
 /// The matrix locks × scenarios.
 fn compare(args: CompareArgs) -> Result<u8, Failure> {
     let files = scenario_files(&args.scenarios)?;
+    let folder = args.out.join("compare");
+    let knob = args.vary.as_deref().map(Knob::parse).transpose().map_err(Failure::bad_request)?;
+    let files = match &knob {
+        Some(knob) => varied(&files, knob, &folder)?,
+        None => files,
+    };
     let stop = stop_on_signals("counting the seeds that were run");
     let seed = args.seed.unwrap_or_else(Seed::from_entropy);
     let plans: Vec<Plan> = files
@@ -330,18 +340,62 @@ fn compare(args: CompareArgs) -> Result<u8, Failure> {
         }
         sweeps.push(count(plan, args.seeds, &stop, &mut |_| ControlFlow::Continue(()))?);
     }
-    let folder = args.out.join("compare");
     let unfinished = stop.borrow().then(|| {
         let (begun, all) = (sweeps.len(), plans.len());
         format!("It was called off: {begun} of {all} scenarios were begun, each with up to {} seeds.", args.seeds)
     });
-    let index = report::compare::write(&folder, &sweeps, unfinished.as_deref())
+    let compared = Compared {
+        sweeps: &sweeps,
+        varied: knob.as_ref().map(|knob| (knob.key.as_str(), &knob.values[..])),
+        unfinished: unfinished.as_deref(),
+    };
+    let index = report::compare::write(&folder, compared)
         .with_context(|| format!("cannot write the index page in {}", folder.display()))?;
-    say(&report::compare::table(&sweeps, stdout::style()))?;
-    say(&format!("page    {}", index.display()))?;
-    say(&unfinished.unwrap_or_else(|| format!("seeds   {} from {seed}", args.seeds)))?;
+    match args.format {
+        CompareFormat::Human => {
+            say(&report::compare::table(&sweeps, stdout::style()))?;
+            say(&format!("page    {}", index.display()))?;
+            say(&unfinished.unwrap_or_else(|| format!("seeds   {} from {seed}", args.seeds)))?;
+        }
+        CompareFormat::Markdown => say(&report::compare::markdown(&sweeps))?,
+        CompareFormat::Json => {
+            let (varied, page) = (knob.map(|knob| knob.key), index.display().to_string());
+            say(&serde_json::json!({ "page": page, "varied": varied, "unfinished": unfinished, "scenarios": sweeps })
+                .to_string())?;
+        }
+    }
     let worst = sweeps.iter().map(|sweep| sweep.conclusion).max().unwrap_or_default();
+    // What a file foresaw, it foresaw of its own value.
+    let worst = if args.vary.is_some() && worst == Conclusion::Unexpected { Conclusion::AsExpected } else { worst };
     Ok(called_off(worst, &stop).code())
+}
+
+/// Writes a file for each value of the knob, which can be run by itself, and names them in order.
+fn varied(files: &[PathBuf], knob: &Knob, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let [file] = files else {
+        return Err(Failure::bad_request(format!(
+            "--vary turns one knob of one scenario, and there are {}; name one file",
+            files.len()
+        )));
+    };
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read the scenario file {}", file.display()));
+    let text = text.map_err(Failure::bad_request)?;
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    let place = folder.join("varied");
+    std::fs::create_dir_all(&place)
+        .with_context(|| format!("cannot write to {}", place.display()))
+        .map_err(Failure::bad_request)?;
+    let write = |(value, _): &(String, f64)| {
+        let text = with_value(&text, &knob.key, value).map_err(Failure::bad_request)?;
+        let short = knob.key.rsplit('.').next().unwrap_or(&knob.key);
+        let value: String =
+            value.chars().map(|c| if c.is_ascii_alphanumeric() || "+-.%µ".contains(c) { c } else { '_' }).collect();
+        let path = place.join(format!("{name}.{short}={value}.toml"));
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    };
+    knob.values.iter().map(write).collect()
 }
 
 /// The files that paths name: themselves, or all scenario files of a folder.

@@ -18,7 +18,7 @@ use crate::time::Nanos;
 const MARGIN: f64 = 0.25;
 /// The least that is shown before and after, in nanoseconds: a violation may be an instant.
 const LEAST_MARGIN: u64 = 5_000_000;
-/// A violation that takes less than this share of its drawing is drawn a second time, closer.
+/// What happens within less than this share of its drawing is drawn a second time, closer.
 const TINY: f64 = 0.15;
 /// So many clients get a lane; of more, only those whom it is about.
 const CLIENTS: usize = 8;
@@ -60,24 +60,32 @@ fn window(scene: &Scene<'_>, exhibit: &Exhibit<'_>, holds: &[&Hold]) -> (Nanos, 
 pub(super) fn drawings(scene: &Scene<'_>, exhibit: &Exhibit<'_>) -> Markup {
     let involved: Vec<&Hold> = scene.holds.iter().filter(|hold| exhibit.holds.contains(&hold.id)).collect();
     let whole = window(scene, exhibit, &involved);
-    let lasted = exhibit.to.0.saturating_sub(exhibit.from.0);
-    let tiny = lasted > 0 && (lasted as f64) < TINY * (whole.1.0 - whole.0.0) as f64;
     let clients = shown(scene, exhibit, &involved, whole);
     let others = scene.clients.len() - clients.len();
+    let close = crowd(exhibit).filter(|(from, to)| ((to.0 - from.0) as f64) < TINY * (whole.1.0 - whole.0.0) as f64);
     html! {
         figure.excerpt tabindex="0" { (drawing(scene, exhibit, &clients, whole, "m")) }
-        @if tiny {
-            @let margin = ((lasted as f64 * MARGIN) as u64).max(1);
-            @let close = (Nanos(exhibit.from.0.saturating_sub(margin)), Nanos(exhibit.to.0 + margin));
+        @if let Some((from, to)) = close {
+            @let margin = (((to.0 - from.0) as f64 * MARGIN) as u64).max(LEAST_MARGIN / 10);
+            @let around = (Nanos(from.0.saturating_sub(margin)), Nanos(to.0 + margin));
             figure.excerpt tabindex="0" {
-                figcaption { "The same, closer: the " (words::lasting(exhibit.to - exhibit.from)) " in which it broke." }
-                (drawing(scene, exhibit, &clients, close, "c"))
+                figcaption { "The same, closer: the " (words::lasting(to - from)) " in which most of it happened." }
+                (drawing(scene, exhibit, &clients, around, "c"))
             }
         }
         @if others > 0 {
             p.dim { (words::counted(others as u64, "other client has", "other clients have")) " no lane here." }
         }
     }
+}
+
+/// When it all happened: the time of what was broken, if it is an instant's, or else the shortest time with half of the steps.
+fn crowd(exhibit: &Exhibit<'_>) -> Option<(Nanos, Nanos)> {
+    let steps = &exhibit.steps;
+    let few = steps.len().div_ceil(2).max(4);
+    let crowded = steps.windows(few).map(|steps| (steps[0].at, steps[few - 1].at));
+    let broken = Some((exhibit.from, exhibit.to)).filter(|(from, to)| from < to);
+    broken.into_iter().chain(crowded).min_by_key(|(from, to)| *to - *from)
 }
 
 /// Who gets a lane: all, if they are few; else whom it is about, and who held the lock in that time.
@@ -433,9 +441,9 @@ mod tests {
         let svg = drawings(&scene, &exhibit).into_string();
         assert!(svg.contains(">c2-1</text>") && svg.contains(">c2-1: believes that it holds</text>"), "{svg}");
         assert!(svg.contains("40ms"), "how long both held it: {svg}");
-        let (whole, close) = svg.split_once("The same, closer: the 40ms").expect("40 ms of 2.9 s need a closer look");
+        let (whole, close) = svg.split_once("The same, closer: the ").expect("40 ms of 2.9 s need a closer look");
         assert_eq!(whole.matches("class=\"mark").count(), exhibit.steps.len());
-        assert_eq!(close.matches("class=\"mark").count(), 2, "the first grant was long before");
+        assert_eq!(close.matches("class=\"mark").count(), 2, "the first grant was long before: {close}");
         let list = steps(&exhibit).into_string();
         assert!(list.contains("is granted the lock") && list.contains("is told that the lock is lost"), "{list}");
     }

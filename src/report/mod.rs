@@ -13,7 +13,10 @@ pub mod junit;
 pub mod plain;
 
 mod appendix;
+mod comparison;
 mod conclusion;
+pub mod cost;
+mod curve;
 mod excerpt;
 mod exhibit;
 mod gist;

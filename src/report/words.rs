@@ -6,12 +6,11 @@ use maud::{Markup, html};
 
 use super::scene::Scene;
 use super::{Expectation, LockReport, Report};
-use crate::check::{CheckName, CheckResult, Severity, Verdict};
+use crate::check::{CheckName, CheckResult, Severity};
 use crate::history::foreign::Reading;
 use crate::history::{F, FaultEvent, Header, ItemValue, Op, OpType, Process};
 use crate::time::Nanos;
 pub(super) use crate::time::lasting;
-use crate::verdict::Demand;
 
 /// How long a fault lasted beside how long it was to last: a difference that could matter is pointed out.
 pub(super) fn lasted_mark(requested: Duration, lasted: Duration) -> Markup {
@@ -53,7 +52,7 @@ pub(super) fn figure(name: &str, value: f64) -> (String, String) {
 
 /// A share of a hundred: `33.3 %`.
 pub(super) fn percent(value: f64) -> String {
-    format!("{} %", number(value))
+    if value >= 1.0 && value.fract() != 0.0 { format!("{value:.1} %") } else { format!("{} %", number(value)) }
 }
 
 /// `1 incident`, `4 incidents`.
@@ -76,44 +75,6 @@ pub(super) fn checks_shown(report: &Report) -> impl Iterator<Item = CheckName> {
     CheckName::ALL.into_iter().filter(|check| {
         report.locks.iter().any(|lock| result(lock, *check).is_some() || expectation(lock, *check).is_some())
     })
-}
-
-/// A cell of the verdict matrix: what the check says, and how that compares with what was expected.
-pub(super) struct Cell {
-    /// The verdict; absent where the check did not run.
-    pub verdict: Option<Verdict>,
-    /// What was expected of it, if anything.
-    pub expected: Option<Demand>,
-}
-
-impl Cell {
-    /// The cell of one check and one lock.
-    pub fn of(lock: &LockReport, check: CheckName) -> Self {
-        Self {
-            verdict: result(lock, check).map(|result| result.verdict),
-            expected: expectation(lock, check).map(|expectation| expectation.expected),
-        }
-    }
-
-    /// Whether something was expected that did not come.
-    pub fn unmet(&self) -> bool {
-        self.expected.is_some_and(|expected| !expected.is_met(self.verdict))
-    }
-
-    /// The verdict as text.
-    pub fn says(&self) -> &'static str {
-        self.verdict.map_or("did not run", Verdict::name)
-    }
-
-    /// The remark on the expectation; empty where it goes without saying.
-    pub fn remark(&self) -> String {
-        match (self.verdict, self.expected) {
-            (_, Some(expected)) if self.unmet() => format!("expected {expected}"),
-            (Some(Verdict::Invalid | Verdict::Unknown), Some(Demand::Is(_))) => "as expected".to_owned(),
-            (Some(Verdict::Invalid), Some(Demand::Any)) => "left open".to_owned(),
-            _ => String::new(),
-        }
-    }
 }
 
 /// One telling number of a lock's trial.
@@ -332,20 +293,5 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
-    }
-
-    #[test]
-    fn a_cell_says_only_what_does_not_go_without_saying() {
-        let cell = |verdict, expected| Cell { verdict, expected };
-        let [valid, invalid, unknown] = [Verdict::Valid, Verdict::Invalid, Verdict::Unknown].map(Some);
-        let is = |verdict: Option<Verdict>| verdict.map(Demand::Is);
-        assert_eq!(cell(invalid, is(invalid)).remark(), "as expected");
-        assert_eq!(cell(invalid, is(valid)).remark(), "expected valid");
-        assert_eq!(cell(valid, is(valid)).remark(), "");
-        assert_eq!(cell(valid, None).remark(), "");
-        assert!(cell(None, is(valid)).unmet() && cell(None, is(valid)).says() == "did not run");
-        assert_eq!(cell(invalid, Some(Demand::NotInvalid)).remark(), "expected not-invalid");
-        assert_eq!(cell(unknown, Some(Demand::NotInvalid)).remark(), "");
-        assert_eq!(cell(invalid, Some(Demand::Any)).remark(), "left open");
     }
 }

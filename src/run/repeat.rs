@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 
 use super::{Plan, RunError, run};
+use crate::report::cost::Cost;
 use crate::report::sweep::Sweep;
 use crate::report::{LockReport, Report};
 use crate::verdict::{CheckName, Verdict};
@@ -39,7 +40,7 @@ pub async fn repeat(
             differs.get_or_insert_with(|| report.folder.clone());
         }
         sweep.example.get_or_insert_with(|| report.folder.clone());
-        sweep.add(&report);
+        sweep.add(&report, &Cost::of_all(&report));
         each(&report);
     }
     let (sweep, _) = counted.ok_or_else(|| RunError::Environment(anyhow::anyhow!("no run was asked for")))?;

@@ -21,6 +21,7 @@ mod strikes;
 #[cfg(test)]
 mod tests;
 mod validate;
+pub mod vary;
 mod write;
 
 pub use crate::duration::DurationRange;
