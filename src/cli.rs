@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::adapter::Servers;
 use crate::check::Model;
 use crate::history::foreign::{Naming, Order};
 use crate::seed::Seed;
@@ -56,6 +57,11 @@ pub enum Verb {
         /// A run's folder, as `run` prints it.
         run: PathBuf,
     },
+    /// Try locks that are not of fencepost: through every scenario that suits them, on real servers; ends in one page.
+    Try(TryArgs),
+    /// Locks that are not of fencepost, as programs that speak the adapter protocol (adapters/README.md).
+    #[command(subcommand)]
+    Adapter(AdapterVerb),
     /// The cluster of real servers that `--env docker` uses.
     #[command(subcommand)]
     Cluster(ClusterVerb),
@@ -325,6 +331,70 @@ pub enum Format {
     Json,
     /// JUnit XML, for CI servers.
     Junit,
+}
+
+/// Arguments of `try`.
+#[derive(Debug, clap::Args)]
+pub struct TryArgs {
+    /// Folders of defendants (or their names, below `adapters`), or one program.
+    #[arg(required_unless_present_any = ["all", "command"])]
+    pub defendants: Vec<PathBuf>,
+    /// All defendants of the folder `adapters`.
+    #[arg(long, conflicts_with_all = ["defendants", "command"])]
+    pub all: bool,
+    /// A program with its arguments, behind `--`.
+    #[arg(last = true, conflicts_with = "defendants")]
+    pub command: Vec<String>,
+    /// For a program: the servers that its lock rests on, `redis:N` or `zookeeper:N`.
+    #[arg(long, value_name = "SERVERS")]
+    pub backend: Option<Servers>,
+    /// For a program: a Python package that it needs, such as kazoo==2.11.0; may be repeated.
+    #[arg(long, value_name = "PACKAGE")]
+    pub pip: Vec<String>,
+    /// For a program: a Debian package that it needs; may be repeated.
+    #[arg(long, value_name = "PACKAGE")]
+    pub apt: Vec<String>,
+    /// Only this scenario; may be repeated.
+    #[arg(long = "scenario", value_name = "NAME")]
+    pub scenarios: Vec<String>,
+    /// How often to run each trial, to count how often a guarantee is broken.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat: u64,
+    /// Fixes the fault plans. Drawn and printed if absent.
+    #[arg(long)]
+    pub seed: Option<Seed>,
+    /// Where run folders and the page go.
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub out: PathBuf,
+}
+
+/// What to do with an adapter.
+#[derive(Debug, Subcommand)]
+pub enum AdapterVerb {
+    /// Say in a minute whether a program speaks the protocol, and behaves as a lock at all while nothing goes wrong.
+    Check(AdapterCheckArgs),
+    /// Print the JSON Schema of the protocol's lines.
+    Schema,
+    /// fencepost's own locks as a program that speaks the protocol.
+    #[command(hide = true)]
+    Own,
+}
+
+/// Arguments of `adapter check`.
+#[derive(Debug, clap::Args)]
+pub struct AdapterCheckArgs {
+    /// The servers that its lock rests on: `redis:N` or `zookeeper:N`.
+    #[arg(long, value_name = "SERVERS")]
+    pub backend: Servers,
+    /// Their addresses, if they are not those of fencepost's own cluster, which is started otherwise.
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    pub servers: Vec<String>,
+    /// The lease or session timeout that the program is told to use.
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    pub lease: Duration,
+    /// The program and its arguments, behind `--`.
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
 }
 
 /// What to do with the cluster.

@@ -13,6 +13,7 @@
 //! - [`lock`]: the library that programs use, and the first defendants: Redlock and a ZooKeeper lock. Clock, timers and
 //!   randomness are handed in. It is all there is without the feature `harness`; `redis` and `zookeeper` bring the client
 //!   of one backend each, `settings` the TOML file.
+//! - `adapter`: locks that are not of this crate, as programs behind a protocol of JSON lines.
 //! - `fault`: faults as values, partitions as set arithmetic. `scenario`: the TOML file, validated.
 //! - `hunt`: a run's strikes as an explicit plan.
 //! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.
@@ -23,6 +24,9 @@
 //! written down before it is applied, and looked at from both sides; a check never says `valid` of what was not
 //! exercised.
 
+#[cfg(feature = "harness")]
+#[expect(clippy::disallowed_methods, reason = "speaks with processes, in real time")]
+pub mod adapter;
 #[cfg(feature = "harness")]
 pub mod check;
 #[cfg(feature = "harness")]

@@ -1,11 +1,12 @@
 //! The pipeline of one run: scenario → environment → clients and nemesis → history → checks → report.
 //!
 //! The only room that knows every other. `assemble` puts reports together, `sweep` runs many seeds, `repeat` one seed many times
-//! on real servers, `replay` proves or denies that a simulated run repeats.
+//! on real servers, `stranger` tries locks of others, `replay` proves or denies that a simulated run repeats.
 
 mod assemble;
 mod repeat;
 mod replay;
+mod stranger;
 mod sweep;
 
 use std::fs;
@@ -27,6 +28,7 @@ use crate::seed::Seed;
 pub use assemble::{recheck, rejudged};
 pub use repeat::repeat;
 pub use replay::{ReplayError, Replayed, replay};
+pub use stranger::{Trials, try_out};
 pub use sweep::sweep;
 
 /// What to run.
@@ -132,6 +134,8 @@ pub struct Plan {
     environment: Environment,
     scenario: Scenario,
     locks: Vec<String>,
+    /// The command that runs it again, if that is not the usual one.
+    again: Option<String>,
 }
 
 impl Plan {
@@ -142,7 +146,7 @@ impl Plan {
     pub fn load(request: Request, environment: Environment) -> Result<Self, RunError> {
         let scenario = scenario::load(&request.scenario, &environment.capabilities())?;
         let locks = chosen_locks(&scenario, &request.locks)?;
-        Ok(Self { request, environment, scenario, locks })
+        Ok(Self { request, environment, scenario, locks, again: None })
     }
 
     /// The scenario.

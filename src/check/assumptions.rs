@@ -90,8 +90,8 @@ impl<'a> Examiner<'a> {
             Process::Client(number) => self.client_op(number, op),
             Process::Nemesis => self.nemesis_op(op),
             Process::Resource => self.resource_op(op),
-            Process::Monitor if (op.f, op.kind) != (F::Stall, OpType::Ok) => {
-                self.mistake(op, &[], "is not what a monitor tells; it tells stalls, as `ok`");
+            Process::Monitor if (op.f, op.kind) != (F::Stall, OpType::Ok) && op.f != F::Adapter => {
+                self.mistake(op, &[], "is not what a monitor tells; it tells stalls, as `ok`, and what an adapter did");
             }
             Process::Outside if (op.f, op.kind) != (F::Outside, OpType::Info) => {
                 self.mistake(op, &[], "is not what is told of others; it is `outside`, as `info`");
@@ -141,7 +141,7 @@ impl<'a> Examiner<'a> {
                     Some(_) => {}
                 }
             }
-            F::Fault | F::Heal | F::Stall | F::Outside | F::Crash => {
+            F::Fault | F::Heal | F::Stall | F::Outside | F::Crash | F::Adapter => {
                 return self.mistake(op, &[], "is not what a client does");
             }
         }

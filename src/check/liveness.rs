@@ -217,6 +217,10 @@ impl<'a, 'b> Watch<'a, 'b> {
         }
         let waited_from = lock.waiting.get(attempt).map_or(op.time, |(_, from)| *from);
         lock.stop_waiting(attempt);
+        if op.kind == OpType::Info {
+            // It may be held by somebody who does not know, until its lease is over; the bound allows for that.
+            lock.start_over(op.time);
+        }
         if op.kind != OpType::Ok {
             return;
         }

@@ -30,6 +30,10 @@ const GRACE: Duration = Duration::from_millis(250);
 
 /// Judges whether losses were told.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
+    if facts.history.header.api.is_some_and(|api| !api.tells_loss) {
+        let summary = "The lock's API has no word for a loss: it offers neither a signal nor a validity.".to_owned();
+        return conclude(CheckName::LostSignal, GUARANTEE, Verdict::NotApplicable, summary, &[], Listing::default());
+    }
     let stopped = stopped(facts);
     let granted = granted_to_others(facts);
     let last_heard = LastHeard::default();

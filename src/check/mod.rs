@@ -36,8 +36,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::History;
 use crate::history::foreign::FOREIGN;
+use crate::history::{F, History, OpType};
 use crate::time::Nanos;
 pub use crate::verdict::{CheckName, Verdict};
 use evidence::{Facts, Grounds, Listing};
@@ -148,6 +148,7 @@ pub fn judge(history: &History) -> Judgement {
 
 /// Puts a judgement together whose violations are grouped by what began them.
 fn grouped(facts: &Facts<'_>, mut checks: Vec<CheckResult>) -> Judgement {
+    disbelieve(facts.history, &mut checks);
     let (incidents, incidents_in_all) = incidents::of(facts, &mut checks);
     Judgement { incidents, incidents_in_all, ..judged(facts.history, checks) }
 }
@@ -159,8 +160,9 @@ pub(crate) fn judged_together(history: &History, checks: Vec<CheckResult>) -> Ju
 }
 
 /// Puts a judgement together. A history that is cut off shows no guarantee: what was not seen broken in it may have been
-/// in what is missing.
+/// in what is missing. One of a program that contradicted itself shows nothing: what it said may never have been so.
 pub fn judged(history: &History, mut checks: Vec<CheckResult>) -> Judgement {
+    disbelieve(history, &mut checks);
     for result in &mut checks {
         result.grounds = Grounds::default();
     }
@@ -171,6 +173,19 @@ pub fn judged(history: &History, mut checks: Vec<CheckResult>) -> Judgement {
         }
     }
     Judgement::of(checks)
+}
+
+/// Takes back what checks say of the history of a program that contradicted itself.
+fn disbelieve(history: &History, checks: &mut [CheckResult]) {
+    let breach = history.ops.iter().find(|op| op.f == F::Adapter && op.kind == OpType::Fail);
+    let Some(breach) = breach else { return };
+    let why = breach.error.as_deref().unwrap_or("it contradicted the protocol");
+    for result in checks.iter_mut().filter(|result| result.verdict != Verdict::NotApplicable) {
+        result.verdict = Verdict::Unknown;
+        result.violations.clear();
+        result.grounds = Grounds::default();
+        result.summary = format!("Nothing that the lock's program said can be believed: {why}.");
+    }
 }
 
 /// Judges a well-formed history of a lock by the three checks of its guarantee: who held it, what the resource took from

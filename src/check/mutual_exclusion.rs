@@ -14,7 +14,7 @@ use super::evidence::{Blame, Facts, Listing, counted, lasting, milliseconds, sec
 use super::harm::Harm;
 use super::overlaps::{Overlaps, Span, overlaps, overlaps_that_meet, pairs_that_overlap};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
-use crate::history::{Ending, F, Hold, OpType, Process};
+use crate::history::{Api, Ending, F, Hold, OpType, Process};
 use crate::time::Nanos;
 
 const GUARANTEE: &str = "No two holds of one lock overlap, from the completion of an acquire to the invocation of its release or the \
@@ -33,11 +33,21 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let overlaps = listing.total();
     let holds = counted(facts.holds.len(), "hold", "holds");
     let (verdict, summary) = if overlaps > 0 {
+        let within = match facts.history.header.api {
+            None => format!("{} of them while both were valid by their own API", tally.within_validity),
+            Some(Api { lease: Some(lease), .. }) => format!(
+                "as the lock's API presents it; {} of them within its validity and the lease of {}",
+                tally.within_validity,
+                lasting(Duration::from_nanos(lease))
+            ),
+            Some(Api { lease: None, .. }) => format!(
+                "as the lock's API presents it, which states no lease; {} of them within its validity",
+                tally.within_validity
+            ),
+        };
         let summary = format!(
-            "{} among {holds}, {} of them while both were valid by their own API, {} with interleaved use of the \
-             resource; {} in all, the longest {}.",
+            "{} among {holds}, {within}, {} with interleaved use of the resource; {} in all, the longest {}.",
             counted(overlaps, "overlap", "overlaps"),
-            tally.within_validity,
             tally.interleaved,
             lasting(tally.overlaps.duration()),
             lasting(tally.overlaps.longest),
@@ -95,7 +105,10 @@ impl Tally {
             let held: Vec<Span> = holds().map(|hold| certain(facts, hold, hold.to)).collect();
             let valid = holds().enumerate().flat_map(|(at, hold)| {
                 let spans = hold.valid_spans();
-                spans.map(move |(from, to)| (at, Span { from: from + facts.clock_error(), to }))
+                // Without a validity, what its settings state: from the grant on, since nobody knows when it was asked.
+                let lease = facts.history.header.api.and_then(|api| api.lease).filter(|_| hold.valid_until.is_none());
+                let over = lease.map_or(Nanos(u64::MAX), |lease| hold.from + Duration::from_nanos(lease));
+                spans.map(move |(from, to)| (at, Span { from: from + facts.clock_error(), to: to.min(over) }))
             });
             let reaches: Vec<_> =
                 places.iter().map(|place| uses[*place].map(|uses| (uses.first.into(), uses.last.into()))).collect();

@@ -28,6 +28,7 @@ impl Story {
             planned_faults: 0,
             plan: Vec::new(),
             grant_within: None,
+            api: None,
             clock_error: 0,
             versions: Default::default(),
         };

@@ -70,6 +70,9 @@ pub struct Header {
     /// How long a lock that is wanted may stay with nobody while nothing is wrong, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant_within: Option<u64>,
+    /// What the API of a lock behind an adapter offers; absent for locks of this crate, which offer all that is judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<Api>,
     /// By how much two parties' clocks may disagree, in nanoseconds.
     pub clock_error: u64,
     /// The versions of what took part: `fencepost`, `redis`, `zookeeper`, `kernel`.
@@ -90,6 +93,18 @@ impl Header {
             token.to_string()
         }
     }
+}
+
+/// What a lock's API offers to those who use it, as far as a check has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Api {
+    /// Whether it tells its holder by itself that a hold is over.
+    pub tells_loss: bool,
+    /// The lease that its settings state, in nanoseconds, if they state one and it is not renewed: a hold that shows no
+    /// validity may be taken to be over by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
 }
 
 /// A whole history: ops in the order of time, indexed densely from 0.

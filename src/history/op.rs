@@ -56,6 +56,10 @@ pub enum F {
     /// A signal (always `info`, without invocation), recorded by the environment: the client died. What its process had
     /// open may still take effect, its holds are over, and the process never acts again.
     Crash,
+    /// A signal (without invocation) of a client's monitor: the program behind an adapter did what it may not, as `error`
+    /// says. `ok`: it did no harm; `info`: it failed, and what it was asked is in doubt; `fail`: it contradicted the
+    /// protocol, and nothing that it said can be believed.
+    Adapter,
 }
 
 impl fmt::Display for F {
@@ -73,6 +77,7 @@ impl fmt::Display for F {
             Self::Stall => "stall",
             Self::Outside => "outside",
             Self::Crash => "crash",
+            Self::Adapter => "adapter",
         })
     }
 }
@@ -435,7 +440,7 @@ impl Op {
 
     /// Whether it is an event of its own, without invocation.
     pub fn is_signal(&self) -> bool {
-        matches!(self.f, F::Extend | F::Suspect | F::Lost | F::Stall | F::Outside | F::Crash)
+        matches!(self.f, F::Extend | F::Suspect | F::Lost | F::Stall | F::Outside | F::Crash | F::Adapter)
             || self.process == Process::Resource
     }
 

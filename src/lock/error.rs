@@ -191,9 +191,13 @@ pub enum AttemptError {
     /// The session ended while the client waited for the lock.
     #[error("the session ended while waiting: {0}")]
     SessionEnded(String),
+    /// A lock that is not of this library says so, in its own words.
+    #[cfg(feature = "harness")]
+    #[error("{0}")]
+    NotGranted(String),
 }
 
-/// Why an acquire was given up. Nothing is held; votes and znodes of its attempts are being taken back, and vanish at
+/// Why an acquire was given up. Unless it is in doubt, nothing is held; votes and znodes of its attempts are being taken back, and vanish at
 /// the latest with their TTL or session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AcquireError {
@@ -208,6 +212,10 @@ pub enum AcquireError {
     /// The servers refuse what a lock needs: credentials, access rights, settings. Trying again would not help.
     #[error("the servers refuse: {0}")]
     Refused(String),
+    /// Nobody knows whether the lock is held. Only of locks that are not of this library: ours resolve what is in doubt.
+    #[cfg(feature = "harness")]
+    #[error("in doubt: {0}")]
+    InDoubt(String),
 }
 
 /// Why a hold is over although its client did not release it.

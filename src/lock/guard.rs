@@ -13,6 +13,10 @@ use super::runtime::{SharedRuntime, before};
 use crate::ids::{FencingToken, LockName};
 use crate::time::Nanos;
 
+/// The validity of a hold whose lock shows none: it is believed until the lock says otherwise.
+#[cfg(feature = "harness")]
+pub(crate) const UNSTATED: Nanos = Nanos(u64::MAX);
+
 /// What is known of a hold's validity at this moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Validity {
@@ -181,6 +185,10 @@ impl Promises {
     }
 }
 
+/// Asks the lock itself about a hold, and changes what is known of it.
+#[cfg(feature = "harness")]
+pub(crate) type Question = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// Gives the lock back at the servers.
 pub(crate) type Release = Box<dyn FnOnce() -> BoxFuture<'static, ReleaseOutcome> + Send + Sync>;
 
@@ -194,6 +202,8 @@ pub struct Guard {
     hold: Arc<Hold>,
     runtime: SharedRuntime,
     release: Option<Release>,
+    #[cfg(feature = "harness")]
+    question: Option<Question>,
 }
 
 impl Guard {
@@ -204,7 +214,37 @@ impl Guard {
         runtime: SharedRuntime,
         release: Release,
     ) -> Self {
-        Self { name, token, hold, runtime, release: Some(release) }
+        Self {
+            name,
+            token,
+            hold,
+            runtime,
+            release: Some(release),
+            #[cfg(feature = "harness")]
+            question: None,
+        }
+    }
+
+    /// The same for a lock that has to be asked whether the hold is valid.
+    #[cfg(feature = "harness")]
+    pub(crate) fn asking(mut self, question: Question) -> Self {
+        self.question = Some(question);
+        self
+    }
+
+    /// What it shares with the background work for it.
+    #[cfg(feature = "harness")]
+    pub(crate) fn hold(&self) -> &Arc<Hold> {
+        &self.hold
+    }
+
+    /// Whether the hold is valid at this moment, by the word of the lock itself where it has to be asked.
+    #[cfg(feature = "harness")]
+    pub(crate) async fn confirmed(&self) -> bool {
+        if let (true, Some(question)) = (self.is_valid(), &self.question) {
+            question().await;
+        }
+        self.is_valid()
     }
 
     /// What is held.

@@ -32,9 +32,9 @@ use futures_util::future::BoxFuture;
 pub use error::{
     AcquireError, AttemptError, AttemptReport, ConfigError, LostReason, NodeOutcome, NodeReport, ReleaseOutcome,
 };
-#[cfg(feature = "harness")]
-pub(crate) use guard::Hold;
 pub use guard::{Guard, GuardState, Promise, Promises};
+#[cfg(feature = "harness")]
+pub(crate) use guard::{Hold, UNSTATED};
 pub use redlock::{Redlock, RedlockSettings, Tokens};
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
 pub use settings::{Settings, SettingsError};

@@ -347,7 +347,7 @@ pub fn markdown(sweeps: &[Sweep]) -> String {
 }
 
 /// The page of a run, seen from the index's folder: both lie below the same folder of reports.
-fn link(folder: &Path, run: &Path) -> String {
+pub(super) fn link(folder: &Path, run: &Path) -> String {
     let up = folder.ancestors().skip(1).zip(1..).find_map(|(ancestor, levels)| {
         let below = run.strip_prefix(ancestor).ok()?;
         Some(format!("{}{}/{PAGE}", "../".repeat(levels), below.display()))

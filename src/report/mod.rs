@@ -3,7 +3,7 @@
 //! Everything here is made from a [`Report`]: recorded histories and the checks' results. Nothing is judged here.
 //! [`console`], [`json`], [`junit`] and [`html`] each say the same in their own form; `scene` sorts a history out for
 //! them and `words` phrases it, `plain` takes from it what would steer a terminal; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
-//! parts of the page. `conclusion` says how runs ended, for exit codes.
+//! parts of the page. [`strangers`] is the table of locks that are not of fencepost. `conclusion` says how runs ended, for exit codes.
 
 pub mod compare;
 pub mod console;
@@ -11,6 +11,7 @@ pub mod html;
 pub mod json;
 pub mod junit;
 pub mod plain;
+pub mod strangers;
 
 mod appendix;
 mod comparison;

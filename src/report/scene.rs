@@ -134,7 +134,7 @@ impl<'a> Scene<'a> {
             signals: history
                 .ops
                 .iter()
-                .filter(|op| matches!(op.f, F::Lost | F::Stall | F::Outside | F::Crash))
+                .filter(|op| matches!(op.f, F::Lost | F::Stall | F::Outside | F::Crash | F::Adapter))
                 .collect(),
             strikes: strikes(history),
             clients: clients.into_iter().collect(),

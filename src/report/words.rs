@@ -194,6 +194,7 @@ pub(super) fn what(op: &Op) -> String {
         (_, F::Lost, _) => "is told that the lock is lost".to_owned(),
         (_, F::Crash, _) => "dies".to_owned(),
         (_, F::Outside, _) => format!("not by us: {}", op.error.as_deref().unwrap_or("something was struck")),
+        (_, F::Adapter, _) => format!("the program {}", op.error.as_deref().unwrap_or("did what it may not")),
         (_, F::Stall, _) => {
             let stalled = op.since.map(|since| op.time - since).map(lasting).unwrap_or_default();
             format!("sees that it had not run for {stalled}")

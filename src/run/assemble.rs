@@ -12,7 +12,7 @@ use crate::ids::TraceHash;
 use crate::lock::Tokens;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::report::{Expectation, LockReport, Report};
-use crate::scenario::{self, LockConfig, Scenario};
+use crate::scenario::{self, AdapterConfig, LockConfig, Scenario};
 use crate::seed::Seed;
 use crate::verdict::{CheckName, Demand, Verdict};
 
@@ -110,6 +110,7 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
         LockConfig::Redis(_) => None,
         LockConfig::Redlock(redlock) => redlock.flaw.map(RedlockFlaw::about),
         LockConfig::Zookeeper(zookeeper) => zookeeper.flaw.map(ZookeeperFlaw::about),
+        LockConfig::Adapter(_) => None,
     };
     let settings = match config {
         LockConfig::Redis(redis) => vec![
@@ -134,6 +135,7 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
             ("servers", format!("{} ZooKeeper servers", zookeeper.servers)),
             ("session timeout", duration(zookeeper.session_timeout)),
         ],
+        LockConfig::Adapter(adapter) => adapter_settings(adapter),
     };
     let flaw =
         flaw.into_iter().flat_map(|about| [("flaw", about.flaw.to_owned()), ("seen in", about.source.to_owned())]);
@@ -142,6 +144,21 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
 
 fn renewal(renewal: bool) -> &'static str {
     if renewal { "every third of the ttl" } else { "off" }
+}
+
+fn adapter_settings(adapter: &AdapterConfig) -> Vec<(&'static str, String)> {
+    let settings = &adapter.settings;
+    let offers: Vec<&str> = settings.capabilities.iter().map(|capability| capability.name()).collect();
+    let lease = adapter.lease.map_or_else(|| "none".to_owned(), scenario::duration::text);
+    vec![
+        ("program", settings.command.join(" ")),
+        ("packages", settings.pip.iter().chain(&settings.apt).cloned().collect::<Vec<_>>().join(", ")),
+        ("servers", settings.servers.to_string()),
+        ("lease or session timeout", lease),
+        ("renewal", if settings.renew { "every third of the lease" } else { "its own affair" }.to_owned()),
+        ("its API offers", if offers.is_empty() { "acquire and release".to_owned() } else { offers.join(", ") }),
+        ("persistence", persistence(adapter.persistence).to_owned()),
+    ]
 }
 
 fn tokens(tokens: Tokens) -> &'static str {
@@ -161,6 +178,9 @@ fn persistence(persistence: scenario::Persistence) -> &'static str {
 
 /// The command that runs it again with the same seed.
 fn replay(plan: &Plan, seed: Seed) -> String {
+    if let Some(again) = &plan.again {
+        return again.clone();
+    }
     let locks: String = plan.request.locks.iter().map(|lock| format!(" --lock {lock}")).collect();
     format!("fencepost run {} --env {}{locks} --seed {seed}", plan.request.scenario.display(), plan.environment.name())
 }

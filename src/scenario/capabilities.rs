@@ -85,6 +85,8 @@ pub struct Capabilities {
     pub max_redis_nodes: u32,
     /// How many servers the ZooKeeper ensemble may have.
     pub max_zookeeper_servers: u32,
+    /// Whether programs of others can stand trial.
+    pub adapters: bool,
     /// The ensemble's tick; a session timeout is granted between 2 and 20 of them.
     pub zookeeper_tick: Duration,
 }
@@ -99,6 +101,7 @@ impl Capabilities {
             max_clients: 20,
             max_redis_nodes: 5,
             max_zookeeper_servers: 5,
+            adapters: true,
             zookeeper_tick: Duration::from_millis(200),
         }
     }
@@ -112,6 +115,7 @@ impl Capabilities {
             max_clients: 1_000,
             max_redis_nodes: 99,
             max_zookeeper_servers: 9,
+            adapters: false,
             // That of the containers, so that one file means the same in both worlds.
             zookeeper_tick: Duration::from_millis(200),
         }

@@ -87,11 +87,14 @@ pub struct ResourceTable {
 }
 
 /// A lock on trial.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct LockTable {
     /// The algorithm; if absent, the one that the lock is named after.
     pub algorithm: Option<Placed<Choice<Algorithm>>>,
+    /// A defendant that is not of fencepost, by the name of its folder in `adapters`, or by a path; real servers only. Its
+    /// folder says which servers it rests on; `ttl` or `session-timeout` is the lease that it is told to take.
+    pub adapter: Option<Placed<String>>,
     /// Redlock: how many Redis masters, an odd number; 5 if absent.
     pub nodes: Option<Placed<Count>>,
     /// Redlock, redis: the lease's length, in whole milliseconds, at least 10 ms; 1 s if absent.

@@ -3,6 +3,7 @@
 //! Nothing starts before the whole file is understood. Deliberately absent: the format's keys (the module `file`) and
 //! what they may say (`validate`, `plan`).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,11 +15,11 @@ pub use super::capabilities::{Capabilities, FaultName};
 pub use super::error::{LoadError, Problem};
 pub use super::file::schema;
 
-use super::Scenario;
 use super::error::nearest;
 use super::file::ScenarioFile;
 use super::plan;
 use super::validate::{self, Problems, Trial};
+use super::{LockConfig, Scenario};
 
 /// Reads the scenario file at `path` for a run in `environment`.
 pub fn load(path: &Path, environment: &Capabilities) -> Result<Scenario, LoadError> {
@@ -27,15 +28,41 @@ pub fn load(path: &Path, environment: &Capabilities) -> Result<Scenario, LoadErr
 
 /// Reads a scenario from the text of a file. The scenario is named after `path`, which need not exist.
 pub fn parse(path: &Path, text: &str, environment: &Capabilities) -> Result<Scenario, LoadError> {
+    understand(path, text, environment, None)
+}
+
+/// Reads a scenario for other locks than those of the file: what it expects of its own is left out.
+///
+/// # Errors
+/// The file is wrong, or its plan does not suit these locks.
+pub fn parse_for(
+    path: &Path,
+    text: &str,
+    environment: &Capabilities,
+    locks: BTreeMap<String, LockConfig>,
+) -> Result<Scenario, LoadError> {
+    understand(path, text, environment, Some(locks))
+}
+
+fn understand(
+    path: &Path,
+    text: &str,
+    environment: &Capabilities,
+    others: Option<BTreeMap<String, LockConfig>>,
+) -> Result<Scenario, LoadError> {
     let file = structure(path, text)?;
     let mut problems = Problems::new(text);
     validate::title(&file, &mut problems);
     let (workload, clients, duration) = validate::workload(&file.workload, environment, &mut problems);
     let resource = validate::resource(&file.resource, &mut problems);
-    let locks = validate::locks(&file.lock, environment, &mut problems);
+    let is_own = others.is_none();
+    let locks = match others {
+        None => validate::locks(&file.lock, path, environment, &mut problems),
+        Some(others) => others.into_iter().map(|(name, config)| (name, Some(config))).collect(),
+    };
     let trial = Trial { clients, duration, locks };
     let faults = plan::faults(&file.fault, &file.strike, &trial, environment, &mut problems);
-    let expect = validate::expect(&file, &mut problems);
+    let expect = if is_own { validate::expect(&file, &mut problems) } else { BTreeMap::new() };
     let (Some(workload), Some(resource), true) = (workload, resource, problems.list.is_empty()) else {
         return Err(LoadError::new(path, text, problems.list));
     };

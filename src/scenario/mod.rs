@@ -17,6 +17,7 @@ mod links;
 pub mod load;
 pub mod place;
 mod plan;
+pub mod shipped;
 mod strikes;
 #[cfg(test)]
 mod tests;
@@ -69,11 +70,11 @@ pub struct Scenario {
 
 impl Scenario {
     /// How long the lock called `lock`, when it is wanted, may stay with nobody while no fault is in force; in nanoseconds, as
-    /// histories have it.
-    pub fn grant_within(&self, lock: &str) -> u64 {
+    /// histories have it; `None` where nothing is known of it.
+    pub fn grant_within(&self, lock: &str) -> Option<u64> {
         let stated = self.workload.grant_within;
-        let bound = stated.or_else(|| self.locks.get(lock).map(LockConfig::grant_within)).unwrap_or_default();
-        u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)
+        let bound = stated.or_else(|| self.locks.get(lock).and_then(LockConfig::grant_within))?;
+        Some(u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The faults that can strike in the trial of the lock called `lock`, as sentences, in file order. Left out is what
@@ -173,6 +174,8 @@ pub enum LockConfig {
     Redlock(RedlockConfig),
     /// The ZooKeeper ephemeral-sequential lock.
     Zookeeper(ZookeeperConfig),
+    /// A program that speaks the adapter protocol.
+    Adapter(AdapterConfig),
 }
 
 /// The servers that a lock rests on.
@@ -184,12 +187,33 @@ pub enum Backend {
     Zookeeper,
 }
 
+impl Backend {
+    /// The name used on pages and at the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Zookeeper => "zookeeper",
+        }
+    }
+}
+
 impl LockConfig {
     /// The servers that it rests on. A flawed lock shares them with the sound one.
     pub fn backend(&self) -> Backend {
         match self {
             Self::Redis(_) | Self::Redlock(_) => Backend::Redis,
             Self::Zookeeper(_) => Backend::Zookeeper,
+            Self::Adapter(config) => config.settings.servers.backend,
+        }
+    }
+
+    /// What its Redis masters keep, if it rests on some.
+    pub fn persistence(&self) -> Option<Persistence> {
+        match self {
+            Self::Redis(config) => Some(config.persistence),
+            Self::Redlock(config) => Some(config.persistence),
+            Self::Zookeeper(_) => None,
+            Self::Adapter(config) => (self.backend() == Backend::Redis).then_some(config.persistence),
         }
     }
 
@@ -197,6 +221,7 @@ impl LockConfig {
     pub fn algorithm(&self) -> &'static str {
         match self {
             Self::Redis(_) => "redis",
+            Self::Adapter(_) => "adapter",
             Self::Redlock(config) => config.flaw.map_or("redlock", |flaw| flaw.about().name),
             Self::Zookeeper(config) => config.flaw.map_or("zookeeper", |flaw| flaw.about().name),
         }
@@ -204,28 +229,20 @@ impl LockConfig {
 
     /// How long the lock may need, once nothing is wrong any more, to be granted to somebody who waits: until the lease or
     /// session of whoever had it is over, twice, since its successor may have died meanwhile, and two seconds for an
-    /// election and for those who ask in turns.
-    pub fn grant_within(&self) -> Duration {
+    /// election and for those who ask in turns. `None` for a lock without lease.
+    pub fn grant_within(&self) -> Option<Duration> {
         let lease = match self {
             Self::Redis(config) => config.ttl,
             Self::Redlock(config) => config.ttl,
             Self::Zookeeper(config) => config.session_timeout,
+            Self::Adapter(config) => config.lease?,
         };
-        2 * lease + Duration::from_secs(2)
+        Some(2 * lease + Duration::from_secs(2))
     }
 
     /// Whether there can be such a target: Redis masters are equals, and their clients have no session with one of them.
     pub fn has(&self, target: &Target) -> bool {
         !matches!((self.backend(), target), (Backend::Redis, Target::Leader | Target::HolderServer))
-    }
-
-    /// What its Redis masters keep of what they were told, if it has any.
-    pub fn persistence(&self) -> Option<Persistence> {
-        match self {
-            Self::Redis(config) => Some(config.persistence),
-            Self::Redlock(config) => Some(config.persistence),
-            Self::Zookeeper(_) => None,
-        }
     }
 
     /// How many lock servers it uses.
@@ -234,6 +251,7 @@ impl LockConfig {
             Self::Redis(_) => 1,
             Self::Redlock(config) => config.nodes,
             Self::Zookeeper(config) => config.servers,
+            Self::Adapter(config) => config.settings.servers.count,
         }
     }
 }
@@ -253,6 +271,17 @@ pub struct RedisConfig {
     pub persistence: Persistence,
     /// Which connections requests travel on.
     pub connections: Connections,
+}
+
+/// A lock behind the adapter protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdapterConfig {
+    /// What its folder says.
+    pub settings: crate::adapter::Settings,
+    /// The lease or session timeout that it has here, if it has one.
+    pub lease: Option<Duration>,
+    /// What a Redis master still has after it was killed or lost power.
+    pub persistence: Persistence,
 }
 
 /// Redlock's settings.

@@ -5,6 +5,7 @@
 //! plausibility, such as a hold longer than the lease; such scenarios are what the harness is for.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use super::capabilities::Capabilities;
@@ -12,7 +13,11 @@ use super::duration::{self, DurationError, DurationText, RangeText, UNITS_HELP};
 use super::error::Problem;
 use super::file::{LockTable, ResourceTable, ScenarioFile, WorkloadTable};
 use super::place::{Algorithm, Choice, Count, Placed, Word};
-use super::{DurationRange, LockConfig, Persistence, RedisConfig, RedlockConfig, Resource, Workload, ZookeeperConfig};
+use super::{
+    AdapterConfig, Backend, DurationRange, LockConfig, Persistence, RedisConfig, RedlockConfig, Resource, Workload,
+    ZookeeperConfig,
+};
+use crate::adapter::settings;
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
@@ -197,6 +202,7 @@ pub(super) fn resource(table: &ResourceTable, problems: &mut Problems<'_>) -> Op
 
 pub(super) fn locks(
     tables: &BTreeMap<Placed<String>, LockTable>,
+    path: &Path,
     environment: &Capabilities,
     problems: &mut Problems<'_>,
 ) -> BTreeMap<String, Option<LockConfig>> {
@@ -207,14 +213,77 @@ pub(super) fn locks(
     let mut locks = BTreeMap::new();
     for (name, table) in tables {
         lock_name(name, problems);
-        let config = algorithm(name, table, problems).and_then(|algorithm| match algorithm {
-            Algorithm::Redis => redis(table, environment, problems).map(LockConfig::Redis),
-            Algorithm::Redlock(flaw) => redlock(table, flaw, environment, problems).map(LockConfig::Redlock),
-            Algorithm::Zookeeper(flaw) => zookeeper(table, flaw, environment, problems).map(LockConfig::Zookeeper),
-        });
+        let config = match &table.adapter {
+            Some(adapter) => self::adapter(adapter, table, path, environment, problems).map(LockConfig::Adapter),
+            None => algorithm(name, table, problems).and_then(|algorithm| match algorithm {
+                Algorithm::Redis => redis(table, environment, problems).map(LockConfig::Redis),
+                Algorithm::Redlock(flaw) => redlock(table, flaw, environment, problems).map(LockConfig::Redlock),
+                Algorithm::Zookeeper(flaw) => zookeeper(table, flaw, environment, problems).map(LockConfig::Zookeeper),
+            }),
+        };
         locks.insert(name.value.clone(), config);
     }
     locks
+}
+
+/// A defendant of its own folder. What the folder says holds; the scenario says the lease, and what Redis keeps.
+fn adapter(
+    field: &Placed<String>,
+    table: &LockTable,
+    path: &Path,
+    environment: &Capabilities,
+    problems: &mut Problems<'_>,
+) -> Option<AdapterConfig> {
+    if !environment.adapters {
+        let title = format!("`{}` is a program: it cannot be simulated", field.value);
+        let problem = Problem::at(&field.span, title, "real servers only");
+        return problems.refuse(problem.help("run it on real ones with `--env docker`"));
+    }
+    let Some(folder) = settings::find(field, path) else {
+        let title = format!("there is no adapter `{}`", field.value);
+        let problem = Problem::at(&field.span, title, format!("no folder with a {}", settings::FILE));
+        return problems.refuse(problem.help(format!("looked in {0}/ here and beside the scenario", settings::FOLDER)));
+    };
+    let found = match settings::load(&folder) {
+        Ok(found) => found,
+        Err(error) => {
+            return problems.refuse(Problem::at(&field.span, error.to_string(), "its settings are wrong"));
+        }
+    };
+    let of = "locks of fencepost";
+    foreign("algorithm", table.algorithm.as_ref(), of, "an adapter", problems);
+    foreign("nodes", table.nodes.as_ref(), of, "an adapter", problems);
+    foreign("servers", table.servers.as_ref(), of, "an adapter", problems);
+    foreign("renewal", table.renewal.as_ref(), of, "an adapter", problems);
+    foreign("node-timeout", table.node_timeout.as_ref(), of, "an adapter", problems);
+    foreign("retry-delay", table.retry_delay.as_ref(), of, "an adapter", problems);
+    foreign("connections", table.connections.as_ref(), of, "an adapter", problems);
+    foreign("tokens", table.tokens.as_ref(), of, "an adapter", problems);
+    // The rules for the lease and for what is kept are those of fencepost's own lock over the same servers.
+    let (lease, persistence) = match found.servers.backend {
+        Backend::Redis => {
+            foreign("session-timeout", table.session_timeout.as_ref(), "zookeeper", "over redis", problems);
+            let like = redlock(
+                &LockTable { ttl: table.ttl.clone(), persistence: table.persistence.clone(), ..LockTable::default() },
+                None,
+                environment,
+                problems,
+            )?;
+            (like.ttl, like.persistence)
+        }
+        Backend::Zookeeper => {
+            foreign("ttl", table.ttl.as_ref(), "redis", "over zookeeper", problems);
+            foreign("persistence", table.persistence.as_ref(), "redis", "over zookeeper", problems);
+            let like = zookeeper(
+                &LockTable { session_timeout: table.session_timeout.clone(), ..LockTable::default() },
+                None,
+                environment,
+                problems,
+            )?;
+            (like.session_timeout, Persistence::None)
+        }
+    };
+    Some(AdapterConfig { lease: found.lease(lease), persistence, settings: found })
 }
 
 fn lock_name(name: &Placed<String>, problems: &mut Problems<'_>) {

@@ -10,8 +10,10 @@ use std::time::Duration;
 use super::duration::text as duration;
 use super::place::Word;
 use super::{
-    ClientStyle, Fencing, LockConfig, Persistence, RedisConfig, RedlockConfig, Scenario, Workload, ZookeeperConfig,
+    AdapterConfig, Backend, ClientStyle, Fencing, LockConfig, Persistence, RedisConfig, RedlockConfig, Scenario,
+    Workload, ZookeeperConfig,
 };
+use crate::adapter::settings::Lease;
 use crate::fault::{At, ClockChange, Direction, Fault, FaultKind, Member, PeerGroup, Peers, Refusal, Shape, Target};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
@@ -85,7 +87,7 @@ fn workload(text: &mut String, workload: &Workload) {
 fn lock(text: &mut String, name: &str, config: &LockConfig) {
     let time = |time: Duration| quoted(&duration(time));
     let _ = write!(text, "\n[lock.{name}]\n");
-    if config.algorithm() != name {
+    if config.algorithm() != name && !matches!(config, LockConfig::Adapter(_)) {
         key(text, "algorithm", &quoted(config.algorithm()));
     }
     match config {
@@ -107,6 +109,16 @@ fn lock(text: &mut String, name: &str, config: &LockConfig) {
             lease(text, &RedisConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections });
             if tokens != Tokens::default() {
                 key(text, "tokens", &quoted(word(tokens)));
+            }
+        }
+        LockConfig::Adapter(AdapterConfig { settings, lease, persistence }) => {
+            key(text, "adapter", &quoted(&settings.name));
+            if let (Some(lease), Lease::AsTold) = (lease, settings.lease) {
+                let name = if settings.servers.backend == Backend::Redis { "ttl" } else { "session-timeout" };
+                key(text, name, &time(*lease));
+            }
+            if *persistence != Persistence::default() {
+                key(text, "persistence", &quoted(word(*persistence)));
             }
         }
         LockConfig::Zookeeper(ZookeeperConfig { servers, session_timeout, flaw: _ }) => {

@@ -18,7 +18,8 @@ use crate::history::{F, ItemValue, Life, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::lock::runtime::SharedRuntime;
 use crate::lock::{
-    AcquireOptions, DistributedLock, Guard, GuardState, LostReason, PausePoint, Promises, ReleaseOutcome,
+    AcquireError, AcquireOptions, DistributedLock, Guard, GuardState, LostReason, PausePoint, Promises, ReleaseOutcome,
+    UNSTATED,
 };
 use crate::phase::Phase;
 use crate::scenario::{ClientStyle, Workload};
@@ -124,20 +125,26 @@ impl Client {
         let mut stop = self.parts.stop.clone();
         let acquired = tokio::select! {
             biased;
-            acquired = self.parts.lock.acquire(&turn.lock, &options) => acquired.map_err(|error| error.to_string()),
+            acquired = self.parts.lock.acquire(&turn.lock, &options) => {
+                acquired.map_err(|error| (matches!(error, AcquireError::InDoubt(_)), error.to_string()))
+            }
             // Dropping the acquire takes back what it left at the servers: nothing is held.
-            _ = stop.wait_for(|stop| *stop) => Err("the run was called off".to_owned()),
+            _ = stop.wait_for(|stop| *stop) => Err((false, "the run was called off".to_owned())),
         };
         match acquired {
             Ok(guard) => {
                 turn.token = guard.token();
                 let promises = guard.promises();
                 let valid_until = promises.latest().valid_until;
-                self.log.note(&turn, OpType::Ok, F::Acquire, |op| op.valid_until = Some(valid_until));
+                self.log.note(&turn, OpType::Ok, F::Acquire, |op| op.valid_until = stated(valid_until));
                 self.hold(&turn, guard, promises, hold_for).await;
             }
-            // Without a guard nothing is held, whatever votes or znodes are still to be taken back.
-            Err(error) => self.log.note(&turn, OpType::Fail, F::Acquire, |op| op.error = Some(error)),
+            // Without a guard nothing is held, whatever votes or znodes are still to be taken back, unless the lock itself
+            // does not know.
+            Err((in_doubt, error)) => {
+                let kind = if in_doubt { OpType::Info } else { OpType::Fail };
+                self.log.note(&turn, kind, F::Acquire, |op| op.error = Some(error));
+            }
         }
     }
 
@@ -177,7 +184,7 @@ impl Client {
             guard.release().await;
         } else {
             let valid_until = guard.valid_until();
-            self.log.note(turn, OpType::Invoke, F::Release, |op| op.valid_until = Some(valid_until));
+            self.log.note(turn, OpType::Invoke, F::Release, |op| op.valid_until = stated(valid_until));
             let (kind, error) = match guard.release().await {
                 ReleaseOutcome::Released => (OpType::Ok, None),
                 ReleaseOutcome::AlreadyExpired => (OpType::Fail, Some("it was no longer ours".to_owned())),
@@ -203,7 +210,7 @@ impl Client {
         let mut before = promises.latest().clone();
         while let Some(promise) = promises.next().await {
             let note = |f| {
-                self.log.note(turn, OpType::Ok, f, |op| op.valid_until = Some(promise.valid_until));
+                self.log.note(turn, OpType::Ok, f, |op| op.valid_until = stated(promise.valid_until));
             };
             match (&before.state, &promise.state) {
                 (_, GuardState::Lost(reason)) => return reason.clone(),
@@ -224,7 +231,7 @@ impl Client {
     fn note_lost(&self, turn: &Turn, guard: &Guard, reason: &LostReason) {
         let valid_until = guard.valid_until();
         self.log.note(turn, OpType::Ok, F::Lost, |op| {
-            op.valid_until = Some(valid_until);
+            op.valid_until = stated(valid_until);
             op.error = Some(reason.to_string());
         });
     }
@@ -232,9 +239,9 @@ impl Client {
     /// What the lock protects: read the item, take some time, write it one lower.
     async fn critical_section(&self, turn: &Turn, guard: &Guard, hold_for: Duration) {
         // A careful client asks before each access; a naive one goes ahead.
-        let may_go_on = || self.workload.client == ClientStyle::Naive || guard.is_valid();
+        let may_go_on = async || self.workload.client == ClientStyle::Naive || guard.confirmed().await;
         self.reached(Phase::Acquired).await;
-        if !may_go_on() {
+        if !may_go_on().await {
             return;
         }
         self.sending.send_replace(true);
@@ -245,7 +252,7 @@ impl Client {
             ClientStyle::Naive => work.await,
             ClientStyle::Careful => drop(select(work, pin!(guard.lost())).await),
         }
-        if !may_go_on() {
+        if !may_go_on().await {
             return;
         }
         self.sending.send_replace(true);
@@ -285,6 +292,11 @@ impl Client {
     async fn reached(&self, phase: Phase) {
         self.parts.pause_point.reached(phase).await;
     }
+}
+
+/// The validity that a history tells: none for a lock that shows none.
+fn stated(valid_until: Nanos) -> Option<Nanos> {
+    (valid_until != UNSTATED).then_some(valid_until)
 }
 
 /// Records what one client does, under its current process.

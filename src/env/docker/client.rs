@@ -5,23 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{mpsc, watch};
 
 use super::http::HttpResource;
+use super::launch::FOLDER;
 use super::member::{Control, Reports};
 use super::messages::{ClientClock, ClientPlan, Order, Report, Speaker};
+use crate::adapter::protocol::Capability;
+use crate::adapter::{AdapterLock, Gravity, Misdeed, Spec, Witness};
 use crate::env;
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
 use crate::ids::{ClientId, LockName};
 use crate::lock::backend::RedisNode;
 use crate::lock::client::{RedisServer, ZookeeperEnsemble};
-use crate::lock::runtime::TokioRuntime;
+use crate::lock::runtime::{SharedRuntime, TokioRuntime};
 use crate::lock::{DistributedLock, PausePoint};
 use crate::phase::Phase;
-use crate::scenario::LockConfig;
+use crate::scenario::{AdapterConfig, LockConfig};
 use crate::time::{BootClock, Clock, Nanos};
 use crate::workload::client::{Client, Parts};
 
@@ -44,7 +47,14 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
         Order::Client(plan) => *plan,
         other => bail!("a client was ordered {other:?}"),
     };
-    let lock = build_lock(&plan)?;
+    let lock = build_lock(&plan, &control.reports).await;
+    let lock = match lock {
+        Ok(lock) => lock,
+        Err(why) => {
+            control.close(Report::Failed(why.clone())).await;
+            bail!("{why}");
+        }
+    };
     match warm_up(&*lock, id).await {
         // Started again under a fault: it goes on as it is, like any program.
         Err(error) if plan.life.number() == 1 => {
@@ -134,7 +144,7 @@ fn clock(number: u64) -> ClientClock {
     ClientClock { number, before, after, wall: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX) }
 }
 
-fn build_lock(plan: &ClientPlan) -> anyhow::Result<Arc<dyn DistributedLock>> {
+async fn build_lock(plan: &ClientPlan, reports: &Arc<Reports>) -> Result<Arc<dyn DistributedLock>, String> {
     let runtime = Arc::new(TokioRuntime::new(seed_of(plan)));
     let wall = Arc::new(|| {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -142,10 +152,11 @@ fn build_lock(plan: &ClientPlan) -> anyhow::Result<Arc<dyn DistributedLock>> {
     });
     Ok(match &plan.lock {
         LockConfig::Redis(config) => {
-            let address = *plan.servers.first().context("the plan names no server")?;
+            let address = *plan.servers.first().ok_or("the plan names no server")?;
             let node = Arc::new(RedisServer::with(address, config.connections));
             env::redis(config, node, format!("{}:", plan.namespace), runtime)
         }
+        LockConfig::Adapter(config) => return adapter(plan, config, runtime, reports).await,
         LockConfig::Redlock(config) => {
             let node = |address: &std::net::SocketAddr| {
                 Arc::new(RedisServer::with(*address, config.connections)) as Arc<dyn RedisNode>
@@ -159,6 +170,61 @@ fn build_lock(plan: &ClientPlan) -> anyhow::Result<Arc<dyn DistributedLock>> {
             env::zookeeper(config, connector, format!("/fencepost/{}", plan.namespace), runtime, wall)
         }
     })
+}
+
+/// Starts the program of somebody else's lock, beside this process: what strikes one strikes both.
+async fn adapter(
+    plan: &ClientPlan,
+    config: &AdapterConfig,
+    runtime: SharedRuntime,
+    reports: &Arc<Reports>,
+) -> Result<Arc<dyn DistributedLock>, String> {
+    let settings = &config.settings;
+    let spec = Spec {
+        command: settings.command.clone(),
+        folder: Some(FOLDER.into()),
+        backend: settings.servers.backend.name().to_owned(),
+        servers: plan.servers.iter().map(ToString::to_string).collect(),
+        lease: config.lease,
+        client: plan.client.0,
+    };
+    let renew = config.lease.filter(|_| settings.renew).map(|lease| lease / 3);
+    let told = Told { client: plan.client, reports: Arc::clone(reports) };
+    let lock = AdapterLock::open(spec, format!("fp-{}-", plan.namespace), renew, runtime, Arc::new(told)).await?;
+    let (said, expected) = (&lock.hello().capabilities, &settings.capabilities);
+    if said.iter().any(|one| !expected.contains(one)) || expected.iter().any(|one| !said.contains(one)) {
+        let names = |list: &[Capability]| list.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ");
+        return Err(format!(
+            "`{}` says that it offers [{}], its settings say [{}]: they must agree",
+            settings.command.join(" "),
+            names(said),
+            names(expected)
+        ));
+    }
+    Ok(Arc::new(lock))
+}
+
+/// Tells the harness what a program did that it may not.
+struct Told {
+    client: ClientId,
+    reports: Arc<Reports>,
+}
+
+impl Witness for Told {
+    fn misdeed(&self, misdeed: Misdeed) {
+        let kind = match misdeed.gravity {
+            Gravity::Noise => OpType::Ok,
+            Gravity::Failure | Gravity::GaveUp => OpType::Info,
+            Gravity::Breach => OpType::Fail,
+        };
+        let mut op = Op::new(BootClock.now(), Process::Monitor, kind, F::Adapter);
+        op.client = Some(self.client);
+        op.error = Some(misdeed.text.clone());
+        self.reports.record(op);
+        if misdeed.gravity == Gravity::GaveUp {
+            self.reports.send(Report::Failed(misdeed.text));
+        }
+    }
 }
 
 /// Opens connections and sessions on a lock of the client's own, so that the first turn measures the lock.

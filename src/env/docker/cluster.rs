@@ -25,7 +25,7 @@ use super::persistence;
 use super::settings::{SUBNET_VARIABLE, Settings, SettingsError, Wanted};
 use super::wire::{self, Answer};
 use crate::ids::NodeId;
-use crate::scenario::Persistence;
+use crate::scenario::{Backend, Persistence};
 
 /// How long servers may take to answer after their containers have started.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -169,6 +169,21 @@ pub struct Cluster {
     pub subnet_prefix: String,
     /// What it runs.
     pub versions: Versions,
+}
+
+impl Cluster {
+    /// The servers of a backend.
+    pub fn servers(&self, backend: Backend) -> &[Server] {
+        match backend {
+            Backend::Redis => &self.redis,
+            Backend::Zookeeper => &self.zookeeper,
+        }
+    }
+
+    /// Where the first `count` servers of a backend answer on this machine.
+    pub fn published(&self, backend: Backend, count: u32) -> Vec<String> {
+        self.servers(backend).iter().take(count as usize).map(|server| server.published.to_string()).collect()
+    }
 }
 
 /// Brings the cluster up as the environment asks. Says what it does, when that takes time, through `progress`.

@@ -17,6 +17,7 @@ pub const BASE: &str = "docker/base.sh";
 const FILES: &[(&str, &str)] = &[
     (COMPOSE, include_str!("../../../docker-compose.yml")),
     (BASE, include_str!("../../../docker/base.sh")),
+    ("docker/adapter.Dockerfile", include_str!("../../../docker/adapter.Dockerfile")),
     ("docker/clockshim.c", include_str!("../../../docker/clockshim.c")),
     ("docker/redis.Dockerfile", include_str!("../../../docker/redis.Dockerfile")),
     ("docker/redis.sh", include_str!("../../../docker/redis.sh")),

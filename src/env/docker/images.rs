@@ -14,6 +14,7 @@ use tokio::process::Command;
 use super::command::{CommandError, run};
 use super::engine::{Engine, EngineError, LABEL_DIGEST, Role, api};
 use super::files::{self, FilesError};
+use crate::adapter::Settings;
 use crate::seed::fnv1a;
 
 /// The image of a Redis server.
@@ -24,6 +25,11 @@ pub const ZOOKEEPER: &str = "fencepost-zookeeper";
 pub const TOOLS: &str = "fencepost-tools";
 /// What all three are built on.
 const BASE: &str = "debian:trixie-slim";
+
+/// What the image of a stranger's lock is made by.
+const ADAPTER: &str = "docker/adapter.Dockerfile";
+/// The certificates to reach a package registry with, where others than usual are needed.
+const CERTIFICATES: &str = "pip-certificates.pem";
 
 /// A download and an installation on a slow line.
 const BUILD_LIMIT: Duration = Duration::from_secs(900);
@@ -53,6 +59,14 @@ pub enum ImageError {
     /// The base image could neither be pulled nor made.
     #[error("the base image {BASE} could not be had: {0}")]
     Base(CommandError),
+    /// The build for a stranger's lock failed.
+    #[error("the image of {name} could not be built: {source}; see the packages in its settings")]
+    Adapter {
+        /// The lock's name.
+        name: String,
+        /// What the builder said.
+        source: CommandError,
+    },
     /// A build failed.
     #[error("the image {image} could not be built: {source}")]
     Build {
@@ -105,6 +119,55 @@ pub async fn ensure(engine: &Engine, progress: &(dyn Fn(&str) + Sync)) -> Result
     }
     let found = try_join_all(RECIPES.iter().map(|(name, _)| find(engine, name))).await?;
     Ok(Images(RECIPES.iter().zip(found).filter_map(|((name, _), found)| Some((*name, found?.0))).collect()))
+}
+
+/// The image of a stranger's lock: the clients' image with the packages that its program needs. It is named after the
+/// packages, so that two that need the same share it; the program itself is mounted, and changes nothing here.
+///
+/// # Errors
+/// It could not be built.
+pub async fn ensure_for(
+    engine: &Engine,
+    settings: &Settings,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<String, ImageError> {
+    let (mut pip, mut apt) = (settings.pip.clone(), settings.apt.clone());
+    pip.sort();
+    apt.sort();
+    if pip.is_empty() && apt.is_empty() {
+        return Ok(TOOLS.to_owned());
+    }
+    let built_on = digest(RECIPES[1].1);
+    let recipe = [files::content(ADAPTER), &built_on, &pip.join(" "), &apt.join(" ")].join("\0");
+    let recipe = format!("{:016x}", fnv1a(recipe.as_bytes()));
+    let image = format!("fencepost-adapter:{recipe}");
+    if find(engine, &image).await?.is_some() {
+        return Ok(image);
+    }
+    progress(&format!("building the image of {} (under a minute, once)", settings.name));
+    let folder = files::lay_out()?;
+    // A registry behind a gateway of its own is reached with that gateway's certificates.
+    let certificates = folder.join("docker").join(CERTIFICATES);
+    let given = std::env::var_os("PIP_CERT").and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+    std::fs::write(&certificates, given).map_err(|source| FilesError::Write { path: certificates, source })?;
+    let mut command = Command::new("docker");
+    command
+        .args(["build", "--tag", &image, "--file", ADAPTER, "--label"])
+        .arg(format!("{LABEL_DIGEST}={recipe}"))
+        .arg("--build-arg")
+        .arg(format!("PIP={}", pip.join(" ")))
+        .arg("--build-arg")
+        .arg(format!("APT={}", apt.join(" ")))
+        .arg("--build-arg")
+        .arg(format!("INDEX={}", std::env::var("PIP_INDEX_URL").unwrap_or_default()))
+        .arg("docker")
+        .current_dir(&folder)
+        .env("DOCKER_HOST", engine.host());
+    match run(&mut command, BUILD_LIMIT).await {
+        Ok(_) => Ok(image),
+        Err(CommandError::Missing { .. }) => Err(ImageError::NoClient),
+        Err(source) => Err(ImageError::Adapter { name: settings.name.clone(), source }),
+    }
 }
 
 /// The id of an image and the digest it was built from, if it exists.

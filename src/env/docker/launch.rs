@@ -13,11 +13,13 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use super::clock_page;
 use super::cluster_name::cluster;
 use super::engine::{Container, Engine, EngineError, Role, api, labels};
-use super::images::TOOLS;
 use crate::ids::NodeId;
 
 /// Where the binary is inside a container.
 pub(super) const PROGRAM: &str = "/usr/local/bin/fencepost";
+
+/// Where a stranger's program is inside a client's container.
+pub(super) const FOLDER: &str = "/adapter";
 
 /// `nobody`: what runs in a trial needs no rights.
 const USER: &str = "65534:65534";
@@ -26,6 +28,10 @@ const USER: &str = "65534:65534";
 pub struct NewContainer {
     /// Its name.
     pub name: String,
+    /// Its image.
+    pub image: String,
+    /// The folder on this machine with a stranger's program, if it runs one; mounted where [`FOLDER`] says.
+    pub folder: Option<PathBuf>,
     /// What it is for.
     pub role: Role,
     /// Its number, if it has one.
@@ -49,16 +55,17 @@ pub struct NewContainer {
 /// # Errors
 /// The daemon could not do it.
 pub async fn launch(engine: &Engine, wanted: NewContainer) -> Result<Container, EngineError> {
-    let NewContainer { name, role, node, trial, address, program, command, sockets, clock } = wanted;
+    let NewContainer { name, image, folder, role, node, trial, address, program, command, sockets, clock } = wanted;
     let mut binds =
         vec![format!("{}:{PROGRAM}:ro", program.display()), format!("{}:/run/fencepost", sockets.display())];
+    binds.extend(folder.as_ref().map(|folder| format!("{}:{FOLDER}:ro", folder.display())));
     binds.extend(clock.as_ref().map(|clock| format!("{}:{}:ro", clock.display(), clock_page::FOLDER)));
     let endpoint = EndpointSettings {
         ipam_config: Some(EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..Default::default() }),
         ..Default::default()
     };
     let body = ContainerCreateBody {
-        image: Some(TOOLS.to_owned()),
+        image: Some(image),
         entrypoint: Some(vec![PROGRAM.to_owned()]),
         cmd: Some(command),
         user: Some(USER.to_owned()),

@@ -21,6 +21,7 @@ pub mod cluster;
 pub mod cluster_name;
 mod command;
 pub mod compose;
+pub mod defendant;
 mod doings;
 pub mod engine;
 pub mod faults;

@@ -31,6 +31,8 @@ use crate::seed::Seed;
 /// The cluster, ready for a run, and ours alone until this is dropped.
 pub struct Session {
     cluster: Cluster,
+    /// The images of defendants that are programs of others, by lock.
+    programs: BTreeMap<String, String>,
     journal: Arc<Journal>,
     netns: Netns,
     // Fields are dropped in order: the lock says "given back" before the watchdog looks whether it was.
@@ -73,9 +75,16 @@ impl Session {
             netns.end(&engine).await;
             return Err(unable);
         }
+        let mut programs = BTreeMap::new();
+        for (lock, config) in &scenario.locks {
+            if let (true, LockConfig::Adapter(config)) = (locks.contains(lock), config) {
+                let image = images::ensure_for(&engine, &config.settings, progress).await?;
+                programs.insert(lock.clone(), image);
+            }
+        }
         tempdir::remove_abandoned();
         let watchdog = Watchdog::start(&folder, netns.socket()).context("cannot start the watchdog")?;
-        Ok(Self { cluster, journal, netns, lock, watchdog })
+        Ok(Self { cluster, programs, journal, netns, lock, watchdog })
     }
 
     /// The cluster.
@@ -155,6 +164,7 @@ impl Session {
                 config,
                 number,
                 seed,
+                image: self.programs.get(lock).map(String::as_str),
                 run: &run,
                 folder,
                 cluster: &self.cluster,
@@ -184,10 +194,9 @@ impl Session {
 
 /// What the cluster must be for these locks: an ensemble as large as the largest that one of them asks for.
 fn settings_for<'a>(locks: impl Iterator<Item = &'a LockConfig>) -> anyhow::Result<Settings> {
-    let asked = locks.filter_map(|config| match config {
-        LockConfig::Redis(_) | LockConfig::Redlock(_) => None,
-        LockConfig::Zookeeper(config) => u8::try_from(config.servers).ok(),
-    });
+    let asked = locks
+        .filter(|config| config.backend() == Backend::Zookeeper)
+        .filter_map(|config| u8::try_from(config.nodes()).ok());
     Ok(Settings::from_env()?.with_ensemble(asked.max().unwrap_or(ZOOKEEPER_SERVERS)))
 }
 

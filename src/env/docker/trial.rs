@@ -16,6 +16,7 @@ use super::cluster_name::cluster;
 use super::engine::{Container, Role};
 use super::faults::{ClockPlace, Face, Faults, Hands, Place};
 use super::hub::Hub;
+use super::images::TOOLS;
 use super::journal::Journal;
 use super::launch::{NewContainer, launch};
 use super::lives::Lives;
@@ -23,11 +24,12 @@ use super::messages::{ClientPlan, Order, RESOURCE_PORT, Report, ResourcePlan, SO
 use super::netns::Netns;
 use super::outside::Watch;
 use super::tempdir::TempDir;
+use crate::adapter::protocol::Capability;
 use crate::env::Environment;
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
 use crate::history::recorder::Record;
-use crate::history::{FORMAT, Header, History, Recorder};
+use crate::history::{Api, FORMAT, Header, History, Recorder};
 use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::TokioRuntime;
 use crate::nemesis::{Desk, Event, Nemesis};
@@ -62,6 +64,8 @@ pub struct Trial<'a> {
     pub number: u8,
     /// The run's seed.
     pub seed: Seed,
+    /// The image of its clients, where it is a program of others.
+    pub image: Option<&'a str>,
     /// Names the run, in container names, keys and paths.
     pub run: &'a str,
     /// The lock's folder in the run's folder.
@@ -124,10 +128,7 @@ impl Trial<'_> {
     }
 
     fn servers(&self) -> &[Server] {
-        let servers = match self.config.backend() {
-            Backend::Redis => &self.cluster.redis,
-            Backend::Zookeeper => &self.cluster.zookeeper,
-        };
+        let servers = self.cluster.servers(self.config.backend());
         &servers[..(self.config.nodes() as usize).min(servers.len())]
     }
 
@@ -174,7 +175,15 @@ impl Trial<'_> {
         if let Some(folder) = &clock {
             ClockPage::open(folder).with_context(|| format!("cannot make a clock in {}", folder.display()))?;
         }
+        let (image, folder) = match (self.config, self.image, speaker) {
+            (LockConfig::Adapter(config), Some(image), Speaker::Client(_)) => {
+                (image.to_owned(), Some(config.settings.folder.clone()))
+            }
+            _ => (TOOLS.to_owned(), None),
+        };
         let wanted = NewContainer {
+            image,
+            folder,
             name: self.name(speaker),
             role,
             node,
@@ -273,11 +282,33 @@ impl Trial<'_> {
             fencing: self.scenario.resource.fencing.name().to_owned(),
             planned_faults: plan.len() as u32,
             plan,
-            grant_within: Some(self.scenario.grant_within(self.lock)),
+            grant_within: self.scenario.grant_within(self.lock),
+            api: self.api(),
             // All containers read the same clock of the same kernel; a microsecond allows for the reading itself.
             clock_error: 1_000,
-            versions: named.into_iter().map(|(name, version)| (name.to_owned(), version.clone())).collect(),
+            versions: named
+                .into_iter()
+                .map(|(name, version)| (name.to_owned(), version.clone()))
+                .chain(self.packages())
+                .collect(),
         }
+    }
+
+    /// What a stranger's lock offers, as far as a check has to know.
+    fn api(&self) -> Option<Api> {
+        let LockConfig::Adapter(config) = self.config else { return None };
+        let settings = &config.settings;
+        // A validity is a word on the loss too: it is over when it says so.
+        let tells_loss = settings.offers(Capability::Lost) || settings.offers(Capability::ValidFor);
+        let lease = config.lease.filter(|_| !settings.renew && config.settings.servers.backend == Backend::Redis);
+        Some(Api { tells_loss, lease: lease.and_then(|lease| u64::try_from(lease.as_nanos()).ok()) })
+    }
+
+    /// The packages that a stranger's lock is made of, with their versions.
+    fn packages(&self) -> Vec<(String, String)> {
+        let LockConfig::Adapter(config) = self.config else { return Vec::new() };
+        let pinned = config.settings.pip.iter().filter_map(|package| package.split_once("=="));
+        pinned.map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
     }
 
     fn faults(&self, hub: &Hub, members: &Members<'_>) -> anyhow::Result<Faults> {

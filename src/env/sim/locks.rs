@@ -17,6 +17,9 @@ use crate::lock::runtime::SharedRuntime;
 use crate::scenario::{LockConfig, RedisConfig, RedlockConfig};
 use crate::time::Nanos;
 
+/// A scenario that names one is refused when it is read.
+pub(super) const NO_PROGRAMS: &str = "programs of others are not simulated";
+
 /// What one client's lock is made over.
 pub struct Seam {
     /// The Redis nodes, in their order; none if the lock's servers are ZooKeeper's.
@@ -49,6 +52,7 @@ impl Seam {
         };
         let mut seam = Self { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime), wall };
         match config {
+            LockConfig::Adapter(_) => unreachable!("{NO_PROGRAMS}"),
             LockConfig::Redis(RedisConfig { connections, .. })
             | LockConfig::Redlock(RedlockConfig { connections, .. }) => {
                 let link = |(node, caller): (NodeId, _)| {
@@ -85,6 +89,7 @@ pub(super) fn configured(config: &LockConfig, seam: Seam) -> Arc<dyn Distributed
         (LockConfig::Zookeeper(config), Some(ensemble)) => {
             env::zookeeper(config, ensemble, "/fencepost/trial".to_owned(), seam.runtime, seam.wall)
         }
+        (LockConfig::Adapter(_), _) => unreachable!("{NO_PROGRAMS}"),
         (LockConfig::Zookeeper(_), None) => unreachable!("a ZooKeeper lock's seam has an ensemble"),
     }
 }

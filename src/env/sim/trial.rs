@@ -144,7 +144,8 @@ fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Se
         fencing: scenario.resource.fencing.name().to_owned(),
         planned_faults: plan.len() as u32,
         plan,
-        grant_within: Some(scenario.grant_within(lock)),
+        grant_within: scenario.grant_within(lock),
+        api: None,
         // All instants are in true time.
         clock_error: 0,
         versions: BTreeMap::from([("fencepost".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),

@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""tooz's lock over Redis or ZooKeeper, with its own heartbeat in the background."""
+import json, math, os, sys
+from importlib.metadata import version
+
+from tooz import coordination
+
+out, sys.stdout = sys.stdout, sys.stderr
+lease = math.ceil(int(os.environ["FENCEPOST_LEASE_MS"]) / 1000)
+held = {}
+
+
+def say(**message):
+    print(json.dumps(message), file=out, flush=True)
+
+
+say(hello={"name": "tooz", "version": version("tooz"), "capabilities": ["is_valid"]})
+first, *others = os.environ["FENCEPOST_SERVERS"].split(",")
+if os.environ["FENCEPOST_BACKEND"] == "redis":
+    url = f"redis://{first}?timeout={lease}&lock_timeout={lease}"
+else:
+    url = f"kazoo://{first}?timeout={lease}&hosts={','.join([first, *others])}"
+coordinator = coordination.get_coordinator(url, os.environ["FENCEPOST_CLIENT"].encode())
+coordinator.start(start_heart=True)
+for line in sys.stdin:
+    ask = json.loads(line)
+    name = ask["lock"]
+    try:
+        if ask["op"] == "acquire":
+            lock, wait = coordinator.get_lock(name.encode()), ask["wait_ms"] / 1000
+            got = lock.acquire(blocking=True, timeout=wait) if wait else lock.acquire(blocking=False)
+            if got:
+                held[name] = lock
+            say(id=ask["id"], result="ok" if got else "fail")
+        elif ask["op"] == "is_valid":
+            say(id=ask["id"], result="ok" if held[name].is_still_owner() else "expired")
+        else:
+            say(id=ask["id"], result="released" if held.pop(name).release() else "expired")
+    except Exception as error:
+        say(id=ask["id"], result="unknown", error=repr(error))

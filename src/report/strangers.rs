@@ -1,0 +1,297 @@
+//! Strangers' locks × scenarios × guarantees: the table at the terminal, and the page.
+//!
+//! Plain words: what was tried, with which settings, and that a clean row proves nothing. Deliberately absent: who runs the
+//! trials.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use comfy_table::{Table, presets};
+use maud::{Markup, html};
+
+use super::compare::{INDEX, link};
+use super::html::document;
+use super::plain::plain;
+use super::{Conclusion, replace};
+use crate::adapter::Settings;
+use crate::check::{CheckName, Verdict};
+
+/// The guarantees that a table shows, with their letters.
+const SHOWN: [(CheckName, &str); 6] = [
+    (CheckName::MutualExclusion, "M"),
+    (CheckName::Fencing, "F"),
+    (CheckName::LostUpdates, "L"),
+    (CheckName::LostSignal, "S"),
+    (CheckName::TokenOrder, "T"),
+    (CheckName::Liveness, "H"),
+];
+
+/// One lock in one scenario.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The scenario's name.
+    pub scenario: String,
+    /// Its title.
+    pub title: String,
+    /// The lock's name.
+    pub defendant: String,
+    /// What its folder says of it.
+    pub settings: Settings,
+    /// What came of it.
+    pub standing: Standing,
+}
+
+/// What came of a lock in a scenario.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// The scenario has nothing to say of it, and why.
+    Unfit(String),
+    /// It broke a guarantee without any fault: nothing else is concluded.
+    NoLock {
+        /// Which.
+        why: String,
+        /// The run's folder.
+        page: PathBuf,
+    },
+    /// Its faultless trial failed or showed too little: nothing is concluded.
+    Unclear {
+        /// Why.
+        why: String,
+        /// The run's folder.
+        page: PathBuf,
+    },
+    /// It was tried.
+    Tried {
+        /// Each run.
+        runs: Vec<Run>,
+        /// The faultless run's folder.
+        twin: PathBuf,
+    },
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What each check said.
+    pub verdicts: BTreeMap<CheckName, Verdict>,
+    /// Why it ended early, if it did.
+    pub error: Option<String>,
+}
+
+impl Row {
+    /// In how many runs a check said something, and the first of them.
+    pub fn times(&self, check: CheckName, verdict: Verdict) -> (u64, Option<&Run>) {
+        let Standing::Tried { runs, .. } = &self.standing else { return (0, None) };
+        let said = runs.iter().filter(|run| run.verdicts.get(&check) == Some(&verdict));
+        (said.clone().count() as u64, said.clone().next())
+    }
+
+    /// The guarantees that were broken, each with in how many runs of how many.
+    pub fn broken(&self) -> Vec<(CheckName, &'static str, u64, &Run)> {
+        let found = SHOWN.iter().filter_map(|(check, letter)| {
+            let (times, first) = self.times(*check, Verdict::Invalid);
+            Some((*check, *letter, times, first?))
+        });
+        found.collect()
+    }
+
+    /// What came of it, in a line.
+    pub fn told(&self) -> String {
+        match &self.standing {
+            Standing::Unfit(why) => format!("– ({why})"),
+            Standing::NoLock { why, .. } => format!("not a lock as run here: {why}"),
+            Standing::Unclear { why, .. } => format!("unclear without faults: {why}"),
+            Standing::Tried { runs, .. } => {
+                let broken: Vec<String> =
+                    self.broken().iter().map(|(check, _, times, _)| rate(check.name(), *times, runs.len())).collect();
+                let early = runs.iter().filter(|run| run.error.is_some()).count();
+                let early = if early > 0 { format!("; {early} ended early") } else { String::new() };
+                let uncovered = self.times(CheckName::Coverage, Verdict::Unknown).0;
+                let uncovered = if uncovered > 0 {
+                    format!("; not all faults had an effect in {uncovered}")
+                } else {
+                    String::new()
+                };
+                let broken = if broken.is_empty() { "nothing seen broken".to_owned() } else { broken.join(", ") };
+                broken + &early + &uncovered
+            }
+        }
+    }
+}
+
+/// How all trials ended together.
+pub fn conclusion(rows: &[Row]) -> Conclusion {
+    let of = |row: &Row| match &row.standing {
+        Standing::Unfit(_) => Conclusion::AsExpected,
+        Standing::NoLock { .. } => Conclusion::Unexpected,
+        Standing::Unclear { .. } => Conclusion::Unknown,
+        Standing::Tried { .. } if !row.broken().is_empty() => Conclusion::Unexpected,
+        Standing::Tried { runs, .. } if runs.iter().any(|run| run.error.is_some()) => Conclusion::Unknown,
+        Standing::Tried { .. } => Conclusion::AsExpected,
+    };
+    rows.iter().map(of).max().unwrap_or(Conclusion::Unknown)
+}
+
+fn rate(what: &str, times: u64, runs: usize) -> String {
+    if runs == 1 { what.to_owned() } else { format!("{what} {times}/{runs}") }
+}
+
+/// All rows as a table for the terminal, with a line end.
+pub fn table(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).force_no_tty();
+    table.set_header(["lock", "scenario", "broken"]);
+    for row in rows.iter().filter(|row| !matches!(row.standing, Standing::Unfit(_))) {
+        table.add_row([plain(&row.defendant), plain(&row.scenario), plain(&row.told())]);
+    }
+    table.to_string() + "\n"
+}
+
+/// Writes the page into `folder` and returns its path.
+///
+/// # Errors
+/// The page cannot be written.
+pub fn write(folder: &Path, rows: &[Row], unfinished: bool) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let index = folder.join(INDEX);
+    replace(&index, page(folder, rows, unfinished).as_bytes())?;
+    Ok(index)
+}
+
+fn page(folder: &Path, rows: &[Row], unfinished: bool) -> String {
+    let mut defendants: Vec<&Row> = Vec::new();
+    let mut scenarios: Vec<&Row> = Vec::new();
+    for row in rows {
+        if !defendants.iter().any(|known| known.defendant == row.defendant) {
+            defendants.push(row);
+        }
+        if !scenarios.iter().any(|known| known.scenario == row.scenario) {
+            scenarios.push(row);
+        }
+    }
+    let body = html! {
+        header {
+            h1 { "Strangers on trial" }
+            p.why {
+                "Unmodified lock libraries, each behind a small program, on real Redis and ZooKeeper servers, through the named "
+                "scenarios. Each trial has a twin without faults; a lock whose twin is not clean is not judged."
+            }
+        }
+        @if unfinished { p.notice.bad { "This was called off: what was not begun is missing." } }
+        p {
+            "A cell names the guarantees that were seen broken: "
+            @for (index, (check, letter)) in SHOWN.iter().enumerate() {
+                @if index > 0 { ", " } b { (letter) } " " (check)
+            }
+            ". " b { "–" } ": nothing was seen broken, which proves nothing. An empty cell: the scenario does not suit the lock."
+        }
+        table.matrix {
+            thead { tr { th { "scenario" } @for row in &defendants { th { (row.defendant) } } } }
+            tbody {
+                @for scenario in &scenarios {
+                    tr {
+                        th { (scenario.scenario) }
+                        @for defendant in &defendants {
+                            @let row = rows.iter().find(|row| {
+                                row.scenario == scenario.scenario && row.defendant == defendant.defendant
+                            });
+                            td { @if let Some(row) = row { (cell(folder, row)) } }
+                        }
+                    }
+                }
+            }
+        }
+        @for defendant in &defendants { (section(folder, defendant, rows)) }
+        h2 { "What this shows" }
+        p {
+            "What was seen, with these versions and settings, on the machine and at the times that each run's page names. A lock is "
+            "judged as its API presents it: from the grant to the release, or to the signal or the end of the validity that the API "
+            "itself gives; a page also says what remains when holds are cut to the stated lease. fencepost finds violations and cannot "
+            "prove their absence."
+        }
+    };
+    document("Strangers on trial", &body)
+}
+
+fn cell(folder: &Path, row: &Row) -> Markup {
+    match &row.standing {
+        Standing::Unfit(_) => html! {},
+        Standing::NoLock { why, page } => html! { a href=(link(folder, page)) title=(why) { "no lock here" } },
+        Standing::Unclear { why, page } => html! { a.dim href=(link(folder, page)) title=(why) { "?" } },
+        Standing::Tried { runs, twin } => {
+            let broken = row.broken();
+            let example = runs.first().map_or(twin, |run| &run.folder);
+            html! {
+                @if broken.is_empty() { a.dim href=(link(folder, example)) { "–" } }
+                @for (check, letter, times, run) in broken {
+                    a.notice-word href=(link(folder, &run.folder)) title=(check) { (rate(letter, times, runs.len())) } " "
+                }
+            }
+        }
+    }
+}
+
+fn section(folder: &Path, defendant: &Row, rows: &[Row]) -> Markup {
+    let settings = &defendant.settings;
+    let offers: Vec<&str> = settings.capabilities.iter().map(|capability| capability.name()).collect();
+    html! {
+        h2 id=(defendant.defendant) { (defendant.defendant) }
+        p.dim {
+            (settings.command.join(" ")) " · " (settings.servers)
+            @for package in settings.pip.iter().chain(&settings.apt) { " · " (package) }
+            " · its API offers " (if offers.is_empty() { "acquire and release".to_owned() } else { offers.join(", ") })
+        }
+        table.matrix {
+            thead {
+                tr { th { "scenario" } @for (check, _) in SHOWN { th { (check) } } th { "coverage" } th { "runs" } }
+            }
+            tbody {
+                @for row in rows.iter().filter(|row| row.defendant == defendant.defendant) {
+                    tr {
+                        th { (row.scenario) }
+                        (details(folder, row))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn details(folder: &Path, row: &Row) -> Markup {
+    match &row.standing {
+        Standing::Tried { runs, twin } => html! {
+            @for check in SHOWN.iter().map(|(check, _)| *check).chain([CheckName::Coverage]) {
+                td class=[(row.times(check, Verdict::Invalid).0 > 0).then_some("notice-word")] {
+                    (counts(row, check))
+                    @if let (Some(known), true) =
+                        (row.settings.known.get(&check), row.times(check, Verdict::Invalid).0 > 0) {
+                        " (" a href=(known) { "reported" } ")"
+                    }
+                }
+            }
+            td {
+                @for (index, run) in runs.iter().enumerate() { a href=(link(folder, &run.folder)) { (index + 1) } " " }
+                a.dim href=(link(folder, twin)) { "twin" }
+                @for error in runs.iter().filter_map(|run| run.error.as_deref()) { " " (error) }
+            }
+        },
+        Standing::NoLock { page, .. } | Standing::Unclear { page, .. } => html! {
+            td colspan=(SHOWN.len() + 2) { a href=(link(folder, page)) { (row.told()) } }
+        },
+        Standing::Unfit(_) => html! { td.dim colspan=(SHOWN.len() + 2) { (row.told()) } },
+    }
+}
+
+fn counts(row: &Row, check: CheckName) -> String {
+    let counts = Verdict::ALL.map(|verdict| (verdict, row.times(check, verdict).0));
+    let said: Vec<_> = counts.into_iter().filter(|(_, times)| *times > 0).collect();
+    match said.as_slice() {
+        [] => "–".to_owned(),
+        [(verdict, _)] => verdict.to_string(),
+        said => said.iter().map(|(verdict, times)| format!("{verdict} {times}")).collect::<Vec<_>>().join(", "),
+    }
+}

@@ -1,0 +1,261 @@
+//! A stranger's lock through every scenario that suits it, on real servers; each trial with its faultless twin.
+//!
+//! Whoever breaks a guarantee while nothing goes wrong is no lock as it is run here: then nothing is concluded from what it
+//! does under faults. Deliberately absent: how the result looks; that is `report::strangers`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Environment, Plan, Request, RunError, run};
+use crate::adapter::Settings;
+use crate::adapter::protocol::Capability;
+use crate::check::{CheckName, Verdict};
+use crate::fault::At;
+use crate::phase::Phase;
+use crate::report::LockReport;
+use crate::report::strangers::{Row, Run, Standing};
+use crate::scenario::load::{parse, parse_for};
+use crate::scenario::{
+    AdapterConfig, Backend, Capabilities, Fencing, LockConfig, Persistence, Resource, Scenario, Workload,
+};
+use crate::seed::Seed;
+
+/// What to try.
+#[derive(Clone, Debug)]
+pub struct Trials {
+    /// The defendants; their names differ.
+    pub defendants: Vec<Settings>,
+    /// Names and texts of scenarios.
+    pub scenarios: Vec<(String, String)>,
+    /// The seed of all plans; drawn if absent.
+    pub seed: Option<Seed>,
+    /// How often each trial is run.
+    pub times: u64,
+    /// The folder for run folders.
+    pub out: PathBuf,
+}
+
+/// A faultless trial that was run, and what it was about.
+struct Twin {
+    defendant: String,
+    about: (Workload, Resource, LockConfig),
+    verdict: Clean,
+}
+
+/// What a faultless trial says of its lock.
+#[derive(Clone)]
+enum Clean {
+    Yes { page: PathBuf, verdicts: BTreeMap<CheckName, Verdict> },
+    No { why: String, page: PathBuf },
+    Unclear { why: String, page: PathBuf },
+}
+
+/// Tries all defendants. `each` sees every row as it is done: scenario by scenario, defendants in order.
+///
+/// When `stop` becomes true no further trial is begun, and the one that is going on is called off.
+///
+/// # Errors
+/// The environment failed, or the folder of reports cannot be used.
+pub async fn try_out(
+    trials: &Trials,
+    progress: &(dyn Fn(&str) + Sync),
+    stop: &watch::Receiver<bool>,
+    each: &mut (dyn FnMut(&Row) + Send),
+) -> Result<Vec<Row>, RunError> {
+    let seed = trials.seed.unwrap_or_else(Seed::from_entropy);
+    let mut rows = Vec::new();
+    let mut twins: Vec<Twin> = Vec::new();
+    for (number, (name, text)) in trials.scenarios.iter().enumerate() {
+        if *stop.borrow() {
+            break;
+        }
+        let told = |what: &str| progress(&format!("{name} ({} of {}): {what}", number + 1, trials.scenarios.len()));
+        let path = Path::new("scenarios").join(format!("{name}.toml"));
+        let own = parse(&path, text, &Capabilities::docker())?;
+        let mut standing: BTreeMap<String, Standing> = BTreeMap::new();
+        let mut fit: BTreeMap<String, LockConfig> = BTreeMap::new();
+        for settings in &trials.defendants {
+            let config = LockConfig::Adapter(configured(settings, &own));
+            match suits(&path, text, &own, settings, &config) {
+                Ok(()) => drop(fit.insert(settings.name.clone(), config)),
+                Err(why) => drop(standing.insert(settings.name.clone(), Standing::Unfit(why))),
+            }
+        }
+        if !fit.is_empty() {
+            let scenario = parse_for(&path, text, &Capabilities::docker(), fit)?;
+            run_twins(trials, &scenario, seed, &mut twins, &told, stop).await?;
+            let about = |lock: &str| twin_of(&scenario, lock, &twins).map(|twin| twin.verdict.clone());
+            let mut tried = scenario.clone();
+            for lock in scenario.locks.keys() {
+                match about(lock) {
+                    Some(Clean::Yes { page, .. }) if !scenario.faults.is_empty() => {
+                        standing.insert(lock.clone(), Standing::Tried { runs: Vec::new(), twin: page });
+                        continue;
+                    }
+                    // Its twin is the scenario itself.
+                    Some(Clean::Yes { page, verdicts }) => {
+                        let run = Run { folder: page.clone(), verdicts, error: None };
+                        standing.insert(lock.clone(), Standing::Tried { runs: vec![run], twin: page });
+                    }
+                    Some(Clean::No { why, page }) => {
+                        drop(standing.insert(lock.clone(), Standing::NoLock { why, page }));
+                    }
+                    Some(Clean::Unclear { why, page }) => {
+                        drop(standing.insert(lock.clone(), Standing::Unclear { why, page }));
+                    }
+                    None => {}
+                }
+                tried.locks.remove(lock);
+            }
+            if !tried.locks.is_empty() {
+                run_trials(trials, tried, seed, &mut standing, &told, stop).await?;
+            }
+        }
+        for settings in &trials.defendants {
+            let Some(standing) = standing.remove(&settings.name) else { continue };
+            let row = Row {
+                scenario: name.clone(),
+                title: own.title.clone(),
+                defendant: settings.name.clone(),
+                settings: settings.clone(),
+                standing,
+            };
+            each(&row);
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+/// Runs the faultless twins that have not been run yet.
+async fn run_twins(
+    trials: &Trials,
+    scenario: &Scenario,
+    seed: Seed,
+    twins: &mut Vec<Twin>,
+    progress: &(dyn Fn(&str) + Sync),
+    stop: &watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let mut faultless = scenario.clone();
+    faultless.name = format!("{}-faultless", scenario.name);
+    faultless.title = format!("{}: the same without faults", scenario.title);
+    faultless.faults = Vec::new();
+    faultless.locks.retain(|lock, _| twin_of(scenario, lock, twins).is_none());
+    if faultless.locks.is_empty() || *stop.borrow() {
+        return Ok(());
+    }
+    let told = |what: &str| progress(&format!("without faults: {what}"));
+    let plan = plan(trials, faultless, &scenario.name, seed);
+    let report = run(&plan, &told, stop.clone()).await?;
+    for lock in &report.locks {
+        let Some(config) = scenario.locks.get(&lock.name) else { continue };
+        let about = (scenario.workload.clone(), scenario.resource, config.clone());
+        twins.push(Twin { defendant: lock.name.clone(), about, verdict: clean(lock, report.folder.clone()) });
+    }
+    Ok(())
+}
+
+async fn run_trials(
+    trials: &Trials,
+    scenario: Scenario,
+    seed: Seed,
+    standing: &mut BTreeMap<String, Standing>,
+    progress: &(dyn Fn(&str) + Sync),
+    stop: &watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let name = scenario.name.clone();
+    let plan = plan(trials, scenario, &name, seed);
+    for time in 1..=trials.times {
+        if *stop.borrow() {
+            break;
+        }
+        let told = |what: &str| progress(&format!("run {time} of {}: {what}", trials.times));
+        let report = run(&plan, &told, stop.clone()).await?;
+        for lock in &report.locks {
+            if let Some(Standing::Tried { runs, .. }) = standing.get_mut(&lock.name) {
+                runs.push(Run { folder: report.folder.clone(), verdicts: verdicts(lock), error: lock.error.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn plan(trials: &Trials, scenario: Scenario, name: &str, seed: Seed) -> Plan {
+    let locks: Vec<String> = scenario.locks.keys().cloned().collect();
+    let again = format!("fencepost try {} --scenario {name} --seed {seed}", locks.join(" "));
+    let request =
+        Request { scenario: scenario.path.clone(), locks: locks.clone(), seed: Some(seed), out: trials.out.clone() };
+    Plan { request, environment: Environment::Docker, scenario, locks, again: Some(again) }
+}
+
+fn twin_of<'a>(scenario: &Scenario, lock: &str, twins: &'a [Twin]) -> Option<&'a Twin> {
+    let config = scenario.locks.get(lock)?;
+    twins.iter().find(|twin| {
+        let (workload, resource, of) = &twin.about;
+        twin.defendant == lock && (workload, resource, of) == (&scenario.workload, &scenario.resource, config)
+    })
+}
+
+fn verdicts(lock: &LockReport) -> BTreeMap<CheckName, Verdict> {
+    lock.judgement.checks.iter().map(|result| (result.check, result.verdict)).collect()
+}
+
+/// Whether a faultless trial leaves its lock fit to be tried.
+fn clean(lock: &LockReport, page: PathBuf) -> Clean {
+    if let Some(why) = &lock.error {
+        return Clean::Unclear { why: why.clone(), page };
+    }
+    let broken = lock.judgement.checks.iter().find(|result| result.verdict == Verdict::Invalid);
+    if let Some(broken) = broken {
+        return Clean::No { why: format!("{} without any fault: {}", broken.check, broken.summary), page };
+    }
+    let exclusion = lock.judgement.checks.iter().find(|result| result.check == CheckName::MutualExclusion);
+    match exclusion {
+        Some(result) if result.verdict == Verdict::Valid => Clean::Yes { page, verdicts: verdicts(lock) },
+        Some(result) => Clean::Unclear { why: result.summary.clone(), page },
+        None => Clean::Unclear { why: "its history is not well formed".to_owned(), page },
+    }
+}
+
+/// A defendant with the lease and the servers' settings that a scenario has for fencepost's own lock over them.
+fn configured(settings: &Settings, own: &Scenario) -> AdapterConfig {
+    let backend = settings.servers.backend;
+    let like = own.locks.values().find(|config| config.backend() == backend);
+    let (told, persistence) = match (backend, like) {
+        (_, Some(LockConfig::Redis(config))) => (config.ttl, config.persistence),
+        (_, Some(LockConfig::Redlock(config))) => (config.ttl, config.persistence),
+        (_, Some(LockConfig::Zookeeper(config))) => (config.session_timeout, Persistence::None),
+        (Backend::Redis, _) => (Duration::from_secs(1), Persistence::None),
+        (Backend::Zookeeper, _) => (Duration::from_secs(2), Persistence::None),
+    };
+    AdapterConfig { lease: settings.lease(told), persistence, settings: settings.clone() }
+}
+
+/// Whether a scenario has anything to say of a defendant.
+fn suits(path: &Path, text: &str, own: &Scenario, settings: &Settings, config: &LockConfig) -> Result<(), String> {
+    let inner = own.faults.iter().find_map(|fault| match fault.at {
+        At::Phase { phase: phase @ (Phase::Acquiring | Phase::VotesIn), .. } => Some(phase),
+        _ => None,
+    });
+    if let Some(phase) = inner {
+        return Err(format!(
+            "it strikes at `{}`, a step inside of the lock that nobody sees from outside",
+            phase.name()
+        ));
+    }
+    let fences = matches!(own.resource.fencing, Fencing::Write | Fencing::Access);
+    if fences && !own.faults.is_empty() && !settings.offers(Capability::Token) {
+        return Err("its resource fences by tokens, and this lock gives none".to_owned());
+    }
+    if !own.faults.is_empty() && !own.faults.iter().any(|fault| config.has(&fault.target)) {
+        return Err("its faults strike what this lock does not have".to_owned());
+    }
+    let locks = BTreeMap::from([(settings.name.clone(), config.clone())]);
+    match parse_for(path, text, &Capabilities::docker(), locks) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.problems().first().map_or_else(|| error.to_string(), |first| first.title.clone())),
+    }
+}
