@@ -31,7 +31,7 @@ use crate::phase::Phase;
 use crate::time::Nanos;
 
 /// How long the servers may take to answer one attempt or one release, however short the caller's own wait.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a [`ZookeeperLock`] behaves.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

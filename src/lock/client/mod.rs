@@ -7,6 +7,8 @@
 #[cfg(feature = "redis")]
 mod endpoint;
 #[cfg(feature = "redis")]
+mod fenced;
+#[cfg(feature = "redis")]
 pub(crate) mod opener;
 #[cfg(feature = "redis")]
 mod redis;
@@ -17,6 +19,8 @@ mod zookeeper;
 
 #[cfg(feature = "redis")]
 pub use endpoint::{EndpointError, RedisEndpoint};
+#[cfg(feature = "redis")]
+pub use fenced::{FENCED_READ, FENCED_WRITE, Fenced, FencedRedis};
 #[cfg(feature = "redis")]
 pub use redis::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, RedisServer, SET_AND_COUNT, SET_AND_FENCE};
 #[cfg(feature = "zookeeper")]

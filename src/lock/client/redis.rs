@@ -85,7 +85,7 @@ impl RedisServer {
         self.ask(redis::cmd("PING"), |_: String| ())
     }
 
-    fn ask<T: FromRedisValue + 'static, R: Send + 'static>(
+    pub(super) fn ask<T: FromRedisValue + 'static, R: Send + 'static>(
         &self,
         command: Cmd,
         read: impl FnOnce(T) -> R + Send + 'static,

@@ -7,6 +7,7 @@
 //! deliberately absent from a build without the feature `harness`.
 
 mod adopts_old_session;
+mod article;
 mod clock_token;
 mod expired_while_waiting;
 mod gives_up_without_leaving;
@@ -126,6 +127,9 @@ flaws! {
         GivesUpWithoutLeaving: "zookeeper-gives-up-without-leaving",
             "A waiter that gives up leaves its znode in the line, for as long as its session lives.",
             "python-zk/kazoo issue 732; madelson/DistributedLock issue 156; the article's own lock provider";
+        Article: "zookeeper-article",
+            "The article's own lock provider, bug for bug: whoever has stood in the line once is told that it holds the lock.",
+            "HamedSalameh/blog-distributed-locks, Demo4/LockProvider/DistributedLockProvider.cs";
     }
 }
 
@@ -179,8 +183,12 @@ pub fn zookeeper(
     runtime: SharedRuntime,
     wall: WallClock,
 ) -> Arc<dyn DistributedLock> {
+    if flaw == ZookeeperFlaw::Article {
+        return Arc::new(article::Article { ensemble, settings, runtime });
+    }
     let lock = ZookeeperLock::new(ensemble, settings, Arc::clone(&runtime));
     match flaw {
+        ZookeeperFlaw::Article => unreachable!("it is made above"),
         ZookeeperFlaw::ToldWhileWaiting => Arc::new(told_while_waiting::ToldWhileWaiting(lock)),
         ZookeeperFlaw::RunsWithoutGrant => Arc::new(runs_without_grant::RunsWithoutGrant { lock, runtime }),
         ZookeeperFlaw::SortsByClock => Arc::new(sorts_by_clock::SortsByClock { lock, runtime, wall }),
