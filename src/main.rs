@@ -4,7 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
@@ -564,7 +565,9 @@ async fn try_out(args: TryArgs) -> Result<u8, Failure> {
     let progress = Progress::new();
     let mut each = |row: &Row| {
         // Whatever was broken is in the table at the end; this is for whoever watches.
-        progress.0.suspend(|| tell(&format!("{} in {}: {}", plain(&row.defendant), row.scenario, plain(&row.told()))));
+        progress
+            .bar
+            .suspend(|| tell(&format!("{} in {}: {}", plain(&row.defendant), row.scenario, plain(&row.told()))));
     };
     let rows = run::try_out(&trials, &|message| progress.say(message), &stop, &mut each).await;
     progress.clear();
@@ -775,8 +778,11 @@ fn stop_on_signals(what_remains: &'static str) -> watch::Receiver<bool> {
     stop
 }
 
-/// What is going on, on a terminal; nothing elsewhere.
-struct Progress(ProgressBar);
+/// What is going on, on a terminal; nothing elsewhere. A step that took its time stays there with what it took.
+struct Progress {
+    bar: ProgressBar,
+    step: Mutex<Option<(String, Instant)>>,
+}
 
 impl Progress {
     fn new() -> Self {
@@ -785,14 +791,27 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self(bar)
+        Self { bar, step: Mutex::default() }
     }
 
     fn say(&self, message: &str) {
-        self.0.set_message(message.to_owned());
+        self.end_step(Some(message));
+        self.bar.reset_elapsed();
+        self.bar.set_message(message.to_owned());
     }
 
     fn clear(&self) {
-        self.0.finish_and_clear();
+        self.end_step(None);
+        self.bar.finish_and_clear();
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "people wait in real time")]
+    fn end_step(&self, next: Option<&str>) {
+        let next = next.map(|next| (next.to_owned(), Instant::now()));
+        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((done, began)) = std::mem::replace(&mut *step, next) else { return };
+        if began.elapsed() >= Duration::from_secs(1) {
+            self.bar.println(format!("{:>6.1} s  {done}", began.elapsed().as_secs_f64()));
+        }
     }
 }

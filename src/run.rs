@@ -247,12 +247,13 @@ fn simulated(lock: &str, outcome: sim::Outcome) -> Tried {
 /// Writes a report into its folder, and points `latest` at it.
 fn keep(report: Report) -> Result<Report, RunError> {
     report::write(&report).and_then(|_| point_latest_at(&report.folder)).map_err(|source| {
+        let lock = report.locks.first().map_or("LOCK", |lock| &lock.name);
         let path = report.folder.display().to_string();
         // The description is written before what is drawn from it.
         let remedy = if report.folder.join(report::RUN).is_file() {
             format!("`fencepost report {path}` draws it again")
         } else {
-            format!("`fencepost check {path}/LOCK/{}` judges one", report::HISTORY)
+            format!("`fencepost check {path}/{lock}/{}` judges one", report::HISTORY)
         };
         RunError::Report { path, source, remedy }
     })?;

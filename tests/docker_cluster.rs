@@ -111,6 +111,22 @@ async fn reset_empties_redis_and_touches_no_stranger() {
 }
 
 #[tokio::test]
+async fn a_stranger_with_a_server_s_name_is_named_with_a_remedy_and_left_there() {
+    let _turn = turn().await;
+    let engine = up().await.engine;
+    cluster::down().await.unwrap();
+    let stranger = "fencepost-redis-3";
+    idle(&engine, stranger, &[]).await;
+    let outcome = cluster::up(&|_| {}).await.map(drop);
+    let survived = exists(&engine, stranger).await;
+    let force = RemoveContainerOptionsBuilder::new().force(true).build();
+    engine.docker().remove_container(stranger, Some(force)).await.unwrap();
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("docker rm -f fencepost-redis-3") && error.contains("--cluster"), "{error}");
+    assert!(survived, "{error}");
+}
+
+#[tokio::test]
 async fn a_stranger_in_the_network_is_named_and_left_there() {
     let _turn = turn().await;
     let cluster = up().await;

@@ -77,6 +77,12 @@ pub enum ClusterError {
         /// What it should be.
         wanted: String,
     },
+    /// Somebody else's container has a server's name.
+    #[error(
+        "a container named {0} exists that fencepost did not make for this cluster, and its servers are called so: remove \
+         it (`docker rm -f {0}`) or rename it (`docker rename {0} …`), or work beside it with --cluster NAME"
+    )]
+    ForeignContainer(String),
     /// Somebody else's network has our name.
     #[error("a Docker network named {} exists that fencepost did not make: remove it or rename it", cluster())]
     ForeignNetwork,
@@ -222,6 +228,7 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
     if settings.servers().iter().any(|wanted| as_wanted(wanted, &containers).is_none()) {
         free_ports(&engine, settings, &containers)?;
         own_network(&engine, settings).await?;
+        own_names(&engine, settings, &containers).await?;
         progress(&format!("starting 5 Redis and {} ZooKeeper servers", settings.ensemble()));
         compose::up(&engine, settings, &files::lay_out()?).await?;
         containers = engine.containers().await?;
@@ -360,6 +367,21 @@ async fn revive(
     }))
     .await?;
     Ok(!idle.is_empty())
+}
+
+/// Refuses a container that is not ours and has a server's name; Compose would only say that it is taken.
+async fn own_names(engine: &Engine, settings: &Settings, containers: &[Container]) -> Result<(), ClusterError> {
+    for wanted in settings.servers() {
+        if containers.iter().any(|own| own.name == wanted.name) {
+            continue;
+        }
+        match engine.docker().inspect_container(&wanted.name, None).await {
+            Ok(_) => return Err(ClusterError::ForeignContainer(wanted.name.clone())),
+            Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(error) => return Err(api("look for containers")(error).into()),
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a network that is not ours, or is ours with other addresses; Compose would only say that it differs.

@@ -107,11 +107,11 @@ pub async fn ensure(engine: &Engine, progress: &(dyn Fn(&str) + Sync)) -> Result
     }
     let folder = files::lay_out()?;
     if find(engine, BASE).await?.is_none() {
-        progress(&format!("getting {BASE} (made here if no registry gives it: about 20 s, once)"));
+        progress(&format!("getting {BASE} (made here if no registry gives it; once)"));
         base(engine, &folder).await?;
     }
     let names: Vec<_> = missing.iter().map(|index| RECIPES[*index].0).collect();
-    progress(&format!("building {} (under a minute, once)", names.join(", ")));
+    progress(&format!("building {} (once)", names.join(", ")));
     // One alone first: the others take the stage that makes the shims from it.
     let (first, others) = missing.split_at(1);
     for round in [first, others] {

@@ -53,16 +53,25 @@ impl Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<22} {:<10} {:<15} {:<16} ANSWERS", "NAME", "STATE", "ADDRESS", "PUBLISHED")?;
-        for member in &self.members {
-            let address = member.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
-            let published = member.published.map_or_else(|| "-".to_owned(), |socket| socket.to_string());
-            let answer = match &member.answer {
-                None => "-",
-                Some(Ok(mode)) => mode,
-                Some(Err(error)) => error,
-            };
-            writeln!(f, "{:<22} {:<10} {address:<15} {published:<16} {answer}", member.name, member.state)?;
+        const HEADING: [&str; 5] = ["NAME", "STATE", "ADDRESS", "PUBLISHED", "ANSWERS"];
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let rows = self.members.iter().map(|member| {
+            let answer = member.answer.as_ref().map(|answer| answer.clone().unwrap_or_else(|error| error));
+            [
+                member.name.clone(),
+                member.state.clone(),
+                or_none(member.address.map(|address| address.to_string())),
+                or_none(member.published.map(|socket| socket.to_string())),
+                or_none(answer),
+            ]
+        });
+        let rows: Vec<[String; 5]> = std::iter::once(HEADING.map(str::to_owned)).chain(rows).collect();
+        // As wide as what is in them: a trial's containers have long names.
+        let widths: [usize; 5] =
+            std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
+        for row in &rows {
+            let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            writeln!(f, "{}", cells.join("  ").trim_end())?;
         }
         Ok(())
     }
@@ -131,7 +140,15 @@ mod tests {
 
     #[test]
     fn status_prints_one_line_a_member() {
-        let text = Status { members: vec![zookeeper(2, Some(Ok("follower")))] }.to_string();
-        assert!(text.ends_with("running    172.30.57.22    127.0.0.1:17012  follower\n"), "{text}");
+        let long = Member {
+            name: "fencepost-0a1b2c-redlock-delete-without-owner-check-c12".to_owned(),
+            role: Role::Client,
+            ..zookeeper(3, None)
+        };
+        let text = Status { members: vec![zookeeper(2, Some(Ok("follower"))), long] }.to_string();
+        let column = |line: &str| line.find(" running").or(line.find(" STATE"));
+        let columns: Vec<_> = text.lines().map(column).collect();
+        assert!(columns[0].is_some() && columns.iter().all(|column| *column == columns[0]), "{text}");
+        assert!(text.contains("running  172.30.57.22  127.0.0.1:17012  follower\n"), "{text}");
     }
 }
