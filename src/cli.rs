@@ -74,8 +74,21 @@ pub enum Verb {
         #[arg(long, conflicts_with = "folder")]
         locks: bool,
     },
+    /// Show a folder of reports in a browser of this machine, read-only.
+    Serve {
+        /// The folder.
+        #[arg(default_value = "reports")]
+        folder: PathBuf,
+        /// The port on 127.0.0.1; 0 takes any free one.
+        #[arg(long, default_value_t = 8710)]
+        port: u16,
+    },
     /// Print the JSON Schema of scenario files, for editors.
-    Schema,
+    Schema {
+        /// That of verdict.json and `--format json` instead.
+        #[arg(long)]
+        verdict: bool,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.

@@ -18,7 +18,8 @@
 //! - `hunt`: a run's strikes as an explicit plan.
 //! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.
 //! - `env`: the worlds; `nemesis`: times faults in them. `check`: one file per guarantee, pure functions of a history.
-//! - `report`: console, JSON, the page.
+//! - `report`: console, JSON, JUnit, the page of a run and of a comparison, the list of runs. `serve`: shows a folder of reports
+//!   to a browser of this machine, read-only.
 //!
 //! Invariants: a lock never reads an ambient clock; `fail` means that something certainly did not happen; a fault is
 //! written down before it is applied, and looked at from both sides; a check never says `valid` of what was not
@@ -53,6 +54,8 @@ pub mod run;
 #[cfg(feature = "harness")]
 pub mod scenario;
 pub mod seed;
+#[cfg(feature = "harness")]
+pub mod serve;
 pub mod time;
 #[cfg(feature = "harness")]
 pub mod verdict;

@@ -148,7 +148,19 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
             Ok(0)
         }
         Verb::List { folder, .. } => list(&folder),
-        Verb::Schema => {
+        Verb::Serve { folder, port } => {
+            let told = |address| {
+                let _ = stdout::say(&format!("http://{address}/ shows {} (Ctrl-C ends it)", folder.display()));
+            };
+            let served = fencepost::serve::serve(&folder, port, told).await;
+            served.with_context(|| format!("cannot show {}", folder.display())).map_err(Failure::bad_request)?;
+            Ok(0)
+        }
+        Verb::Schema { verdict: true } => {
+            say(report::json::VERDICT_SCHEMA)?;
+            Ok(0)
+        }
+        Verb::Schema { verdict: false } => {
             say(&serde_json::to_string_pretty(&scenario::load::schema()).map_err(Failure::own)?)?;
             Ok(0)
         }

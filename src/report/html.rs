@@ -6,6 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::exhibit::{self, Exhibit};
 use super::gist::{self, Standing};
+use super::plain::plain_page;
 use super::scene::Scene;
 use super::words;
 use super::{LockReport, Report, appendix, excerpt, lanes, plots, remedy, trial};
@@ -14,7 +15,8 @@ use crate::check::{CheckName, Verdict};
 const STYLE: &str = include_str!("assets/page.css");
 const SCRIPT: &str = include_str!("assets/page.js");
 /// Whatever a history smuggles in, the page loads nothing.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; form-action 'self'";
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
@@ -60,7 +62,7 @@ pub(super) fn document(title: &str, body: &Markup) -> String {
             body { (body) }
         }
     };
-    page.into_string()
+    plain_page(page.into_string())
 }
 
 fn headline(report: &Report) -> Markup {

@@ -15,11 +15,16 @@ use crate::ids::TraceHash;
 use crate::seed::Seed;
 use crate::verdict::Demand;
 
+/// The version of `verdict.json`, as its schema says.
+const VERDICT_FORMAT: u32 = 1;
+/// The JSON Schema of `verdict.json` and of what `--format json` prints.
+pub const VERDICT_SCHEMA: &str = include_str!("assets/verdict.schema.json");
 /// The version of `run.json` that this build reads and writes.
 const FORMAT: u32 = 1;
 
 #[derive(Serialize)]
 struct VerdictFile<'a> {
+    format: u32,
     scenario: &'a str,
     environment: &'a str,
     seed: Seed,
@@ -79,6 +84,7 @@ struct ExpectationVerdict {
 pub fn verdict(report: &Report) -> serde_json::Value {
     let locks = report.locks.iter().map(|lock| (lock.name.as_str(), lock_verdict(lock))).collect();
     serde_json::json!(VerdictFile {
+        format: VERDICT_FORMAT,
         scenario: &report.scenario,
         environment: &report.environment,
         seed: report.seed,
@@ -313,7 +319,7 @@ fn read_lock(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{sample, write};
+    use crate::report::{sample, schema_check, write};
 
     /// A run folder with its histories, as a run leaves it.
     fn folder(report: &mut Report) -> tempfile::TempDir {
@@ -352,7 +358,7 @@ mod tests {
     fn the_verdict_has_the_documented_shape() {
         let verdict = verdict(&sample::report());
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(keys(&verdict), ["environment", "expected", "locks", "run", "scenario", "seed"]);
+        assert_eq!(keys(&verdict), ["environment", "expected", "format", "locks", "run", "scenario", "seed"]);
         assert_eq!(verdict["expected"], false);
         assert_eq!(verdict["seed"], 7);
         let redlock = &verdict["locks"]["redlock"];
@@ -363,6 +369,29 @@ mod tests {
         assert_eq!(check["figures"]["overlap-ms"], 40.0);
         assert_eq!(check["violations"][0]["from"], 2_700_000_000_u64);
         assert_eq!(verdict["locks"]["zookeeper"]["expectations"][0]["held"], false);
+    }
+
+    #[test]
+    fn every_verdict_is_as_the_schema_says() {
+        let schema: serde_json::Value = serde_json::from_str(VERDICT_SCHEMA).unwrap();
+        let mut faulty = sample::report();
+        faulty.locks[0].trace_hash = Some(TraceHash(0xab));
+        faulty.locks[0].history.cut_off = Some(crate::history::CutOff::NoMark);
+        for cause in [crate::check::Cause::Nothing, crate::check::Cause::Outlived(crate::ids::HoldId::new("c1-1"))] {
+            let mut incident = faulty.locks[0].judgement.incidents[0].clone();
+            incident.cause = cause;
+            faulty.locks[0].judgement.incidents.push(incident);
+        }
+        for report in [sample::report(), sample::empty(), faulty] {
+            let verdict = verdict(&report);
+            assert_eq!(schema_check::problems(&schema, &verdict), Vec::<String>::new());
+        }
+        let mut wrong = verdict(&sample::report());
+        wrong["locks"]["redlock"]["checks"]["fencing"]["verdict"] = "perhaps".into();
+        wrong["locks"]["redlock"]["extra"] = 1.into();
+        wrong.as_object_mut().unwrap().remove("seed");
+        let told = schema_check::problems(&schema, &wrong);
+        assert_eq!(told.len(), 3, "the test can fail: {told:#?}");
     }
 
     #[test]

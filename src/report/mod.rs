@@ -10,6 +10,7 @@ pub mod console;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod library;
 pub mod plain;
 pub mod strangers;
 
@@ -21,12 +22,17 @@ mod curve;
 mod excerpt;
 mod exhibit;
 mod gist;
+#[cfg(test)]
+mod hostile;
 mod lanes;
 mod plots;
 mod remedy;
 #[cfg(test)]
 mod sample;
 mod scene;
+#[cfg(test)]
+#[path = "../../tests/cli/schema_check.rs"]
+mod schema_check;
 pub mod sweep;
 mod timeline;
 mod trial;

@@ -16,6 +16,22 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(spell).collect())
 }
 
+/// The same of a whole page, which may have line breaks and tabs.
+pub fn plain_page(text: String) -> String {
+    let steers = |c: char| steers(c) && !matches!(c, '\n' | '\t');
+    if !text.chars().any(steers) {
+        return text;
+    }
+    text.chars().fold(String::with_capacity(text.len()), |mut told, c| {
+        if steers(c) {
+            told.extend(c.escape_unicode())
+        } else {
+            told.push(c)
+        }
+        told
+    })
+}
+
 /// Controls, separators of lines and paragraphs, and what Unicode has for the direction of text (UAX #9).
 fn steers(c: char) -> bool {
     c.is_control()

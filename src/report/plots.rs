@@ -20,7 +20,7 @@ pub(super) use clocks::clock_errors;
 /// A chart's size, in its own units; the page scales it.
 const SIZE: (u32, u32) = (1_200, 260);
 /// Above this many points, one cannot be told from the next, and the page grows without gain.
-const POINTS: usize = 4_000;
+const POINTS: usize = 1_500;
 /// The shortest latency that the chart shows, in milliseconds.
 const SHORTEST: f64 = 0.01;
 
@@ -89,10 +89,12 @@ fn draw(scene: &Scene<'_>, (least, most): (f64, f64)) -> Result<String, String> 
         let point = |span: &super::scene::Span<'_>| {
             (span.invoke.time.as_secs_f64(), (span.took().as_secs_f64() * 1e3).max(SHORTEST))
         };
-        // Thinning must not hide the rare ones: only grants are thinned.
+        // Thinning must not hide the rare ones: each kind is thinned by itself.
         let granted = spans.iter().filter(|span| span.outcome() == OpType::Ok).step_by(step);
         chart.draw_series(granted.map(|span| Circle::new(point(span), 2, GRANTED.filled()))).map_err(text)?;
-        let others = spans.iter().filter(|span| span.outcome() != OpType::Ok);
+        let failed = spans.iter().filter(|span| span.outcome() != OpType::Ok);
+        let step = failed.clone().count().div_ceil(POINTS).max(1);
+        let others = failed.step_by(step);
         chart.draw_series(others.map(|span| Cross::new(point(span), 4, NOT_GRANTED.stroke_width(2)))).map_err(text)?;
         area.present().map_err(text)?;
     }

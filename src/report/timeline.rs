@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::lanes::{Heights, LEFT, LETTER, Lanes, Scale, WIDTH, bands, expired, hatch, hold_title, n};
+use super::lanes::{Heights, LEFT, LETTER, Lanes, RIGHT, Scale, WIDTH, bands, expired, hatch, hold_title, n};
 use super::scene::{Scene, Served};
 use super::words;
 use crate::check::Violation;
@@ -19,8 +19,12 @@ use crate::time::Nanos;
 const TOP: f64 = 24.0;
 /// Below the lanes: the time axis.
 const AXIS: f64 = 26.0;
-/// Above this many holds, hover texts would outweigh the page.
-const HOVER_LIMIT: usize = 3_000;
+/// Above this many ops, marks of their own would outweigh the page and lie on top of each other: the run is drawn as density.
+const DENSE: usize = 12_000;
+/// How many columns a density has, and how many if there are many lanes.
+const COLUMNS: (usize, usize) = (600, 300);
+/// Of what is drawn one by one in any case (expired holds, stale accesses, signals), so many; the incidents have them in full.
+const SINGLE: usize = 400;
 
 /// An incident that is told on the page.
 pub(super) struct Told {
@@ -75,7 +79,7 @@ pub(super) fn overview(scene: &Scene<'_>, violations: &[&Violation], told: &[Tol
 fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Violation], hatch_id: &str) -> Markup {
     let (bar_top, bar_end) = lanes.heights.bar;
     let bar_height = bar_end - bar_top;
-    let hover = scene.holds.len() <= HOVER_LIMIT;
+    let dense = scene.history.ops.len() > DENSE;
     html! {
         @for band in bands(scene) {
             @let (x, width) = scale.bar(band.from, band.to, 1.0);
@@ -92,23 +96,36 @@ fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Vio
             @let (x, width) = scale.bar(breach.from, breach.to, 1.0);
             rect.breach x=(n(x)) y="0" width=(n(width)) height=(n(lanes.bottom)) { title { (breach.title) } }
         }
-        @for client in &scene.clients {
-            @let y = lanes.client(*client);
-            path.wait d=(waits(scene, *client, scale, y + bar_end - 4.0)) {}
-        }
-        @for hold in &scene.holds {
-            @let (x, width) = scale.bar(hold.from, hold.clipped_to(), 0.6);
-            @let y = lanes.client(hold.client) + bar_top;
-            rect.hold x=(n(x)) y=(n(y)) width=(n(width)) height=(n(bar_height)) {
-                @if hover || hold.outlived_validity() { title { (hold_title(&scene.history.header, hold)) } }
+        @if dense {
+            @for client in &scene.clients {
+                @let y = lanes.client(*client) + bar_end;
+                @let waits = scene.acquires().filter(|span| span.client == *client).map(|span| (span.invoke.time, span.to));
+                path.wait d=(density(waits, scene, 4.0, y)) {}
+                @let holds = scene.holds.iter().filter(|hold| hold.client == *client).map(|hold| (hold.from, hold.clipped_to()));
+                path.hold d=(density(holds, scene, bar_height, y)) {
+                    title { (client) ": the share of the time in which it held a lock" }
+                }
             }
+        } @else {
+            @for client in &scene.clients {
+                @let y = lanes.client(*client);
+                path.wait d=(waits(scene, *client, scale, y + bar_end - 4.0)) {}
+            }
+            @for hold in &scene.holds {
+                @let (x, width) = scale.bar(hold.from, hold.clipped_to(), 0.6);
+                @let y = lanes.client(hold.client) + bar_top;
+                rect.hold x=(n(x)) y=(n(y)) width=(n(width)) height=(n(bar_height)) { title { (hold_title(&scene.history.header, hold)) } }
+            }
+        }
+        @for hold in scene.holds.iter().filter(|hold| expired(hold).is_some()).take(SINGLE) {
+            @let y = lanes.client(hold.client) + bar_top;
             @if let Some((from, to)) = expired(hold) {
                 @let (x, width) = scale.bar(from, to, 1.0);
                 rect.expired x=(n(x)) y=(n(y)) width=(n(width)) height=(n(bar_height))
                     fill=(format!("url(#{hatch_id})")) { title { (hold_title(&scene.history.header, hold)) } }
             }
         }
-        @for signal in &scene.signals {
+        @for signal in scene.signals.iter().take(SINGLE) {
             @if let Some(client) = signal.client {
                 @let y = lanes.client(client);
                 @if matches!(signal.f, F::Lost | F::Crash) {
@@ -157,6 +174,47 @@ fn breaches(violations: &[&Violation]) -> Vec<Breach> {
         .collect()
 }
 
+/// For each column of the picture the share of its time that some spans take, as one shape that stands on `base`.
+fn density(spans: impl Iterator<Item = (Nanos, Nanos)>, scene: &Scene<'_>, height: f64, base: f64) -> String {
+    let columns = if scene.clients.len() > 20 { COLUMNS.1 } else { COLUMNS.0 };
+    let column = (scene.end.0 as f64 / columns as f64).max(1.0);
+    let mut taken = vec![0.0_f64; columns];
+    for (from, to) in spans {
+        let (from, to) = (from.0 as f64 / column, to.0.min(scene.end.0) as f64 / column);
+        for (place, taken) in taken.iter_mut().enumerate().take(to.ceil() as usize).skip(from as usize) {
+            *taken += (to.min(place as f64 + 1.0) - from.max(place as f64)).max(0.0);
+        }
+    }
+    steps(&taken, height, base)
+}
+
+/// Columns that are as high as their share says, as one shape.
+fn steps(shares: &[f64], height: f64, base: f64) -> String {
+    let width = (WIDTH - LEFT - RIGHT) / shares.len() as f64;
+    let mut shape = format!("M0 {}", n(base));
+    let mut last = 0.0;
+    for (place, share) in shares.iter().enumerate() {
+        // A tenth of a unit is less than anybody sees.
+        let rise = (share.min(1.0) * height * 10.0).round() / 10.0;
+        if rise != last {
+            shape += &format!("H{}V{}", n(place as f64 * width), n(base - rise));
+            last = rise;
+        }
+    }
+    shape + &format!("H{}V{}z", n(WIDTH - LEFT - RIGHT), n(base))
+}
+
+/// How many accesses each column of the picture has, as a share of the most of any.
+fn traffic<'a>(served: impl Iterator<Item = &'a Served<'a>>, end: Nanos) -> Vec<f64> {
+    let mut counts = vec![0.0_f64; COLUMNS.0];
+    for access in served {
+        let place = (access.op.time.0 as u128 * COLUMNS.0 as u128 / u128::from(end.0.max(1))) as usize;
+        counts[place.min(COLUMNS.0 - 1)] += 1.0;
+    }
+    let most = counts.iter().copied().fold(1.0, f64::max);
+    counts.into_iter().map(|count| count / most).collect()
+}
+
 /// The waits of one client as one shape: a thousand shapes of their own would outweigh the page.
 fn waits(scene: &Scene<'_>, client: ClientId, scale: &Scale, y: f64) -> String {
     let waits = scene.acquires().filter(|span| span.client == client);
@@ -181,10 +239,18 @@ fn served(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
         let fresh = scene.served.iter().filter(move |access| !access.stale && access.accepted() == accepted);
         fresh.map(stroke).collect::<String>()
     };
+    let dense = scene.history.ops.len() > DENSE;
+    let half = lanes.heights.resource / 2.0;
+    let count = |f: F| traffic(scene.served.iter().filter(move |access| access.op.f == f && !access.stale), scene.end);
     html! {
-        path.accepted d=(fresh(true)) {}
+        @if dense {
+            path.traffic d=(steps(&count(F::Read), half - 3.0, lanes.resource + half)) { title { "reads at the resource, over time" } }
+            path.traffic d=(steps(&count(F::Write), half - 3.0, lanes.bottom)) { title { "writes at the resource, over time" } }
+        } @else {
+            path.accepted d=(fresh(true)) {}
+        }
         path.refused d=(fresh(false)) {}
-        @for access in scene.served.iter().filter(|access| access.stale) {
+        @for access in scene.served.iter().filter(|access| access.stale).take(SINGLE) {
             path class=(if access.accepted() { "stale" } else { "stale refused" }) d=(stroke(access)) {
                 title { "stale: " (words::line(&scene.history.header, access.op)) }
             }
@@ -247,7 +313,6 @@ fn seconds(at: Nanos) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::lanes::RIGHT;
     use crate::report::sample;
 
     #[test]
@@ -297,6 +362,38 @@ mod tests {
         let spans: Vec<(u64, u64)> = breaches.iter().map(|breach| (breach.from.0, breach.to.0)).collect();
         assert_eq!(spans, [(10, 95), (200, 200)]);
         assert!(breaches[0].title.starts_with("3 violations") && breaches[1].title == "from 200");
+    }
+
+    #[test]
+    fn a_long_run_is_drawn_as_density() {
+        let shares = |spans: &[(u64, u64)]| {
+            let report = sample::report();
+            let mut scene = Scene::of(&report.locks[0].history);
+            scene.end = Nanos(600);
+            density(spans.iter().map(|(from, to)| (Nanos(*from), Nanos(*to))), &scene, 10.0, 20.0)
+        };
+        let wide = (WIDTH - LEFT - RIGHT) / 600.0;
+        assert_eq!(shares(&[]), format!("M0 20H{}V20z", n(WIDTH - LEFT - RIGHT)));
+        let from = |column: f64| n(column * wide);
+        let end = n(WIDTH - LEFT - RIGHT);
+        assert_eq!(shares(&[(11, 13)]), format!("M0 20H{}V10H{}V20H{end}V20z", from(11.0), from(13.0)),);
+        let mut report = sample::report();
+        let history = &mut report.locks[0].history;
+        let tail = history.ops.last().unwrap().clone();
+        for index in history.ops.len()..=DENSE {
+            let mut op = tail.clone();
+            op.index = index as u32;
+            history.ops.push(op);
+        }
+        let svg = overview(&Scene::of(history), &[], &[], "x").into_string();
+        assert!(
+            svg.contains("the share of the time in which it held a lock") && !svg.contains("<rect class=\"hold\""),
+            "{svg}"
+        );
+        assert!(
+            svg.contains("class=\"expired\"") && svg.contains("class=\"stale\""),
+            "what matters is drawn one by one"
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 mod replay;
 mod results;
+mod schema_check;
+mod serving;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -177,6 +177,60 @@ fn what_cannot_be_printed_is_a_failure_and_a_reader_that_has_gone_is_none() {
 }
 
 #[test]
+fn every_object_that_is_printed_is_as_its_schema_says() {
+    let schema = String::from_utf8(fencepost(&["schema", "--verdict"]).stdout).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let files = ["client-pause", "clock-jump", "node-amnesia", "session-expiry", "canaries/redlock-quorum-of-one"]
+        .map(|name| format!("scenarios/{name}.toml"));
+    let mut arguments = vec!["run"];
+    arguments.extend(files.iter().map(String::as_str));
+    arguments.extend(["--seed", "3", "--format", "json", "--out", out.path().to_str().unwrap()]);
+    let text = String::from_utf8(fencepost(&arguments).stdout).unwrap();
+    let sweep = ["run", &files[0], "--seed", "3", "--seeds", "2", "--format", "json"];
+    let sweep = fencepost(&[&sweep[..], &["--out", out.path().to_str().unwrap()]].concat());
+    let seeds = String::from_utf8(sweep.stdout).unwrap();
+    let run = out.path().join("client-pause/latest/redlock/history.jsonl");
+    let check = fencepost(&["check", run.to_str().unwrap(), "--format", "json"]);
+    let check = String::from_utf8(check.stdout).unwrap();
+    let objects: Vec<serde_json::Value> = [text, seeds, check]
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let (summaries, verdicts): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object.get("summary").is_some());
+    assert_eq!((summaries.len(), verdicts.len()), (1, files.len() + 2 + 1));
+    for verdict in verdicts {
+        let problems = super::schema_check::problems(&schema, verdict);
+        assert!(problems.is_empty(), "{}: {problems:#?}", verdict["scenario"]);
+    }
+}
+
+#[test]
+fn a_varied_knob_is_compared_and_printed_as_markdown() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two] = scenarios(folder.path());
+    let out = folder.path().join("out");
+    let compare = |arguments: &[&str]| {
+        fencepost(&[&["compare"], arguments, &["--seeds", "2", "--seed", "1", "--out", out.to_str().unwrap()]].concat())
+    };
+    let output = compare(&[&one, "--vary", "lock.redlock.ttl=1s,2s", "--format", "markdown"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        text.contains("| one.ttl=1s |") && text.contains("| one.ttl=2s |") && text.contains("not measured here"),
+        "{text}"
+    );
+    let page = std::fs::read_to_string(out.join("compare/index.html")).unwrap();
+    assert!(page.contains("id=\"curves\"") && out.join("compare/varied/one.ttl=2s.toml").is_file());
+    assert!(out.join("compare/comparison.md").is_file());
+    let wrong = compare(&[&one, &two, "--vary", "lock.redlock.ttl=1s,2s"]);
+    assert_eq!(wrong.status.code(), Some(254));
+    let wrong = compare(&[&one, "--vary", "lock.redlock.tll=1s,2s"]);
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("`tll` is none of"), "{wrong:?}");
+}
+
+#[test]
 fn the_same_seed_twice_within_a_second_is_two_runs() {
     let folder = tempfile::tempdir().unwrap();
     let [one, _] = scenarios(folder.path());
