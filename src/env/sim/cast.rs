@@ -186,7 +186,7 @@ impl Record for ClientRecord {
         self.cast.tell(Event::of(&op));
         let mut state = self.cast.world.lock();
         let clock = &state.hosts[self.process.host].clock;
-        let true_time = |local: Nanos| Nanos(clock.when(local));
+        let true_time = |local: Nanos| Nanos(clock.when_shown(local));
         op.valid_until = op.valid_until.map(true_time);
         op.since = op.since.map(true_time);
         // Recorded at the instant at which it happens: no need to convert.

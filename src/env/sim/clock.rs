@@ -48,6 +48,8 @@ pub(super) struct HostClock {
     natural_ppm: i64,
     drifts: BTreeMap<u32, i64>,
     jumps: BTreeMap<u32, i64>,
+    /// The pieces before the current one, in order: when each began, what the monotonic clock showed, its rate.
+    past: Vec<(u64, u64, Rate)>,
 }
 
 impl HostClock {
@@ -61,6 +63,7 @@ impl HostClock {
             natural_ppm,
             drifts: BTreeMap::new(),
             jumps: BTreeMap::new(),
+            past: Vec::new(),
         }
     }
 
@@ -73,6 +76,16 @@ impl HostClock {
     /// that was before it.
     pub fn when(&self, mono: Nanos) -> u64 {
         self.since.saturating_add(self.rate.elapsed(mono.0.saturating_sub(self.mono)))
+    }
+
+    /// When the monotonic clock showed `mono`, also if its rate has changed since: a deadline that was over before is told
+    /// by the rate that it had, or it would seem to have been put off.
+    pub fn when_shown(&self, mono: Nanos) -> u64 {
+        if mono.0 >= self.mono {
+            return self.when(mono);
+        }
+        let piece = self.past.iter().rev().find(|(_, shown, _)| *shown <= mono.0);
+        piece.map_or(0, |(since, shown, rate)| since.saturating_add(rate.elapsed(mono.0 - shown)))
     }
 
     /// By how many nanoseconds the wall clock is wrong at true time `now`.
@@ -127,6 +140,7 @@ impl HostClock {
     }
 
     fn begin_piece(&mut self, now: u64) {
+        self.past.push((self.since, self.mono, self.rate));
         let jumps: i64 = self.jumps.values().sum();
         self.wall_error = self.wall_error(now) - jumps;
         self.mono = self.mono(now).0;
@@ -141,6 +155,18 @@ mod tests {
     use std::time::Duration;
 
     const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_deadline_that_is_over_keeps_its_instant_when_the_rate_changes() {
+        let mut clock = HostClock::new(Nanos(5 * SECOND), 20);
+        clock.change(1, &ClockChange::Drift { ppm: -5_000 }, SECOND);
+        let deadline = clock.mono(SECOND + SECOND / 2);
+        let (before, early) = (clock.when(deadline), clock.when_shown(Nanos(5 * SECOND + SECOND / 3)));
+        assert!(before.abs_diff(SECOND + SECOND / 2) <= 1 && early.abs_diff(SECOND / 3) < 10_000, "{before} {early}");
+        clock.undo(1, 2 * SECOND);
+        assert_eq!(clock.when_shown(deadline), before);
+        assert!(clock.when(deadline) >= 2 * SECOND, "a timer is due no sooner than now");
+    }
 
     #[test]
     fn a_deadline_is_met_at_the_first_instant_that_shows_it() {
