@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub enum Phase {
     /// The requests of an acquire attempt are on their way.
     Acquiring,
+    /// Waiting for the turn: a contender whose predecessor is watched, or a pause between two attempts.
+    InLine,
     /// The replies are in, the validity is not yet checked.
     VotesIn,
     /// The guard was returned.
@@ -32,8 +34,9 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in a client's own order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Acquiring,
+        Self::InLine,
         Self::VotesIn,
         Self::Acquired,
         Self::BeforeRead,
@@ -47,6 +50,7 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Self::Acquiring => "acquiring",
+            Self::InLine => "in-line",
             Self::VotesIn => "votes-in",
             Self::Acquired => "acquired",
             Self::BeforeRead => "before-read",

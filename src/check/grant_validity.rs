@@ -68,7 +68,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
 
 /// When clients were stopped, but for where a lock has still to look at its clock: at its requests and their replies.
 fn stops(facts: &Facts<'_>) -> Vec<(ClientId, Nanos, Nanos)> {
-    let looks_after = |phase: Option<Phase>| matches!(phase, Some(Phase::Acquiring | Phase::VotesIn));
+    let looks_after = |phase: Option<Phase>| matches!(phase, Some(Phase::Acquiring | Phase::InLine | Phase::VotesIn));
     let mut excused = Vec::new();
     let mut planned = Vec::new();
     for strike in

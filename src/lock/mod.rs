@@ -59,7 +59,7 @@ pub trait PausePoint: Send + Sync {
 pub struct AcquireOptions {
     /// How long to try, as one deadline through all attempts. Zero: one attempt.
     pub wait: Duration,
-    /// Announces [`Phase::Acquiring`] and [`Phase::VotesIn`] in trials.
+    /// Announces [`Phase::Acquiring`], [`Phase::InLine`] and [`Phase::VotesIn`] in trials.
     pub pause_point: Option<Arc<dyn PausePoint>>,
 }
 

@@ -198,6 +198,7 @@ impl DistributedLock for Redlock {
                 if now >= deadline {
                     return Err(AcquireError::DeadlineExceeded { waited: now - started, last });
                 }
+                options.reached(Phase::InLine).await;
                 let delay = jitter(&**runtime, settings.retry_delay_min, settings.retry_delay_max);
                 // Never past the deadline, and one last attempt at it.
                 runtime.sleep_until((now + delay).min(deadline)).await;

@@ -121,7 +121,7 @@ impl ZookeeperLock {
         let kept = self.session(deadlines).await?;
         let mut contender = self.contender(name, &kept);
         let (znode, line) = contender.enter(options, deadlines).await?;
-        contender.come_first(line, deadlines).await?;
+        contender.come_first(line, options, deadlines).await?;
         options.reached(Phase::VotesIn).await;
         let guard = self.guard(name, &kept, contender.disarm(), znode);
         // The last act: a session whose time is up holds nothing, whatever the watch said.

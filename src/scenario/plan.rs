@@ -290,7 +290,7 @@ impl Reader<'_, '_> {
 fn reaches(target: &Target, phase: Phase) -> bool {
     match target {
         Target::Holder => phase.holds(),
-        Target::Waiter => matches!(phase, Phase::Acquiring | Phase::VotesIn),
+        Target::Waiter => matches!(phase, Phase::Acquiring | Phase::InLine | Phase::VotesIn),
         _ => true,
     }
 }

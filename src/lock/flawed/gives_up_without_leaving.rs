@@ -17,7 +17,7 @@ impl GivesUpWithoutLeaving {
         let kept = self.0.session(deadlines).await?;
         let mut contender = self.0.contender(name, &kept);
         let (znode, line) = contender.enter(options, deadlines).await?;
-        let stood = contender.come_first(line, deadlines).await;
+        let stood = contender.come_first(line, options, deadlines).await;
         // The flaw: nobody takes the znode back when the wait was in vain.
         let path = contender.disarm();
         stood?;

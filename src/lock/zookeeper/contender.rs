@@ -119,7 +119,12 @@ impl Contender {
     }
 
     /// Stands in line until nobody is ahead.
-    pub async fn come_first(&self, mut line: Vec<String>, deadlines: Deadlines) -> Result<(), Stop> {
+    pub async fn come_first(
+        &self,
+        mut line: Vec<String>,
+        options: &AcquireOptions,
+        deadlines: Deadlines,
+    ) -> Result<(), Stop> {
         loop {
             let Some(place) = self.place(&line) else {
                 // Gone without our doing: the session is dying, or somebody deleted it.
@@ -127,6 +132,7 @@ impl Contender {
             };
             let Some(predecessor) = place.predecessor else { return Ok(()) };
             if let Some(watch) = self.watch(&predecessor, deadlines).await? {
+                options.reached(Phase::InLine).await;
                 let event = self.stand(watch, place.ahead, deadlines).await?;
                 // The predecessor was first in line, nobody can enter between it and us, and it is gone: the line
                 // begins with us, no need to list again.
