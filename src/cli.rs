@@ -1,7 +1,8 @@
-//! The command line: verbs, arguments, help texts; [`stdout`] prints results.
+//! The command line: verbs, arguments, help texts; [`stdout`] prints results, [`hunt`] phrases what a search came to.
 //!
 //! Deliberately absent: what the verbs do; that is `main` and `run`.
 
+pub mod hunt;
 pub mod stdout;
 
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::adapter::Servers;
-use crate::check::Model;
+use crate::check::{CheckName, Model};
 use crate::history::foreign::{Naming, Order};
 use crate::seed::Seed;
 
@@ -45,6 +46,10 @@ pub enum Verb {
     Run(RunArgs),
     /// Compare locks: every scenario over many seeds, in simulation; one table and one index page.
     Compare(CompareArgs),
+    /// Search for what breaks a lock: plans that are drawn, judged by what the lock promises; findings are shrunk.
+    Hunt(HuntArgs),
+    /// Make a run small that broke a guarantee: fewer strikes, fewer clients, less time.
+    Shrink(ShrinkArgs),
     /// Run a simulated run again, and prove or deny that it is the same.
     Replay {
         /// A run's folder, as `run` prints it.
@@ -157,6 +162,75 @@ pub struct RunArgs {
     /// the end.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
+}
+
+/// Arguments of `hunt`.
+#[derive(Debug, clap::Args)]
+pub struct HuntArgs {
+    /// Search this algorithm (`fencepost list --locks`); may be repeated. The three sound locks if absent.
+    #[arg(long = "lock", value_name = "NAME")]
+    pub locks: Vec<String>,
+    /// How long to search: 60s if nothing else ends it.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub time: Option<Duration>,
+    /// How many trials to run.
+    #[arg(long = "seeds", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub trials: Option<u64>,
+    /// Stop after this many findings.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub findings: Option<u64>,
+    /// Leave findings as they were found.
+    #[arg(long)]
+    pub no_shrink: bool,
+    /// Fixes every plan and every trial. Drawn and printed if absent.
+    #[arg(long)]
+    pub seed: Option<Seed>,
+    /// What the plans may do: stay within what the locks assume, so that whatever breaks is the lock's own fault; or anything,
+    /// where each finding says which assumptions its plan is beyond.
+    #[arg(long, value_enum, default_value_t = AssumeName::Declared)]
+    pub assume: AssumeName,
+    /// Where the hunt's folder goes.
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub out: PathBuf,
+    /// How to print the result: a line per finding and a summary, or `hunt.json`.
+    #[arg(long, value_enum, default_value_t = HuntFormat::Human)]
+    pub format: HuntFormat,
+}
+
+/// What plans may be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AssumeName {
+    /// What the locks declare: clocks within the margin for drift, masters that do not forget.
+    Declared,
+    /// Nothing.
+    Nothing,
+}
+
+/// How to print what a hunt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HuntFormat {
+    /// Text for people.
+    Human,
+    /// `hunt.json`.
+    Json,
+}
+
+/// Arguments of `shrink`.
+#[derive(Debug, clap::Args)]
+pub struct ShrinkArgs {
+    /// A run's folder, as `run` prints it.
+    pub run: PathBuf,
+    /// Of this lock; the first that broke a guarantee if absent.
+    #[arg(long)]
+    pub lock: Option<String>,
+    /// For this check; the first that is invalid if absent.
+    #[arg(long, value_parser = check_name)]
+    pub check: Option<CheckName>,
+}
+
+fn check_name(text: &str) -> Result<CheckName, String> {
+    let known = CheckName::ALL.into_iter().find(|check| check.name() == text);
+    known.ok_or_else(|| format!("one of {}", CheckName::ALL.map(CheckName::name).join(", ")))
 }
 
 /// Arguments of `check`.

@@ -15,7 +15,7 @@
 //!   of one backend each, `settings` the TOML file.
 //! - `adapter`: locks that are not of this crate, as programs behind a protocol of JSON lines.
 //! - `fault`: faults as values, partitions as set arithmetic. `scenario`: the TOML file, validated.
-//! - `hunt`: a run's strikes as an explicit plan.
+//! - `hunt`: plans that are drawn, what a lock must bear of them, findings made small.
 //! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.
 //! - `env`: the worlds; `nemesis`: times faults in them. `check`: one file per guarantee, pure functions of a history.
 //! - `report`: console, JSON, JUnit, the page of a run and of a comparison, the list of runs. `serve`: shows a folder of reports

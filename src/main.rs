@@ -13,13 +13,14 @@ use fencepost::adapter::{self, Settings, settings};
 use fencepost::check::{self, FailedRelease, Model, ModelReplay};
 use fencepost::cli::stdout::{self, Reader, Results};
 use fencepost::cli::{
-    AdapterCheckArgs, AdapterVerb, CheckArgs, Cli, ClusterForce, ClusterVerb, CompareArgs, CompareFormat,
-    EnvironmentName, Format, RunArgs, TryArgs, Verb,
+    self, AdapterCheckArgs, AdapterVerb, AssumeName, CheckArgs, Cli, ClusterForce, ClusterVerb, CompareArgs,
+    CompareFormat, EnvironmentName, Format, HuntArgs, HuntFormat, RunArgs, TryArgs, Verb,
 };
 use fencepost::env::docker;
 use fencepost::history::foreign::{Naming, Reading};
 use fencepost::history::source::{Notation, Source};
 use fencepost::history::{self, History};
+use fencepost::hunt::draw::Assume;
 use fencepost::ids::{ClientId, LockName};
 use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use fencepost::report::compare::Compared;
@@ -27,7 +28,7 @@ use fencepost::report::plain::plain;
 use fencepost::report::strangers::Row;
 use fencepost::report::sweep::{Sweep, Tally};
 use fencepost::report::{self, Conclusion, OWN_FAILURE, Report};
-use fencepost::run::{self, Environment, Plan, Replayed, Request, RunError};
+use fencepost::run::{self, Environment, Heard, HuntRequest, Plan, Replayed, Request, RunError};
 use fencepost::scenario;
 use fencepost::scenario::shipped::SHIPPED;
 use fencepost::scenario::vary::{Knob, with_value};
@@ -125,6 +126,12 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Run(args) => run_all(args).await,
         Verb::Compare(args) => compare(args),
+        Verb::Hunt(args) => hunt(args),
+        Verb::Shrink(args) => {
+            let small = run::shrink(&args.run, args.lock.as_deref(), args.check).map_err(Failure::bad_request)?;
+            say(&cli::hunt::small(&small))?;
+            Ok(0)
+        }
         Verb::Replay { run } => replay(&run),
         Verb::Check(args) => check_history(&args),
         Verb::Report { run } => {
@@ -420,6 +427,58 @@ fn varied(files: &[PathBuf], knob: &Knob, folder: &Path) -> Result<Vec<PathBuf>,
         Ok(path)
     };
     knob.values.iter().map(write).collect()
+}
+
+/// Searches, and tells of each finding as it is found. Findings are violations: exit code 1.
+fn hunt(args: HuntArgs) -> Result<u8, Failure> {
+    let known = fencepost::hunt::draw::locks();
+    let locks =
+        if args.locks.is_empty() { ["redis", "redlock", "zookeeper"].map(str::to_owned).to_vec() } else { args.locks };
+    if let Some(lock) = locks.iter().find(|lock| !known.contains(&lock.as_str())) {
+        return Err(Failure::bad_request(format!("there is no algorithm `{lock}`; there are: {}", known.join(", "))));
+    }
+    let is_endless = args.trials.is_none() && args.findings.is_none();
+    let request = HuntRequest {
+        locks,
+        seed: args.seed,
+        trials: args.trials,
+        time: args.time.or(is_endless.then_some(Duration::from_secs(60))),
+        findings: args.findings,
+        assume: match args.assume {
+            AssumeName::Declared => Assume::Declared,
+            AssumeName::Nothing => Assume::Nothing,
+        },
+        shrink: !args.no_shrink,
+        out: args.out,
+    };
+    let stop = stop_on_signals("ending the search with what was found");
+    let progress = Progress::new();
+    let is_human = args.format == HuntFormat::Human;
+    let mut printed = Ok(());
+    let hunted = run::hunt(&request, &stop, &mut |heard| match heard {
+        Heard::Judged(trials) => progress.say(&format!("{trials} trials")),
+        Heard::Found(finding) if is_human => {
+            printed = progress.bar.suspend(|| say(&cli::hunt::found(finding)));
+            progress.say("shrinking");
+        }
+        Heard::Shrunk(finding) if is_human => {
+            let told = finding.shrunk.as_ref().map(cli::hunt::small).unwrap_or_default();
+            printed = progress.bar.suspend(|| say(&told));
+        }
+        Heard::Found(_) | Heard::Shrunk(_) => {}
+    });
+    progress.clear();
+    let hunted = hunted?;
+    printed?;
+    match args.format {
+        HuntFormat::Human => say(&cli::hunt::summary(&hunted))?,
+        HuntFormat::Json => say(&serde_json::to_string(&hunted).map_err(Failure::own)?)?,
+    }
+    Ok(match (hunted.findings.is_empty(), hunted.interrupted) {
+        (false, _) => 1,
+        (true, true) => 2,
+        (true, false) => 0,
+    })
 }
 
 /// The files that paths name: themselves, or all scenario files of a folder.

@@ -1,9 +1,11 @@
 //! The pipeline of one run: scenario → environment → clients and nemesis → history → checks → report.
 //!
 //! The only room that knows every other. `assemble` puts reports together, `sweep` runs many seeds, `repeat` one seed many times
-//! on real servers, `stranger` tries locks of others, `replay` proves or denies that a simulated run repeats.
+//! on real servers, `hunt` searches, `stranger` tries locks of others, `replay` proves or denies that a simulated run
+//! repeats.
 
 mod assemble;
+mod hunt;
 mod repeat;
 mod replay;
 mod stranger;
@@ -26,6 +28,7 @@ use crate::scenario::{self, Capabilities, LoadError, Scenario};
 use crate::seed::Seed;
 
 pub use assemble::{recheck, rejudged};
+pub use hunt::{Broken, Finding, Heard, HuntRequest, Hunted, ShrinkError, Small, hunt, shrink};
 pub use repeat::repeat;
 pub use replay::{ReplayError, Replayed, replay};
 pub use stranger::{Trials, try_out};

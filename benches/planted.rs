@@ -1,0 +1,228 @@
+//! Plants bugs in a copy of the locks, one at a time, and measures what finds them: the named scenarios, and `hunt`.
+//!
+//! `benches/planted.toml` lists the bugs. They go into one build of a copy, below `target/planted`, where an environment
+//! variable chooses one; the sources and the binaries built from them know nothing of it.
+//!
+//! ```sh
+//! cargo bench --bench planted                          # build the copy, hunt each bug for 60 CPU-seconds
+//! cargo bench --bench planted -- --seconds 300         # five CPU-minutes each
+//! cargo bench --bench planted -- --named zookeeper     # also run the named scenarios; only bugs with this in their name
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What chooses a bug in the built copy.
+const CHOICE: &str = "FENCEPOST_PLANTED";
+
+/// The module that the copy gets.
+const MODULE: &str = r#"
+/// The bug that is planted.
+pub mod planted {
+    /// Whether this is the bug that is planted.
+    pub fn is(name: &str) -> bool {
+        static CHOSEN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+        CHOSEN.get_or_init(|| std::env::var("FENCEPOST_PLANTED").unwrap_or_default()) == name
+    }
+}
+"#;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    bug: Vec<Bug>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bug {
+    name: String,
+    about: String,
+    edits: Vec<Edit>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Edit {
+    file: String,
+    find: String,
+    plant: String,
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let (mut seconds, mut named, mut only) = (60, false, String::new());
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--seconds" => seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(seconds),
+            "--named" => named = true,
+            other => only = other.to_owned(),
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("benches/planted.toml")).expect("the list of bugs");
+    let list: List = toml::from_str(&text).expect("the list of bugs");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let (binary, bugs) = build(root, &target, list.bug);
+    measure(root, &target, &binary, bugs.iter().filter(|bug| bug.name.contains(&only)), seconds, named);
+}
+
+/// Makes the copy, with every bug in it that still has a place, and builds it.
+fn build(root: &Path, target: &Path, bugs: Vec<Bug>) -> (PathBuf, Vec<Bug>) {
+    let copy = target.join("planted/copy");
+    let _ = fs::remove_dir_all(&copy);
+    for part in ["src", "Cargo.toml", "Cargo.lock", "README.md", "benches", "tests", "examples", "docker"] {
+        if root.join(part).exists() {
+            fs::create_dir_all(&copy).expect("the copy's folder");
+            let copied = Command::new("cp").arg("-r").arg(root.join(part)).arg(&copy).status();
+            assert!(copied.is_ok_and(|status| status.success()), "cannot copy {part}");
+        }
+    }
+    let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
+    let read = |path: &PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let mut planted = Vec::new();
+    for bug in bugs {
+        // What is found is replaced by what still contains it, so that several bugs can share a place.
+        let has_place = |edit: &Edit| read(&root.join(&edit.file)).matches(&edit.find).count() == 1;
+        if !bug.edits.iter().all(has_place) {
+            println!("{}: no longer has a place in the sources; mend benches/planted.toml", bug.name);
+            continue;
+        }
+        for edit in &bug.edits {
+            let path = copy.join(&edit.file);
+            let text = files.entry(path.clone()).or_insert_with(|| read(&path));
+            let chosen = format!("crate::planted::is(\"{}\")", bug.name);
+            let plant = edit.plant.replace("PLANTED", &chosen);
+            match text.matches(&edit.find).count() {
+                1 => *text = text.replace(&edit.find, &plant),
+                // Another bug stands there: this one needs a copy of its own place.
+                _ => panic!("{}: shares its place with another bug in a way that cannot be told apart", bug.name),
+            }
+        }
+        planted.push(bug);
+    }
+    let library = copy.join("src/lib.rs");
+    files.entry(library.clone()).or_insert_with(|| read(&library)).push_str(MODULE);
+    for (path, text) in files {
+        fs::write(&path, text).expect("the copy");
+    }
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--profile", "fast", "--bin", "fencepost", "--manifest-path"])
+        .arg(copy.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target.join("planted/target"))
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "the copy does not build");
+    (target.join("planted/target/fast/fencepost"), planted)
+}
+
+/// What was found of one bug.
+#[derive(Default)]
+struct Found {
+    cpu: Option<f64>,
+    named: Option<String>,
+    small: Option<(u64, u64, f64, u64)>,
+}
+
+fn measure<'a>(
+    root: &Path,
+    target: &Path,
+    binary: &Path,
+    bugs: impl Iterator<Item = &'a Bug>,
+    seconds: u64,
+    named: bool,
+) {
+    let out = target.join("planted/reports");
+    let mut all: Vec<Found> = Vec::new();
+    for bug in bugs {
+        let lock = bug.name.split('-').next().unwrap_or_default();
+        let run = |arguments: &[&str]| {
+            Command::new(binary)
+                .args(arguments)
+                .arg("--out")
+                .arg(&out)
+                .current_dir(root)
+                .env(CHOICE, &bug.name)
+                // One core: the time that it takes is CPU time.
+                .env("RAYON_NUM_THREADS", "1")
+                .stderr(Stdio::null())
+                .output()
+                .expect("the copy's binary")
+        };
+        let time = format!("{seconds}s");
+        let mut found = Found::default();
+        let hunted =
+            run(&["hunt", "--lock", lock, "--seed", "1", "--findings", "1", "--for", &time, "--format", "json"]);
+        let hunted: Value = serde_json::from_slice(&hunted.stdout).unwrap_or_default();
+        let finding = &hunted["findings"][0];
+        found.cpu = finding["cpu-seconds"].as_f64();
+        let small = &finding["shrunk"];
+        if let (Some(strikes), Some(clients), Some(length), Some(fails)) = (
+            small["strikes"].as_u64(),
+            small["clients"].as_u64(),
+            small["seconds"].as_f64(),
+            small["fails-of-10"].as_u64(),
+        ) {
+            found.small = Some((strikes, clients, length, fails));
+        }
+        if named {
+            let mut files: Vec<PathBuf> = fs::read_dir(root.join("scenarios"))
+                .expect("the scenarios")
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+                .collect();
+            files.sort();
+            let caught = |path: &&PathBuf| {
+                let code = run(&["run", &path.display().to_string(), "--seed", "1", "--seeds", "2"]).status.code();
+                code == Some(1)
+            };
+            found.named =
+                files.iter().find(caught).map(|path| path.file_stem().unwrap_or_default().display().to_string());
+        }
+        println!(
+            "{:44} {:>9} {:24} {}{}",
+            bug.name,
+            found.cpu.map_or("-".to_owned(), |cpu| format!("{cpu:.1} CPU-s")),
+            finding["broken"][0].as_str().unwrap_or("survives"),
+            found.small.map_or(String::new(), |(strikes, clients, length, fails)| {
+                format!("{strikes} faults, {clients} clients, {length} s, {fails} of 10")
+            }),
+            if named { format!("; named: {}", found.named.as_deref().unwrap_or("none")) } else { String::new() },
+        );
+        if found.cpu.is_none() {
+            println!("    {}", bug.about);
+        }
+        all.push(found);
+    }
+    let count = all.len();
+    let share = |of: usize| format!("{of} of {count} ({:.0} %)", 100.0 * of as f64 / count.max(1) as f64);
+    let mut times: Vec<f64> = all.iter().filter_map(|found| found.cpu).collect();
+    times.sort_by(f64::total_cmp);
+    let within = |limit: f64| times.iter().filter(|time| **time <= limit).count();
+    println!("\nhunt: {} within 60 CPU-s, {} within {seconds} CPU-s", share(within(60.0)), share(times.len()));
+    println!("median CPU time to the first finding: {:.1} s", median(&times));
+    let of = |value: fn(&(u64, u64, f64, u64)) -> f64| {
+        let mut values: Vec<f64> = all.iter().filter_map(|found| found.small.as_ref().map(value)).collect();
+        values.sort_by(f64::total_cmp);
+        median(&values)
+    };
+    println!(
+        "median after shrinking: {} faults, {} clients, {} s; {} fail with 9 of 10 seeds or more",
+        of(|small| small.0 as f64),
+        of(|small| f64::from(small.1 as u32)),
+        of(|small| small.2),
+        all.iter().filter(|found| found.small.is_some_and(|small| small.3 >= 9)).count()
+    );
+    if named {
+        println!("named scenarios: {}", share(all.iter().filter(|found| found.named.is_some()).count()));
+    }
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
