@@ -130,9 +130,11 @@ pub fn left() -> Vec<String> {
     left
 }
 
-/// Starts a scenario, and returns when its clients are at work.
+/// Starts the trials of Redlock and ZooKeeper, side by side, and returns when their clients are at work.
 pub fn begun(scenario: &str, out: &Path) -> Child {
-    let child = command(scenario, out).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut command = command(scenario, out);
+    command.args(["--lock", "redlock", "--lock", "zookeeper"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
     let at_work = || {
         let streams = fs::read_dir(out.join(scenario)).into_iter().flatten().flatten();
