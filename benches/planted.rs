@@ -76,11 +76,13 @@ fn main() {
 fn build(root: &Path, target: &Path, bugs: Vec<Bug>) -> (PathBuf, Vec<Bug>) {
     let copy = target.join("planted/copy");
     let _ = fs::remove_dir_all(&copy);
-    for part in ["src", "Cargo.toml", "Cargo.lock", "README.md", "benches", "tests", "examples", "docker"] {
-        if root.join(part).exists() {
-            fs::create_dir_all(&copy).expect("the copy's folder");
-            let copied = Command::new("cp").arg("-r").arg(root.join(part)).arg(&copy).status();
-            assert!(copied.is_ok_and(|status| status.success()), "cannot copy {part}");
+    fs::create_dir_all(&copy).expect("the copy's folder");
+    // All but what is made: sources include files from everywhere.
+    let made = ["target", "reports", ".git", "fuzz"];
+    for entry in fs::read_dir(root).expect("the sources").filter_map(Result::ok) {
+        if !made.iter().any(|name| entry.file_name() == *name) {
+            let copied = Command::new("cp").arg("-r").arg(entry.path()).arg(&copy).status();
+            assert!(copied.is_ok_and(|status| status.success()), "cannot copy {}", entry.path().display());
         }
     }
     let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();

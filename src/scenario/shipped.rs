@@ -11,6 +11,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("delayed-write-fenced", include_str!("../../scenarios/delayed-write-fenced.toml")),
     ("delayed-write", include_str!("../../scenarios/delayed-write.toml")),
     ("drift-inside-margin", include_str!("../../scenarios/drift-inside-margin.toml")),
+    ("lawful-chaos", include_str!("../../scenarios/lawful-chaos.toml")),
     ("leader-kill", include_str!("../../scenarios/leader-kill.toml")),
     ("node-amnesia", include_str!("../../scenarios/node-amnesia.toml")),
     ("one-way-reply-loss", include_str!("../../scenarios/one-way-reply-loss.toml")),
