@@ -179,6 +179,12 @@ pub struct HuntArgs {
     /// Stop after this many findings.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub findings: Option<u64>,
+    /// Then run what is left of each finding on real servers, --confirm-runs times, and say how often it fails there too.
+    #[arg(long, value_name = "ENV", value_parser = ["docker"], conflicts_with = "no_shrink")]
+    pub confirm: Option<String>,
+    /// How often.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..), requires = "confirm")]
+    pub confirm_runs: u64,
     /// Leave findings as they were found.
     #[arg(long)]
     pub no_shrink: bool,

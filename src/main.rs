@@ -126,7 +126,7 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Run(args) => run_all(args).await,
         Verb::Compare(args) => compare(args),
-        Verb::Hunt(args) => hunt(args),
+        Verb::Hunt(args) => hunt(args).await,
         Verb::Shrink(args) => {
             let small = run::shrink(&args.run, args.lock.as_deref(), args.check).map_err(Failure::bad_request)?;
             say(&cli::hunt::small(&small))?;
@@ -430,7 +430,7 @@ fn varied(files: &[PathBuf], knob: &Knob, folder: &Path) -> Result<Vec<PathBuf>,
 }
 
 /// Searches, and tells of each finding as it is found. Findings are violations: exit code 1.
-fn hunt(args: HuntArgs) -> Result<u8, Failure> {
+async fn hunt(args: HuntArgs) -> Result<u8, Failure> {
     let known = fencepost::hunt::draw::locks();
     let locks =
         if args.locks.is_empty() { ["redis", "redlock", "zookeeper"].map(str::to_owned).to_vec() } else { args.locks };
@@ -467,9 +467,12 @@ fn hunt(args: HuntArgs) -> Result<u8, Failure> {
         }
         Heard::Found(_) | Heard::Shrunk(_) => {}
     });
-    progress.clear();
-    let hunted = hunted?;
+    let mut hunted = hunted?;
     printed?;
+    if args.confirm.is_some() {
+        run::confirm(&mut hunted, args.confirm_runs, &|message| progress.say(message), &stop).await?;
+    }
+    progress.clear();
     match args.format {
         HuntFormat::Human => say(&cli::hunt::summary(&hunted))?,
         HuntFormat::Json => say(&serde_json::to_string(&hunted).map_err(Failure::own)?)?,

@@ -28,7 +28,7 @@ use crate::scenario::{self, Capabilities, LoadError, Scenario};
 use crate::seed::Seed;
 
 pub use assemble::{recheck, rejudged};
-pub use hunt::{Broken, Finding, Heard, HuntRequest, Hunted, ShrinkError, Small, hunt, shrink};
+pub use hunt::{Broken, Confirmed, Finding, Heard, HuntRequest, Hunted, ShrinkError, Small, confirm, hunt, shrink};
 pub use repeat::repeat;
 pub use replay::{ReplayError, Replayed, replay};
 pub use stranger::{Trials, try_out};

@@ -66,6 +66,16 @@ pub fn summary(hunted: &Hunted) -> String {
     } else if let Some((pair, times)) = hunted.pairs.iter().min_by_key(|(_, times)| **times) {
         let _ = writeln!(text, "        least: `{pair}`, in {times} trials");
     }
+    for finding in &hunted.findings {
+        let Some(confirmed) = finding.shrunk.as_ref().and_then(|small| small.confirmed.as_ref()) else { continue };
+        let (number, broken, runs) = (finding.number, confirmed.broken, confirmed.runs);
+        let _ = match &confirmed.refused {
+            None => writeln!(text, "servers {number}. broken there too in {broken} of {runs} runs"),
+            Some(refused) => {
+                writeln!(text, "servers {number}. not tried ({broken} of {runs} runs): {}", plain(refused))
+            }
+        };
+    }
     let _ = write!(text, "folder  {}", hunted.folder.display());
     if hunted.interrupted {
         text.push_str("\ncalled off: this is what was found so far");

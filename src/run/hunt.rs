@@ -15,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{Environment, Plan, Request, RunError, make_folder, sim};
+use super::{Environment, Plan, Request, RunError, make_folder, repeat, sim};
 use crate::check::{self, Judgement};
 use crate::env::sim::{Outcome, run_trial};
 use crate::fault::Fault;
@@ -23,6 +23,7 @@ use crate::history::{F, History, OpType};
 use crate::hunt::draw::{self, Assume};
 use crate::hunt::shrink::{self, SEEDS, Shrunk};
 use crate::hunt::{law, recorded};
+use crate::report::Report;
 use crate::report::json::{ReadRunError, read_run};
 use crate::scenario::{self, Capabilities, LoadError, Scenario};
 use crate::seed::Seed;
@@ -129,6 +130,20 @@ pub struct Small {
     pub trials: u64,
     /// Whether a second run of it had the same trace hash.
     pub repeats: bool,
+    /// What came of it on real servers, if it was tried there.
+    pub confirmed: Option<Confirmed>,
+}
+
+/// What came of a small scenario on real servers.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Confirmed {
+    /// In how many runs the same guarantee was broken.
+    pub broken: u64,
+    /// How many there were; none if the servers cannot do what it asks for.
+    pub runs: u64,
+    /// Why there were none, or fewer than wanted.
+    pub refused: Option<String>,
 }
 
 /// What a search came to.
@@ -450,6 +465,7 @@ fn keep_small(folder: &Path, name: &str, lock: &str, class: Broken, shrunk: &Shr
         seconds: scenario.workload.duration.as_secs_f64(),
         trials: shrunk.trials,
         repeats: outcome.trace.hash == again.trace.hash,
+        confirmed: None,
     })
 }
 
@@ -473,6 +489,48 @@ fn keep(hunted: &Hunted) -> Result<(), RunError> {
     let refused = |source| RunError::Folder { path: path.display().to_string(), source };
     let text = serde_json::to_string_pretty(hunted).map_err(|error| refused(error.into()))?;
     fs::write(&path, text).map_err(refused)
+}
+
+/// Tries what is left of each finding on real servers, `times` times each, and adds that to the hunt's file.
+///
+/// # Errors
+/// The hunt's file cannot be written.
+pub async fn confirm(
+    hunted: &mut Hunted,
+    times: u64,
+    progress: &(dyn Fn(&str) + Sync),
+    stop: &watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    for place in 0..hunted.findings.len() {
+        let Some(small) = hunted.findings[place].shrunk.clone() else { continue };
+        if *stop.borrow() {
+            break;
+        }
+        let request = Request {
+            scenario: small.scenario.clone(),
+            locks: Vec::new(),
+            seed: Some(small.seed),
+            out: hunted.folder.clone(),
+        };
+        let mut confirmed = Confirmed { broken: 0, runs: 0, refused: None };
+        // The file demands that the guarantee is broken: what is as expected, confirms.
+        let mut count = |report: &Report| {
+            confirmed.runs += 1;
+            let named = report.locks.iter().flat_map(|lock| &lock.expectations);
+            let wanted = named.filter(|line| line.stated && line.expected == Demand::Is(Verdict::Invalid));
+            confirmed.broken += u64::from(wanted.into_iter().all(|line| line.held()));
+        };
+        let tried = match Plan::load(request, Environment::Docker) {
+            Ok(plan) => repeat(plan, times, progress, stop, &mut count).await.map(drop),
+            Err(error) => Err(error),
+        };
+        confirmed.refused = tried.err().map(|error| error.to_string());
+        if let Some(small) = &mut hunted.findings[place].shrunk {
+            small.confirmed = Some(confirmed);
+        }
+        keep(hunted)?;
+    }
+    Ok(())
 }
 
 /// How much CPU time this process has taken, in seconds.
