@@ -2,9 +2,11 @@
 //!
 //! `client` implements it over the `redis` and `zookeeper-client` crates; a simulation implements it over models.
 //!
-//! **Contract of all futures here.** A request is sent when its future is first polled; requests of one connection or
-//! session reach the server in the order in which they were sent. Dropping a future abandons the *reply*: a request
-//! that was sent is not taken back. No verb times out by itself: how long to wait is the algorithm's decision.
+//! **Contract of all futures here.** A request is sent when its future is first polled or, where there is no connection
+//! yet, as soon as there is one; requests of one connection or session reach the server in the order in which they were
+//! sent. Dropping a future abandons the *reply*: a request that was sent is carried out although nobody waits for it, and
+//! one that still waited for a connection is not sent. No verb times out by itself: how long to wait is the algorithm's
+//! decision. How a connection is opened, and how often that is tried, depends on no request ([`super::opener`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::error::{NodeError, ZkError};
+use super::error::{NodeError, NodeOutcome, ZkError};
 use crate::ids::{FencingToken, OwnerToken};
 
 /// The answer to a request, when it comes.
@@ -157,4 +159,10 @@ pub trait ZkSession: Send + Sync {
 pub trait ZkConnector: Send + Sync {
     /// Opens a new session.
     fn connect(&self) -> Reply<Arc<dyn ZkSession>, ZkError>;
+
+    /// Looks at each server from outside, for whoever has to say why there is no session: by the server's name, what it
+    /// shows. Empty if there is no way to look.
+    fn look(&self) -> Vec<(String, BoxFuture<'static, NodeOutcome>)> {
+        Vec::new()
+    }
 }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::name::NameError;
+
 /// Why a lock cannot be made of these nodes and settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -201,6 +203,9 @@ pub enum AttemptError {
 /// the latest with their TTL or session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AcquireError {
+    /// No lock can have this name.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The deadline passed.
     #[error("not acquired within {waited:?}: {last}")]
     DeadlineExceeded {

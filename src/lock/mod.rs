@@ -7,7 +7,7 @@
 //! Both implement [`DistributedLock`] and hand out a [`Guard`]: the only proof of holding, which ends by itself.
 //! [`backend`] is the seam to the servers, [`client`] fills it with real ones, [`runtime`] brings clock, timers and
 //! randomness from outside, `settings` (a feature) is the TOML file that a service has its lock from. `flawed`,
-//! for the harness only, has locks that must be caught. Deliberately absent: ambient clocks and randomness, the harness,
+//! for the harness only, has locks that must be caught. `opener` says when a lock connects, in both worlds. Deliberately absent: ambient clocks and randomness, the harness,
 //! any knowledge of how a lock is tried.
 
 pub mod backend;
@@ -17,6 +17,8 @@ pub mod error;
 #[cfg(feature = "harness")]
 pub mod flawed;
 mod guard;
+mod name;
+pub(crate) mod opener;
 mod redlock;
 pub mod runtime;
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
@@ -35,6 +37,7 @@ pub use error::{
 pub use guard::{Guard, GuardState, Promise, Promises};
 #[cfg(feature = "harness")]
 pub(crate) use guard::{Hold, UNSTATED};
+pub use name::{LONGEST_NAME, NameError};
 pub use redlock::{Redlock, RedlockSettings, Tokens};
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
 pub use settings::{Settings, SettingsError};

@@ -27,6 +27,7 @@ use self::undo::TakeBack;
 use super::backend::RedisNode;
 use super::error::{AcquireError, AttemptError, ConfigError, NodeError, NodeOutcome};
 use super::guard::{Guard, Hold};
+use super::name::check;
 use super::runtime::{SharedRuntime, jitter, random_text};
 use super::{AcquireOptions, DistributedLock};
 use crate::ids::{FencingToken, LockName, OwnerToken};
@@ -48,7 +49,8 @@ pub struct RedlockSettings {
     /// Whether a held lease is renewed every third of its length, until it is released or lost. Off by default.
     pub renewal: bool,
     /// How long a guard may last, however often it is renewed: then it is lost, and the lock given back, so that a guard
-    /// that was forgotten does not hold it for ever. An hour by default; `None`: no limit.
+    /// that was forgotten does not hold it for ever. An hour by default; `None`: no limit. One that is not renewed is lost
+    /// then, too, and the lock is free when its lease ends.
     pub max_hold: Option<Duration>,
     /// Where fencing tokens come from. There are none by default, as published.
     pub tokens: Tokens,
@@ -185,6 +187,7 @@ impl DistributedLock for Redlock {
         options: &'a AcquireOptions,
     ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
         async move {
+            check(name)?;
             let Shared { settings, runtime, .. } = &*self.shared;
             let started = runtime.now();
             let deadline = started + options.wait;

@@ -19,18 +19,20 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use self::contender::{Contender, Deadlines, RETRY_DELAY, delete, failed, no_answer};
-use self::session::KeptSession;
+use self::contender::{Contender, Deadlines, RETRY_DELAY, delete, failed};
+use self::session::{KeptSession, Sessions};
 use super::backend::{WatchEvent, ZkConnector, Znode};
 use super::error::{AcquireError, AttemptError, LostReason, NodeError, NodeOutcome, ReleaseOutcome, ZkError};
 use super::guard::{Guard, Hold};
+use super::name::{as_path_part, check};
+use super::opener::connection;
 use super::runtime::{SharedRuntime, before};
 use super::{AcquireOptions, DistributedLock};
 use crate::ids::{FencingToken, LockName};
 use crate::phase::Phase;
 use crate::time::Nanos;
 
-/// How long the servers may take to answer one attempt or one release, however short the caller's own wait.
+/// How long the servers may take to answer a release, or the one attempt of a caller who will not wait for the lock.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a [`ZookeeperLock`] behaves.
@@ -53,10 +55,9 @@ impl Default for ZookeeperSettings {
 
 /// A lock in a ZooKeeper ensemble. All acquires of one value share a session.
 pub struct ZookeeperLock {
-    connector: Arc<dyn ZkConnector>,
+    sessions: Arc<Sessions>,
     settings: ZookeeperSettings,
     runtime: SharedRuntime,
-    session: tokio::sync::Mutex<Option<Arc<KeptSession>>>,
 }
 
 /// Why an attempt ended without a grant.
@@ -81,37 +82,29 @@ impl From<ZkError> for Stop {
 impl ZookeeperLock {
     /// A lock in the ensemble that `connector` reaches. The first acquire opens the session.
     pub fn new(connector: Arc<dyn ZkConnector>, settings: ZookeeperSettings, runtime: SharedRuntime) -> Self {
-        Self { connector, settings, runtime, session: tokio::sync::Mutex::new(None) }
+        Self { sessions: Sessions::new(connector, Arc::clone(&runtime)), settings, runtime }
     }
 
     /// The session in use, or a new one if there is none or its time is up.
     pub(super) async fn session(&self, deadlines: Deadlines) -> Result<Arc<KeptSession>, Stop> {
         let started = self.runtime.now();
-        let no_answer = || Stop::Deadline(no_answer(self.runtime.now() - started));
-        // Another acquire may be connecting, with a later deadline than ours.
-        let Some(mut session) = before(&*self.runtime, deadlines.servers, self.session.lock()).await else {
-            return Err(no_answer());
-        };
-        if let Some(session) = session.as_ref().filter(|session| session.lost().is_none()) {
-            return Ok(Arc::clone(session));
-        }
-        // The old session is closed when its last contender is through, and what it may have left behind goes with it.
-        *session = None;
         loop {
-            let connecting = self.runtime.now();
-            let failure = match before(&*self.runtime, deadlines.servers, self.connector.connect()).await {
-                Some(Ok(opened)) => {
-                    let kept = KeptSession::keep(opened, connecting, Arc::clone(&self.runtime));
-                    *session = Some(Arc::clone(&kept));
-                    return Ok(kept);
-                }
+            let failure = match before(&*self.runtime, deadlines.servers, connection(&self.sessions)).await {
+                Some(Ok(kept)) => return Ok(kept),
                 Some(Err(ZkError::Refused(reason))) => return Err(Stop::Refused(reason)),
                 Some(Err(error)) => NodeOutcome::Failed(NodeError::Unreachable(error.to_string())),
-                None => return Err(no_answer()),
+                None => NodeOutcome::Silent,
             };
             let now = self.runtime.now();
             if now >= deadlines.servers {
-                return Err(Stop::Deadline(failed(failure, now - started)));
+                let mut seen = self.sessions.seen();
+                let silent = seen.0.iter_mut().filter(|report| report.outcome == NodeOutcome::Silent);
+                silent.for_each(|report| report.latency = now - started);
+                let failed = match seen.0.is_empty() {
+                    true => failed(failure, now - started),
+                    false => AttemptError::NoQuorum { votes: 0, needed: 1, nodes: seen },
+                };
+                return Err(Stop::Deadline(failed));
             }
             self.runtime.sleep_until((now + RETRY_DELAY).min(deadlines.servers)).await;
         }
@@ -138,7 +131,7 @@ impl ZookeeperLock {
 
     /// The path of the znode below which the contenders for `name` stand.
     pub(super) fn folder(&self, name: &LockName) -> String {
-        format!("{}/{name}", self.settings.root)
+        format!("{}/{}", self.settings.root, as_path_part(name))
     }
 
     /// The guard of a contender that is first in line, which lives and dies with its session and its znode.
@@ -162,7 +155,9 @@ impl ZookeeperLock {
         attempt: impl Fn(Deadlines) -> BoxFuture<'a, Result<Guard, Stop>> + Send,
     ) -> Result<Guard, AcquireError> {
         let started = self.runtime.now();
-        let deadlines = Deadlines { queue: started + options.wait, servers: started + options.wait.max(PATIENCE) };
+        // One attempt has to be given time for the servers' answers.
+        let patience = if options.wait.is_zero() { PATIENCE } else { options.wait };
+        let deadlines = Deadlines { queue: started + options.wait, servers: started + patience };
         loop {
             let last = match attempt(deadlines).await {
                 Ok(guard) => return Ok(guard),
@@ -182,7 +177,11 @@ impl DistributedLock for ZookeeperLock {
         name: &'a LockName,
         options: &'a AcquireOptions,
     ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
-        self.acquire_by(options, move |deadlines| self.attempt(name, options, deadlines).boxed()).boxed()
+        async move {
+            check(name)?;
+            self.acquire_by(options, move |deadlines| self.attempt(name, options, deadlines).boxed()).await
+        }
+        .boxed()
     }
 }
 

@@ -11,6 +11,7 @@ mod connections;
 mod lock_suite;
 mod relay;
 mod runtimes;
+mod zookeeper_link;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,12 +25,28 @@ pub enum Mode {
     Cut,
 }
 
+/// Counts round trips: how often somebody spoke to the server after it had answered.
+#[derive(Default)]
+struct Turns {
+    answered: AtomicBool,
+    count: AtomicU32,
+}
+
+impl Turns {
+    fn asked(&self) {
+        if self.answered.swap(false, Ordering::SeqCst) {
+            self.count.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
 /// The way to one server.
 pub struct Relay {
     /// Where it listens.
     pub address: SocketAddr,
     mode: watch::Sender<Mode>,
     dials: Arc<AtomicU32>,
+    turns: Arc<Turns>,
     runtime: Option<Runtime>,
 }
 
@@ -42,18 +58,25 @@ impl Relay {
         let listener = runtime.block_on_here(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (mode, dials) = (watch::Sender::new(Mode::Open), Arc::new(AtomicU32::new(0)));
-        let (modes, counted) = (mode.subscribe(), Arc::clone(&dials));
+        let (modes, counted, turns) = (mode.subscribe(), Arc::clone(&dials), Arc::new(Turns::default()));
+        let of_all = Arc::clone(&turns);
         runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(carry(client, server, delay, each_way, modes.clone()));
+                tokio::spawn(carry(client, server, [delay, each_way], modes.clone(), Arc::clone(&of_all)));
             }
         });
-        Self { address, mode, dials, runtime: Some(runtime) }
+        Self { address, mode, dials, turns, runtime: Some(runtime) }
     }
 
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// How many round trips there were. Begins a new one.
+    pub fn turns(&self) -> u32 {
+        self.turns.answered.store(true, Ordering::SeqCst);
+        self.turns.count.load(Ordering::SeqCst)
     }
 
     /// How many connections were opened to it.
@@ -86,9 +109,9 @@ impl BlockOnHere for Runtime {
 async fn carry(
     client: TcpStream,
     server: SocketAddr,
-    delay: Duration,
-    each_way: Duration,
+    [delay, each_way]: [Duration; 2],
     mut modes: watch::Receiver<Mode>,
+    turns: Arc<Turns>,
 ) {
     if *modes.borrow() == Mode::Cut {
         return;
@@ -101,8 +124,8 @@ async fn carry(
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let gate = modes.clone();
     tokio::select! {
-        () = pass(from_client, to_server, each_way, None) => {}
-        () = pass(from_server, to_client, each_way, Some(gate)) => {}
+        () = pass(from_client, to_server, each_way, None, &turns) => {}
+        () = pass(from_server, to_client, each_way, Some(gate), &turns) => {}
         _ = modes.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
@@ -113,11 +136,16 @@ async fn pass(
     mut to: OwnedWriteHalf,
     delay: Duration,
     mut gate: Option<watch::Receiver<Mode>>,
+    turns: &Turns,
 ) {
+    let is_answer = gate.is_some();
     let (sender, mut chunks) = tokio::sync::mpsc::unbounded_channel::<(tokio::time::Instant, Vec<u8>)>();
     let read = async {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            if !is_answer {
+                turns.asked();
+            }
             let _ = sender.send((tokio::time::Instant::now() + delay, buffer[..length].to_vec()));
         }
     };
@@ -126,6 +154,9 @@ async fn pass(
             tokio::time::sleep_until(due).await;
             if let Some(gate) = &mut gate {
                 let _ = gate.wait_for(|mode| *mode == Mode::Open).await;
+            }
+            if is_answer {
+                turns.answered.store(true, Ordering::SeqCst);
             }
             if to.write_all(&chunk).await.is_err() {
                 break;

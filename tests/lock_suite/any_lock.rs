@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use fencepost::ids::LockName;
 use fencepost::lock::{
-    AcquireError, AcquireOptions, AttemptError, Completed, GuardState, ReleaseOutcome, WithLockError, with_lock,
+    AcquireError, AcquireOptions, AttemptError, Completed, GuardState, LONGEST_NAME, NameError, ReleaseOutcome,
+    WithLockError, with_lock,
 };
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
@@ -123,6 +124,27 @@ pub async fn a_dropped_guard_gives_the_lock_back(fixture: &impl Fixture) {
     let (first, second) = (fixture.client(LONG), fixture.client(LONG));
     drop(first.acquire(&name, SOON).await.unwrap());
     assert_free(&second, &name).await;
+}
+
+/// Any text is a name, and stands for itself alone; the same on every backend.
+pub async fn names_are_kept_apart(fixture: &impl Fixture) {
+    let client = fixture.client(LONG);
+    let longest = "x".repeat(LONGEST_NAME);
+    let names = ["a", "a/c-00-0000000001", "a/", "/", "a b", "a%2Fb", "a/b", ".", "..", "ä", "A", "\n", &longest];
+    let mut held = Vec::new();
+    for name in names {
+        let name = LockName::new(name);
+        held.push(client.acquire(&name, SOON).await.unwrap_or_else(|error| panic!("{name:?}: {error}")));
+    }
+    for held in held {
+        assert_eq!(held.release().await, ReleaseOutcome::Released);
+    }
+    // None of them was taken for something that belongs to another.
+    assert_free(&client, &LockName::new("a")).await;
+    for (name, error) in [("", NameError::Empty), (&format!("{longest}x"), NameError::TooLong(LONGEST_NAME + 1))] {
+        let refused = client.acquire(&LockName::new(name), SOON).await.map(drop);
+        assert_eq!(refused, Err(AcquireError::Name(error)));
+    }
 }
 
 pub async fn tokens_rise(fixture: &impl Fixture) {

@@ -167,7 +167,7 @@ macro_rules! tests_of_any_lock {
         $crate::tests_of!($run: acquire_and_release, waits_until_it_is_given_back, one_attempt_on_a_held_lock,
             the_deadline_is_kept, a_crashed_client_loses_its_lock, a_dropped_acquire_leaves_nothing,
             a_dropped_guard_gives_the_lock_back, tokens_rise, with_lock_runs_and_gives_back,
-            with_lock_stops_when_the_lock_is_lost, no_increment_is_lost);
+            with_lock_stops_when_the_lock_is_lost, no_increment_is_lost, names_are_kept_apart);
     };
 }
 

@@ -11,6 +11,7 @@
     reason = "real servers live in real time, and their API has maps"
 )]
 
+mod refusals;
 mod sequence;
 mod server;
 

@@ -158,33 +158,31 @@ impl Real {
     }
 
     pub fn raw(&mut self, words: &[&str]) -> Reply {
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        self.connection.get_mut().write_all(request.as_bytes()).unwrap();
+        self.send(words);
         self.reply()
     }
 
-    fn reply(&mut self) -> Reply {
-        let mut line = String::new();
-        self.connection.read_line(&mut line).unwrap();
-        let (kind, rest) = line.trim_end().split_at(1);
-        match (kind, rest) {
-            ("+", "OK") => Reply::Ok,
-            // Within a script the server adds which script it was, and where in it.
-            ("-", text) => Reply::Error(text.split(" script: ").next().unwrap().to_owned()),
-            (":", number) => Reply::Integer(number.parse().unwrap()),
-            ("$" | "*", "-1") => Reply::Nil,
-            ("$", length) => {
-                let mut text = vec![0; length.parse::<usize>().unwrap() + 2];
-                self.connection.read_exact(&mut text).unwrap();
-                text.truncate(text.len() - 2);
-                Reply::Bulk(String::from_utf8(text).unwrap())
-            }
-            ("*", length) => Reply::Array((0..length.parse::<usize>().unwrap()).map(|_| self.reply()).collect()),
-            _ => panic!("not RESP: {line:?}"),
-        }
+    /// Where the server is, from here.
+    pub fn address(&self) -> SocketAddr {
+        self.connection.get_ref().peer_addr().unwrap()
+    }
+
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.handle.block_on(future)
+    }
+
+    /// Another connection to the same server.
+    pub fn another(&self) -> Other {
+        Other(connect(&self.engine, &self.handle, &self.container))
+    }
+
+    /// Sends a command; the answer is [`Self::reply`]'s.
+    pub fn send(&mut self, words: &[&str]) {
+        send(&mut self.connection, words);
+    }
+
+    pub fn reply(&mut self) -> Reply {
+        reply(&mut self.connection)
     }
 
     /// What `TIME` says, ns since the epoch.
@@ -234,5 +232,46 @@ impl Real {
         }
         handle.block_on(engine.docker().start_container(container, None)).unwrap();
         self.connection = connect(engine, handle, container);
+    }
+}
+
+/// A connection without the right to the server's clock.
+pub struct Other(BufReader<TcpStream>);
+
+impl Other {
+    pub fn raw(&mut self, words: &[&str]) -> Reply {
+        send(&mut self.0, words);
+        reply(&mut self.0)
+    }
+}
+
+fn send(connection: &mut BufReader<TcpStream>, words: &[&str]) {
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    connection.get_mut().write_all(request.as_bytes()).unwrap();
+}
+
+fn reply(connection: &mut BufReader<TcpStream>) -> Reply {
+    let mut line = String::new();
+    connection.read_line(&mut line).unwrap();
+    let (kind, rest) = line.trim_end().split_at(1);
+    match (kind, rest) {
+        ("+", "OK") => Reply::Ok,
+        // Within a script the server adds which script it was, and where in it.
+        ("-", text) => Reply::Error(text.split(" script: ").next().unwrap().to_owned()),
+        (":", number) => Reply::Integer(number.parse().unwrap()),
+        ("$" | "*", "-1") => Reply::Nil,
+        ("$", length) => {
+            let mut text = vec![0; length.parse::<usize>().unwrap() + 2];
+            connection.read_exact(&mut text).unwrap();
+            text.truncate(text.len() - 2);
+            Reply::Bulk(String::from_utf8(text).unwrap())
+        }
+        ("*", length) => Reply::Array((0..length.parse::<usize>().unwrap()).map(|_| reply(connection)).collect()),
+        // A status that is none of a lock's, such as that a save has begun.
+        ("+", text) => Reply::Bulk(text.to_owned()),
+        _ => panic!("not RESP: {line:?}"),
     }
 }

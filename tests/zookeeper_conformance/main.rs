@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
 
 mod model;
+mod refusals;
 mod sequence;
 mod side;
 

@@ -17,8 +17,8 @@ use super::net::ConnectionId;
 use super::redis::{Command, Reply as RedisReply};
 use crate::ids::{FencingToken, OwnerToken};
 use crate::lock::backend::{Connections, Ownership, RedisNode, Reply};
-use crate::lock::client::opener::{Opener, Slot, connection};
 use crate::lock::error::NodeError;
+use crate::lock::opener::{Opener, Slot, connection};
 use crate::lock::runtime::{SharedRuntime, before};
 use crate::time::Nanos;
 
@@ -38,7 +38,7 @@ struct Inner {
     caller: Caller,
     runtime: SharedRuntime,
     connections: Connections,
-    slot: Slot<Connection>,
+    slot: Slot<Connection, NodeError>,
 }
 
 #[derive(Clone)]
@@ -97,8 +97,9 @@ impl Inner {
 
 impl Opener for Inner {
     type Connection = Connection;
+    type Error = NodeError;
 
-    fn slot(&self) -> &Slot<Connection> {
+    fn slot(&self) -> &Slot<Connection, NodeError> {
         &self.slot
     }
 

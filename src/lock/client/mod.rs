@@ -1,4 +1,4 @@
-//! The seam filled with real servers: one file per client crate, and [`opener`], which says when to connect.
+//! The seam filled with real servers: one file per client crate.
 //!
 //! Each maps its crate's errors to *certainly did not happen* and *may have happened*, and nothing else: no retries,
 //! no timeouts, no decisions. Deliberately absent: the crates' own lock recipes and reconnecting managers, which hide
@@ -8,8 +8,6 @@
 mod endpoint;
 #[cfg(feature = "redis")]
 mod fenced;
-#[cfg(feature = "redis")]
-pub(crate) mod opener;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "zookeeper")]

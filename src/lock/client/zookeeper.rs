@@ -1,14 +1,17 @@
 //! A ZooKeeper ensemble over the `zookeeper-client` crate.
 
+mod look;
+mod nodelay;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::FutureExt;
+use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::watch;
 use zookeeper_client::{Acls, Client, CreateMode, Error, EventType, SessionState as ClientState};
 
 use crate::lock::backend::{Reply, SessionState, Watch, WatchEvent, ZkConnector, ZkSession, Znode};
-use crate::lock::error::ZkError;
+use crate::lock::error::{NodeOutcome, ZkError};
 use crate::lock::runtime::tokio_around;
 
 /// A ZooKeeper ensemble by its connect string.
@@ -55,10 +58,16 @@ impl ZkConnector for ZookeeperEnsemble {
             let client = connector.connect(&servers).await.map_err(classify)?;
             let (sender, state) = watch::channel(SessionState::Connected);
             let mut watcher = client.state_watcher();
+            let named: Arc<[String]> = look::servers(&servers).into();
+            let _ = tokio::time::timeout(NAMED_WITHIN, set_nodelay(Arc::clone(&named))).await;
             tokio::spawn(async move {
                 loop {
                     let state = match watcher.changed().await {
-                        ClientState::SyncConnected | ClientState::ConnectedReadOnly => SessionState::Connected,
+                        ClientState::SyncConnected | ClientState::ConnectedReadOnly => {
+                            // Whoever follows the state must not wait for a name server.
+                            tokio::spawn(set_nodelay(Arc::clone(&named)));
+                            SessionState::Connected
+                        }
                         ClientState::Disconnected => SessionState::Disconnected,
                         ended => SessionState::Ended(ended.to_string()),
                     };
@@ -79,6 +88,24 @@ impl ZkConnector for ZookeeperEnsemble {
         }
         .boxed()
     }
+
+    fn look(&self) -> Vec<(String, BoxFuture<'static, NodeOutcome>)> {
+        look::servers(&self.servers).into_iter().map(|server| (server.clone(), look::look(server).boxed())).collect()
+    }
+}
+
+/// How long a new session waits for the name server that tells its connection from others. The client has asked it just
+/// before.
+const NAMED_WITHIN: Duration = Duration::from_millis(100);
+
+/// Has the connections to these servers send each request at once.
+async fn set_nodelay(servers: Arc<[String]>) {
+    let mut addresses = Vec::new();
+    for server in &*servers {
+        addresses.extend(tokio::net::lookup_host(server).await.into_iter().flatten());
+    }
+    // A program may have many descriptors; without the option it is only slower.
+    let _ = tokio::task::spawn_blocking(move || nodelay::set(&addresses)).await;
 }
 
 /// Only the ensemble's own refusals mean that nothing happened. In particular `ConnectionLoss` is not the only error

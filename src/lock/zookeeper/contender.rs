@@ -71,7 +71,12 @@ impl Contender {
                     return Ok((znode, line));
                 }
                 Err(ZkError::NoNode) => {
-                    self.ask(deadlines, || session.create_parents(&self.folder)).await?;
+                    // A chroot is made by whoever owns the ensemble.
+                    let without_chroot = |made| match made {
+                        Err(ZkError::NoNode) => Err(ZkError::Refused("no such chroot in the ensemble".to_owned())),
+                        made => made,
+                    };
+                    self.ask(deadlines, || session.create_parents(&self.folder).map(without_chroot).boxed()).await?;
                 }
                 // The reply is lost, the znode may be there: look for the GUID, among our own session's znodes only.
                 Err(ZkError::Unanswered(_)) => {

@@ -8,16 +8,104 @@
 //! session timeout, less 1 % drift and 2 ms, from the sending of the last-but-one acknowledged round trip.
 //! (A read would not do: a follower that is cut off from its leader answers reads until it notices.)
 
-use std::sync::{Arc, Weak};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use futures_util::future::FutureExt;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 
-use crate::lock::backend::{SessionState, ZkSession};
-use crate::lock::error::{LostReason, ZkError};
+use crate::lock::backend::{SessionState, ZkConnector, ZkSession};
+use crate::lock::error::{AttemptReport, LostReason, NodeOutcome, NodeReport, ZkError};
+use crate::lock::opener::{Opener, Slot};
 use crate::lock::runtime::SharedRuntime;
 use crate::time::Nanos;
+
+/// The session of one lock, opened when needed by a task of its own, and what a look at the servers shows meanwhile.
+pub(in crate::lock) struct Sessions {
+    connector: Arc<dyn ZkConnector>,
+    runtime: SharedRuntime,
+    slot: Slot<Arc<KeptSession>, ZkError>,
+    seen: Mutex<AttemptReport>,
+}
+
+/// How long opening a session may take before somebody looks what is wrong.
+const LOOK_AFTER: Duration = Duration::from_millis(20);
+/// The pause before the next look.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Sessions {
+    pub fn new(connector: Arc<dyn ZkConnector>, runtime: SharedRuntime) -> Arc<Self> {
+        Arc::new(Self { connector, runtime, slot: Slot::default(), seen: Mutex::default() })
+    }
+
+    /// What a look at the servers showed when opening the session took long; empty if nobody looked.
+    pub fn seen(&self) -> AttemptReport {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn look(&self) -> Infallible {
+        let mut due = self.runtime.now() + LOOK_AFTER;
+        loop {
+            self.runtime.sleep_until(due).await;
+            let started = self.runtime.now();
+            let (servers, looks): (Vec<_>, Vec<_>) = self.connector.look().into_iter().unzip();
+            if servers.is_empty() {
+                return std::future::pending().await;
+            }
+            let silent = |node| NodeReport { node, outcome: NodeOutcome::Silent, latency: Duration::ZERO };
+            // What the last look showed stands until this one shows something.
+            let mut seen: Vec<NodeReport> = servers.into_iter().map(silent).collect();
+            let numbered = |(number, look): (usize, BoxFuture<'static, _>)| look.map(move |outcome| (number, outcome));
+            let mut looks: FuturesUnordered<_> = looks.into_iter().enumerate().map(numbered).collect();
+            while let Some((number, outcome)) = looks.next().await {
+                let latency = self.runtime.now() - started;
+                seen[number] = NodeReport { outcome, latency, ..seen[number].clone() };
+                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = AttemptReport(seen.clone());
+            }
+            due = self.runtime.now() + LOOK_AGAIN;
+        }
+    }
+}
+
+impl Opener for Sessions {
+    type Connection = Arc<KeptSession>;
+    type Error = ZkError;
+
+    fn slot(&self) -> &Slot<Arc<KeptSession>, ZkError> {
+        &self.slot
+    }
+
+    fn now(&self) -> Nanos {
+        self.runtime.now()
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.runtime.spawn(task);
+    }
+
+    fn open(self: Arc<Self>) -> BoxFuture<'static, Result<Arc<KeptSession>, ZkError>> {
+        async move {
+            let connecting = self.runtime.now();
+            let opened = tokio::select! {
+                biased;
+                opened = self.connector.connect() => opened?,
+                never = self.look() => match never {},
+            };
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = AttemptReport::default();
+            Ok(KeptSession::keep(opened, connecting, Arc::clone(&self.runtime)))
+        }
+        .boxed()
+    }
+
+    fn is_good(&self, kept: &Arc<KeptSession>) -> bool {
+        kept.lost().is_none()
+    }
+
+    // The session is closed when its last contender is through, and what it may have left behind goes with it.
+    fn close(&self, _: &Arc<KeptSession>) {}
+}
 
 /// Round trips per session timeout. Ten keep the deadline close to what the ensemble would grant, at little cost.
 const ROUND_TRIPS_PER_TIMEOUT: u32 = 10;

@@ -1,6 +1,6 @@
 //! The way to one server: one connection, and requests that go their way once they are sent.
 //!
-//! Deliberately absent: when a connection is opened ([`super::super::opener`]), and sending a request a second time.
+//! Deliberately absent: when a connection is opened ([`crate::lock::opener`]), and sending a request a second time.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use super::refusal;
 use crate::lock::backend::Connections;
 use crate::lock::client::endpoint::RedisEndpoint;
-use crate::lock::client::opener::{Opener, Slot, connection};
 use crate::lock::error::NodeError;
+use crate::lock::opener::{Opener, Slot, connection};
 use crate::lock::runtime::tokio_around;
 use crate::time::{BootClock, Clock, Nanos};
 
@@ -33,7 +33,7 @@ const OPEN_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Link {
     endpoint: RedisEndpoint,
     connections: Connections,
-    slot: Slot<Connection>,
+    slot: Slot<Connection, NodeError>,
 }
 
 #[derive(Clone)]
@@ -134,8 +134,9 @@ impl Link {
 
 impl Opener for Link {
     type Connection = Connection;
+    type Error = NodeError;
 
-    fn slot(&self) -> &Slot<Connection> {
+    fn slot(&self) -> &Slot<Connection, NodeError> {
         &self.slot
     }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use tokio::sync::oneshot;
 
-use crate::lock::error::NodeError;
 use crate::time::Nanos;
 
 /// The pause after the first failed try to connect. Each further one is twice as long.
@@ -23,9 +22,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) trait Opener: Send + Sync + 'static {
     /// A connection. Clones are the same one.
     type Connection: Clone + Send + Sync + 'static;
+    /// Why there is none.
+    type Error: Clone + Send + Sync + 'static;
 
     /// Where the connection in use is kept.
-    fn slot(&self) -> &Slot<Self::Connection>;
+    fn slot(&self) -> &Slot<Self::Connection, Self::Error>;
 
     /// The time.
     fn now(&self) -> Nanos;
@@ -34,7 +35,7 @@ pub(crate) trait Opener: Send + Sync + 'static {
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
     /// Opens a connection; gives up by itself when that takes too long.
-    fn open(self: Arc<Self>) -> BoxFuture<'static, Result<Self::Connection, NodeError>>;
+    fn open(self: Arc<Self>) -> BoxFuture<'static, Result<Self::Connection, Self::Error>>;
 
     /// Whether a connection is fit for another request.
     fn is_good(&self, connection: &Self::Connection) -> bool;
@@ -44,32 +45,32 @@ pub(crate) trait Opener: Send + Sync + 'static {
 }
 
 /// What becomes of opening a connection; `None` if whatever it was opened in has ended first.
-type Opening<C> = Shared<BoxFuture<'static, Option<Result<C, NodeError>>>>;
+type Opening<C, E> = Shared<BoxFuture<'static, Option<Result<C, E>>>>;
 
 /// The connection in use, or why there is none.
-pub(crate) struct Slot<C>(Mutex<State<C>>);
+pub(crate) struct Slot<C, E>(Mutex<State<C, E>>);
 
-enum State<C> {
+enum State<C, E> {
     /// Not asked for anything yet.
     Idle,
-    Opening(Opening<C>),
+    Opening(Opening<C, E>),
     Open(C),
     /// The last try failed; the next one comes not before `again`.
     Down {
-        error: NodeError,
+        error: E,
         again: Nanos,
         pause: Duration,
     },
 }
 
-impl<C> Default for Slot<C> {
+impl<C, E> Default for Slot<C, E> {
     fn default() -> Self {
         Self(Mutex::new(State::Idle))
     }
 }
 
-impl<C: Clone> Slot<C> {
-    fn state(&self) -> MutexGuard<'_, State<C>> {
+impl<C: Clone, E> Slot<C, E> {
+    fn state(&self) -> MutexGuard<'_, State<C, E>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,7 +84,7 @@ impl<C: Clone> Slot<C> {
 }
 
 /// The connection in use, or the next one as soon as it is open.
-pub(crate) async fn connection<O: Opener>(opener: &Arc<O>) -> Result<O::Connection, NodeError> {
+pub(crate) async fn connection<O: Opener>(opener: &Arc<O>) -> Result<O::Connection, O::Error> {
     loop {
         let opening = {
             let mut state = opener.slot().state();
@@ -112,7 +113,7 @@ pub(crate) async fn connection<O: Opener>(opener: &Arc<O>) -> Result<O::Connecti
 }
 
 /// Begins to open a connection; `pause` was the one before this try.
-fn start<O: Opener>(opener: &Arc<O>, pause: Duration) -> Opening<O::Connection> {
+fn start<O: Opener>(opener: &Arc<O>, pause: Duration) -> Opening<O::Connection, O::Error> {
     let (done, opened) = oneshot::channel();
     let task = {
         let opener = Arc::clone(opener);
@@ -140,11 +141,12 @@ mod tests {
     use futures_util::future::{join_all, ready};
 
     use super::*;
+    use crate::lock::error::NodeError;
 
     /// Opens what [`World::outcome`] says, in tasks that a test runs.
     #[derive(Default)]
     struct World {
-        slot: Slot<u32>,
+        slot: Slot<u32, NodeError>,
         now: AtomicU64,
         tries: AtomicU32,
         up: std::sync::atomic::AtomicBool,
@@ -153,8 +155,9 @@ mod tests {
 
     impl Opener for World {
         type Connection = u32;
+        type Error = NodeError;
 
-        fn slot(&self) -> &Slot<u32> {
+        fn slot(&self) -> &Slot<u32, NodeError> {
             &self.slot
         }
 
@@ -172,8 +175,8 @@ mod tests {
             ready(self.up.load(Ordering::Relaxed).then_some(number).ok_or_else(down)).boxed()
         }
 
-        fn is_good(&self, connection: &u32) -> bool {
-            *connection % 2 == 1
+        fn is_good(&self, _: &u32) -> bool {
+            false
         }
 
         fn close(&self, _: &u32) {}
@@ -211,7 +214,7 @@ mod tests {
         world.pass(LONGEST_PAUSE);
         for _ in 0..2 {
             let mut opened = Box::pin(connection(&world));
-            assert!((&mut opened).now_or_never().is_none(), "the last one is not good, or down");
+            assert!((&mut opened).now_or_never().is_none(), "there is none, or none that is good");
             world.run();
             assert!(opened.now_or_never().expect("the try is over").is_ok());
         }
