@@ -30,6 +30,8 @@ mod properties;
 mod reading;
 #[cfg(test)]
 pub(crate) mod story;
+#[cfg(test)]
+mod stranger_tests;
 mod token_order;
 
 use std::collections::BTreeMap;

@@ -243,6 +243,7 @@ fn section(folder: &Path, defendant: &Row, rows: &[Row]) -> Markup {
         p.dim {
             (settings.command.join(" ")) " · " (settings.servers)
             @for package in settings.pip.iter().chain(&settings.apt) { " · " (package) }
+            @for (check, report) in &settings.known { " · " a href=(report) { (check) " as reported" } }
             " · its API offers " (if offers.is_empty() { "acquire and release".to_owned() } else { offers.join(", ") })
         }
         table.matrix {
@@ -293,5 +294,67 @@ fn counts(row: &Row, check: CheckName) -> String {
         [] => "–".to_owned(),
         [(verdict, _)] => verdict.to_string(),
         said => said.iter().map(|(verdict, times)| format!("{verdict} {times}")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::settings;
+
+    fn row(scenario: &str, standing: Standing) -> Row {
+        let settings = settings::load(Path::new("adapters/sherlock-0.4.0")).unwrap();
+        let (title, defendant) = ("A <title>".to_owned(), settings.name.clone());
+        Row { scenario: scenario.to_owned(), title, defendant, settings, standing }
+    }
+
+    fn run(verdict: Verdict) -> Run {
+        let verdicts =
+            BTreeMap::from([(CheckName::MutualExclusion, verdict), (CheckName::LostSignal, Verdict::NotApplicable)]);
+        Run { folder: PathBuf::from("reports/client-pause/1"), verdicts, error: None }
+    }
+
+    fn rows() -> Vec<Row> {
+        let twin = PathBuf::from("reports/client-pause-faultless/1");
+        let page = twin.clone();
+        let why = "mutual-exclusion <without> any fault".to_owned();
+        let tried = |runs| Standing::Tried { runs, twin: twin.clone() };
+        vec![
+            row("calm", Standing::NoLock { why, page }),
+            row("client-pause", tried(vec![run(Verdict::Invalid), run(Verdict::Valid), run(Verdict::Invalid)])),
+            row("leader-kill", Standing::Unfit("there is no leader".to_owned())),
+            row("partition-client", tried(vec![run(Verdict::Valid)])),
+        ]
+    }
+
+    #[test]
+    fn a_row_tells_how_often_and_nothing_of_what_was_not_tried() {
+        let rows = rows();
+        let told: Vec<String> = rows.iter().map(Row::told).collect();
+        assert_eq!(told[0], "not a lock as run here: mutual-exclusion <without> any fault");
+        assert_eq!(told[1], "mutual-exclusion 2/3");
+        assert_eq!(told[3], "nothing seen broken");
+        let table = table(&rows);
+        assert!(table.contains("2/3") && !table.contains("leader-kill"), "{table}");
+    }
+
+    #[test]
+    fn the_worst_row_decides() {
+        let rows = rows();
+        assert_eq!(conclusion(&rows), Conclusion::Unexpected);
+        assert_eq!(conclusion(&rows[2..]), Conclusion::AsExpected);
+        let page = PathBuf::new();
+        let unclear = row("calm", Standing::Unclear { why: String::new(), page });
+        assert_eq!(conclusion(&[unclear]), Conclusion::Unknown);
+        assert_eq!(conclusion(&[]), Conclusion::Unknown, "nothing was tried");
+    }
+
+    #[test]
+    fn the_page_links_what_was_broken_escapes_and_loads_nothing() {
+        let page = page(Path::new("reports/try"), &rows(), true);
+        assert!(page.contains("../client-pause/1/report.html") && page.contains("M 2/3"), "links its runs");
+        assert!(page.contains("&lt;without&gt;") && page.contains("called off") && page.contains("proves nothing"));
+        assert!(page.contains("https://github.com/py-sherlock/sherlock/issues/66"));
+        assert!(!page.contains("src=\"http") && !page.contains("url("));
     }
 }

@@ -210,7 +210,9 @@ fn clean(lock: &LockReport, page: PathBuf) -> Clean {
     }
     let broken = lock.judgement.checks.iter().find(|result| result.verdict == Verdict::Invalid);
     if let Some(broken) = broken {
-        return Clean::No { why: format!("{} without any fault: {}", broken.check, broken.summary), page };
+        // The figures in full are on the page.
+        let figures = broken.summary.split(';').next().unwrap_or_default();
+        return Clean::No { why: format!("{} without any fault: {figures}", broken.check), page };
     }
     let exclusion = lock.judgement.checks.iter().find(|result| result.check == CheckName::MutualExclusion);
     match exclusion {
@@ -237,7 +239,7 @@ fn configured(settings: &Settings, own: &Scenario) -> AdapterConfig {
 /// Whether a scenario has anything to say of a defendant.
 fn suits(path: &Path, text: &str, own: &Scenario, settings: &Settings, config: &LockConfig) -> Result<(), String> {
     let inner = own.faults.iter().find_map(|fault| match fault.at {
-        At::Phase { phase: phase @ (Phase::Acquiring | Phase::VotesIn), .. } => Some(phase),
+        At::Phase { phase: phase @ (Phase::Acquiring | Phase::InLine | Phase::VotesIn), .. } => Some(phase),
         _ => None,
     });
     if let Some(phase) = inner {
