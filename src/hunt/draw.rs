@@ -325,6 +325,9 @@ fn kind(name: FaultName, target: &Target, config: &LockConfig, scale: Scale, rng
                 _ => Shape::Isolate,
             };
             let refusal = pick(rng, &[Refusal::Drop, Refusal::Drop, Refusal::Reset]);
+            // One-way resets hit the answer to a SYN. A real kernel sends the SYN again within a second, the simulated one
+            // does not, and its client opens anew only after five: longer than a lock may be idle, and not the lock's fault.
+            let direction = if refusal == Refusal::Reset { Direction::Both } else { direction };
             // The shapes have peers of their own; this is what their files say of them.
             let peers = if shape == Shape::Isolate { peers(target, config, rng) } else { PeerGroup::All.into() };
             FaultKind::Partition { peers, direction, shape, refusal }
