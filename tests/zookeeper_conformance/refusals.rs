@@ -49,7 +49,7 @@ fn what_an_ensemble_refuses_certainly_did_not_happen() {
         // Not a matter of rights.
         let not_empty = owner.delete(&folder).await;
         assert!(matches!(not_empty, Err(ZkError::Refused(_))), "{not_empty:?}");
-        for path in ["/a//b", "/a/../b", "/a/./b", "no-slash", "/\u{1}", ""] {
+        for path in ["/a//b", "/a/../b", "/a/./b", "no-slash", "/\u{1}"] {
             for (name, verb) in VERBS {
                 let answer = verb(&*owner, path.to_owned()).await;
                 assert!(matches!(answer, Err(ZkError::Refused(_))), "{name} {path:?}: {answer:?}");
