@@ -1,7 +1,7 @@
 //! A stranger's lock through every scenario that suits it, on real servers; each trial with its faultless twin.
 //!
 //! Whoever breaks a guarantee while nothing goes wrong is no lock as it is run here: then nothing is concluded from what it
-//! does under faults. Deliberately absent: how the result looks; that is `report::strangers`.
+//! does under faults. In a twin clients look at what they hold, and are done in half their lease. Deliberately absent: how the result looks; that is `report::strangers`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ use crate::report::LockReport;
 use crate::report::strangers::{Row, Run, Standing};
 use crate::scenario::load::{parse, parse_for};
 use crate::scenario::{
-    AdapterConfig, Backend, Capabilities, Fencing, LockConfig, Persistence, Resource, Scenario, Workload,
+    AdapterConfig, Backend, Capabilities, ClientStyle, DurationRange, Fencing, LockConfig, Persistence, Resource,
+    Scenario, Workload,
 };
 use crate::seed::Seed;
 
@@ -91,7 +92,7 @@ pub async fn try_out(
             let mut tried = scenario.clone();
             for lock in scenario.locks.keys() {
                 match about(lock) {
-                    Some(Clean::Yes { page, .. }) if !scenario.faults.is_empty() => {
+                    Some(Clean::Yes { page, .. }) if !is_its_own_twin(&scenario) => {
                         standing.insert(lock.clone(), Standing::Tried { runs: Vec::new(), twin: page });
                         continue;
                     }
@@ -143,6 +144,7 @@ async fn run_twins(
     faultless.name = format!("{}-faultless", scenario.name);
     faultless.title = format!("{}: the same without faults", scenario.title);
     faultless.faults = Vec::new();
+    faultless.workload = within_the_lease(scenario);
     faultless.locks.retain(|lock, _| twin_of(scenario, lock, twins).is_none());
     if faultless.locks.is_empty() || *stop.borrow() {
         return Ok(());
@@ -189,6 +191,26 @@ fn plan(trials: &Trials, scenario: Scenario, name: &str, seed: Seed) -> Plan {
     let request =
         Request { scenario: scenario.path.clone(), locks: locks.clone(), seed: Some(seed), out: trials.out.clone() };
     Plan { request, environment: Environment::Docker, scenario, locks, again: Some(again) }
+}
+
+/// Whether nothing goes wrong in a scenario, not even that its clients outlast their leases.
+fn is_its_own_twin(scenario: &Scenario) -> bool {
+    scenario.faults.is_empty() && within_the_lease(scenario) == scenario.workload
+}
+
+/// The workload of clients that look at what they hold and are done with it in half their lease: whoever outlasts a lease,
+/// or does not look, gets what is coming to them, and no lock is to blame.
+fn within_the_lease(scenario: &Scenario) -> Workload {
+    let leases = scenario.locks.values().filter_map(|config| match config {
+        LockConfig::Adapter(config) => config.lease,
+        _ => None,
+    });
+    let mut workload = scenario.workload.clone();
+    workload.client = ClientStyle::Careful;
+    if let Some(most) = leases.min().map(|lease| lease / 2) {
+        workload.hold = DurationRange::new(workload.hold.min.min(most), workload.hold.max.min(most));
+    }
+    workload
 }
 
 fn twin_of<'a>(scenario: &Scenario, lock: &str, twins: &'a [Twin]) -> Option<&'a Twin> {
@@ -259,5 +281,47 @@ fn suits(path: &Path, text: &str, own: &Scenario, settings: &Settings, config: &
     match parse_for(path, text, &Capabilities::docker(), locks) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.problems().first().map_or_else(|| error.to_string(), |first| first.title.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::settings;
+    use crate::scenario::shipped::SHIPPED;
+
+    /// A scenario that ships, for fencepost's own Redlock behind the protocol.
+    fn of(name: &str) -> (Scenario, Scenario) {
+        let text = SHIPPED.iter().find(|(shipped, _)| *shipped == name).map(|(_, text)| *text).unwrap();
+        let path = Path::new("scenarios").join(name);
+        let own = parse(&path, text, &Capabilities::docker()).unwrap();
+        let settings = settings::load(Path::new("adapters/fencepost-redlock")).unwrap();
+        let config = LockConfig::Adapter(configured(&settings, &own));
+        let locks = BTreeMap::from([(settings.name, config)]);
+        (parse_for(&path, text, &Capabilities::docker(), locks).unwrap(), own)
+    }
+
+    #[test]
+    fn who_outlasts_a_lease_is_tried_and_is_nobodys_twin() {
+        let (slow, _) = of("slow-holder");
+        assert!(slow.faults.is_empty() && !is_its_own_twin(&slow));
+        let twin = within_the_lease(&slow);
+        assert!(twin.client == ClientStyle::Careful && twin.hold.max <= Duration::from_millis(500), "{twin:?}");
+        assert!(is_its_own_twin(&of("calm").0));
+        let (pause, _) = of("client-pause");
+        assert_eq!(within_the_lease(&pause).hold, pause.workload.hold, "what is short stays as it is");
+    }
+
+    #[test]
+    fn a_scenario_that_says_nothing_of_a_lock_is_left_out_with_the_reason() {
+        let suits = |name: &str| {
+            let (scenario, own) = of(name);
+            let settings = settings::load(Path::new("adapters/fencepost-redlock")).unwrap();
+            let config = scenario.locks.values().next().unwrap();
+            suits(&scenario.path, &scenario.source, &own, &settings, config)
+        };
+        assert_eq!(suits("client-pause"), Ok(()));
+        assert!(suits("pause-before-validity-check").unwrap_err().contains("votes-in"));
+        assert!(suits("client-pause-fenced").unwrap_err().contains("gives none"));
     }
 }
