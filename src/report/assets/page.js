@@ -94,11 +94,23 @@
     window.addEventListener("pointerup", () => { drag = null; });
     picture.addEventListener("dblclick", (event) => zoom(0.25, instant(event)));
 
+    figure.tabIndex = 0;
+    figure.addEventListener("keydown", (event) => {
+      const third = (view[1] - view[0]) / 3;
+      const actions = {
+        "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), "0": () => show(0, end),
+        ArrowLeft: () => show(view[0] - third, view[1] - third), ArrowRight: () => show(view[0] + third, view[1] + third),
+      };
+      if (!actions[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      actions[event.key]();
+    });
+
     const tools = document.createElement("div");
     tools.className = "tools";
     const button = (text, title, action) => {
       const element = document.createElement("button");
-      Object.assign(element, { type: "button", textContent: text, title });
+      Object.assign(element, { type: "button", textContent: text, title, ariaLabel: title });
       element.addEventListener("click", action);
       tools.append(element);
     };
@@ -107,14 +119,20 @@
     button("◀", "earlier", () => show(view[0] - (view[1] - view[0]) / 3, view[1] - (view[1] - view[0]) / 3));
     button("▶", "later", () => show(view[0] + (view[1] - view[0]) / 3, view[1] + (view[1] - view[0]) / 3));
     button("all", "the whole run", () => show(0, end));
-    tools.append("Ctrl + wheel or double click zooms, drag moves, a number leads to its violation.");
+    tools.append("Ctrl + wheel or double click zooms, drag moves; keys: + − 0 ← →. A number leads to its incident.");
     figure.prepend(tools);
   }
 
-  // A link to a violation opens it; paper cannot be clicked, so printing opens all.
+  // A link into something that is closed opens it; paper cannot be clicked, so printing opens all.
   const openTarget = () => {
     const target = location.hash && document.getElementById(location.hash.slice(1));
-    if (target instanceof HTMLDetailsElement) target.open = true;
+    if (!target) return;
+    let closed = false;
+    for (let at = target.closest("details"); at; at = at.parentElement?.closest("details")) {
+      closed ||= !at.open;
+      at.open = true;
+    }
+    if (closed) target.scrollIntoView();
   };
   window.addEventListener("hashchange", openTarget);
   openTarget();

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Counts a run's telling figures again from its stored histories, without any of fencepost's code, and compares them with
+verdict.json. Usage: recount.py RUN-FOLDER... ; exits 1 if a figure differs."""
+import json
+import sys
+from pathlib import Path
+
+
+def recount(path):
+    ops = [json.loads(line) for line in path.open()][1:]
+    ops = [op for op in ops if "end" not in op]
+    end = ops[-1]["time"] if ops else 0
+    holds, place = [], {}
+    for op in ops:
+        if not isinstance(op["process"], int):
+            continue
+        if op["f"] == "acquire" and op["type"] == "ok":
+            place[op["hold"]] = len(holds)
+            holds.append({"client": op["client"], "lock": op["lock"], "from": op["time"], "to": None})
+        elif op["f"] == "crash":
+            for hold in holds:
+                if hold["client"] == op["client"] and hold["to"] is None:
+                    hold["to"] = op["time"]
+        elif (op["f"], op["type"]) == ("release", "invoke") or op["f"] == "lost":
+            known = place.get(op.get("hold"))
+            if known is not None and holds[known]["to"] is None:
+                holds[known]["to"] = op["time"]
+    for hold in holds:
+        hold["to"] = end if hold["to"] is None else hold["to"]
+    overlaps, overlap = 0, 0
+    for at, one in enumerate(holds):
+        for other in holds[at + 1:]:
+            if other["from"] >= one["to"]:
+                break
+            if other["lock"] == one["lock"]:
+                shared = min(one["to"], other["to"]) - other["from"]
+                overlaps += shared > 0
+                overlap += max(shared, 0)
+    # The final value of an item descends from a chain of writes; an acknowledged write that is not on it is lost.
+    served = [op for op in ops if op["process"] == "resource" and op["f"] == "write" and op["type"] == "ok"]
+    writes = {}
+    for op in served:
+        writes.setdefault(op["value"]["item"], {})[op["value"]["version"]] = op
+    kept = set()
+    for item, versions in writes.items():
+        version = max(versions)
+        while version in versions:
+            kept.add((item, version))
+            version = versions[version]["value"].get("based-on", 0)
+    made = {}
+    for op in served:
+        made[(op["hold"], op["value"]["item"], op["value"]["version"])] = True
+    acknowledged = [op for op in ops if isinstance(op["process"], int) and op["f"] == "write" and op["type"] == "ok"]
+    lost = sum((op["value"]["item"], op["value"].get("version")) not in kept for op in acknowledged)
+    accesses = [op for op in ops if op["process"] == "resource" and op["f"] in ("read", "write")]
+    return {
+        ("coverage", "grants"): len(holds),
+        ("mutual-exclusion", "holds"): len(holds),
+        ("mutual-exclusion", "overlaps"): overlaps,
+        ("mutual-exclusion", "overlap-ms"): overlap / 1e6,
+        ("lost-updates", "acknowledged"): len(acknowledged),
+        ("lost-updates", "lost"): lost,
+        ("fencing", "accesses"): len(accesses),
+        ("fencing", "accepted"): sum(op["type"] == "ok" for op in accesses),
+    }
+
+
+def main(folders):
+    compared = differing = 0
+    for folder in map(Path, folders):
+        verdict = json.loads((folder / "verdict.json").read_text())
+        for lock, told in verdict["locks"].items():
+            for (check, name), counted in recount(folder / lock / "history.jsonl").items():
+                figure = told["checks"].get(check, {}).get("figures", {}).get(name)
+                if figure is None:
+                    continue
+                compared += 1
+                if abs(figure - counted) > 1e-6 * max(1, abs(counted)):
+                    differing += 1
+                    print(f"{folder} {lock}: {check} {name} is {figure}, recounted {counted}")
+            overlaps = told["checks"]["mutual-exclusion"]["figures"].get("overlaps", 0)
+            grouped = sum(incident["violations"].get("mutual-exclusion", 0) for incident in told["incidents"])
+            if told["incidents_in_all"] == len(told["incidents"]) and grouped != overlaps:
+                differing += 1
+                print(f"{folder} {lock}: incidents hold {grouped} overlaps of {overlaps}")
+            compared += 1
+    print(f"{compared} figures compared, {differing} differ")
+    return differing > 0 or compared == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
