@@ -186,6 +186,7 @@ fn header(size: Size) -> Header {
         clients: size.clients + size.pending as u32,
         nodes: 1,
         fencing: "none".to_owned(),
+        content: Default::default(),
         planned_faults: 0,
         plan: Vec::new(),
         grant_within: None,

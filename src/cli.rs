@@ -67,6 +67,8 @@ pub enum Verb {
     /// Locks that are not of fencepost, as programs that speak the adapter protocol (adapters/README.md).
     #[command(subcommand)]
     Adapter(AdapterVerb),
+    /// Show who holds a lock, who waits, since when, for how much longer and with which tokens.
+    Inspect(InspectArgs),
     /// The cluster of real servers that `--env docker` uses.
     #[command(subcommand)]
     Cluster(ClusterVerb),
@@ -237,6 +239,25 @@ pub struct ShrinkArgs {
 fn check_name(text: &str) -> Result<CheckName, String> {
     let known = CheckName::ALL.into_iter().find(|check| check.name() == text);
     known.ok_or_else(|| format!("one of {}", CheckName::ALL.map(CheckName::name).join(", ")))
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, clap::Args)]
+pub struct InspectArgs {
+    /// Where the lock is: a settings file (`lock.toml`), the masters of a Redlock or the one server of a Redis lock
+    /// (`redis://[user:password@]host:port[/database]`, each an argument), or an ensemble (`zk://host:port,host:port`).
+    #[arg(required = true, value_name = "URL")]
+    pub servers: Vec<String>,
+    /// The lock's name.
+    pub name: String,
+    /// What stands before the lock's name: the key prefix, or the path of the locks in an ensemble. That of the settings if
+    /// absent, else the library's own.
+    #[arg(long)]
+    pub prefix: Option<String>,
+    /// Take the lock from whoever holds it. The next token is beyond theirs: a resource that looks at tokens refuses them,
+    /// one that does not is theirs to write until they look at their guard.
+    #[arg(long)]
+    pub release: bool,
 }
 
 /// Arguments of `check`.

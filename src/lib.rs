@@ -19,7 +19,7 @@
 //! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.
 //! - `env`: the worlds; `nemesis`: times faults in them. `check`: one file per guarantee, pure functions of a history.
 //! - `report`: console, JSON, JUnit, the page of a run and of a comparison, the list of runs. `serve`: shows a folder of reports
-//!   to a browser of this machine, read-only.
+//!   to a browser of this machine, read-only. `inspect`: a look at a lock on real servers, apart from all that.
 //!
 //! Invariants: a lock never reads an ambient clock; `fail` means that something certainly did not happen; a fault is
 //! written down before it is applied, and looked at from both sides; a check never says `valid` of what was not
@@ -42,6 +42,9 @@ pub mod history;
 #[cfg(feature = "harness")]
 pub mod hunt;
 pub mod ids;
+#[cfg(feature = "harness")]
+#[expect(clippy::disallowed_methods, reason = "looks at real servers, in real time")]
+pub mod inspect;
 pub mod lock;
 #[cfg(feature = "harness")]
 pub mod nemesis;

@@ -14,7 +14,7 @@ use fencepost::check::{self, FailedRelease, Model, ModelReplay};
 use fencepost::cli::stdout::{self, Reader, Results};
 use fencepost::cli::{
     self, AdapterCheckArgs, AdapterVerb, AssumeName, CheckArgs, Cli, ClusterForce, ClusterVerb, CompareArgs,
-    CompareFormat, EnvironmentName, Format, HuntArgs, HuntFormat, RunArgs, TryArgs, Verb,
+    CompareFormat, EnvironmentName, Format, HuntArgs, HuntFormat, InspectArgs, RunArgs, TryArgs, Verb,
 };
 use fencepost::env::docker;
 use fencepost::history::foreign::{Naming, Reading};
@@ -22,6 +22,7 @@ use fencepost::history::source::{Notation, Source};
 use fencepost::history::{self, History};
 use fencepost::hunt::draw::Assume;
 use fencepost::ids::{ClientId, LockName};
+use fencepost::inspect::{InspectError, Servers};
 use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use fencepost::report::compare::Compared;
 use fencepost::report::plain::plain;
@@ -122,6 +123,20 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+async fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
+    let failure = |error: InspectError| match error {
+        InspectError::Servers(_) => Failure::own(error),
+        _ => Failure::bad_request(error),
+    };
+    let servers = Servers::of(&args.servers, args.prefix.clone()).map_err(failure)?;
+    let name = LockName::new(&args.name);
+    if args.release {
+        say(servers.release(&name).await.map_err(failure)?.trim_end())?;
+    }
+    say(servers.look(&name).await.map_err(failure)?.trim_end())?;
+    Ok(0)
+}
+
 async fn act(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Run(args) => run_all(args).await,
@@ -134,6 +149,7 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
         }
         Verb::Replay { run } => replay(&run),
         Verb::Check(args) => check_history(&args),
+        Verb::Inspect(args) => inspect(&args).await,
         Verb::Report { run } => {
             let report = report::json::read_run(&run, check::judge).map_err(Failure::bad_request)?;
             let page = report::write(&report)

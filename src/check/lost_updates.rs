@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Facts, Listing, counted, seconds, validity_of};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
-use crate::history::{F, Hold, ItemValue, Op, OpType, Process};
+use crate::history::{Content, F, Hold, ItemValue, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
 
 const GUARANTEE: &str = "No update vanishes: the final value of each item descends from every write that the resource accepted or acknowledged.";
@@ -34,13 +34,16 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     }
 
     let acknowledged = counted(tally.acknowledged, "acknowledged update", "acknowledged updates");
+    let content = facts.history.header.content;
     let percent = if tally.acknowledged == 0 { 0.0 } else { 100.0 * tally.lost as f64 / tally.acknowledged as f64 };
     // A sum over some of the items would say nothing.
     let counts = items.values().filter(|item| !item.writes.is_empty()).count() == tally.counted && tally.counted > 0;
-    let books = match tally {
-        Tally { units_sold, stock_fell_by, .. } if counts => {
-            format!("; {units_sold} units sold, stock fell by {stock_fell_by}")
-        }
+    // A register's values add up to nothing.
+    let counts = counts && content != Content::Value;
+    let Tally { units_sold, stock_fell_by, .. } = tally;
+    let books = match content {
+        Content::Stock if counts => format!("; {units_sold} units sold, stock fell by {stock_fell_by}"),
+        Content::Lines if counts => format!("; {} lines appended, file grew by {}", -units_sold, -stock_fell_by),
         _ => String::new(),
     };
     let (verdict, summary) = if listing.total() > 0 {
@@ -81,8 +84,14 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         ("lost-percent", percent),
         ("unacknowledged-lost", tally.unacknowledged_lost as f64),
     ];
-    if counts {
-        figures.extend([("units-sold", tally.units_sold as f64), ("stock-fell-by", tally.stock_fell_by as f64)]);
+    match content {
+        Content::Stock if counts => {
+            figures.extend([("units-sold", units_sold as f64), ("stock-fell-by", stock_fell_by as f64)]);
+        }
+        Content::Lines if counts => {
+            figures.extend([("lines-appended", -units_sold as f64), ("file-grew-by", -stock_fell_by as f64)]);
+        }
+        _ => {}
     }
     conclude(CheckName::LostUpdates, GUARANTEE, verdict, summary, &figures, listing)
 }
@@ -168,10 +177,11 @@ fn never_accepted(facts: &Facts<'_>, op: &Op, hold: &HoldId, value: ItemValue) -
     let clients: Vec<ClientId> = known.iter().map(|hold| hold.client).collect();
     let from = known.map_or(op.time, |hold| hold.from);
     let text = format!(
-        "{} was told at {} that its write of item {} (stock {}) was accepted; the resource accepted no such write{}.{}",
+        "{} was told at {} that its write of item {} ({} {}) was accepted; the resource accepted no such write{}.{}",
         known.map_or_else(|| hold.to_string(), |hold| facts.holder(hold)),
         seconds(op.time),
         value.item,
+        facts.history.header.content.noun(),
         value.stock,
         validities(known),
         facts.active_faults(&clients, from, op.time),
@@ -280,6 +290,7 @@ impl<'a> Item<'a> {
             None => format!("was accepted at {} but never acknowledged", seconds(write.op.time)),
         };
         let item = write.op.value.map_or(0, |value| value.item);
+        let noun = facts.history.header.content.noun();
         let mut text = format!(
             "The write of item {item} by {}, which made version {version} (stock {}) and {known}, vanished",
             facts.holder(hold),
@@ -294,7 +305,7 @@ impl<'a> Item<'a> {
             let read = self.reads.get(&(other.place, other.based_on)).map(|(op, _)| *op);
             let read_at = read.map_or_else(String::new, |op| format!(", read at {}", seconds(op.time)));
             text += &format!(
-                ": {} wrote version {next} (stock {}) at {} from version {}{read_at}",
+                ": {} wrote version {next} ({noun} {}) at {} from version {}{read_at}",
                 facts.holder(by),
                 other.stock,
                 seconds(other.op.time),
@@ -319,8 +330,16 @@ impl<'a> Item<'a> {
         Violation {
             severity: Some(Severity::Effect),
             text: format!(
-                "The books of item {item} do not balance: its stock fell by {fell_by}, but the updates that its final value \
-                 contains sold {sold} units.{}",
+                "The books of item {item} do not balance: {}.{}",
+                match facts.history.header.content {
+                    Content::Stock => format!(
+                        "its stock fell by {fell_by}, but the updates that its final value contains sold {sold} units"
+                    ),
+                    Content::Lines =>
+                        format!("it grew by {} lines, but the updates that it contains appended {}", -fell_by, -sold),
+                    Content::Value =>
+                        "some write was of another value than the one that was read of its version".to_owned(),
+                },
                 facts.active_faults(&[], first.op.time, last.op.time)
             ),
             ops: vec![first.op.index, last.op.index],

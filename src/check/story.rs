@@ -25,6 +25,7 @@ impl Story {
             clients,
             nodes: 1,
             fencing: "none".to_owned(),
+            content: Default::default(),
             planned_faults: 0,
             plan: Vec::new(),
             grant_within: None,

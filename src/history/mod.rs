@@ -40,6 +40,34 @@ pub use recorder::Recorder;
 /// no mark, so it counts as cut off, and tells of a hold's validity at its grant and at its end only.
 pub const FORMAT: u32 = 2;
 
+/// What the number in an item ([`ItemValue::stock`]) counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// Units in stock; a sale writes one less.
+    #[default]
+    Stock,
+    /// Nothing: it is a register's value, and each write has one of its own.
+    Value,
+    /// The lines of a file; an append writes one more.
+    Lines,
+}
+
+impl Content {
+    /// What to call the number.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::Value => "value",
+            Self::Lines => "lines",
+        }
+    }
+
+    fn is_stock(&self) -> bool {
+        *self == Self::Stock
+    }
+}
+
 /// What a history file says of itself in its first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -62,6 +90,9 @@ pub struct Header {
     pub nodes: u32,
     /// What the resource refuses, as `[resource] fencing` says it.
     pub fencing: String,
+    /// What the number in the resource's items counts.
+    #[serde(default, skip_serializing_if = "Content::is_stock")]
+    pub content: Content,
     /// How many faults the scenario plans for this lock (entries, not strikes).
     pub planned_faults: u32,
     /// Those faults, each as the sentence by which its strikes name it; empty where only their number is known.

@@ -97,6 +97,7 @@ pub(super) mod tests {
             clients: 2,
             nodes: 5,
             fencing: "none".to_owned(),
+            content: Default::default(),
             planned_faults: 0,
             plan: Vec::new(),
             grant_within: None,

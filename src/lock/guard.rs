@@ -247,6 +247,12 @@ impl Guard {
         self.is_valid()
     }
 
+    /// The same guard, whose release is `wrap`'s.
+    pub(crate) fn around(mut self, wrap: impl FnOnce(Release) -> Release) -> Self {
+        self.release = self.release.take().map(wrap);
+        self
+    }
+
     /// What is held.
     pub fn name(&self) -> &LockName {
         &self.name

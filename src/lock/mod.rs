@@ -14,6 +14,7 @@ pub mod backend;
 #[expect(clippy::disallowed_methods, reason = "speaks with real servers, in real time")]
 pub mod client;
 pub mod error;
+pub mod events;
 #[cfg(feature = "harness")]
 pub mod flawed;
 mod guard;

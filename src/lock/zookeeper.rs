@@ -60,6 +60,11 @@ pub struct ZookeeperLock {
     runtime: SharedRuntime,
 }
 
+/// The path of the znode below which the contenders for `name` stand.
+pub(super) fn folder(root: &str, name: &LockName) -> String {
+    format!("{root}/{}", as_path_part(name))
+}
+
 /// Why an attempt ended without a grant.
 pub(super) enum Stop {
     /// Not before the deadline.
@@ -131,7 +136,7 @@ impl ZookeeperLock {
 
     /// The path of the znode below which the contenders for `name` stand.
     pub(super) fn folder(&self, name: &LockName) -> String {
-        format!("{}/{}", self.settings.root, as_path_part(name))
+        folder(&self.settings.root, name)
     }
 
     /// The guard of a contender that is first in line, which lives and dies with its session and its znode.

@@ -116,7 +116,7 @@ impl<'a> Exhibit<'a> {
 
 /// What one op says; a grant of what somebody else believes to hold says so.
 fn step<'a>(scene: &Scene<'a>, op: &'a Op, involved: &[&Hold]) -> Step<'a> {
-    let mut what = words::what(op);
+    let mut what = words::what(&scene.history.header, op);
     let mut breaks = false;
     let believer = involved.iter().find(|hold| {
         Some(hold.client) != op.client

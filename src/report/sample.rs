@@ -112,6 +112,7 @@ impl Script {
             clients: 3,
             nodes: if lock == "redlock" { 5 } else { 3 },
             fencing: fencing.to_owned(),
+            content: Default::default(),
             planned_faults: 1,
             plan: vec!["pause holder at before-write, every 4s, for 2.5s".to_owned()],
             grant_within: None,

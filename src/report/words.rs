@@ -177,7 +177,7 @@ pub(super) fn who(op: &Op) -> String {
 }
 
 /// What an op says, as a clause that follows [`who`].
-pub(super) fn what(op: &Op) -> String {
+pub(super) fn what(header: &Header, op: &Op) -> String {
     let client = op.client.map_or_else(|| "a client".to_owned(), |client| client.to_string());
     let value = op.value.as_ref();
     match (op.process, op.f, op.kind) {
@@ -199,22 +199,24 @@ pub(super) fn what(op: &Op) -> String {
             let stalled = op.since.map(|since| op.time - since).map(lasting).unwrap_or_default();
             format!("sees that it had not run for {stalled}")
         }
-        (Process::Resource, f, OpType::Ok) => format!("accepts {client}’s {f}{}", of_item(value)),
-        (Process::Resource, f, _) => format!("refuses {client}’s {f}{}", of_item(value)),
+        (Process::Resource, f, OpType::Ok) => format!("accepts {client}’s {f}{}", of_item(header, value)),
+        (Process::Resource, f, _) => format!("refuses {client}’s {f}{}", of_item(header, value)),
         (_, F::Read, OpType::Invoke) => "sends its read".to_owned(),
-        (_, F::Write, OpType::Invoke) => format!("sends its write{}", of_item(value)),
-        (_, f @ (F::Read | F::Write), OpType::Ok) => format!("learns that its {f} was accepted{}", of_item(value)),
+        (_, F::Write, OpType::Invoke) => format!("sends its write{}", of_item(header, value)),
+        (_, f @ (F::Read | F::Write), OpType::Ok) => {
+            format!("learns that its {f} was accepted{}", of_item(header, value))
+        }
         (_, f @ (F::Read | F::Write), OpType::Fail) => format!("learns that its {f} was refused"),
         (_, f @ (F::Read | F::Write), OpType::Info) => format!("does not know whether its {f} was accepted"),
         (_, f @ (F::Fault | F::Heal), kind) => fault(op.fault.as_deref(), f, kind),
     }
 }
 
-fn of_item(value: Option<&ItemValue>) -> String {
+fn of_item(header: &Header, value: Option<&ItemValue>) -> String {
     let Some(value) = value else { return String::new() };
     let version = value.version.map(|version| format!(", version {version}")).unwrap_or_default();
     let based_on = value.based_on.map(|based_on| format!(", based on version {based_on}")).unwrap_or_default();
-    format!(" (item {}: stock {}{version}{based_on})", value.item, value.stock)
+    format!(" (item {}: {} {}{version}{based_on})", value.item, header.content.noun(), value.stock)
 }
 
 fn fault(event: Option<&FaultEvent>, f: F, kind: OpType) -> String {
@@ -250,7 +252,7 @@ pub(super) fn details(header: &Header, op: &Op) -> String {
 pub(super) fn line(header: &Header, op: &Op) -> String {
     let details = details(header, op);
     let details = if details.is_empty() { details } else { format!(" · {details}") };
-    format!("{} {} {}{details} · op {}", op.time, who(op), what(op), op.index)
+    format!("{} {} {}{details} · op {}", op.time, who(op), what(header, op), op.index)
 }
 
 #[cfg(test)]

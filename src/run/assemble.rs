@@ -12,7 +12,7 @@ use crate::ids::TraceHash;
 use crate::lock::Tokens;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::report::{Expectation, LockReport, Report};
-use crate::scenario::{self, AdapterConfig, LockConfig, Scenario};
+use crate::scenario::{self, AdapterConfig, LockConfig, Scenario, WorkloadKind};
 use crate::seed::Seed;
 use crate::verdict::{CheckName, Demand, Verdict};
 
@@ -88,9 +88,14 @@ fn settings(scenario: &Scenario) -> Vec<(String, String)> {
         scenario::ClientStyle::Careful => "careful: checks validity before each access, stops when the lock is lost",
         scenario::ClientStyle::Naive => "naive: does not look at validity",
     };
+    let kind = match workload.kind {
+        WorkloadKind::Inventory => "inventory: read an item's stock, write it one lower",
+        WorkloadKind::Register => "register: read it, write a value that nobody else writes",
+        WorkloadKind::AppendFile => "append-file: read a file to its end, write one line there",
+    };
     let duration = |duration| scenario::duration::text(duration);
     [
-        ("workload", "inventory: read an item's stock, write it one lower".to_owned()),
+        ("workload", kind.to_owned()),
         ("clients", workload.clients.to_string()),
         ("client", client.to_owned()),
         ("lock names", workload.locks.to_string()),

@@ -38,6 +38,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Target};
+use crate::history::Content;
+use crate::ids::ClientId;
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
@@ -117,6 +119,38 @@ pub struct Workload {
 pub enum WorkloadKind {
     /// Sell one unit of an item: read its stock, write it back one lower.
     Inventory,
+    /// Set a register: read it, write a value that nobody else writes.
+    Register,
+    /// Append to a file: read it to its end, write one line there. What others have put there meanwhile is gone.
+    AppendFile,
+}
+
+impl WorkloadKind {
+    /// What the number in an item counts.
+    pub fn content(self) -> Content {
+        match self {
+            Self::Inventory => Content::Stock,
+            Self::Register => Content::Value,
+            Self::AppendFile => Content::Lines,
+        }
+    }
+
+    /// What each item starts with. A stock is large enough that no trial sells out.
+    pub fn initial(self) -> i64 {
+        match self {
+            Self::Inventory => 100_000,
+            Self::Register | Self::AppendFile => 0,
+        }
+    }
+
+    /// What a client writes in its attempt of this number, over what it has read.
+    pub fn write(self, read: i64, client: ClientId, attempt: u32) -> i64 {
+        match self {
+            Self::Inventory => read - 1,
+            Self::Register => i64::from(client.0) * 1_000_000 + i64::from(attempt),
+            Self::AppendFile => read + 1,
+        }
+    }
 }
 
 /// Whether clients heed the lock's warnings.

@@ -227,7 +227,7 @@ macro_rules! words {
 }
 
 words! {
-    WorkloadKind { "inventory" => Inventory }
+    WorkloadKind { "inventory" => Inventory, "register" => Register, "append-file" => AppendFile }
     ClientStyle { "careful" => Careful, "naive" => Naive }
     Fencing { "none" => None, "write" => Write, "access" => Access, "cas" => Cas }
     Persistence { "none" => None, "everysec" => Everysec, "always" => Always }

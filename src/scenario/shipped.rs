@@ -2,6 +2,7 @@
 
 /// Name and text of each, in name order.
 pub const SHIPPED: &[(&str, &str)] = &[
+    ("append-file", include_str!("../../scenarios/append-file.toml")),
     ("calm", include_str!("../../scenarios/calm.toml")),
     ("chaos", include_str!("../../scenarios/chaos.toml")),
     ("client-pause-fenced", include_str!("../../scenarios/client-pause-fenced.toml")),
@@ -21,6 +22,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("pause-before-validity-check", include_str!("../../scenarios/pause-before-validity-check.toml")),
     ("pause-while-asking", include_str!("../../scenarios/pause-while-asking.toml")),
     ("power-loss", include_str!("../../scenarios/power-loss.toml")),
+    ("register-compare-and-set", include_str!("../../scenarios/register-compare-and-set.toml")),
     ("session-expiry", include_str!("../../scenarios/session-expiry.toml")),
     ("single-node-amnesia", include_str!("../../scenarios/single-node-amnesia.toml")),
     ("slow-holder", include_str!("../../scenarios/slow-holder.toml")),

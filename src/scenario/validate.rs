@@ -208,7 +208,8 @@ pub(super) fn locks(
 ) -> BTreeMap<String, Option<LockConfig>> {
     if tables.is_empty() {
         let problem = Problem::of_file("no lock stands trial");
-        problems.push(problem.help("add a table `[lock.redlock]`, `[lock.zookeeper]` or `[lock.redis]`"));
+        problems
+            .push(problem.help("add a table `[lock.redlock]` or `[lock.zookeeper]`, or `[lock.redis]` for one server"));
     }
     let mut locks = BTreeMap::new();
     for (name, table) in tables {

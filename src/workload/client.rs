@@ -236,7 +236,7 @@ impl Client {
         });
     }
 
-    /// What the lock protects: read the item, take some time, write it one lower.
+    /// What the lock protects: read the item, take some time, write what follows from it.
     async fn critical_section(&self, turn: &Turn, guard: &Guard, hold_for: Duration) {
         // A careful client asks before each access; a naive one goes ahead.
         let may_go_on = async || self.workload.client == ClientStyle::Naive || guard.confirmed().await;
@@ -257,7 +257,8 @@ impl Client {
         }
         self.sending.send_replace(true);
         self.reached(Phase::BeforeWrite).await;
-        let write = Action::Write { stock: read.stock - 1, based_on: read.version.unwrap_or_default() };
+        let stock = self.workload.kind.write(read.stock, self.log.client, self.attempts);
+        let write = Action::Write { stock, based_on: read.version.unwrap_or_default() };
         self.access(turn, F::Write, write).await;
         self.reached(Phase::AfterWrite).await;
     }

@@ -1,16 +1,15 @@
-//! The protected resource: an inventory that serves accesses one after another and, when told to, refuses stale ones.
+//! The protected resource: items that are read and written one access after another and, when told to, refuse stale ones.
 //!
-//! A pure state machine; environments put a network in front of it.
+//! What an item is depends on the workload: a stock, a register, or a file of so many lines. A write of a file says how many
+//! lines it has then, as of a program that writes its line where it had seen the end: what others put there is gone. A
+//! pure state machine; environments put a network in front of it.
 
 use std::collections::BTreeMap;
 
 use super::{Access, Action};
 use crate::history::ItemValue;
 use crate::ids::FencingToken;
-use crate::scenario::Fencing;
-
-/// What each item starts with: enough that no trial sells out.
-pub const INITIAL_STOCK: i64 = 100_000;
+use crate::scenario::{Fencing, WorkloadKind};
 
 /// The inventory and its policy.
 #[derive(Clone, Debug)]
@@ -26,7 +25,7 @@ pub struct Item {
     pub name: String,
     /// What it is.
     pub description: String,
-    /// Units in stock.
+    /// Units in stock, a register's value, a file's lines.
     pub stock: i64,
     /// Counts accepted writes.
     pub version: u32,
@@ -66,9 +65,9 @@ pub enum Refusal {
 }
 
 impl Resource {
-    /// An inventory with items 1 to `items`.
-    pub fn new(fencing: Fencing, items: u32) -> Self {
-        let item = |number| (number, Item::new(format!("Item {number}"), "An item under trial", INITIAL_STOCK));
+    /// A resource with items 1 to `items`, as this workload finds them.
+    pub fn new(kind: WorkloadKind, fencing: Fencing, items: u32) -> Self {
+        let item = |number| (number, Item::new(format!("Item {number}"), "An item under trial", kind.initial()));
         Self { fencing, items: (1..=items).map(item).collect() }
     }
 
@@ -140,7 +139,7 @@ mod tests {
 
     /// Serves accesses with these tokens and actions in turn; whether each was accepted.
     fn accepted(fencing: Fencing, accesses: &[(u64, Action)]) -> Vec<bool> {
-        let mut resource = Resource::new(fencing, 1);
+        let mut resource = Resource::new(WorkloadKind::Inventory, fencing, 1);
         let access = |(token, action)| Access {
             item: 1,
             hold: HoldId::new("c1-1"),
@@ -176,7 +175,7 @@ mod tests {
 
     #[test]
     fn without_a_token_there_is_nothing_to_fence_with() {
-        let mut resource = Resource::new(Fencing::Access, 1);
+        let mut resource = Resource::new(WorkloadKind::Inventory, Fencing::Access, 1);
         let mut access = Access {
             item: 1,
             hold: HoldId::new("c1-1"),
@@ -191,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_refused_write_changes_nothing() {
-        let mut resource = Resource::new(Fencing::Cas, 1);
+        let mut resource = Resource::new(WorkloadKind::Inventory, Fencing::Cas, 1);
         let before = resource.items().map(|(_, item)| item.clone()).collect::<Vec<_>>();
         let access = Access { item: 1, hold: HoldId::new("c1-1"), client: ClientId(1), token: None, action: write(3) };
         assert_eq!(resource.serve(&access), Err(Refusal::StaleValue { based_on: 3, current: 0 }));
@@ -200,7 +199,7 @@ mod tests {
 
     #[test]
     fn an_item_is_added_once() {
-        let mut resource = Resource::new(Fencing::None, 1);
+        let mut resource = Resource::new(WorkloadKind::Inventory, Fencing::None, 1);
         assert!(resource.add(1, Item::new("Lamp", "", 1)).is_err());
         assert!(resource.add(2, Item::new("Lamp", "", 1)).is_ok());
     }

@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
 
 mod connections;
+mod library;
 #[path = "../lock_suite/mod.rs"]
 mod lock_suite;
 mod relay;

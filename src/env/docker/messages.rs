@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::history::{Life, Op};
 use crate::ids::ClientId;
 use crate::phase::Phase;
-use crate::scenario::{Fencing, LockConfig, Workload};
+use crate::scenario::{Fencing, LockConfig, Workload, WorkloadKind};
 use crate::seed::Seed;
 use crate::time::Nanos;
 
@@ -125,6 +125,8 @@ pub struct ClientPlan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ResourcePlan {
+    /// What its items are.
+    pub kind: WorkloadKind,
     /// What to refuse.
     pub fencing: Fencing,
     /// How many items there are.

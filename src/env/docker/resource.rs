@@ -26,7 +26,7 @@ pub async fn main(socket: &Path) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on port {RESOURCE_PORT}"))?;
     let record = Arc::clone(&control.reports) as Arc<dyn Record>;
-    let service = service(Resource::new(plan.fencing, plan.items), record);
+    let service = service(Resource::new(plan.kind, plan.fencing, plan.items), record);
     let server = tokio::spawn(async move { axum::serve(listener, service).await });
     control.reports.send(Report::Ready);
     while !matches!(control.order().await?, Order::Leave) {}

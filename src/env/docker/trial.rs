@@ -280,6 +280,7 @@ impl Trial<'_> {
             clients: self.scenario.workload.clients,
             nodes: self.config.nodes(),
             fencing: self.scenario.resource.fencing.name().to_owned(),
+            content: self.scenario.workload.kind.content(),
             planned_faults: plan.len() as u32,
             plan,
             grant_within: self.scenario.grant_within(self.lock),
@@ -393,9 +394,11 @@ impl Trial<'_> {
     fn plan_for(&self, speaker: Speaker, lives: &Lives) -> anyhow::Result<Order> {
         let workload = &self.scenario.workload;
         Ok(match speaker {
-            Speaker::Resource => {
-                Order::Resource(ResourcePlan { fencing: self.scenario.resource.fencing, items: workload.locks })
-            }
+            Speaker::Resource => Order::Resource(ResourcePlan {
+                kind: workload.kind,
+                fencing: self.scenario.resource.fencing,
+                items: workload.locks,
+            }),
             Speaker::Client(client) => Order::Client(Box::new(ClientPlan {
                 client,
                 life: lives.life(client).with_context(|| format!("there is no {client} in this trial"))?,

@@ -21,7 +21,7 @@ use super::world::{HostId, Power, World};
 use crate::fault::{Member, Refusal};
 use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::SharedRuntime;
-use crate::scenario::{Fencing, LockConfig};
+use crate::scenario::{Fencing, LockConfig, WorkloadKind};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use crate::workload::resource::Resource;
@@ -43,7 +43,7 @@ impl Sandbox {
     /// something that will never happen.
     pub fn play<T>(config: &LockConfig, seed: Seed, body: impl AsyncFnOnce(&Self) -> T) -> Option<T> {
         let clock = |_| HostClock::new(Nanos::ZERO, 0);
-        let resource = Resource::new(Fencing::None, 1);
+        let resource = Resource::new(WorkloadKind::Inventory, Fencing::None, 1);
         let (hosts, members) = machines(CLIENTS_MAX, config, resource, seed, clock);
         let world = World::new(hosts, seed, Trace::default());
         let mut scheduler = Scheduler::new(Arc::clone(&world));

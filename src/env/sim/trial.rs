@@ -103,7 +103,7 @@ impl<'a> Trial<'a> {
             return failed(scenario, lock, seed, format!("the scenario has no lock `{lock}`"));
         };
         let header = header(scenario, lock, Some(config), seed);
-        let resource = Resource::new(scenario.resource.fencing, scenario.workload.locks);
+        let resource = Resource::new(scenario.workload.kind, scenario.resource.fencing, scenario.workload.locks);
         let clock = |member| ordinary_clock(seed, member);
         let (hosts, members) = machines(scenario.workload.clients, config, resource, seed, clock);
         let world = World::new(hosts, seed, Trace::new(self.told));
@@ -142,6 +142,7 @@ fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Se
         clients: scenario.workload.clients,
         nodes: config.map_or(0, LockConfig::nodes),
         fencing: scenario.resource.fencing.name().to_owned(),
+        content: scenario.workload.kind.content(),
         planned_faults: plan.len() as u32,
         plan,
         grant_within: scenario.grant_within(lock),

@@ -335,6 +335,7 @@ fn header(path: &Path, clients: u32) -> Header {
         clients,
         nodes: 0,
         fencing: "none".to_owned(),
+        content: Default::default(),
         planned_faults: 0,
         plan: Vec::new(),
         grant_within: None,

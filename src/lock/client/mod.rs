@@ -8,6 +8,10 @@
 mod endpoint;
 #[cfg(feature = "redis")]
 mod fenced;
+#[cfg(feature = "zookeeper")]
+mod line;
+#[cfg(feature = "redis")]
+mod look;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "zookeeper")]
@@ -19,6 +23,10 @@ mod zookeeper;
 pub use endpoint::{EndpointError, RedisEndpoint};
 #[cfg(feature = "redis")]
 pub use fenced::{FENCED_READ, FENCED_WRITE, Fenced, FencedRedis};
+#[cfg(feature = "zookeeper")]
+pub use line::ContenderSeen;
+#[cfg(feature = "redis")]
+pub use look::KeySeen;
 #[cfg(feature = "redis")]
 pub use redis::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, RedisServer, SET_AND_COUNT, SET_AND_FENCE};
 #[cfg(feature = "zookeeper")]

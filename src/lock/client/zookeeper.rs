@@ -43,19 +43,28 @@ impl ZookeeperEnsemble {
         self.digest = Some(credentials.to_owned());
         self
     }
+
+    /// A session for a short visit, which takes no part in a lock.
+    pub(super) async fn visit(&self) -> Result<Client, ZkError> {
+        open(&self.servers, self.session_timeout, self.digest.as_deref()).await.map_err(classify)
+    }
+}
+
+/// A session of the crate's.
+async fn open(servers: &str, session_timeout: Duration, digest: Option<&str>) -> Result<Client, Error> {
+    let mut connector = Client::connector().with_session_timeout(session_timeout);
+    if let Some(digest) = digest {
+        connector = connector.with_auth("digest", digest.as_bytes());
+    }
+    connector.connect(servers).await
 }
 
 impl ZkConnector for ZookeeperEnsemble {
     fn connect(&self) -> Reply<Arc<dyn ZkSession>, ZkError> {
         let Self { servers, session_timeout, digest } = self.clone();
         let connecting = async move {
-            let mut connector = Client::connector().with_session_timeout(session_timeout);
-            let mut acls = Acls::anyone_all();
-            if let Some(digest) = digest {
-                connector = connector.with_auth("digest", digest.as_bytes());
-                acls = Acls::creator_all();
-            }
-            let client = connector.connect(&servers).await.map_err(classify)?;
+            let acls = if digest.is_some() { Acls::creator_all() } else { Acls::anyone_all() };
+            let client = open(&servers, session_timeout, digest.as_deref()).await.map_err(classify)?;
             let (sender, state) = watch::channel(SessionState::Connected);
             let mut watcher = client.state_watcher();
             let named: Arc<[String]> = look::servers(&servers).into();
@@ -110,7 +119,7 @@ async fn set_nodelay(servers: Arc<[String]>) {
 
 /// Only the ensemble's own refusals mean that nothing happened. In particular `ConnectionLoss` is not the only error
 /// of a lost connection: resets and silence come as other ones.
-fn classify(error: Error) -> ZkError {
+pub(super) fn classify(error: Error) -> ZkError {
     match error {
         Error::NoNode => ZkError::NoNode,
         Error::NodeExists => ZkError::NodeExists,

@@ -1,0 +1,64 @@
+//! What there is to see of a lock in a ZooKeeper ensemble, without standing in its line.
+
+use zookeeper_client::Error;
+
+use super::zookeeper::{ZookeeperEnsemble, classify};
+use crate::ids::LockName;
+use crate::lock::error::ZkError;
+use crate::lock::zookeeper::contender::{Place, sequence};
+use crate::lock::zookeeper::folder;
+
+/// One contender in a lock's line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContenderSeen {
+    /// Its znode's path.
+    pub path: String,
+    /// The transaction that created the znode: the fencing token, if it gets the lock.
+    pub czxid: u64,
+    /// The session that the znode lives with.
+    pub session: i64,
+    /// When the znode was created, by the clock of the server that led then: milliseconds since the epoch.
+    pub created_ms: i64,
+    /// How many contenders stand ahead of it; the holder has none.
+    pub ahead: usize,
+}
+
+impl ZookeeperEnsemble {
+    /// The line for a lock whose znode is below `root`: the path of that znode, and who stands in the line, the holder first;
+    /// nobody if there is no such lock. Each call is a session of its own.
+    ///
+    /// # Errors
+    /// The ensemble gave no usable answer.
+    pub async fn line(&self, root: &str, name: &LockName) -> Result<(String, Vec<ContenderSeen>), ZkError> {
+        let folder = folder(root, name);
+        let client = self.visit().await?;
+        let names = match client.list_children(&folder).await {
+            Err(Error::NoNode) => Vec::new(),
+            names => names.map_err(classify)?,
+        };
+        let mut line = Vec::new();
+        for name in &names {
+            let Some(own) = sequence(name) else { continue };
+            let path = format!("{folder}/{name}");
+            // Gone since it was listed.
+            let Some(stat) = client.check_stat(&path).await.map_err(classify)? else { continue };
+            let ahead = Place::among(own, &names).ahead;
+            let czxid = u64::try_from(stat.czxid).unwrap_or_default();
+            line.push(ContenderSeen { path, czxid, session: stat.ephemeral_owner, created_ms: stat.ctime, ahead });
+        }
+        line.sort_by_key(|contender| contender.ahead);
+        Ok((folder, line))
+    }
+
+    /// Deletes a contender's znode: whether it was there.
+    ///
+    /// # Errors
+    /// The ensemble gave no usable answer, or refuses.
+    pub async fn remove(&self, path: &str) -> Result<bool, ZkError> {
+        match self.visit().await?.delete(path, None).await {
+            Ok(()) => Ok(true),
+            Err(Error::NoNode) => Ok(false),
+            Err(error) => Err(classify(error)),
+        }
+    }
+}

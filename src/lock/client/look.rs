@@ -1,0 +1,58 @@
+//! What there is to see of a lock at its servers, without taking part: for `fencepost inspect` and its like.
+//!
+//! Deliberately absent: anything that a lock itself would decide by. What is seen here is over when it is told.
+
+use std::time::Duration;
+
+use super::redis::RedisServer;
+use crate::ids::FencingToken;
+use crate::lock::backend::Reply;
+use crate::lock::error::NodeError;
+
+/// What the key `KEYS[1]` holds, for how many milliseconds more, and what the counter `KEYS[2]` says.
+const LOOK: &str = "return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('GET', KEYS[2])}";
+
+/// Deletes the key `KEYS[1]` and counts one more at `KEYS[2]`, if that is there: what the key held, and what the counter
+/// says now.
+const FORCE_RELEASE: &str = "local owner = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('INCR', KEYS[2]) end
+return {owner, redis.call('GET', KEYS[2])}";
+
+/// What one Redis server has of a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySeen {
+    /// The owner token in the lock's key, if it is there.
+    pub owner: Option<String>,
+    /// How long the key lives on; none if it is not there, or lives for ever.
+    pub left: Option<Duration>,
+    /// What the counter of the lock's tokens says, if there is one.
+    pub count: Option<FencingToken>,
+}
+
+impl RedisServer {
+    /// Looks at a lock's key and at its counter.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub fn look(&self, key: &str, counter: &str) -> Reply<KeySeen, NodeError> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(LOOK).arg(2).arg(key).arg(counter);
+        self.ask(command, |(owner, left, count): (Option<String>, i64, Option<u64>)| KeySeen {
+            owner,
+            left: u64::try_from(left).ok().map(Duration::from_millis),
+            count: count.map(FencingToken),
+        })
+    }
+
+    /// Takes a lock from whoever has it, and counts on, so that the next token is beyond the one that was taken back. The
+    /// owner that had it, if any, and what the counter says now, if it is there.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub fn force_release(&self, key: &str, counter: &str) -> Reply<(Option<String>, Option<FencingToken>), NodeError> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(FORCE_RELEASE).arg(2).arg(key).arg(counter);
+        self.ask(command, |(owner, count): (Option<String>, Option<u64>)| (owner, count.map(FencingToken)))
+    }
+}
