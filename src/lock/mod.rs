@@ -9,8 +9,12 @@
 //! randomness from outside, `settings` (a feature) is the TOML file that a service has its lock from. `flawed`,
 //! for the harness only, has locks that must be caught. `opener` says when a lock connects, in both worlds. Deliberately absent: ambient clocks and randomness, the harness,
 //! any knowledge of how a lock is tried.
+//!
+//! [`capabilities`] lists what it can do and what it cannot, with the test that shows each.
 
 pub mod backend;
+#[doc = include_str!("capabilities.md")]
+pub mod capabilities {}
 #[expect(clippy::disallowed_methods, reason = "speaks with real servers, in real time")]
 pub mod client;
 pub mod error;
@@ -175,6 +179,31 @@ mod tests {
     use super::*;
     use crate::seed::Seed;
     use crate::time::Clock;
+
+    /// The table of capabilities names tests that are there.
+    #[test]
+    fn every_test_that_the_capabilities_name_is_there() {
+        fn sources(folder: &std::path::Path, text: &mut String) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    sources(&path, text);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    *text += &std::fs::read_to_string(&path).unwrap();
+                }
+            }
+        }
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut code = String::new();
+        ["src", "tests"].iter().for_each(|folder| sources(&root.join(folder), &mut code));
+        let table = include_str!("capabilities.md");
+        let quoted = table.split('`').skip(1).step_by(2);
+        let tests: Vec<&str> = quoted.filter(|word| word.matches('_').count() > 1).collect();
+        assert!(tests.len() > 20, "{tests:?}");
+        for test in tests {
+            assert!(code.contains(&format!("fn {test}(")) || code.contains(&format!("fn {test}<")), "{test}");
+        }
+    }
 
     const LEASE: Duration = Duration::from_millis(20);
 
