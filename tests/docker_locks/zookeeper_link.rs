@@ -48,7 +48,8 @@ fn a_free_lock_takes_one_round_trip() {
         turns[1..].sort_unstable();
         times[1..].sort_unstable();
         println!("  {EACH_WAY:?} each way: median {:?}, round trips {turns:?}", times[15]);
-        assert_eq!(turns[15], 1, "{turns:?}");
+        // Without TCP_NODELAY every other one takes two.
+        assert_eq!(turns[25], 1, "{turns:?}");
     });
 }
 
