@@ -278,6 +278,29 @@ mod tests {
     }
 
     #[test]
+    fn what_ended_a_silence_is_told() {
+        let told = |finish: &dyn Fn(&mut Story)| {
+            let mut story = held();
+            finish(&mut story);
+            judged(story).violations[0].text.clone()
+        };
+        let renewed = told(&|story| {
+            for (at, until) in [(800, 1_500), (2_000, 3_000), (2_500, 3_500)] {
+                story.op(at, "c1-1", OpType::Ok, F::Extend).valid_until = Some(Nanos(until * 1_000_000));
+            }
+            story.release("c1-1", 3_000);
+        });
+        assert!(
+            renewed.contains("its validity ended at 1.500s, and it was not told, and was renewed at 2.000s"),
+            "{renewed}"
+        );
+        let lost = told(&|story| _ = story.op(1_300, "c1-1", OpType::Ok, F::Lost));
+        assert!(lost.contains("was told only at 1.300s"), "{lost}");
+        let released = told(&|story| story.release("c1-1", 1_300));
+        assert!(released.contains("never told, and began to release at 1.300s"), "{released}");
+    }
+
+    #[test]
     fn a_client_that_waits_at_a_pause_point_cannot_be_told() {
         let mut story = held();
         story.pause(1, 1, 900, 2_000);
