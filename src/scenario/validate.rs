@@ -208,8 +208,7 @@ pub(super) fn locks(
 ) -> BTreeMap<String, Option<LockConfig>> {
     if tables.is_empty() {
         let problem = Problem::of_file("no lock stands trial");
-        problems
-            .push(problem.help("add a table `[lock.redlock]` or `[lock.zookeeper]`, or `[lock.redis]` for one server"));
+        problems.push(problem.help("add a table `[lock.redlock]`, `[lock.zookeeper]` or `[lock.redis]`"));
     }
     let mut locks = BTreeMap::new();
     for (name, table) in tables {
