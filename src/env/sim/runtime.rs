@@ -36,7 +36,7 @@ impl Clock for SimRuntime {
 
 impl Runtime for SimRuntime {
     fn sleep_until(&self, at: Nanos) -> BoxFuture<'static, ()> {
-        Box::pin(Sleep { world: Arc::clone(&self.world), process: self.process, at, timer: None })
+        Box::pin(Sleep { world: Arc::clone(&self.world), process: self.process, at, timer: None, has_yielded: false })
     }
 
     fn random(&self) -> u64 {
@@ -54,6 +54,8 @@ struct Sleep {
     process: ProcessId,
     at: Nanos,
     timer: Option<TimerKey>,
+    /// Whether it has let others go on, though it had nothing to wait for.
+    has_yielded: bool,
 }
 
 impl Future for Sleep {
@@ -62,8 +64,16 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.world.lock();
         if state.mono(self.process.host) >= self.at {
-            if let Some(timer) = self.timer {
-                state.disarm(timer);
+            match self.timer {
+                Some(timer) => state.disarm(timer),
+                // Otherwise a loop around it would never come to its end, nor the scheduler to its turn.
+                None if !self.has_yielded && state.is_hasty() => {
+                    drop(state);
+                    self.has_yielded = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                None => {}
             }
             drop(state);
             self.timer = None;

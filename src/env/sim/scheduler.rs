@@ -22,6 +22,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_util::future::BoxFuture;
 
 use super::world::{HostId, ProcessId, World, lock};
+use crate::time::Nanos;
 
 /// What the world and the scheduler tell each other.
 pub(super) struct Processes {
@@ -143,9 +144,30 @@ struct Task {
     future: BoxFuture<'static, ()>,
 }
 
-/// Everything is waiting for something, and nothing will ever happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Deadlock;
+/// Why the world does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stuck {
+    /// Everything is waiting for something, and nothing will ever happen.
+    #[error("nothing more can happen")]
+    Deadlock,
+    /// Somebody goes on and on without waiting for anything that takes time: a real program would keep a core busy.
+    #[error("a program goes round and round at {at} without time passing, as if it polled in a loop")]
+    Spinning {
+        /// The true time at which it does.
+        at: Nanos,
+    },
+}
+
+/// Rounds of tasks, and events, without time passing, after which a program is said to spin. Hundreds are usual.
+const TURNS: u32 = 100_000;
+
+/// Looks for turns without end in one instant.
+#[derive(Default)]
+struct Turns {
+    count: u32,
+    /// When they were last looked at.
+    at: Nanos,
+}
 
 /// The tasks of all processes.
 pub(super) struct Scheduler {
@@ -159,6 +181,7 @@ pub(super) struct Scheduler {
     round: Vec<(u64, u32)>,
     /// Room for what is heard, kept from one time to the next.
     news: News,
+    turns: Turns,
 }
 
 impl Scheduler {
@@ -175,26 +198,27 @@ impl Scheduler {
             parked,
             round: Vec::new(),
             news: News::default(),
+            turns: Turns::default(),
         }
     }
 
     /// Lets the world go on until `future`, which is part of no process, is done.
     ///
     /// # Errors
-    /// Nothing more will happen, and the future is not done.
-    pub fn block_on<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Deadlock> {
+    /// Nothing more will happen, or time does not go on, and the future is not done.
+    pub fn block_on<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Stuck> {
         let woken = Arc::new(Flag { processes: Arc::clone(&self.processes), woken: AtomicBool::new(true) });
         let waker = Waker::from(Arc::clone(&woken));
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
         loop {
-            self.settle();
+            self.settle()?;
             if woken.woken.swap(false, Ordering::Relaxed) {
                 if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
                     return Ok(result);
                 }
             } else if !self.world.step() {
-                return Err(Deadlock);
+                return Err(Stuck::Deadlock);
             }
         }
     }
@@ -204,17 +228,19 @@ impl Scheduler {
         for host in 0..self.parked.len() {
             self.processes.crash(host);
         }
-        self.settle();
+        // Whoever spins is dead.
+        let _ = self.settle();
     }
 
     /// Polls whoever can go on, until nobody can.
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Result<(), Stuck> {
         self.processes.stirred.store(false, Ordering::Relaxed);
         loop {
+            self.turn()?;
             self.hear_news();
             std::mem::swap(&mut self.round, &mut lock(&self.processes.ready));
             if self.round.is_empty() {
-                return;
+                return Ok(());
             }
             let mut round = std::mem::take(&mut self.round);
             round.sort_unstable();
@@ -224,6 +250,20 @@ impl Scheduler {
             }
             self.round = round;
         }
+    }
+
+    /// One more turn. Time is looked at once in many.
+    fn turn(&mut self) -> Result<(), Stuck> {
+        self.turns.count += 1;
+        if self.turns.count < TURNS {
+            return Ok(());
+        }
+        let at = Nanos(self.world.lock().now);
+        if at == self.turns.at {
+            return Err(Stuck::Spinning { at });
+        }
+        self.turns = Turns { count: 0, at };
+        Ok(())
     }
 
     fn poll(&mut self, number: u64, slot: u32) {

@@ -191,7 +191,7 @@ fn run(
     let runtime: SharedRuntime = Arc::new(SimRuntime::new(Arc::clone(world), harness, seed.stream("harness")));
     let mut scheduler = Scheduler::new(Arc::clone(world));
     let direction = direct(&cast, &runtime, heard, begin);
-    let ended = scheduler.block_on(direction).unwrap_or_else(|_| Err("nothing more can happen".to_owned()));
+    let ended = scheduler.block_on(direction).unwrap_or_else(|stuck| Err(stuck.to_string()));
     scheduler.shut_down();
     ended
 }

@@ -109,6 +109,8 @@ impl Recording {
 pub(super) struct State {
     /// True time, in nanoseconds since the simulation began.
     pub now: u64,
+    /// How often somebody waited for what was already past, in the instant behind it.
+    hasty: (u32, u64),
     queue: Queue,
     timers: Vec<TimerSlot>,
     free_timers: Vec<u32>,
@@ -141,6 +143,7 @@ impl World {
         trace.name_machines(names.clone());
         let state = State {
             now: 0,
+            hasty: (0, 0),
             queue: Queue::new(),
             timers: Vec::new(),
             free_timers: Vec::new(),
@@ -235,6 +238,14 @@ impl State {
         let at = self.hosts[host].clock.when(deadline).max(self.now);
         self.schedule(at, Event::Timer(slot, key.generation));
         key
+    }
+
+    /// Notes that somebody waited for what was already past; whether that has happened very often in this instant.
+    pub fn is_hasty(&mut self) -> bool {
+        const OFTEN: u32 = 10_000;
+        let (count, at) = self.hasty;
+        self.hasty = if at == self.now { (count.saturating_add(1), at) } else { (1, self.now) };
+        self.hasty.0 > OFTEN
     }
 
     /// Has an armed timer wake somebody else; `false` if it has gone off.

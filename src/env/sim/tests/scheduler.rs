@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::future::FutureExt;
 use tokio::sync::watch;
 
+use super::super::scheduler::Stuck;
 use super::super::world::lock;
 use super::*;
 use crate::fault::ClockChange;
@@ -211,4 +212,34 @@ fn timers_follow_their_own_machines_clock() {
 fn a_world_in_which_nothing_will_happen_says_so() {
     let (_, mut scheduler) = world();
     assert!(scheduler.block_on(std::future::pending::<()>()).is_err());
+}
+
+#[test]
+fn a_program_that_goes_round_without_time_passing_is_stopped() {
+    for sleeps in [false, true] {
+        let (world, mut scheduler) = world();
+        let runtime = runtime(&world, CLIENT);
+        let sleeper = Arc::clone(&runtime);
+        runtime.spawn(
+            async move {
+                sleeper.sleep_until(Nanos(SECOND)).await;
+                loop {
+                    match sleeps {
+                        true => sleeper.sleep_until(Nanos(SECOND)).await,
+                        false => {
+                            std::future::poll_fn(|context| {
+                                context.waker().wake_by_ref();
+                                std::task::Poll::Pending
+                            })
+                            .await
+                        }
+                    }
+                }
+            }
+            .boxed(),
+        );
+        let stuck = scheduler.block_on(until(&world, 2 * SECOND)).unwrap_err();
+        assert!(matches!(stuck, Stuck::Spinning { at } if at.0.abs_diff(SECOND) < 1_000), "{stuck}");
+        scheduler.shut_down();
+    }
 }
