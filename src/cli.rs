@@ -1,6 +1,6 @@
 //! The command line: verbs, arguments, help texts; [`stdout`] prints results, [`hunt`] phrases what a search came to.
 //!
-//! Deliberately absent: what the verbs do; that is `main` and `run`.
+//! Deliberately absent: what the verbs do; that is `verbs` beside `main`, and `run`.
 
 pub mod hunt;
 pub mod stdout;
