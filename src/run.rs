@@ -63,6 +63,19 @@ pub enum RunError {
         /// The names there are.
         known: String,
     },
+    /// A simulated run would need more memory than there is.
+    #[error(
+        "simulating {duration} takes about {needed} MB of memory, and {available} MB are available; shorten the workload's \
+         duration, or run many seeds of a shorter one with --seeds"
+    )]
+    TooLong {
+        /// How long each run is to last.
+        duration: String,
+        /// What it would need, in megabytes.
+        needed: u64,
+        /// What there is, in megabytes.
+        available: u64,
+    },
     /// The folder for reports cannot be used.
     #[error("cannot write to the report folder {path}: {source}; choose another with --out")]
     Folder {
@@ -101,7 +114,7 @@ pub enum RunError {
 impl RunError {
     /// Whether the request was at fault, not the environment.
     pub fn is_bad_request(&self) -> bool {
-        matches!(self, Self::Scenario(_) | Self::NoSuchLock { .. } | Self::Folder { .. })
+        matches!(self, Self::Scenario(_) | Self::NoSuchLock { .. } | Self::Folder { .. } | Self::TooLong { .. })
     }
 }
 
@@ -183,7 +196,10 @@ pub async fn run(
 ) -> Result<Report, RunError> {
     let (seed, started) = (plan.seed(), SystemTime::now());
     match plan.environment {
-        Environment::Sim => sim(plan, seed, started),
+        Environment::Sim => {
+            progress(&fits(plan)?);
+            sim(plan, seed, started)
+        }
         Environment::Docker => docker(plan, seed, started, progress, stop).await,
     }
 }
@@ -218,6 +234,29 @@ async fn docker(
     let mut report = assemble::report(plan, seed, started, folder, tried.collect());
     report.interrupted = stop.borrow().then(|| "interrupted".to_owned());
     keep(report)
+}
+
+/// What a simulated second of one client leaves in memory until the run is written: ops and the trace's fingerprints. Measured
+/// with client-pause, 50 clients for ten minutes: 88,892 ops and 34 MB of trace.
+const BYTES_A_SECOND: u64 = 1_500;
+
+/// Says what a simulated run is going to take, if there is room for it.
+fn fits(plan: &Plan) -> Result<String, RunError> {
+    let (workload, locks) = (&plan.scenario.workload, plan.locks.join(" and "));
+    let seconds = workload.duration.as_secs();
+    let needed = seconds.saturating_mul(u64::from(workload.clients)).saturating_mul(BYTES_A_SECOND) / 1_000_000;
+    let duration = scenario::duration::text(workload.duration);
+    match available() {
+        Some(available) if needed > available => Err(RunError::TooLong { duration, needed, available }),
+        _ => Ok(format!("simulating {locks} for {duration}, which takes about {needed} MB of memory")),
+    }
+}
+
+/// How much memory a process may have without others giving way, in megabytes; none where the system does not say.
+fn available() -> Option<u64> {
+    let told = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? / 1_000)
 }
 
 fn sim(plan: &Plan, seed: Seed, started: SystemTime) -> Result<Report, RunError> {

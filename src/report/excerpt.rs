@@ -27,6 +27,7 @@ const CLIENTS: usize = 8;
 pub(super) fn steps(exhibit: &Exhibit<'_>) -> Markup {
     let first = exhibit.steps.first().map(|step| step.at);
     html! {
+        @if !exhibit.meanwhile.is_empty() { p.dim { "In force meanwhile: " (exhibit.meanwhile.join("; ")) "." } }
         ol.steps {
             @for (number, step) in exhibit.steps.iter().enumerate() {
                 li.breaks[step.breaks] id={ (exhibit.anchor) "-s" (number + 1) } {

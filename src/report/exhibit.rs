@@ -9,7 +9,7 @@ use super::LockReport;
 use super::scene::{Scene, Strike};
 use super::words;
 use crate::check::{Cause, CheckName, Incident, Severity, Violation};
-use crate::fault::Member;
+use crate::fault::{ClockChange, Member};
 use crate::history::{F, Hold, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
 use crate::time::Nanos;
@@ -49,6 +49,8 @@ pub(super) struct Exhibit<'a> {
     pub to: Nanos,
     /// How many ops are left out.
     pub left_out: usize,
+    /// Other faults that were in force meanwhile, a clause each.
+    pub meanwhile: Vec<String>,
 }
 
 /// The listed violations of an incident, by its number; the worst first, each with its check.
@@ -110,8 +112,34 @@ impl<'a> Exhibit<'a> {
         steps.sort_by_key(|step| (step.at, step.op.map_or(0, |op| op.index + 1)));
         let from = told.iter().map(|violation| violation.from).min().unwrap_or_default();
         let to = told.iter().map(|violation| violation.to).max().unwrap_or_default();
-        Self { anchor, holds, steps, from, to, left_out }
+        let meanwhile = meanwhile(scene, strike, &involved, &steps);
+        Self { anchor, holds, steps, from, to, left_out, meanwhile }
     }
+}
+
+/// What else was in force from the first step to the last: on those clients, on servers, on the resource.
+fn meanwhile(scene: &Scene<'_>, cause: Option<&Strike<'_>>, involved: &[&Hold], steps: &[Step<'_>]) -> Vec<String> {
+    const TOLD: usize = 4;
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Vec::new() };
+    let concerns = |member: &Member| match member {
+        Member::Client(client) => involved.iter().any(|hold| hold.client == *client),
+        Member::Node(_) | Member::Resource => true,
+    };
+    let others = scene.strikes.iter().filter(|strike| {
+        let (from, to) = strike.felt(scene.end);
+        let is_cause = cause.is_some_and(|cause| cause.event.id == strike.event.id);
+        !strike.missed() && !is_cause && from <= last.at && to >= first.at && strike.event.targets.iter().any(concerns)
+    });
+    let told: Vec<String> = others
+        .map(|strike| {
+            let (who, what) = hit(strike);
+            let (from, to) = strike.felt(scene.end);
+            format!("{who} {what} ({from} – {to})")
+        })
+        .collect();
+    let more = told.len().saturating_sub(TOLD);
+    let more = (more > 0).then(|| words::counted(more as u64, "other fault", "other faults"));
+    told.into_iter().take(TOLD).chain(more).collect()
 }
 
 /// What one op says; a grant of what somebody else believes to hold says so.
@@ -177,7 +205,14 @@ pub(super) fn hit(strike: &Strike<'_>) -> (String, String) {
         "delay" => format!("{is} on slow links"),
         "loss" => format!("{is} on links that lose packets"),
         _ => match event.clock {
-            Some(change) => format!("{is} on a clock that is changed {change}"),
+            Some(change) => {
+                let does = match change {
+                    ClockChange::Jump { .. } => "jumps",
+                    ClockChange::Drift { .. } => "runs wrong",
+                    ClockChange::Strobe { .. } => "jumps back and forth",
+                };
+                return (format!("{}’s clock", words::members(event)), format!("{does} {change}"));
+            }
             None => format!("{is} under `{}`", event.kind),
         },
     };
@@ -194,12 +229,26 @@ fn only_client(strike: &Strike<'_>) -> Option<ClientId> {
 fn struck<'a>(strike: &Strike<'a>) -> Step<'a> {
     let (who, what) = hit(strike);
     let event = strike.event;
-    let phase = event.phase.map(|phase| format!(" at its step {phase}")).unwrap_or_default();
+    let phase = match (event.phase, only_client(strike)) {
+        (Some(phase), Some(_)) => format!(" at its step {phase}"),
+        (Some(phase), None) => format!(" when a client is at its step {phase}"),
+        (None, _) => String::new(),
+    };
+    // Which of the two a server's clock does is what leases hang on.
+    let leases = match event.clock {
+        Some(ClockChange::Jump { by_ns: 1.. } | ClockChange::Drift { ppm: 1.. }) if only_client(strike).is_none() => {
+            ": what it counts by that clock, as Redis its leases, ends early"
+        }
+        Some(ClockChange::Jump { .. } | ClockChange::Drift { .. }) if only_client(strike).is_none() => {
+            ": what it counts by that clock, as Redis its leases, ends late"
+        }
+        _ => "",
+    };
     Step {
         at: strike.ordered.time,
         client: only_client(strike),
         who,
-        what: format!("{what}{phase}"),
+        what: format!("{what}{phase}{leases}"),
         details: format!("strike {} · {}", event.id, event.plan),
         op: Some(strike.ordered),
         breaks: false,
@@ -210,12 +259,13 @@ fn healed<'a>(strike: &Strike<'a>, op: &'a Op) -> Step<'a> {
     let lasted = strike.lasted().map(|lasted| format!(", after {}", words::lasting(lasted))).unwrap_or_default();
     let what = match strike.event.kind.as_str() {
         "pause" => format!("runs again{lasted}, and knows nothing of it"),
+        _ if strike.event.clock.is_some() => format!("is set right{lasted}"),
         kind => format!("is rid of the {kind}{lasted}"),
     };
     Step {
         at: op.time,
         client: only_client(strike),
-        who: words::members(strike.event),
+        who: hit(strike).0,
         what,
         details: format!("strike {}", strike.event.id),
         op: Some(op),
@@ -274,7 +324,29 @@ pub(super) fn severity(lock: &LockReport, number: u32) -> Option<Severity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::NodeId;
     use crate::report::sample;
+
+    #[test]
+    fn a_server_s_clock_is_told_by_what_it_does_to_leases_and_what_else_was_in_force_is_named() {
+        let mut report = sample::report();
+        let history = &mut report.locks[0].history;
+        for event in history.ops.iter_mut().filter_map(|op| op.fault.as_mut()) {
+            (event.kind, event.targets) = ("clock-jump".to_owned(), vec![Member::Node(NodeId(3))]);
+            event.clock = Some(ClockChange::Jump { by_ns: 4_000_000_000 });
+        }
+        let scene = Scene::of(history);
+        let strike = &scene.strikes[0];
+        let step = struck(strike);
+        assert_eq!(
+            format!("{} {}", step.who, step.what),
+            "n3’s clock jumps by +4s when a client is at its step before-write: what it counts by that clock, as Redis its \
+             leases, ends early"
+        );
+        let around = [struck(strike)];
+        assert_eq!(meanwhile(&scene, None, &[], &around), ["n3’s clock jumps by +4s (0.220s – 2.721s)"]);
+        assert!(meanwhile(&scene, Some(strike), &[], &around).is_empty(), "the cause is told already");
+    }
 
     #[test]
     fn the_steps_tell_the_pause_the_end_of_the_validity_and_what_came_of_it() {

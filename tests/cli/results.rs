@@ -231,6 +231,21 @@ fn a_varied_knob_is_compared_and_printed_as_markdown() {
 }
 
 #[test]
+fn a_run_that_does_not_fit_into_memory_is_refused_before_it_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, _] = scenarios(folder.path());
+    let text = std::fs::read_to_string(&one).unwrap().replace("\"500ms\"", "\"24h\"");
+    let crowd = text.lines().map(|line| if line.starts_with("clients") { "clients = 1000" } else { line });
+    std::fs::write(&one, crowd.collect::<Vec<_>>().join("\n")).unwrap();
+    let output = fencepost(&["run", &one, "--out", folder.path().join("out").to_str().unwrap()]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    // A thousand clients for a day: 130 GB.
+    assert_eq!(output.status.code(), Some(254), "{message}");
+    assert!(message.contains("86400s takes about 129600 MB") && message.contains("--seeds"), "{message}");
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
 fn the_same_seed_twice_within_a_second_is_two_runs() {
     let folder = tempfile::tempdir().unwrap();
     let [one, _] = scenarios(folder.path());
