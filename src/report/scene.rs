@@ -205,17 +205,19 @@ fn spans(history: &History, end: Nanos) -> Vec<Span<'_>> {
     spans
 }
 
-/// Marks each access whose hold is older, by the order of grants, than one that was already accepted for that lock.
+/// Marks each access whose hold is older, by the order of grants, than one of the same lock whose access to that item was
+/// accepted already. The resource's ops name a hold, and no lock.
 fn served<'a>(history: &'a History, holds: &[Hold]) -> Vec<Served<'a>> {
-    let granted: BTreeMap<&HoldId, u32> = holds.iter().map(|hold| (&hold.id, hold.granted)).collect();
-    let mut newest: BTreeMap<Option<&LockName>, u32> = BTreeMap::new();
+    let granted: BTreeMap<&HoldId, (&LockName, u32)> =
+        holds.iter().map(|hold| (&hold.id, (&hold.lock, hold.granted))).collect();
+    let mut newest: BTreeMap<(&LockName, Option<u32>), u32> = BTreeMap::new();
     let accesses = history.ops.iter().filter(|op| op.process == Process::Resource && op.kind != OpType::Invoke);
     accesses
         .map(|op| {
-            let Some(rank) = op.hold.as_ref().and_then(|hold| granted.get(hold)) else {
+            let Some((lock, rank)) = op.hold.as_ref().and_then(|hold| granted.get(hold)) else {
                 return Served { op, stale: false };
             };
-            let newest = newest.entry(op.lock.as_ref()).or_default();
+            let newest = newest.entry((lock, op.value.map(|value| value.item))).or_default();
             let stale = *rank < *newest;
             if op.kind == OpType::Ok {
                 *newest = (*newest).max(*rank);
@@ -266,6 +268,19 @@ mod tests {
         assert_eq!(accepted.stale(), (1, 0), "redlock has no token: the stale write is taken");
         let refused = Scene::of(&report.locks[1].history);
         assert_eq!(refused.stale(), (0, 1), "zookeeper's token is lower: the stale write is refused");
+    }
+
+    #[test]
+    fn accesses_under_different_locks_are_not_stale_for_each_other() {
+        let mut report = sample::report();
+        let history = &mut report.locks[0].history;
+        let late =
+            history.ops.iter().filter(|op| op.process == Process::Resource).next_back().and_then(|op| op.hold.clone());
+        for op in history.ops.iter_mut().filter(|op| op.hold == late && op.lock.is_some()) {
+            op.lock = Some(LockName::new("another"));
+        }
+        let history = History::new(history.header.clone(), history.ops.clone());
+        assert_eq!(Scene::of(&history).stale(), (0, 0));
     }
 
     #[test]
