@@ -274,8 +274,7 @@ mod tests {
     fn accesses_under_different_locks_are_not_stale_for_each_other() {
         let mut report = sample::report();
         let history = &mut report.locks[0].history;
-        let late =
-            history.ops.iter().filter(|op| op.process == Process::Resource).next_back().and_then(|op| op.hold.clone());
+        let late = history.ops.iter().rfind(|op| op.process == Process::Resource).and_then(|op| op.hold.clone());
         for op in history.ops.iter_mut().filter(|op| op.hold == late && op.lock.is_some()) {
             op.lock = Some(LockName::new("another"));
         }
