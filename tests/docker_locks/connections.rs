@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fencepost::ids::LockName;
+use fencepost::ids::{LockName, OwnerToken};
 use fencepost::lock::backend::RedisNode;
 use fencepost::lock::client::RedisServer;
 use fencepost::lock::runtime::TokioRuntime;
@@ -82,5 +82,27 @@ fn many_who_come_at_once_share_one_connection_to_each_master() {
             assert_eq!(outcome.unwrap(), ReleaseOutcome::Released);
         }
         assert_eq!(dials(&relays), [1; 5]);
+    });
+}
+
+/// The order of requests on a connection tells: whoever asks next finds the key.
+#[test]
+fn a_request_that_was_sent_is_carried_out_though_its_caller_went_away() {
+    block_on(async {
+        let world = World::new().await;
+        let node = RedisServer::new(world.cluster.redis[0]);
+        let (gone, next) = (OwnerToken::new("gone"), OwnerToken::new("next"));
+        let set =
+            |turn: u32, owner: &OwnerToken| node.set_if_absent(&format!("{}:sent-{turn}", world.prefix), owner, LONG);
+        // Opens the connection: what waits for one is not sent.
+        set(0, &gone).await.unwrap();
+        let mut lost = 0;
+        for turn in 1..=300 {
+            let mut request = set(turn, &gone);
+            assert!(futures_util::poll!(&mut request).is_pending(), "no answer comes at once");
+            drop(request);
+            lost += u32::from(set(turn, &next).await.unwrap());
+        }
+        assert_eq!(lost, 0, "of 300 requests");
     });
 }
