@@ -85,9 +85,10 @@ fn stops(facts: &Facts<'_>) -> Vec<(ClientId, Nanos, Nanos)> {
     let stalls = facts.history.ops.iter().filter(|op| op.f == F::Stall);
     excused.extend(stalls.filter_map(|op| {
         let stall = (op.client?, op.since?, op.time);
-        // A stall that a pause at such a step explains is that pause.
-        let explained =
-            planned.iter().any(|(client, from, to)| *client == stall.0 && *from <= stall.2 && *to >= stall.1);
+        // A stall that lies in a pause at such a step is that pause. What goes on beyond it came after the look.
+        let explained = planned
+            .iter()
+            .any(|(client, from, to)| *client == stall.0 && *from <= stall.1 + UNNOTICED && *to + UNNOTICED >= stall.2);
         (!explained).then_some(stall)
     }));
     excused
@@ -110,6 +111,7 @@ fn violation(facts: &Facts<'_>, hold: &Hold, until: Nanos) -> Violation {
 mod tests {
     use super::*;
     use crate::check::story::Story;
+    use crate::history::{OpType, Process};
 
     /// A grant at `at`, asked for at 10 ms, that is valid until 100 ms.
     fn granted(at: u64) -> Story {
@@ -156,6 +158,20 @@ mod tests {
         assert_eq!(paused(Some(Phase::Acquired)), Verdict::Unknown);
         // Stopped where it had still to look.
         assert_eq!(paused(Some(Phase::VotesIn)), Verdict::Invalid);
+        let stalled = |since: u64, until: u64| {
+            let mut story = granted(900);
+            story.pause(1, 1, 50, 490);
+            for fault in story.ops.iter_mut().filter_map(|op| op.fault.as_mut()) {
+                fault.phase = Some(Phase::VotesIn);
+            }
+            let stall = story.op(until, "c1-1", OpType::Ok, F::Stall);
+            (stall.process, stall.since) = (Process::Monitor, Some(Nanos(since * 1_000_000)));
+            story.ops.sort_by_key(|op| op.time);
+            judged(story, "sim").verdict
+        };
+        assert_eq!(stalled(51, 495), Verdict::Invalid, "the client's own word of that pause");
+        assert_eq!(stalled(51, 890), Verdict::Unknown, "it stood still for longer");
+        assert_eq!(stalled(800, 890), Verdict::Unknown, "it stood still once more");
         let mut other = granted(500);
         other.pause(1, 2, 50, 490);
         assert_eq!(judged(other, "sim").verdict, Verdict::Invalid, "another client was stopped");
