@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     if let Some(name) = cli.cluster.as_deref().filter(|name| !name.is_empty())
         && let Err(error) = docker::cluster_name::choose(name)
     {
-        tell(&error.to_string());
+        tell(&format!("fencepost: {error}"));
         return ExitCode::from(BAD_REQUEST);
     }
     // Containers of a trial share two cores with servers and each other: one thread each is plenty.
