@@ -50,6 +50,25 @@ string_id! {
     OwnerToken(SmolStr)
 }
 
+string_id! {
+    /// Who may enter a lock again that it holds already: a job, a request, a session, whatever the program calls one
+    /// owner. Not a thread, and not a task.
+    OwnerId(SmolStr)
+}
+
+impl OwnerId {
+    /// Wraps an id as it is.
+    pub fn new(id: impl Into<SmolStr>) -> Self {
+        Self(id.into())
+    }
+}
+
+impl From<OwnerId> for SmolStr {
+    fn from(owner: OwnerId) -> Self {
+        owner.0
+    }
+}
+
 impl LockName {
     /// Wraps a name as it is.
     pub fn new(name: impl AsRef<str>) -> Self {

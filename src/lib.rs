@@ -48,7 +48,11 @@ pub mod inspect;
 pub mod lock;
 #[cfg(feature = "harness")]
 pub mod nemesis;
+#[cfg(feature = "harness")]
 pub mod phase;
+#[cfg(not(feature = "harness"))]
+#[expect(dead_code, reason = "only trials stop a client at its phases")]
+mod phase;
 #[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]

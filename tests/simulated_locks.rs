@@ -200,6 +200,10 @@ impl Fixture for OnZookeeper<'_> {
         .boxed_local()
     }
 
+    fn has_leases(&self) -> bool {
+        false
+    }
+
     fn gives_tokens(&self) -> bool {
         true
     }

@@ -136,6 +136,7 @@ impl DistributedLock for AdapterLock {
         options: &'a AcquireOptions,
     ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
         async move {
+            options.check(false)?;
             let lock = format!("{}{name}", self.prefix);
             let begun = self.runtime.now();
             match self.asks.ask(Verb::Acquire, &lock, options.wait, None).await {

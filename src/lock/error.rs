@@ -23,6 +23,15 @@ pub enum ConfigError {
     /// No node could answer in no time.
     #[error("the node timeout is zero: no node could answer in time")]
     NoNodeTimeout,
+    /// A guard that may last no time is lost when it is given.
+    #[error("the longest hold is zero: a guard would be lost as soon as it is given")]
+    NoMaxHold,
+    /// A TTL was asked for of a lock whose hold lasts as long as a session, or as long as a process.
+    #[error(
+        "this lock has no TTL: its hold lasts as long as its session; set the session timeout where the lock is made, or \
+         a longest hold for the call"
+    )]
+    NoLease,
 }
 
 /// What one server had to say in an attempt.
@@ -217,6 +226,12 @@ pub enum AcquireError {
     /// The servers refuse what a lock needs: credentials, access rights, settings. Trying again would not help.
     #[error("the servers refuse: {0}")]
     Refused(String),
+    /// The lock cannot do what the options ask for. Nothing was sent.
+    #[error("the options of this acquire: {0}")]
+    Options(#[from] ConfigError),
+    /// What [`AcquireOptions::unless`](super::AcquireOptions::unless) waits for came first.
+    #[error("called off")]
+    Cancelled,
     /// Nobody knows whether the lock is held. Only of locks that are not of this library: ours resolve what is in doubt.
     #[cfg(feature = "harness")]
     #[error("in doubt: {0}")]
@@ -238,6 +253,29 @@ pub enum LostReason {
     /// The session ended.
     #[error("the session ended: {0}")]
     SessionEnded(String),
+}
+
+/// Why a hold's validity was not moved on. Unless it is lost, the hold is as valid as before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExtendError {
+    /// The hold is over: what has lapsed is not revived.
+    #[error("the lock is lost: {0}")]
+    Lost(LostReason),
+    /// The hold has no lease that could be extended: it lasts as long as its session, which is kept up by itself.
+    #[error("this lock has no lease to extend: its hold lasts as long as its session")]
+    NoLease,
+    /// Nothing of such a lease would be left after what clocks may drift and keys take to expire.
+    #[error(transparent)]
+    TtlTooShort(ConfigError),
+    /// The hold is valid for longer than that already. A lease is not shortened: give it back instead.
+    #[error("the lock is valid for {0:?} already, which is longer")]
+    Shorter(Duration),
+    /// No majority of the servers has extended it.
+    #[error("not extended: {0}")]
+    Failed(AttemptError),
+    /// The servers refuse what it needs: credentials, access rights, settings.
+    #[error("the servers refuse: {0}")]
+    Refused(String),
 }
 
 /// How a release went. In every case the client no longer holds the lock.

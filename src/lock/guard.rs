@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{Stream, unfold};
 use tokio::sync::watch;
 
-use super::error::{LostReason, ReleaseOutcome};
+use super::error::{ExtendError, LostReason, ReleaseOutcome};
 use super::runtime::{SharedRuntime, before};
 use crate::ids::{FencingToken, LockName};
 use crate::time::Nanos;
@@ -99,6 +99,14 @@ impl Hold {
         });
     }
 
+    /// Why the hold is over at `now`, if it is.
+    pub(crate) fn lost_at(&self, now: Nanos) -> Option<LostReason> {
+        match Promise::of(self.validity(), now).state {
+            GuardState::Lost(reason) => Some(reason),
+            GuardState::Held | GuardState::Suspect => None,
+        }
+    }
+
     /// Completes when the client has given the lock back or has lost it: background work for it stops.
     pub(crate) async fn over(&self) {
         let mut validity = self.validity.subscribe();
@@ -183,6 +191,18 @@ impl Promises {
     pub fn into_stream(self) -> impl Stream<Item = Promise> + Send {
         unfold(self, async |mut promises| Some((promises.next().await?, promises)))
     }
+
+    /// Whether the guard may be believed, as a stream: what it is now, then each change to suspect, back to held, and to
+    /// lost, which comes last. Renewals, which change no more than the end of validity, are left out.
+    pub fn states(self) -> impl Stream<Item = GuardState> + Send {
+        unfold((self, None::<GuardState>), async |(mut promises, told)| {
+            let mut state = promises.latest().state.clone();
+            while told.as_ref() == Some(&state) {
+                state = promises.next().await?.state;
+            }
+            Some((state.clone(), (promises, Some(state))))
+        })
+    }
 }
 
 /// Asks the lock itself about a hold, and changes what is known of it.
@@ -191,6 +211,9 @@ pub(crate) type Question = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>
 
 /// Gives the lock back at the servers.
 pub(crate) type Release = Box<dyn FnOnce() -> BoxFuture<'static, ReleaseOutcome> + Send + Sync>;
+
+/// Moves the end of validity on at the servers, to a TTL from now: until when the hold is valid then.
+pub(crate) type Extension = Box<dyn Fn(Duration) -> BoxFuture<'static, Result<Nanos, ExtendError>> + Send + Sync>;
 
 /// The only proof that a lock is held. Not `Clone`; dropping it releases the lock in the background.
 ///
@@ -202,6 +225,7 @@ pub struct Guard {
     hold: Arc<Hold>,
     runtime: SharedRuntime,
     release: Option<Release>,
+    extension: Option<Extension>,
     #[cfg(feature = "harness")]
     question: Option<Question>,
 }
@@ -220,9 +244,16 @@ impl Guard {
             hold,
             runtime,
             release: Some(release),
+            extension: None,
             #[cfg(feature = "harness")]
             question: None,
         }
+    }
+
+    /// The same, whose validity can be moved on.
+    pub(crate) fn extended_by(mut self, extension: Extension) -> Self {
+        self.extension = Some(extension);
+        self
     }
 
     /// The same for a lock that has to be asked whether the hold is valid.
@@ -307,6 +338,27 @@ impl Guard {
         }
     }
 
+    /// Whether the guard may be believed, as a stream: what it is now, and each change; see [`Promises::states`].
+    pub fn states(&self) -> impl Stream<Item = GuardState> + Send + use<> {
+        self.promises().states()
+    }
+
+    /// Has the lease last `ttl` from now: until when the hold is valid then, which [`Guard::valid_until`] says from now on
+    /// as well. Renewals after it give that TTL, too. Never beyond the longest hold.
+    ///
+    /// The validity moves only when a majority has answered; before that, and after an error that is no loss, it is what it
+    /// was. Dropping the future leaves it so, too, and some keys that live longer, until the release.
+    ///
+    /// # Errors
+    /// The hold is lost, it is valid for longer already, no majority has answered, or the lock has no leases.
+    pub async fn extend(&self, ttl: Duration) -> Result<Nanos, ExtendError> {
+        match (self.state(), &self.extension) {
+            (GuardState::Lost(reason), _) => Err(ExtendError::Lost(reason)),
+            (_, None) => Err(ExtendError::NoLease),
+            (_, Some(extension)) => extension(ttl).await,
+        }
+    }
+
     /// Gives the lock back and says how that went.
     pub async fn release(mut self) -> ReleaseOutcome {
         self.hold.update(|validity| validity.released = true);
@@ -375,6 +427,34 @@ mod tests {
         let lost = Promise { state: GuardState::Lost(LostReason::Expired), ..held(until + 2 * HOUR) };
         assert_eq!(promises.next().await, Some(lost), "what nobody looked at is told as it is now");
         assert_eq!(promises.next().now_or_never(), Some(None));
+    }
+
+    #[tokio::test]
+    async fn states_tell_suspicion_and_loss_and_no_renewal() {
+        use futures_util::StreamExt;
+
+        let (guard, hold, until) = guard();
+        let mut states = Box::pin(guard.states());
+        assert_eq!(states.next().await, Some(GuardState::Held));
+        hold.update(|validity| validity.until = until + HOUR);
+        assert_eq!(states.next().now_or_never(), None, "a renewal is no change of state");
+        hold.update(|validity| validity.suspect = true);
+        assert_eq!(states.next().await, Some(GuardState::Suspect));
+        hold.update(|validity| validity.suspect = false);
+        assert_eq!(states.next().await, Some(GuardState::Held));
+        hold.lose(LostReason::Expired);
+        assert_eq!(states.next().await, Some(GuardState::Lost(LostReason::Expired)));
+        assert_eq!(states.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_lost_or_has_no_lease_is_not_extended() {
+        let (guard, hold, _) = guard();
+        assert_eq!(guard.extend(HOUR).await, Err(ExtendError::NoLease));
+        let guard = guard.extended_by(Box::new(|_| std::future::ready(Ok(Nanos(7))).boxed()));
+        assert_eq!(guard.extend(HOUR).await, Ok(Nanos(7)));
+        hold.lose(LostReason::Expired);
+        assert_eq!(guard.extend(HOUR).await, Err(ExtendError::Lost(LostReason::Expired)));
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@ mod guard;
 mod name;
 pub(crate) mod opener;
 mod redlock;
+mod reentrant;
 pub mod runtime;
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
 pub mod settings;
@@ -37,13 +38,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use error::{
-    AcquireError, AttemptError, AttemptReport, ConfigError, LostReason, NodeOutcome, NodeReport, ReleaseOutcome,
+    AcquireError, AttemptError, AttemptReport, ConfigError, ExtendError, LostReason, NodeOutcome, NodeReport,
+    ReleaseOutcome,
 };
 pub use guard::{Guard, GuardState, Promise, Promises};
 #[cfg(feature = "harness")]
 pub(crate) use guard::{Hold, UNSTATED};
 pub use name::{LONGEST_NAME, NameError};
 pub use redlock::{Redlock, RedlockSettings, Tokens};
+pub use reentrant::{Reentrant, ReentrantGuard};
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
 pub use settings::{Settings, SettingsError};
 pub use single::{RedisLock, RedisLockSettings};
@@ -56,31 +59,103 @@ use crate::phase::Phase;
 /// enough that one which was forgotten is missed for an hour and not for ever.
 pub(crate) const DEFAULT_MAX_HOLD: Duration = Duration::from_secs(60 * 60);
 
-/// Stops a client at a named step, for trials. Production code has none.
+/// Stops a client at a named step, for trials.
+#[cfg(feature = "harness")]
 pub trait PausePoint: Send + Sync {
     /// Called when the client reaches `phase`; it goes on when the future completes.
     fn reached(&self, phase: Phase) -> BoxFuture<'_, ()>;
 }
 
+/// Completes when an acquire is to be called off.
+type Cancelled = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// How to acquire.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct AcquireOptions {
     /// How long to try, as one deadline through all attempts. Zero: one attempt.
     pub wait: Duration,
-    /// Announces [`Phase::Acquiring`], [`Phase::InLine`] and [`Phase::VotesIn`] in trials.
-    pub pause_point: Option<Arc<dyn PausePoint>>,
+    /// The lease's length, in place of the one in the lock's settings. A lock without leases refuses it
+    /// ([`ConfigError::NoLease`]).
+    pub ttl: Option<Duration>,
+    /// How long the guard may last, however often it is renewed, in place of what the lock's settings say.
+    pub max_hold: Option<Duration>,
+    cancelled: Option<Cancelled>,
+    #[cfg(feature = "harness")]
+    pause_point: Option<Arc<dyn PausePoint>>,
 }
 
 impl AcquireOptions {
     /// Tries for `wait`.
     pub fn within(wait: Duration) -> Self {
-        Self { wait, pause_point: None }
+        Self { wait, ..Self::default() }
+    }
+
+    /// The same, for a lease of this length.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// The same, for a guard that lasts no longer than this.
+    #[must_use]
+    pub fn max_hold(mut self, longest: Duration) -> Self {
+        self.max_hold = Some(longest);
+        self
+    }
+
+    /// The same, called off when what `cancelled` returns completes: the acquire is then [`AcquireError::Cancelled`], and
+    /// what it left at the servers is taken back. `cancelled` is called once for each acquire. With a token of `tokio-util`:
+    /// `options.unless(move || token.clone().cancelled_owned())`.
+    #[must_use]
+    pub fn unless<F>(mut self, cancelled: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.cancelled = Some(Arc::new(move || Box::pin(cancelled())));
+        self
+    }
+
+    /// The same, stopped at [`Phase::Acquiring`], [`Phase::InLine`] and [`Phase::VotesIn`].
+    #[cfg(feature = "harness")]
+    #[must_use]
+    pub fn stopped_by(mut self, pause_point: Arc<dyn PausePoint>) -> Self {
+        self.pause_point = Some(pause_point);
+        self
     }
 
     /// Announces a phase, in trials.
     pub(crate) async fn reached(&self, phase: Phase) {
+        #[cfg(feature = "harness")]
         if let Some(pause_point) = &self.pause_point {
             pause_point.reached(phase).await;
+        }
+        #[cfg(not(feature = "harness"))]
+        let _ = phase;
+    }
+
+    /// Refuses what no lock can do and, of a lock whose holds have no leases, what only those have.
+    pub(crate) fn check(&self, has_leases: bool) -> Result<(), ConfigError> {
+        if self.ttl.is_some() && !has_leases {
+            return Err(ConfigError::NoLease);
+        }
+        if self.max_hold == Some(Duration::ZERO) {
+            return Err(ConfigError::NoMaxHold);
+        }
+        Ok(())
+    }
+
+    /// What `acquire` comes to, unless it is called off before.
+    pub(crate) async fn or_cancelled<T>(
+        &self,
+        acquire: impl Future<Output = Result<T, AcquireError>>,
+    ) -> Result<T, AcquireError> {
+        let Some(cancelled) = &self.cancelled else { return acquire.await };
+        tokio::select! {
+            biased;
+            () = cancelled() => Err(AcquireError::Cancelled),
+            acquired = acquire => acquired,
         }
     }
 }

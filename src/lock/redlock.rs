@@ -21,7 +21,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use self::election::{Answers, Election, Failure};
-use self::lease::{Asked, Ballots, Lease, Vote, valid_until};
+use self::lease::{Asked, Ballots, Lease, Vote, bearable, valid_until};
 pub use self::tokens::Tokens;
 use self::undo::TakeBack;
 use super::backend::RedisNode;
@@ -107,11 +107,12 @@ impl Redlock {
         if let Some((_, node)) = nodes.iter().enumerate().find(again) {
             return Err(ConfigError::NodeTwice(node.name().to_owned()));
         }
-        if valid_until(Nanos::ZERO, settings.ttl) == Nanos::ZERO {
-            return Err(ConfigError::TtlTooShort(settings.ttl));
-        }
+        bearable(settings.ttl)?;
         if settings.node_timeout.is_zero() {
             return Err(ConfigError::NoNodeTimeout);
+        }
+        if settings.max_hold == Some(Duration::ZERO) {
+            return Err(ConfigError::NoMaxHold);
         }
         Ok(Self { shared: Arc::new(Shared { nodes, settings, runtime, from_clock: false }) })
     }
@@ -134,7 +135,8 @@ impl Redlock {
         let counter = settings.tokens.counter(&key);
         let owner = OwnerToken::new(random_text(&**runtime));
         let sent = runtime.now();
-        let ballots = Arc::new(Ballots::new(nodes.len(), sent));
+        let ttl = options.ttl.unwrap_or(settings.ttl);
+        let ballots = Arc::new(Ballots::new(nodes.len(), sent, ttl));
         let lease = Lease { shared: Arc::clone(&self.shared), key, counter, owner, ballots };
         // From here on the attempt may have left votes behind: undone unless it becomes a guard.
         let votes = lease.ask(|node| lease.vote(node));
@@ -165,10 +167,10 @@ impl Redlock {
         options.reached(Phase::VotesIn).await;
         election.verdict(nodes, runtime.now())?;
         let token = lease.agree(&counts).await?;
-        let last_end = settings.max_hold.map_or(Nanos(u64::MAX), |longest| sent + longest);
-        let valid_until = valid_until(sent, settings.ttl).min(last_end);
+        let last_end = options.max_hold.or(settings.max_hold).map_or(Nanos(u64::MAX), |longest| sent + longest);
+        let valid_until = valid_until(sent, ttl).min(last_end);
         let hold = Hold::ending(valid_until, last_end);
-        let guard = undo.into_guard(name, token, &hold);
+        let guard = undo.into_guard(name, token, &hold, last_end);
         // The last act: nothing may come between this look and the caller.
         if runtime.now() >= valid_until {
             return Err(AttemptError::ExpiredDuringAcquire.into());
@@ -186,8 +188,12 @@ impl DistributedLock for Redlock {
         name: &'a LockName,
         options: &'a AcquireOptions,
     ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
-        async move {
+        let acquire = async move {
             check(name)?;
+            options.check(true)?;
+            if let Some(ttl) = options.ttl {
+                bearable(ttl)?;
+            }
             let Shared { settings, runtime, .. } = &*self.shared;
             let started = runtime.now();
             let deadline = started + options.wait;
@@ -206,8 +212,8 @@ impl DistributedLock for Redlock {
                 // Never past the deadline, and one last attempt at it.
                 runtime.sleep_until((now + delay).min(deadline)).await;
             }
-        }
-        .boxed()
+        };
+        options.or_cancelled(acquire).boxed()
     }
 }
 
@@ -221,13 +227,17 @@ struct UndoOnDrop {
 
 impl UndoOnDrop {
     /// Hands the duty to undo over to a guard.
-    fn into_guard(mut self, name: &LockName, token: Option<FencingToken>, hold: &Arc<Hold>) -> Guard {
+    fn into_guard(mut self, name: &LockName, token: Option<FencingToken>, hold: &Arc<Hold>, last_end: Nanos) -> Guard {
         self.armed = false;
         let lease = self.lease.clone();
         lease.count_late(std::mem::take(&mut self.votes));
         let runtime = Arc::clone(&lease.shared.runtime);
+        let extension = {
+            let (lease, hold) = (lease.clone(), Arc::clone(hold));
+            Box::new(move |ttl| lease.clone().extend(Arc::clone(&hold), ttl, last_end, token).boxed())
+        };
         let release = Box::new(move || TakeBack::begin(lease, FuturesUnordered::new()).outcome().boxed());
-        Guard::new(name.clone(), token, Arc::clone(hold), runtime, release)
+        Guard::new(name.clone(), token, Arc::clone(hold), runtime, release).extended_by(extension)
     }
 }
 
@@ -264,5 +274,7 @@ mod tests {
         }
         let impatient = RedlockSettings { node_timeout: Duration::ZERO, ..settings() };
         assert_eq!(refused(vec![node(1)], impatient), ConfigError::NoNodeTimeout);
+        let brief = RedlockSettings { max_hold: Some(Duration::ZERO), ..settings() };
+        assert_eq!(refused(vec![node(1)], brief), ConfigError::NoMaxHold);
     }
 }

@@ -121,7 +121,8 @@ impl ZookeeperLock {
         let (znode, line) = contender.enter(options, deadlines).await?;
         contender.come_first(line, options, deadlines).await?;
         options.reached(Phase::VotesIn).await;
-        let guard = self.guard(name, &kept, contender.disarm(), znode);
+        let longest = options.max_hold.or(self.settings.max_hold);
+        let guard = self.guard_until(longest, name, &kept, contender.disarm(), znode);
         // The last act: a session whose time is up holds nothing, whatever the watch said.
         match kept.lost() {
             None => Ok(guard),
@@ -140,8 +141,20 @@ impl ZookeeperLock {
     }
 
     /// The guard of a contender that is first in line, which lives and dies with its session and its znode.
+    #[cfg(feature = "harness")]
     pub(super) fn guard(&self, name: &LockName, kept: &Arc<KeptSession>, path: String, znode: Znode) -> Guard {
-        let longest = self.settings.max_hold;
+        self.guard_until(self.settings.max_hold, name, kept, path, znode)
+    }
+
+    /// The same, which lasts no longer than `longest`.
+    fn guard_until(
+        &self,
+        longest: Option<Duration>,
+        name: &LockName,
+        kept: &Arc<KeptSession>,
+        path: String,
+        znode: Znode,
+    ) -> Guard {
         let last_end = longest.map_or(Nanos(u64::MAX), |longest| self.runtime.now() + longest);
         let hold = Hold::ending(kept.valid_until(), last_end);
         let release = {
@@ -182,11 +195,12 @@ impl DistributedLock for ZookeeperLock {
         name: &'a LockName,
         options: &'a AcquireOptions,
     ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
-        async move {
+        let acquire = async move {
             check(name)?;
+            options.check(false)?;
             self.acquire_by(options, move |deadlines| self.attempt(name, options, deadlines).boxed()).await
-        }
-        .boxed()
+        };
+        options.or_cancelled(acquire).boxed()
     }
 }
 

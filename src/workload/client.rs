@@ -116,10 +116,8 @@ impl Client {
             hold: HoldId::new(format_smolstr!("{}-{}", self.log.client, self.attempts)),
             token: None,
         };
-        let options = AcquireOptions {
-            wait: self.workload.wait.min(end - self.parts.runtime.now()),
-            pause_point: Some(Arc::clone(&self.parts.pause_point)),
-        };
+        let wait = self.workload.wait.min(end - self.parts.runtime.now());
+        let options = AcquireOptions::within(wait).stopped_by(Arc::clone(&self.parts.pause_point));
         let hold_for = self.workload.hold.draw(&mut self.rng);
         self.log.note(&turn, OpType::Invoke, F::Acquire, |_| {});
         let mut stop = self.parts.stop.clone();

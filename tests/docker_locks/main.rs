@@ -339,6 +339,10 @@ impl Fixture for OnZookeeper {
         async move { clear(&self.janitor().await, &format!("{}/{name}", self.root())).await }.boxed_local()
     }
 
+    fn has_leases(&self) -> bool {
+        false
+    }
+
     fn gives_tokens(&self) -> bool {
         true
     }

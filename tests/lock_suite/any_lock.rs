@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fencepost::ids::LockName;
+use fencepost::ids::{LockName, OwnerId};
 use fencepost::lock::{
-    AcquireError, AcquireOptions, AttemptError, Completed, GuardState, LONGEST_NAME, NameError, ReleaseOutcome,
-    WithLockError, with_lock,
+    AcquireError, AcquireOptions, AttemptError, Completed, ConfigError, ExtendError, GuardState, LONGEST_NAME,
+    LostReason, NameError, Reentrant, ReentrantGuard, ReleaseOutcome, WithLockError, with_lock,
 };
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::oneshot;
 
 use super::{Client, Fixture, LONG, SHORT, SOON, within};
@@ -221,4 +221,126 @@ pub async fn no_increment_is_lost(fixture: &impl Fixture) {
     println!("  50 increments in {:?}", clients[0].now() - started);
     assert_eq!(*counter.lock().unwrap(), 50);
     assert_eq!(outcomes, vec![ReleaseOutcome::Released; 50]);
+}
+
+/// However long its lease or session: then it is lost, and others have the lock at once.
+pub async fn a_guard_ends_with_the_longest_hold_of_its_call(fixture: &impl Fixture) {
+    let name = LockName::new("longest");
+    let (first, second) = (fixture.client(LONG), fixture.client(LONG));
+    let options = || AcquireOptions::within(SOON);
+    let started = first.now();
+    let held = first.acquire_as(&name, options().max_hold(SHORT)).await.unwrap();
+    assert!(held.valid_until() <= first.now() + SHORT);
+    assert_eq!(held.lost().await, LostReason::HeldTooLong);
+    assert!(first.now() - started >= SHORT);
+    assert_free(&second, &name).await;
+    drop(held);
+    let refused = first.acquire_as(&name, options().max_hold(Duration::ZERO)).await.map(drop);
+    assert_eq!(refused, Err(AcquireError::Options(ConfigError::NoMaxHold)));
+}
+
+pub async fn a_wait_that_is_called_off_leaves_nothing(fixture: &impl Fixture) {
+    let name = LockName::new("called-off");
+    let (first, second, third) = (fixture.client(LONG), fixture.client(LONG), fixture.client(LONG));
+    let held = first.acquire(&name, SOON).await.unwrap();
+    let (call_off, called_off) = tokio::sync::watch::channel(false);
+    let options = AcquireOptions::within(LONG).unless(move || {
+        let mut called_off = called_off.clone();
+        async move { drop(called_off.wait_for(|called_off| *called_off).await) }
+    });
+    let waits = second.acquire_as(&name, options.clone());
+    first.sleep(A_WHILE).await;
+    call_off.send(true).expect("it waits");
+    let stopped = within(&first.runtime, SOON, waits).await.expect("it stops waiting");
+    assert_eq!(stopped.map(drop), Err(AcquireError::Cancelled));
+    // Called off before it begins, also where it could be had.
+    assert_eq!(held.release().await, ReleaseOutcome::Released);
+    assert_eq!(second.acquire_as(&name, options).await.map(drop), Err(AcquireError::Cancelled));
+    assert_free(&third, &name).await;
+}
+
+pub async fn a_ttl_of_one_call_is_kept_or_refused(fixture: &impl Fixture) {
+    let name = LockName::new("own-ttl");
+    let (first, second) = (fixture.client(SHORT), fixture.client(LONG));
+    let own = first.acquire_as(&name, AcquireOptions::within(SOON).ttl(LONG)).await;
+    if !fixture.has_leases() {
+        assert_eq!(own.map(drop), Err(AcquireError::Options(ConfigError::NoLease)));
+        let mut held = first.acquire(&name, SOON).await.unwrap();
+        assert_eq!(held.extend(LONG).await, Err(ExtendError::NoLease));
+        return assert_eq!(held.release().await, ReleaseOutcome::Released);
+    }
+    let held = own.unwrap();
+    assert!(held.remaining() > LONG / 2, "{:?}", held.remaining());
+    // Renewed or not, it is that long at the servers, too.
+    fixture.crash(&first);
+    drop(held);
+    let waited = second.acquire(&name, 3 * SHORT).await.map(drop);
+    assert!(matches!(waited, Err(AcquireError::DeadlineExceeded { .. })), "{waited:?}");
+    let shortest = Duration::from_millis(2);
+    let refused = second.acquire_as(&name, AcquireOptions::default().ttl(shortest)).await.map(drop);
+    assert_eq!(refused, Err(AcquireError::Options(ConfigError::TtlTooShort(shortest))));
+}
+
+/// A lock of the client's that owners may enter again.
+struct Owners(Client, Arc<Reentrant>);
+
+impl Owners {
+    fn of(client: &Client) -> Self {
+        let lock = Reentrant::new(Arc::clone(&client.lock), Arc::clone(&client.runtime));
+        Self(client.clone(), Arc::new(lock))
+    }
+
+    fn enter(
+        &self,
+        owner: &str,
+        name: &LockName,
+        wait: Duration,
+    ) -> BoxFuture<'static, Result<ReentrantGuard, AcquireError>> {
+        let (lock, owner, name) = (Arc::clone(&self.1), OwnerId::new(owner), name.clone());
+        self.0.run(async move { lock.acquire(&owner, &name, &AcquireOptions::within(wait)).await })
+    }
+
+    async fn leave(&self, entered: ReentrantGuard) -> Option<ReleaseOutcome> {
+        self.0.run(entered.release()).await
+    }
+}
+
+pub async fn an_owner_enters_again_and_nobody_else(fixture: &impl Fixture) {
+    let name = LockName::new("reentrant");
+    let (first, second) = (fixture.client(LONG), fixture.client(LONG));
+    let owners = Owners::of(&first);
+    // Two tasks of one owner at once do not compete with each other.
+    let (outer, inner) = tokio::join!(owners.enter("a", &name, SOON), owners.enter("a", &name, SOON));
+    let (outer, inner) = (outer.unwrap(), inner.unwrap());
+    assert_eq!((outer.token(), outer.valid_until()), (inner.token(), inner.valid_until()));
+    let other = owners.enter("b", &name, Duration::ZERO).await.map(drop);
+    assert!(matches!(other, Err(AcquireError::DeadlineExceeded { .. })), "{other:?}");
+    assert_eq!(owners.leave(outer).await, None);
+    assert!(inner.is_valid() && second.try_acquire(&name).await.unwrap().is_none());
+    // Another lock of the same owner is another hold.
+    let elsewhere = owners.enter("a", &LockName::new("another"), SOON).await.unwrap();
+    assert_eq!(owners.leave(elsewhere).await, Some(ReleaseOutcome::Released));
+    assert_eq!(owners.leave(inner).await, Some(ReleaseOutcome::Released));
+    assert_free(&second, &name).await;
+    let again = owners.enter("b", &name, SOON).await.unwrap();
+    assert_eq!(owners.leave(again).await, Some(ReleaseOutcome::Released));
+}
+
+pub async fn a_loss_is_told_to_all_that_entered(fixture: &impl Fixture) {
+    let name = LockName::new("reentrant-robbed");
+    let first = fixture.client(SHORT);
+    let owners = Owners::of(&first);
+    let outer = owners.enter("a", &name, SOON).await.unwrap();
+    let inner = owners.enter("a", &name, SOON).await.unwrap();
+    fixture.revoke(&name).await;
+    for entered in [&outer, &inner] {
+        within(&first.runtime, SOON, entered.lost()).await.expect("it is told");
+    }
+    // What is lost is not entered: this is another hold.
+    let anew = owners.enter("a", &name, SOON).await.unwrap();
+    assert!(anew.is_valid() && !outer.is_valid());
+    assert_eq!(owners.leave(outer).await, None);
+    owners.leave(inner).await;
+    assert!(anew.is_valid());
+    assert_eq!(owners.leave(anew).await, Some(ReleaseOutcome::Released));
 }

@@ -16,7 +16,9 @@ use std::time::Duration;
 pub use any_lock::*;
 use fencepost::ids::LockName;
 use fencepost::lock::runtime::SharedRuntime;
-use fencepost::lock::{AcquireError, AcquireOptions, DistributedLock, Guard, RedlockSettings, ReleaseOutcome};
+use fencepost::lock::{
+    AcquireError, AcquireOptions, DistributedLock, ExtendError, Guard, RedlockSettings, ReleaseOutcome,
+};
 use fencepost::time::Nanos;
 use futures_util::future::{BoxFuture, Either, LocalBoxFuture, select};
 pub use redlock::*;
@@ -44,6 +46,11 @@ pub trait Fixture {
 
     /// Whether grants carry fencing tokens.
     fn gives_tokens(&self) -> bool;
+
+    /// Whether a hold is a lease with a TTL, and not as long as its session.
+    fn has_leases(&self) -> bool {
+        true
+    }
 }
 
 /// What the bodies for Redlock need besides.
@@ -94,9 +101,18 @@ impl Client {
 
     /// Tries to acquire for `wait`.
     pub fn acquire(&self, name: &LockName, wait: Duration) -> BoxFuture<'static, Result<Held, AcquireError>> {
+        self.acquire_as(name, AcquireOptions::within(wait))
+    }
+
+    /// Tries to acquire as `options` say.
+    pub fn acquire_as(
+        &self,
+        name: &LockName,
+        options: AcquireOptions,
+    ) -> BoxFuture<'static, Result<Held, AcquireError>> {
         let (client, name) = (self.clone(), name.clone());
         self.run(async move {
-            let guard = client.lock.acquire(&name, &AcquireOptions::within(wait)).await?;
+            let guard = client.lock.acquire(&name, &options).await?;
             Ok(Held { guard: Some(guard), client })
         })
     }
@@ -129,6 +145,20 @@ pub struct Held {
 }
 
 impl Held {
+    /// Has the lease last `ttl` from now.
+    pub async fn extend(&mut self, ttl: Duration) -> Result<Nanos, ExtendError> {
+        let guard = self.guard.take().expect("not released yet");
+        let (guard, extended) = self
+            .client
+            .run(async move {
+                let extended = guard.extend(ttl).await;
+                (guard, extended)
+            })
+            .await;
+        self.guard = Some(guard);
+        extended
+    }
+
     /// Gives the lock back.
     pub async fn release(mut self) -> ReleaseOutcome {
         let guard = self.guard.take().expect("released once");
@@ -167,7 +197,10 @@ macro_rules! tests_of_any_lock {
         $crate::tests_of!($run: acquire_and_release, waits_until_it_is_given_back, one_attempt_on_a_held_lock,
             the_deadline_is_kept, a_crashed_client_loses_its_lock, a_dropped_acquire_leaves_nothing,
             a_dropped_guard_gives_the_lock_back, tokens_rise, with_lock_runs_and_gives_back,
-            with_lock_stops_when_the_lock_is_lost, no_increment_is_lost, names_are_kept_apart);
+            with_lock_stops_when_the_lock_is_lost, no_increment_is_lost, names_are_kept_apart,
+            a_guard_ends_with_the_longest_hold_of_its_call, a_wait_that_is_called_off_leaves_nothing,
+            a_ttl_of_one_call_is_kept_or_refused, an_owner_enters_again_and_nobody_else,
+            a_loss_is_told_to_all_that_entered);
     };
 }
 
@@ -179,7 +212,8 @@ macro_rules! tests_of_redlock {
             a_release_after_the_ttl_says_so, a_release_after_another_has_it_says_so, tokens_rise_through_any_majority,
             a_token_takes_votes_that_last, a_release_reaches_every_master, a_release_that_nobody_answered_is_repeated,
             an_acquire_that_nobody_answered_is_taken_back, a_renewal_wins_back_masters_that_forgot,
-            a_forgotten_guard_ends);
+            a_forgotten_guard_ends, an_extension_moves_the_validity_and_lasts, what_has_lapsed_is_not_extended,
+            without_a_majority_nothing_is_extended);
     };
 }
 

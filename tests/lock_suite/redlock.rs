@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fencepost::ids::{FencingToken, LockName};
 use fencepost::lock::{
-    AcquireError, AcquireOptions, AttemptError, GuardState, LostReason, NodeOutcome, PausePoint, RedlockSettings,
-    ReleaseOutcome, Tokens,
+    AcquireError, AcquireOptions, AttemptError, ConfigError, ExtendError, GuardState, LostReason, NodeOutcome,
+    PausePoint, RedlockSettings, ReleaseOutcome, Tokens,
 };
 use fencepost::phase::Phase;
 use futures_util::future::BoxFuture;
@@ -124,7 +124,7 @@ pub async fn a_token_takes_votes_that_last(fixture: &impl RedlockFixture) {
     let attempt = first.run({
         let (client, name) = (first.clone(), name.clone());
         let pause_point = Arc::new(VotesIn(Mutex::new(Some((stopped, goes)))));
-        let options = AcquireOptions { wait: Duration::ZERO, pause_point: Some(pause_point) };
+        let options = AcquireOptions::default().stopped_by(pause_point);
         async move { client.lock.acquire(&name, &options).await.map(|guard| guard.token()) }
     });
     is_stopped.await.expect("the votes come in");
@@ -239,4 +239,72 @@ pub async fn a_forgotten_guard_ends(fixture: &impl RedlockFixture) {
     let next = second.acquire(&name, SOON).await.unwrap();
     assert_eq!(next.release().await, ReleaseOutcome::Released);
     drop(held);
+}
+
+/// At the client and at the masters; and renewals that come after it do not take it back.
+pub async fn an_extension_moves_the_validity_and_lasts(fixture: &impl RedlockFixture) {
+    let name = LockName::new("extended");
+    for renewal in [false, true] {
+        let (first, _) = fixture.redlock(0..0, RedlockSettings { renewal, ..settings(SHORT) });
+        let (second, _) = fixture.redlock(0..0, settings(LONG));
+        let mut held = first.acquire(&name, SOON).await.unwrap();
+        let asked = first.now();
+        let until = held.extend(LONG).await.unwrap();
+        assert!(until >= asked + (LONG - LONG / 50) && until <= first.now() + LONG);
+        assert!(held.valid_until() >= until);
+        assert!(matches!(held.extend(SHORT).await, Err(ExtendError::Shorter(_))));
+        let short = Duration::from_millis(1);
+        assert_eq!(held.extend(short).await, Err(ExtendError::TtlTooShort(ConfigError::TtlTooShort(short))));
+        // One lease of the first length is over at each master, and all of its renewals would be due.
+        first.sleep(2 * SHORT).await;
+        assert!(held.valid_until() >= until && held.is_valid());
+        assert!(second.try_acquire(&name).await.unwrap().is_none());
+        assert_eq!(held.release().await, ReleaseOutcome::Released);
+        assert_gone(fixture, &second, &name).await;
+    }
+}
+
+pub async fn what_has_lapsed_is_not_extended(fixture: &impl RedlockFixture) {
+    let name = LockName::new("lapsed");
+    let (first, _) = fixture.redlock(0..0, settings(SHORT));
+    let (second, _) = fixture.redlock(0..0, settings(LONG));
+    let mut late = first.acquire(&name, SOON).await.unwrap();
+    let next = second.acquire(&name, SOON).await.unwrap();
+    assert_eq!(late.extend(LONG).await, Err(ExtendError::Lost(LostReason::Expired)));
+    assert_eq!(next.release().await, ReleaseOutcome::Released);
+    drop(late);
+    // Nor what a majority no longer knows of, though its time is not up.
+    let mut robbed = first.acquire_as(&name, AcquireOptions::within(SOON).ttl(LONG)).await.unwrap();
+    fixture.revoke(&name).await;
+    assert!(matches!(robbed.extend(2 * LONG).await, Err(ExtendError::Lost(LostReason::Revoked(_)))));
+    assert!(matches!(robbed.state(), GuardState::Lost(LostReason::Revoked(_))));
+    drop(robbed);
+    // Nor beyond the longest hold.
+    let mut limited = first.acquire_as(&name, AcquireOptions::within(SOON).max_hold(SHORT / 2)).await.unwrap();
+    let end = limited.valid_until();
+    assert_eq!(limited.extend(LONG).await, Ok(end));
+    assert_eq!(limited.lost().await, LostReason::HeldTooLong);
+    limited.release().await;
+}
+
+/// The hold is as it was, and what some masters did does not matter.
+pub async fn without_a_majority_nothing_is_extended(fixture: &impl RedlockFixture) {
+    let name = LockName::new("cut-extension");
+    let impatient = RedlockSettings { node_timeout: Duration::from_millis(200), ..settings(LONG) };
+    let (client, _) = fixture.redlock(0..0, impatient);
+    let mut held = client.acquire(&name, SOON).await.unwrap();
+    all_hold(fixture, &client, &name).await;
+    let until = held.valid_until();
+    fixture.links(&client, Fate::NoAnswers);
+    assert!(matches!(held.extend(2 * LONG).await, Err(ExtendError::Failed(AttemptError::NoQuorum { .. }))));
+    assert_eq!((held.valid_until(), held.state()), (until, GuardState::Held));
+    fixture.links(&client, Fate::Open);
+    let limit = client.now() + SOON;
+    // The connections may have to be made anew.
+    while !matches!(held.extend(2 * LONG).await, Ok(later) if later > until) {
+        assert!(client.now() < limit, "it is never extended");
+        client.sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(held.release().await, ReleaseOutcome::Released);
+    assert_gone(fixture, &client, &name).await;
 }

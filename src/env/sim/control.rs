@@ -125,6 +125,7 @@ impl DistributedLock for SingleProcessMutex {
         options: &'a AcquireOptions,
     ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
         async move {
+            options.check(false)?;
             let started = self.runtime.now();
             let entered = self.lines.enter(name);
             options.reached(Phase::Acquiring).await;

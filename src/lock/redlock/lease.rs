@@ -1,4 +1,4 @@
-//! One grant, or the attempt at it: its votes, and its renewal until it is over.
+//! One grant, or the attempt at it: its votes, its renewal until it is over, and its extension when the holder asks for it.
 //!
 //! What is known of each node's vote is kept in [`Ballots`], which the attempt, the renewal and the take-back
 //! ([`super::undo`]) share. Deliberately absent: when a grant is handed out.
@@ -18,7 +18,7 @@ use super::election::{Answer, Answers, Election, Failure, Reply};
 use super::undo::TakeBack;
 use crate::ids::{FencingToken, OwnerToken};
 use crate::lock::backend::{Ownership, RedisNode, Reply as Sent};
-use crate::lock::error::{LostReason, NodeError, NodeOutcome};
+use crate::lock::error::{ConfigError, ExtendError, LostReason, NodeError, NodeOutcome};
 use crate::lock::guard::Hold;
 use crate::lock::runtime::{before, jitter};
 use crate::time::Nanos;
@@ -48,18 +48,41 @@ pub(super) enum Ballot {
     Unknown,
 }
 
-/// What is known of every node's key, and until when anything of it can matter.
+/// What is known of every node's key, and until when anything of it can matter. Durations and instants are in
+/// nanoseconds.
 pub(super) struct Ballots {
     nodes: Vec<AtomicU8>,
-    /// When the last request that gives a key its time to live was sent: nanoseconds.
-    last_sent: AtomicU64,
+    /// By the node's place: the shortest time to live of all requests to extend its key that no answer has followed. Such a
+    /// request may yet be carried out, after a later one too where connections are several, and give the key less than
+    /// that one did.
+    unanswered: Vec<AtomicU64>,
+    /// The time to live that keys are given now.
+    ttl: AtomicU64,
+    /// When the last key to run out does.
+    end: AtomicU64,
+    /// Held while nodes are asked to extend: one at a time.
+    extending: tokio::sync::Mutex<()>,
+}
+
+fn nanos(duration: Duration) -> u64 {
+    (Nanos::ZERO + duration).0
 }
 
 impl Ballots {
-    /// All nodes are about to be asked.
-    pub fn new(nodes: usize, sent: Nanos) -> Self {
-        let nodes = (0..nodes).map(|_| AtomicU8::new(Ballot::Open as u8)).collect();
-        Self { nodes, last_sent: AtomicU64::new(sent.0) }
+    /// All nodes are about to be asked, for keys that live for `ttl`.
+    pub fn new(nodes: usize, sent: Nanos, ttl: Duration) -> Self {
+        Self {
+            nodes: (0..nodes).map(|_| AtomicU8::new(Ballot::Open as u8)).collect(),
+            unanswered: (0..nodes).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            ttl: AtomicU64::new(nanos(ttl)),
+            end: AtomicU64::new((sent + ttl).0),
+            extending: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The time to live that keys are given now.
+    pub fn ttl(&self) -> Duration {
+        Duration::from_nanos(self.ttl.load(Ordering::SeqCst))
     }
 
     pub fn get(&self, node: usize) -> Ballot {
@@ -88,13 +111,14 @@ impl Ballots {
         );
     }
 
-    fn sending(&self, now: Nanos) {
-        self.last_sent.fetch_max(now.0, Ordering::SeqCst);
+    /// A request is sent that gives a key `ttl` to live.
+    fn sending(&self, now: Nanos, ttl: Duration) {
+        self.end.fetch_max((now + ttl).0, Ordering::SeqCst);
     }
 
-    /// When no key of this lease is left at any node, if `ttl` is what they were given.
-    pub fn end(&self, ttl: Duration) -> Nanos {
-        Nanos(self.last_sent.load(Ordering::SeqCst)) + ttl
+    /// When no key of this lease is left at any node.
+    pub fn end(&self) -> Nanos {
+        Nanos(self.end.load(Ordering::SeqCst))
     }
 }
 
@@ -124,6 +148,23 @@ pub(super) fn valid_until(sent: Nanos, ttl: Duration) -> Nanos {
     (sent + ttl).saturating_sub(ttl / 100 + Duration::from_millis(2))
 }
 
+/// Refuses a lease of which nothing would be left.
+pub(super) fn bearable(ttl: Duration) -> Result<(), ConfigError> {
+    match valid_until(Nanos::ZERO, ttl) {
+        Nanos::ZERO => Err(ConfigError::TtlTooShort(ttl)),
+        _ => Ok(()),
+    }
+}
+
+/// What the nodes say to being asked to extend.
+struct Extended {
+    election: Election,
+    /// Those that have no key of anybody's.
+    without: Vec<usize>,
+    /// Those that have not answered yet.
+    answers: Answers<Sent<Ownership, NodeError>>,
+}
+
 impl Lease {
     /// Prepares one request to every node; they are sent at the first poll.
     pub fn ask<T, F: Reply<T>>(&self, request: impl Fn(&dyn RedisNode) -> F) -> Answers<F> {
@@ -134,7 +175,7 @@ impl Lease {
     /// Asks one node for its vote.
     pub fn vote(&self, node: &dyn RedisNode) -> Asked {
         let Self { key, counter, owner, shared, .. } = self;
-        let ttl = shared.settings.ttl;
+        let ttl = self.ballots.ttl();
         match counter {
             None => Asked::Plain(node.set_if_absent(key, owner, ttl)),
             Some(counter) if shared.from_clock => Asked::Counted(node.set_and_fence(key, counter, owner, ttl)),
@@ -149,8 +190,8 @@ impl Lease {
         }
         let lease = self.clone();
         let count = async move {
-            let Shared { settings, runtime, .. } = &*lease.shared;
-            let end = lease.ballots.end(settings.ttl);
+            let runtime = &lease.shared.runtime;
+            let end = lease.ballots.end();
             while let Some(Some((node, vote))) = before(&**runtime, end, votes.next()).await {
                 lease.ballots.answered(node, &vote);
             }
@@ -165,13 +206,16 @@ impl Lease {
     /// forgets would bring the lease nearer to its end.
     pub async fn renew(self, hold: Arc<Hold>, mut sent: Nanos, last_end: Nanos, token: Option<FencingToken>) {
         let Shared { nodes, settings, runtime, .. } = &*self.shared;
-        let mut pause = settings.ttl / 3;
+        let mut pause = self.ballots.ttl() / 3;
         loop {
             let until = hold.validity().until;
             let due = (sent + pause).min(until);
             if before(&**runtime, due, hold.over()).await.is_some() {
                 return;
             }
+            let _one_at_a_time = self.ballots.extending.lock().await;
+            // The holder may have extended it meanwhile.
+            let (until, ttl) = (hold.validity().until, self.ballots.ttl());
             sent = runtime.now();
             if sent >= until {
                 hold.end();
@@ -181,44 +225,107 @@ impl Lease {
                 }
                 return;
             }
-            self.ballots.sending(sent);
-            let mut answers = self.ask(|node| node.extend_if_owner(&self.key, &self.owner, settings.ttl));
-            let mut election = Election::new(nodes.len(), sent);
-            let mut without = Vec::new();
-            let judge = |node, answer| match answer {
-                Ok(Ownership::Ours) => NodeOutcome::Vote,
-                Ok(found) => {
-                    without.extend((found == Ownership::Absent).then_some(node));
-                    NodeOutcome::Conflict
-                }
-                Err(error) => NodeOutcome::Failed(error),
-            };
-            election.hold(&self.shared, &mut answers, judge).await;
+            let Extended { election, without, answers } = self.ask_to_extend(sent, ttl).await;
             let now = runtime.now();
             if now >= hold.validity().until {
                 return hold.end();
             }
             pause = match election.verdict(nodes, now) {
                 Ok(()) => {
-                    hold.extend(valid_until(sent, settings.ttl), last_end);
+                    hold.extend(valid_until(sent, ttl), last_end);
                     runtime.spawn(self.clone().top_up(Arc::clone(&hold), without, answers, token).boxed());
-                    settings.ttl / 3
+                    ttl / 3
                 }
                 // So many nodes have forgotten us that no majority can be ours.
-                Err(_) if election.is_lost() => {
-                    let reason = format!("{} of {} nodes no longer have the vote", election.conflicts, nodes.len());
-                    return hold.lose(LostReason::Revoked(reason));
-                }
+                Err(_) if election.is_lost() => return hold.lose(self.revoked(&election)),
                 Err(failure) => {
                     hold.update(|validity| validity.suspect = true);
                     match failure {
                         Failure::Attempt(_) => jitter(&**runtime, settings.retry_delay_min, settings.retry_delay_max),
                         // It may be mended before the lease is over, but not within milliseconds.
-                        Failure::Denied(_) => settings.ttl / 10,
+                        Failure::Denied(_) => ttl / 10,
                     }
                 }
             };
         }
+    }
+
+    /// Has the lease last `ttl` from now, if the hold is not over and a majority answers.
+    pub async fn extend(
+        self,
+        hold: Arc<Hold>,
+        ttl: Duration,
+        last_end: Nanos,
+        token: Option<FencingToken>,
+    ) -> Result<Nanos, ExtendError> {
+        bearable(ttl).map_err(ExtendError::TtlTooShort)?;
+        let Shared { nodes, runtime, .. } = &*self.shared;
+        let _one_at_a_time = self.ballots.extending.lock().await;
+        let sent = runtime.now();
+        if let Some(reason) = hold.lost_at(sent) {
+            return Err(ExtendError::Lost(reason));
+        }
+        let (before, after) = (hold.validity().until, valid_until(sent, ttl));
+        if after < before {
+            return Err(ExtendError::Shorter(before - sent));
+        }
+        let Extended { election, without, answers } = self.ask_to_extend(sent, ttl).await;
+        let now = runtime.now();
+        // Also if all nodes have extended it by now: its holder was told that it is over.
+        if let Some(reason) = hold.lost_at(now) {
+            hold.end();
+            return Err(ExtendError::Lost(reason));
+        }
+        match election.verdict(nodes, now) {
+            Ok(()) => {
+                self.ballots.ttl.store(nanos(ttl), Ordering::SeqCst);
+                hold.extend(after, last_end);
+                runtime.spawn(self.clone().top_up(Arc::clone(&hold), without, answers, token).boxed());
+                Ok(hold.validity().until)
+            }
+            Err(_) if election.is_lost() => {
+                let reason = self.revoked(&election);
+                hold.lose(reason.clone());
+                Err(ExtendError::Lost(reason))
+            }
+            Err(Failure::Attempt(error)) => Err(ExtendError::Failed(error)),
+            Err(Failure::Denied(reason)) => Err(ExtendError::Refused(reason)),
+        }
+    }
+
+    /// Asks all nodes to give our key `ttl` from `sent` on, and waits for a majority's answers.
+    async fn ask_to_extend(&self, sent: Nanos, ttl: Duration) -> Extended {
+        let Self { shared, key, owner, ballots, .. } = self;
+        ballots.sending(sent, ttl);
+        let mut answers = self.ask(|node| node.extend_if_owner(key, owner, ttl));
+        let earlier: Vec<u64> =
+            ballots.unanswered.iter().map(|shortest| shortest.fetch_min(nanos(ttl), Ordering::SeqCst)).collect();
+        let mut election = Election::new(shared.nodes.len(), sent);
+        let mut without = Vec::new();
+        let judge = |node: usize, answer: Result<Ownership, NodeError>| {
+            if answer.as_ref().map_or_else(NodeError::is_definite, |_| true) {
+                ballots.unanswered[node].store(earlier[node], Ordering::SeqCst);
+            }
+            match answer {
+                Ok(Ownership::Ours) if earlier[node] < nanos(ttl) => {
+                    let shorter = "an earlier request for less time may come after this one".to_owned();
+                    NodeOutcome::Failed(NodeError::Unanswered(shorter))
+                }
+                Ok(Ownership::Ours) => NodeOutcome::Vote,
+                Ok(found) => {
+                    without.extend((found == Ownership::Absent).then_some(node));
+                    NodeOutcome::Conflict
+                }
+                Err(error) => NodeOutcome::Failed(error),
+            }
+        };
+        election.hold(shared, &mut answers, judge).await;
+        Extended { election, without, answers }
+    }
+
+    fn revoked(&self, election: &Election) -> LostReason {
+        let (conflicts, nodes) = (election.conflicts, self.shared.nodes.len());
+        LostReason::Revoked(format!("{conflicts} of {nodes} nodes no longer have the vote"))
     }
 
     /// Asks the nodes `without` our key, and those among the late `answers` that turn out to be, for their votes. Only
@@ -230,14 +337,14 @@ impl Lease {
         mut answers: Answers<Sent<Ownership, NodeError>>,
         token: Option<FencingToken>,
     ) {
-        let Shared { settings, runtime, .. } = &*self.shared;
+        let runtime = &self.shared.runtime;
         let over = hold.validity().until;
         loop {
             if let Some(node) = without.pop() {
                 self.ask_again(&hold, node, token).await;
                 continue;
             }
-            match before(&**runtime, over.min(self.ballots.end(settings.ttl)), answers.next()).await {
+            match before(&**runtime, over.min(self.ballots.end()), answers.next()).await {
                 Some(Some((node, Ok(Ownership::Absent)))) => without.push(node),
                 Some(Some(_)) => {}
                 Some(None) | None => return,
@@ -246,7 +353,8 @@ impl Lease {
     }
 
     async fn ask_again(&self, hold: &Hold, node: usize, token: Option<FencingToken>) {
-        let Shared { nodes, settings, runtime, .. } = &*self.shared;
+        let Shared { nodes, runtime, .. } = &*self.shared;
+        let ttl = self.ballots.ttl();
         let known = self.ballots.get(node);
         self.ballots.set(node, Ballot::Open);
         // In this order: whoever takes the lease back looks at the ballots after it has ended the hold.
@@ -254,8 +362,8 @@ impl Lease {
         if validity.released || validity.lost.is_some() || runtime.now() >= validity.until {
             return self.ballots.set(node, known);
         }
-        self.ballots.sending(runtime.now());
-        let mut vote = nodes[node].set_if_absent(&self.key, &self.owner, settings.ttl);
+        self.ballots.sending(runtime.now(), ttl);
+        let mut vote = nodes[node].set_if_absent(&self.key, &self.owner, ttl);
         let Some(answer) = before(&**runtime, validity.until, &mut vote).await else {
             return self.ballots.set(node, Ballot::Unknown);
         };

@@ -118,10 +118,10 @@ impl TakeBack {
     /// Goes on until every node is settled or no key can be left.
     async fn finish(mut self) {
         let shared = std::sync::Arc::clone(&self.lease.shared);
-        let Shared { settings, runtime, .. } = &*shared;
+        let runtime = &shared.runtime;
         let mut pause = FIRST_PAUSE;
         loop {
-            let end = self.lease.ballots.end(settings.ttl);
+            let end = self.lease.ballots.end();
             let due = (runtime.now() + pause).min(end);
             while self.unsettled.iter().any(Option::is_some)
                 && let Some(answer) = before(&**runtime, due, self.next()).await

@@ -34,6 +34,9 @@ pub struct RedlockTable {
     pub retry_delay: DurationRange,
     /// Whether a held lease is renewed every third of its length until it is released or lost; off if absent.
     pub renewal: bool,
+    /// How long a guard may last, however often it is renewed, or `none` for no limit; `1h` if absent.
+    #[serde(deserialize_with = "values::limit")]
+    pub max_hold: Option<Duration>,
     /// Fencing tokens, `"quorum"` or `"none"`; none if absent, as published.
     pub tokens: Tokens,
     /// Put before every lock's name to make its key; `fencepost:` if absent.
@@ -53,6 +56,7 @@ impl Default for RedlockTable {
             node_timeout: behaviour.node_timeout,
             retry_delay: DurationRange::new(behaviour.retry_delay_min, behaviour.retry_delay_max),
             renewal: behaviour.renewal,
+            max_hold: behaviour.max_hold,
             tokens: behaviour.tokens,
             key_prefix: behaviour.key_prefix,
             connect_timeout: CONNECT_TIMEOUT,
@@ -80,6 +84,7 @@ impl RedlockTable {
             return problem("password-env", "every node has a password in its address already".to_owned());
         }
         lease(self.ttl, self.node_timeout, self.retry_delay).map_err(|(key, text)| (format!("redlock.{key}"), text))?;
+        values::some_time(self.max_hold).map_err(|text| ("redlock.max-hold".to_owned(), text))?;
         if self.tokens == Tokens::Quorum && self.key_prefix.chars().all(|c| c == '#') {
             let text = "with tokens it needs some character that is not `#`: counters have that before their key";
             return problem("key-prefix", text.to_owned());
@@ -95,9 +100,9 @@ impl RedlockTable {
             retry_delay_min: self.retry_delay.min,
             retry_delay_max: self.retry_delay.max,
             renewal: self.renewal,
+            max_hold: self.max_hold,
             tokens: self.tokens,
             key_prefix: self.key_prefix.clone(),
-            ..RedlockSettings::default()
         }
     }
 
@@ -130,6 +135,9 @@ pub struct RedisTable {
     pub retry_delay: DurationRange,
     /// Whether a held lease is renewed every third of its length until it is released or lost; off if absent.
     pub renewal: bool,
+    /// How long a guard may last, however often it is renewed, or `none` for no limit; `1h` if absent.
+    #[serde(deserialize_with = "values::limit")]
+    pub max_hold: Option<Duration>,
     /// Put before every lock's name to make its key; `fencepost:` if absent. The token's counter has a `#` before that.
     pub key_prefix: String,
     /// How long [`Settings::connect`](super::Settings::connect) waits for the server; `5s` if absent.
@@ -147,6 +155,7 @@ impl Default for RedisTable {
             node_timeout: behaviour.node_timeout,
             retry_delay: DurationRange::new(behaviour.retry_delay_min, behaviour.retry_delay_max),
             renewal: behaviour.renewal,
+            max_hold: behaviour.max_hold,
             key_prefix: behaviour.key_prefix,
             connect_timeout: CONNECT_TIMEOUT,
         }
@@ -163,6 +172,7 @@ impl RedisTable {
             return problem("password-env", "the node has a password in its address already");
         }
         lease(self.ttl, self.node_timeout, self.retry_delay).map_err(|(key, text)| (format!("redis.{key}"), text))?;
+        values::some_time(self.max_hold).map_err(|text| ("redis.max-hold".to_owned(), text))?;
         if self.key_prefix.chars().all(|c| c == '#') {
             return problem(
                 "key-prefix",
@@ -180,8 +190,8 @@ impl RedisTable {
             retry_delay_min: self.retry_delay.min,
             retry_delay_max: self.retry_delay.max,
             renewal: self.renewal,
+            max_hold: self.max_hold,
             key_prefix: self.key_prefix.clone(),
-            ..RedisLockSettings::default()
         }
     }
 

@@ -15,6 +15,7 @@ fn a_file_of_each_kind_is_read_whole() {
         node-timeout = "100ms"
         retry-delay = "10ms..1s"
         renewal = true
+        max-hold = "90s"
         tokens = "quorum"
         key-prefix = "shop:"
         connect-timeout = "1.5s"
@@ -28,9 +29,9 @@ fn a_file_of_each_kind_is_read_whole() {
         retry_delay_min: Duration::from_millis(10),
         retry_delay_max: Duration::from_secs(1),
         renewal: true,
+        max_hold: Some(Duration::from_secs(90)),
         tokens: crate::lock::Tokens::Quorum,
         key_prefix: "shop:".to_owned(),
-        ..RedlockSettings::default()
     };
     assert_eq!(table.behaviour(), expected);
     assert_eq!(table.connect_timeout, Duration::from_millis(1_500));
@@ -41,6 +42,7 @@ fn a_file_of_each_kind_is_read_whole() {
         node-timeout = "200ms"
         retry-delay = "5ms..50ms"
         renewal = true
+        max-hold = "none"
         key-prefix = "shop:"
     "#;
     let Ok(Settings::Redis(table)) = Settings::parse(text, "lock.toml") else { panic!("not read") };
@@ -51,8 +53,8 @@ fn a_file_of_each_kind_is_read_whole() {
         retry_delay_min: Duration::from_millis(5),
         retry_delay_max: Duration::from_millis(50),
         renewal: true,
+        max_hold: None,
         key_prefix: "shop:".to_owned(),
-        ..RedisLockSettings::default()
     };
     assert_eq!(table.behaviour(), expected);
     let text = r#"
@@ -60,12 +62,16 @@ fn a_file_of_each_kind_is_read_whole() {
         servers = "zk://a,b:2182/shop"
         session-timeout = "4s"
         root = "/locks"
+        max-hold = "2m"
         auth-env = "ZK_AUTH"
         connect-timeout = "1s"
     "#;
     let Ok(Settings::Zookeeper(table)) = Settings::parse(text, "lock.toml") else { panic!("not read") };
     assert_eq!(table.servers.as_ref().map(|servers| servers.connect_string()).as_deref(), Some("a:2181,b:2182/shop"));
-    assert_eq!(table.behaviour(), ZookeeperSettings { root: "/locks".to_owned(), ..ZookeeperSettings::default() });
+    assert_eq!(
+        table.behaviour(),
+        ZookeeperSettings { root: "/locks".to_owned(), max_hold: Some(Duration::from_secs(120)) }
+    );
     assert_eq!(table.session_timeout, Duration::from_secs(4));
 }
 

@@ -27,6 +27,9 @@ pub struct ZookeeperTable {
     pub session_timeout: Duration,
     /// The path below which each lock has a znode of its own; `/fencepost/locks` if absent.
     pub root: String,
+    /// How long a guard may last, however long its session lives, or `none` for no limit; `1h` if absent.
+    #[serde(deserialize_with = "values::limit")]
+    pub max_hold: Option<Duration>,
     /// How long [`Settings::connect`](super::Settings::connect) waits for the ensemble; `5s` if absent.
     #[serde(deserialize_with = "values::duration")]
     pub connect_timeout: Duration,
@@ -39,6 +42,7 @@ impl Default for ZookeeperTable {
             auth_env: None,
             session_timeout: Duration::from_secs(10),
             root: ZookeeperSettings::default().root,
+            max_hold: ZookeeperSettings::default().max_hold,
             connect_timeout: CONNECT_TIMEOUT,
         }
     }
@@ -57,12 +61,13 @@ impl ZookeeperTable {
         if !names.is_some_and(|mut names| names.all(|name| !matches!(name, "" | "." | ".."))) {
             return problem("root", "must be a path such as `/fencepost/locks`");
         }
+        values::some_time(self.max_hold).map_err(|text| ("zookeeper.max-hold".to_owned(), text))?;
         Ok(self)
     }
 
     /// How the lock behaves.
     pub fn behaviour(&self) -> ZookeeperSettings {
-        ZookeeperSettings { root: self.root.clone(), ..ZookeeperSettings::default() }
+        ZookeeperSettings { root: self.root.clone(), max_hold: self.max_hold }
     }
 
     /// The ensemble, with its credentials; nothing is sent yet.
