@@ -24,8 +24,8 @@ use fencepost::lock::backend::{RedisNode, ZkConnector};
 use fencepost::lock::client::{DELETE_IF_OWNER, RedisServer, ZookeeperEnsemble};
 use fencepost::lock::runtime::{SharedRuntime, TokioRuntime};
 use fencepost::lock::{
-    AcquireOptions, DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, ZookeeperLock,
-    ZookeeperSettings,
+    AcquireOptions, DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, Waiting,
+    ZookeeperLock, ZookeeperSettings,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -60,8 +60,11 @@ fn shared_runtime() -> SharedRuntime {
 }
 
 fn redlock(masters: &[SocketAddr], tokens: Tokens) -> Result<Redlock, Failure> {
+    redlock_with(masters, RedlockSettings { tokens, key_prefix: PREFIX.to_owned(), ..RedlockSettings::default() })
+}
+
+fn redlock_with(masters: &[SocketAddr], settings: RedlockSettings) -> Result<Redlock, Failure> {
     let nodes = masters.iter().map(|master| Arc::new(RedisServer::new(*master)) as Arc<dyn RedisNode>).collect();
-    let settings = RedlockSettings { tokens, key_prefix: PREFIX.to_owned(), ..RedlockSettings::default() };
     Ok(Redlock::new(nodes, settings, shared_runtime())?)
 }
 
@@ -204,18 +207,32 @@ fn hand_off(runtime: &Runtime, clients: usize, masters: &[SocketAddr], servers: 
     let connect = servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let ensemble = || Arc::new(ZookeeperEnsemble::new(connect.clone(), Duration::from_secs(4)));
     let root = format!("/bench-{clients}");
-    let mut redlocks = Vec::new();
-    let mut singles = Vec::new();
+    let mut redlocks = [Vec::new(), Vec::new()];
+    let mut singles = [Vec::new(), Vec::new()];
     let mut lines: Vec<Arc<dyn DistributedLock>> = Vec::new();
     for _ in 0..clients {
-        redlocks.push(Arc::new(redlock(masters, Tokens::None)?) as Arc<dyn DistributedLock>);
-        let settings = RedisLockSettings { key_prefix: "bench-one:".to_owned(), ..RedisLockSettings::default() };
-        let single = RedisLock::new(Arc::new(RedisServer::new(masters[0])), settings, shared_runtime())?;
-        singles.push(Arc::new(single) as Arc<dyn DistributedLock>);
+        for (place, waiting) in [Waiting::Poll, Waiting::Called].into_iter().enumerate() {
+            // A contest of one kind has no part in the other's.
+            let key_prefix = format!("bench-{place}:");
+            let settings = RedlockSettings { waiting, key_prefix, ..RedlockSettings::default() };
+            redlocks[place].push(Arc::new(redlock_with(masters, settings)?) as Arc<dyn DistributedLock>);
+            let key_prefix = format!("bench-one-{place}:");
+            let settings = RedisLockSettings { waiting, key_prefix, ..RedisLockSettings::default() };
+            let single = RedisLock::new(Arc::new(RedisServer::new(masters[0])), settings, shared_runtime())?;
+            singles[place].push(Arc::new(single) as Arc<dyn DistributedLock>);
+        }
         let settings = ZookeeperSettings { root: root.clone(), ..ZookeeperSettings::default() };
         lines.push(Arc::new(ZookeeperLock::new(ensemble(), settings, shared_runtime())));
     }
-    for (what, locks) in [("Redlock", redlocks), ("one Redis", singles), ("ZooKeeper", lines)] {
+    let ([asking, called], [asking_one, called_one]) = (redlocks, singles);
+    let contests = [
+        ("Redlock, who waits asks", asking),
+        ("Redlock, who waits is called", called),
+        ("one Redis, who waits asks", asking_one),
+        ("one Redis, who waits is called", called_one),
+        ("ZooKeeper", lines),
+    ];
+    for (what, locks) in contests {
         tell(what, runtime.block_on(contend(locks))?);
     }
     tell("zookeeper-client's own lock", runtime.block_on(contend_for_the_crates(clients, &connect))?);

@@ -18,7 +18,8 @@ use fencepost::ids::{ClientId, LockName, NodeId};
 use fencepost::lock::backend::Connections;
 use fencepost::lock::runtime::SharedRuntime;
 use fencepost::lock::{
-    DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, ZookeeperLock, ZookeeperSettings,
+    DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, Waiting, ZookeeperLock,
+    ZookeeperSettings,
 };
 use fencepost::scenario::{DurationRange, LockConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
 use fencepost::seed::Seed;
@@ -36,11 +37,13 @@ struct OnRedis<'a> {
     sandbox: &'a Sandbox,
     config: &'a LockConfig,
     tokens: Tokens,
+    waiting: Waiting,
 }
 
 impl Fixture for OnRedis<'_> {
     fn client(&self, lease: Duration) -> Client {
-        let settings = RedlockSettings { ttl: lease, renewal: true, tokens: self.tokens, ..RedlockSettings::default() };
+        let Self { tokens, waiting, .. } = *self;
+        let settings = RedlockSettings { ttl: lease, renewal: true, tokens, waiting, ..RedlockSettings::default() };
         self.redlock(0..0, settings).0
     }
 
@@ -130,7 +133,7 @@ impl Fixture for Everybody<'_> {
 }
 
 /// The lock at one server.
-struct OnOne<'a>(&'a Sandbox);
+struct OnOne<'a>(&'a Sandbox, Waiting);
 
 impl OnOne<'_> {
     fn config() -> LockConfig {
@@ -148,7 +151,8 @@ impl OnOne<'_> {
 impl Fixture for OnOne<'_> {
     fn client(&self, lease: Duration) -> Client {
         let (id, Seam { mut redis, runtime, .. }) = self.0.client(&Self::config());
-        let settings = RedisLockSettings { ttl: lease, renewal: true, ..RedisLockSettings::default() };
+        let waiting = self.1;
+        let settings = RedisLockSettings { ttl: lease, renewal: true, waiting, ..RedisLockSettings::default() };
         client(id, Arc::new(RedisLock::new(redis.remove(0), settings, Arc::clone(&runtime)).unwrap()), runtime)
     }
 
@@ -256,14 +260,18 @@ fn play(config: &LockConfig, body: impl AsyncFn(&Sandbox)) {
 }
 
 fn redis(body: impl AsyncFn(&OnRedis)) {
-    redlock_with(Tokens::None, body);
+    redlock_with(Tokens::None, Waiting::Poll, body);
 }
 
 fn redis_with_tokens(body: impl AsyncFn(&OnRedis)) {
-    redlock_with(Tokens::Quorum, body);
+    redlock_with(Tokens::Quorum, Waiting::Poll, body);
 }
 
-fn redlock_with(tokens: Tokens, body: impl AsyncFn(&OnRedis)) {
+fn redis_called(body: impl AsyncFn(&OnRedis)) {
+    redlock_with(Tokens::None, Waiting::Called, body);
+}
+
+fn redlock_with(tokens: Tokens, waiting: Waiting, body: impl AsyncFn(&OnRedis)) {
     let config = LockConfig::Redlock(RedlockConfig {
         nodes: 2 * MASTERS,
         ttl: lock_suite::LONG,
@@ -277,12 +285,16 @@ fn redlock_with(tokens: Tokens, body: impl AsyncFn(&OnRedis)) {
     });
     play(&config, async |sandbox| {
         (MASTERS + 1..=2 * MASTERS).for_each(|node| sandbox.kill(Member::Node(NodeId(node))));
-        body(&OnRedis { sandbox, config: &config, tokens }).await;
+        body(&OnRedis { sandbox, config: &config, tokens, waiting }).await;
     });
 }
 
 fn redis_lock(body: impl AsyncFn(&OnOne)) {
-    play(&OnOne::config(), async |sandbox| body(&OnOne(sandbox)).await);
+    play(&OnOne::config(), async |sandbox| body(&OnOne(sandbox, Waiting::Poll)).await);
+}
+
+fn redis_lock_called(body: impl AsyncFn(&OnOne)) {
+    play(&OnOne::config(), async |sandbox| body(&OnOne(sandbox, Waiting::Called)).await);
 }
 
 fn zookeeper(body: impl AsyncFn(&OnZookeeper)) {
@@ -344,6 +356,40 @@ mod redis_lock {
     }
 }
 
+mod redlock_called {
+    crate::tests_of_any_lock!(crate::redis_called);
+}
+
+mod redis_lock_called {
+    use super::*;
+
+    crate::tests_of_any_lock!(crate::redis_lock_called);
+
+    /// In virtual time it can be told from looking by oneself, which takes half a second at least: who comes first in the
+    /// line is dead, and the next is called at once.
+    #[test]
+    fn the_next_who_lives_is_called_at_once() {
+        crate::redis_lock_called(async |fixture| {
+            let name = LockName::new("at-once");
+            let [holder, dead, waiter] = std::array::from_fn(|_| fixture.client(lock_suite::LONG));
+            let held = holder.acquire(&name, lock_suite::SOON).await.unwrap();
+            let dies = dead.acquire(&name, lock_suite::LONG);
+            holder.sleep(Duration::from_millis(100)).await;
+            let granted = waiter.acquire(&name, lock_suite::LONG);
+            holder.sleep(Duration::from_millis(100)).await;
+            fixture.crash(&dead);
+            drop(dies);
+            holder.sleep(Duration::from_millis(100)).await;
+            let given_back = holder.now();
+            held.release().await;
+            let granted = granted.await.unwrap();
+            let took = waiter.now() - given_back;
+            assert!(took < Duration::from_millis(50), "{took:?}");
+            granted.release().await;
+        });
+    }
+}
+
 mod zookeeper_lock {
     crate::tests_of_any_lock!(crate::zookeeper);
 }
@@ -385,7 +431,8 @@ mod caught {
 
     fn everybody(body: impl AsyncFn(&Everybody)) {
         crate::redis(async |redis| {
-            let fixture = OnRedis { sandbox: redis.sandbox, config: redis.config, tokens: redis.tokens };
+            let OnRedis { sandbox, config, tokens, waiting } = *redis;
+            let fixture = OnRedis { sandbox, config, tokens, waiting };
             body(&Everybody(fixture, Cell::new(0))).await;
         });
     }

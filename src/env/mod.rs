@@ -17,7 +17,9 @@ use crate::ids::{ClientId, NodeId};
 use crate::lock::backend::{RedisNode, ZkConnector};
 use crate::lock::flawed::{self, WallClock};
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{DistributedLock, RedisLock, RedisLockSettings, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use crate::lock::{
+    DistributedLock, RedisLock, RedisLockSettings, RedlockSettings, Waiting, ZookeeperLock, ZookeeperSettings,
+};
 use crate::scenario::{RedisConfig, RedlockConfig, ZookeeperConfig};
 
 /// Why a fault could not be applied or undone.
@@ -64,6 +66,7 @@ pub(crate) fn redis(
         node_timeout: config.node_timeout,
         retry_delay_min: config.retry_delay.min,
         retry_delay_max: config.retry_delay.max,
+        waiting: Waiting::Poll,
         renewal: config.renewal,
         key_prefix,
         max_hold: None,
@@ -84,6 +87,7 @@ pub(crate) fn redlock(
         node_timeout: config.node_timeout,
         retry_delay_min: config.retry_delay.min,
         retry_delay_max: config.retry_delay.max,
+        waiting: Waiting::Poll,
         renewal: config.renewal,
         tokens: config.tokens,
         key_prefix,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
 use super::error::{NodeError, NodeOutcome, ZkError};
@@ -43,6 +44,10 @@ pub enum Connections {
     /// Requests of one client may overtake each other.
     Fresh,
 }
+
+/// What is said on a channel from now on, until the connection is lost: then it ends. What was said before is not heard,
+/// and what is said while a connection is dead, and nobody has noticed, is lost.
+pub type Heard = BoxStream<'static, String>;
 
 /// One Redis master.
 pub trait RedisNode: Send + Sync {
@@ -86,6 +91,29 @@ pub trait RedisNode: Send + Sync {
 
     /// Deletes the key if it holds `owner`.
     fn delete_if_owner(&self, key: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError>;
+
+    /// The same and, if it was deleted, calls the first in `line` who hears it, in one step.
+    fn delete_and_call(&self, key: &str, line: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError>;
+
+    /// If the key is there, puts `place` in the line, unless it stands there: at its end, or at its `front`. How long the key
+    /// has left (for ever, if it has no deadline), or `None` if it is not there and nothing was done. The line as a whole is
+    /// forgotten `patience` after the last who entered it.
+    ///
+    /// A place is `channel name`: who stands there is called by `name` on `channel`, and has left the line by that.
+    fn stand_in_line(
+        &self,
+        key: &str,
+        line: &str,
+        place: &str,
+        front: bool,
+        patience: Duration,
+    ) -> Reply<Option<Duration>, NodeError>;
+
+    /// Takes `place` out of the line. If it had been called already and the key is not there, calls the next.
+    fn leave_line(&self, key: &str, line: &str, place: &str) -> Reply<(), NodeError>;
+
+    /// Listens on a channel, over a connection of its own, which lives as long as what is heard.
+    fn listen(&self, channel: &str) -> Reply<Heard, NodeError>;
 }
 
 /// The life of a ZooKeeper session, as its client sees it.

@@ -45,7 +45,7 @@ pub use guard::{Guard, GuardState, Promise, Promises};
 #[cfg(feature = "harness")]
 pub(crate) use guard::{Hold, UNSTATED};
 pub use name::{LONGEST_NAME, NameError};
-pub use redlock::{Redlock, RedlockSettings, Tokens};
+pub use redlock::{Redlock, RedlockSettings, Tokens, Waiting};
 pub use reentrant::{Reentrant, ReentrantGuard};
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
 pub use settings::{Settings, SettingsError};

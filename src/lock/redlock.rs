@@ -11,6 +11,7 @@
 
 mod election;
 mod lease;
+mod line;
 mod tokens;
 mod undo;
 
@@ -22,6 +23,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use self::election::{Answers, Election, Failure};
 use self::lease::{Asked, Ballots, Lease, Vote, bearable, valid_until};
+pub use self::line::Waiting;
+use self::line::{Lines, Place};
 pub use self::tokens::Tokens;
 use self::undo::TakeBack;
 use super::backend::RedisNode;
@@ -46,6 +49,9 @@ pub struct RedlockSettings {
     pub retry_delay_min: Duration,
     /// The longest delay between two attempts. The delay is random, so that competitors don't split votes for ever.
     pub retry_delay_max: Duration,
+    /// Whether who waits asks again after such a delay, or is called when the lock is given back. The same for all that compete
+    /// for a lock.
+    pub waiting: Waiting,
     /// Whether a held lease is renewed every third of its length, until it is released or lost. Off by default.
     pub renewal: bool,
     /// How long a guard may last, however often it is renewed: then it is lost, and the lock given back, so that a guard
@@ -66,6 +72,7 @@ impl Default for RedlockSettings {
             node_timeout: Duration::from_millis(50),
             retry_delay_min: Duration::from_millis(20),
             retry_delay_max: Duration::from_millis(80),
+            waiting: Waiting::Poll,
             renewal: false,
             max_hold: Some(super::DEFAULT_MAX_HOLD),
             tokens: Tokens::None,
@@ -84,6 +91,8 @@ struct Shared {
     nodes: Vec<Arc<dyn RedisNode>>,
     settings: RedlockSettings,
     runtime: SharedRuntime,
+    /// The way to be called, if that is asked for.
+    lines: Option<Lines>,
     /// Whether the one node's counter, if it is not there, starts at the time of day ([`super::single`]).
     from_clock: bool,
 }
@@ -114,7 +123,8 @@ impl Redlock {
         if settings.max_hold == Some(Duration::ZERO) {
             return Err(ConfigError::NoMaxHold);
         }
-        Ok(Self { shared: Arc::new(Shared { nodes, settings, runtime, from_clock: false }) })
+        let lines = (settings.waiting == Waiting::Called).then(|| Lines::new(&nodes, &runtime));
+        Ok(Self { shared: Arc::new(Shared { nodes, settings, runtime, lines, from_clock: false }) })
     }
 
     /// The lock at one node, whose count is the token.
@@ -124,9 +134,8 @@ impl Redlock {
         runtime: SharedRuntime,
     ) -> Result<Self, ConfigError> {
         let Self { shared } = Self::new(vec![node], RedlockSettings { tokens: Tokens::Quorum, ..settings }, runtime)?;
-        let Shared { nodes, settings, runtime, .. } = &*shared;
-        let (nodes, settings, runtime) = (nodes.clone(), settings.clone(), Arc::clone(runtime));
-        Ok(Self { shared: Arc::new(Shared { nodes, settings, runtime, from_clock: true }) })
+        let shared = Arc::into_inner(shared).map(|shared| Shared { from_clock: true, ..shared });
+        Ok(Self { shared: Arc::new(shared.expect("nobody else has it yet")) })
     }
 
     async fn attempt(&self, name: &LockName, options: &AcquireOptions) -> Result<Guard, Failure> {
@@ -197,9 +206,15 @@ impl DistributedLock for Redlock {
             let Shared { settings, runtime, .. } = &*self.shared;
             let started = runtime.now();
             let deadline = started + options.wait;
+            let mut place: Option<Place> = None;
             loop {
                 let last = match self.attempt(name, options).await {
-                    Ok(guard) => return Ok(guard),
+                    Ok(guard) => {
+                        if let Some(place) = &mut place {
+                            place.granted();
+                        }
+                        return Ok(guard);
+                    }
                     Err(Failure::Denied(reason)) => return Err(AcquireError::Refused(reason)),
                     Err(Failure::Attempt(error)) => error,
                 };
@@ -210,7 +225,13 @@ impl DistributedLock for Redlock {
                 options.reached(Phase::InLine).await;
                 let delay = jitter(&**runtime, settings.retry_delay_min, settings.retry_delay_max);
                 // Never past the deadline, and one last attempt at it.
-                runtime.sleep_until((now + delay).min(deadline)).await;
+                match &self.shared.lines {
+                    None => runtime.sleep_until((now + delay).min(deadline)).await,
+                    Some(lines) => {
+                        let place = place.get_or_insert_with(|| Place::new(&self.shared, lines, name));
+                        place.wait(&last, delay, deadline).await;
+                    }
+                }
             }
         };
         options.or_cancelled(acquire).boxed()

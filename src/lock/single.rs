@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use super::backend::RedisNode;
 use super::error::ConfigError;
 use super::runtime::SharedRuntime;
-use super::{AcquireError, AcquireOptions, DistributedLock, Guard, Redlock, RedlockSettings, Tokens};
+use super::{AcquireError, AcquireOptions, DistributedLock, Guard, Redlock, RedlockSettings, Tokens, Waiting};
 use crate::ids::LockName;
 
 /// How a [`RedisLock`] behaves.
@@ -33,6 +33,8 @@ pub struct RedisLockSettings {
     pub retry_delay_min: Duration,
     /// The longest delay between two attempts.
     pub retry_delay_max: Duration,
+    /// Whether who waits asks again after such a delay, or is called when the lock is given back.
+    pub waiting: Waiting,
     /// Whether a held lease is renewed every third of its length, until it is released or lost. Off by default.
     pub renewal: bool,
     /// How long a guard may last, however often it is renewed, as [`RedlockSettings::max_hold`].
@@ -45,9 +47,17 @@ pub struct RedisLockSettings {
 impl Default for RedisLockSettings {
     fn default() -> Self {
         let RedlockSettings {
-            ttl, node_timeout, retry_delay_min, retry_delay_max, renewal, max_hold, key_prefix, ..
+            ttl,
+            node_timeout,
+            retry_delay_min,
+            retry_delay_max,
+            waiting,
+            renewal,
+            max_hold,
+            key_prefix,
+            ..
         } = RedlockSettings::default();
-        Self { ttl, node_timeout, retry_delay_min, retry_delay_max, renewal, max_hold, key_prefix }
+        Self { ttl, node_timeout, retry_delay_min, retry_delay_max, waiting, renewal, max_hold, key_prefix }
     }
 }
 
@@ -67,13 +77,22 @@ impl RedisLock {
         settings: RedisLockSettings,
         runtime: SharedRuntime,
     ) -> Result<Self, ConfigError> {
-        let RedisLockSettings { ttl, node_timeout, retry_delay_min, retry_delay_max, renewal, max_hold, key_prefix } =
-            settings;
+        let RedisLockSettings {
+            ttl,
+            node_timeout,
+            retry_delay_min,
+            retry_delay_max,
+            waiting,
+            renewal,
+            max_hold,
+            key_prefix,
+        } = settings;
         let settings = RedlockSettings {
             ttl,
             node_timeout,
             retry_delay_min,
             retry_delay_max,
+            waiting,
             renewal,
             max_hold,
             key_prefix,

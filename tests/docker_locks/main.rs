@@ -29,7 +29,8 @@ use fencepost::lock::backend::RedisNode;
 use fencepost::lock::client::{RedisServer, ZookeeperEnsemble};
 use fencepost::lock::runtime::{Runtime, SharedRuntime, TokioRuntime};
 use fencepost::lock::{
-    DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, ZookeeperLock, ZookeeperSettings,
+    DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, Waiting, ZookeeperLock,
+    ZookeeperSettings,
 };
 use fencepost::time::{Clock, Nanos};
 use futures_util::future::{BoxFuture, FutureExt, LocalBoxFuture};
@@ -164,7 +165,7 @@ impl World {
     }
 }
 
-struct OnRedis(World, Tokens);
+struct OnRedis(World, Tokens, Waiting);
 
 impl OnRedis {
     fn key_prefix(&self) -> String {
@@ -195,7 +196,7 @@ impl Fixture for OnRedis {
         // Patient: a busy machine is no reason to lose a vote.
         let node_timeout = Duration::from_millis(300);
         let settings = RedlockSettings { ttl: lease, node_timeout, renewal: true, ..RedlockSettings::default() };
-        self.redlock(0..0, RedlockSettings { tokens: self.1, ..settings }).0
+        self.redlock(0..0, RedlockSettings { tokens: self.1, waiting: self.2, ..settings }).0
     }
 
     fn crash(&self, client: &Client) {
@@ -262,7 +263,7 @@ impl RedlockFixture for OnRedis {
 }
 
 /// The lock at one server.
-struct OnOne(World);
+struct OnOne(World, Waiting);
 
 impl OnOne {
     fn server(&self) -> SocketAddr {
@@ -281,6 +282,7 @@ impl Fixture for OnOne {
             // Patient, as above.
             node_timeout: Duration::from_millis(300),
             renewal: true,
+            waiting: self.1,
             key_prefix: self.key_prefix(),
             ..RedisLockSettings::default()
         };
@@ -355,19 +357,31 @@ fn block_on(test: impl Future<Output = ()>) {
 
 fn redis(body: impl AsyncFnOnce(&OnRedis)) {
     block_on(async {
-        body(&OnRedis(World::new().await, Tokens::None)).await;
+        body(&OnRedis(World::new().await, Tokens::None, Waiting::Poll)).await;
     });
 }
 
 fn redis_with_tokens(body: impl AsyncFnOnce(&OnRedis)) {
     block_on(async {
-        body(&OnRedis(World::new().await, Tokens::Quorum)).await;
+        body(&OnRedis(World::new().await, Tokens::Quorum, Waiting::Poll)).await;
+    });
+}
+
+fn redis_called(body: impl AsyncFnOnce(&OnRedis)) {
+    block_on(async {
+        body(&OnRedis(World::new().await, Tokens::None, Waiting::Called)).await;
     });
 }
 
 fn redis_lock(body: impl AsyncFnOnce(&OnOne)) {
     block_on(async {
-        body(&OnOne(World::new().await)).await;
+        body(&OnOne(World::new().await, Waiting::Poll)).await;
+    });
+}
+
+fn redis_lock_called(body: impl AsyncFnOnce(&OnOne)) {
+    block_on(async {
+        body(&OnOne(World::new().await, Waiting::Called)).await;
     });
 }
 
@@ -394,8 +408,16 @@ mod redlock_with_tokens {
     crate::tests_of_any_lock!(crate::redis_with_tokens);
 }
 
+mod redlock_called {
+    crate::tests_of_any_lock!(crate::redis_called);
+}
+
 mod redis_lock {
     crate::tests_of_any_lock!(crate::redis_lock);
+}
+
+mod redis_lock_called {
+    crate::tests_of_any_lock!(crate::redis_lock_called);
 }
 
 mod zookeeper_lock {

@@ -7,6 +7,7 @@
 //! Deliberately absent: faults, and anything that knows Docker or a simulation.
 
 mod any_lock;
+mod called;
 mod redlock;
 
 use std::ops::{Deref, Range};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use any_lock::*;
+pub use called::*;
 use fencepost::ids::LockName;
 use fencepost::lock::runtime::SharedRuntime;
 use fencepost::lock::{
@@ -213,7 +215,8 @@ macro_rules! tests_of_redlock {
             a_token_takes_votes_that_last, a_release_reaches_every_master, a_release_that_nobody_answered_is_repeated,
             an_acquire_that_nobody_answered_is_taken_back, a_renewal_wins_back_masters_that_forgot,
             a_forgotten_guard_ends, an_extension_moves_the_validity_and_lasts, what_has_lapsed_is_not_extended,
-            without_a_majority_nothing_is_extended);
+            without_a_majority_nothing_is_extended, who_waits_is_served_in_the_order_of_coming,
+            a_call_that_is_lost_does_not_matter, the_dead_and_the_gone_are_passed_over);
     };
 }
 

@@ -21,7 +21,7 @@ use fencepost::env::docker::clock_page::Setting;
 use fencepost::env::sim::redis::{Command, Persistence, RedisModel, Reply};
 use fencepost::time::Nanos;
 
-use self::sequence::{START_MS, Step, draw, shortest};
+use self::sequence::{LINE, START_MS, Step, draw, shortest};
 use self::server::{Real, with_server};
 
 /// How long a clock that a test forgot stays moved.
@@ -167,6 +167,78 @@ async fn the_sweep_deletes_what_is_overdue_for_good() {
         for step in [Step::Clock(START_MS)].into_iter().chain(sequence::look_at_all()) {
             assert_eq!(model.step(&step), real.step(&step), "{step}");
         }
+    })
+    .await;
+}
+
+/// Who is called, in what order, and who is passed over: connections that listen, one that never did, one that is closed.
+#[tokio::test]
+async fn model_and_server_call_the_same() {
+    with_server(&[], |real| {
+        let mut model = Model::new(Persistence::None);
+        real.clock(START_MS);
+        let [mut first, mut second] = [real.another(), real.another()];
+        for (number, (listener, channel)) in [(&mut first, "one"), (&mut second, "two")].into_iter().enumerate() {
+            listener.raw(&["SUBSCRIBE", channel]);
+            model.node.subscribe(number as u32, channel.into());
+        }
+        let set = || Command::Set { key: "k".into(), value: "me".into(), if_absent: true, px_ms: Some(60_000) };
+        let stand = |place: &str, front| Command::StandInLine {
+            key: "k".into(),
+            line: LINE.into(),
+            place: place.into(),
+            front,
+            patience_ms: 60_000,
+        };
+        let release = || Command::DeleteAndCall { key: "k".into(), line: LINE.into(), owner: "me".into() };
+        let leave = |place: &str| Command::LeaveLine { key: "k".into(), line: LINE.into(), place: place.into() };
+        let mut both = |real: &mut Real, command: Command| {
+            let step = Step::Say(command);
+            assert_eq!(model.step(&step), real.step(&step), "{step}");
+            model.node.take_said()
+        };
+        both(real, set());
+        for (place, front) in
+            [("nobody 1", false), ("one 2", false), ("two 3", true), ("two 4", false), ("one 2", true)]
+        {
+            assert_eq!(both(real, stand(place, front)), []);
+        }
+        let called = |name: &str, channel: &str| {
+            let words = ["message", channel, name].map(|word| Reply::Bulk(word.to_owned()));
+            Reply::Array(words.to_vec())
+        };
+        // Who came to the front; then the one that nobody hears is passed over.
+        assert_eq!(both(real, release()), [(1, "3".to_owned())]);
+        assert_eq!(second.reply(), called("3", "two"));
+        both(real, set());
+        assert_eq!(both(real, release()), [(0, "2".to_owned())]);
+        assert_eq!(first.reply(), called("2", "one"));
+        // One that was called and leaves without having come has the next one called.
+        assert_eq!(both(real, leave("one 2")), [(1, "4".to_owned())]);
+        assert_eq!(second.reply(), called("4", "two"));
+        // One that left of itself is not called.
+        both(real, set());
+        both(real, stand("two 5", false));
+        both(real, stand("one 6", false));
+        assert_eq!(both(real, leave("two 5")), []);
+        assert_eq!(both(real, release()), [(0, "6".to_owned())]);
+        assert_eq!(first.reply(), called("6", "one"));
+        // One whose connection is closed is passed over.
+        both(real, set());
+        both(real, stand("one 7", false));
+        both(real, stand("two 8", false));
+        drop(first);
+        let limit = Instant::now() + Duration::from_secs(20);
+        while real.raw(&["PUBSUB", "NUMSUB", "one"])
+            != Reply::Array(vec![Reply::Bulk("one".to_owned()), Reply::Integer(0)])
+        {
+            assert!(Instant::now() < limit, "the server does not see that a connection is closed");
+        }
+        let step = Step::Say(release());
+        model.node.closed(0);
+        assert_eq!(model.step(&step), real.step(&step));
+        assert_eq!(model.node.take_said(), [(1, "8".to_owned())]);
+        assert_eq!(second.reply(), called("8", "two"));
     })
     .await;
 }

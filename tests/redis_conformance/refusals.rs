@@ -16,6 +16,8 @@ use super::server::{Real, with_server};
 
 const FREE: &str = "free";
 const MINE: &str = "mine";
+/// Somebody holds it, and who waits for it enters a line.
+const HELD: &str = "held";
 const TTL: Duration = Duration::from_secs(60);
 
 /// What each verb of the seam got: what it would have changed, had it been carried out.
@@ -34,6 +36,9 @@ fn ask(real: &Real, node: &RedisServer) -> Answers {
             ("raise_if_owner", node.raise_if_owner(MINE, "#mine", &owner, FencingToken(7)).await.map(vote)),
             ("extend_if_owner", node.extend_if_owner(MINE, &owner, TTL).await.map(owned)),
             ("delete_if_owner", node.delete_if_owner(MINE, &owner).await.map(owned)),
+            ("delete_and_call", node.delete_and_call(MINE, "##mine", &owner).await.map(owned)),
+            ("stand_in_line", node.stand_in_line(HELD, "##held", "c 1", false, TTL).await.map(|_| "stands")),
+            ("leave_line", node.leave_line(HELD, "##held", "c 1").await.map(|()| "left")),
         ]
     })
 }
@@ -45,7 +50,8 @@ fn node(real: &Real, login: &str) -> RedisServer {
 
 /// The keys as [`ask`] wants them.
 fn prepare(real: &mut Real) {
-    real.raw(&["DEL", FREE, "#free", "#mine"]);
+    real.raw(&["DEL", FREE, "#free", "#mine", "##held"]);
+    assert_eq!(real.raw(&["SET", HELD, "another"]), Reply::Ok);
     assert_eq!(real.raw(&["SET", MINE, "me"]), Reply::Ok);
 }
 
@@ -96,6 +102,15 @@ async fn who_may_not_is_denied() {
         let right = node(real, ":right@");
         real.raw(&["DEL", "#free"]);
         assert!(ask(real, &right).iter().all(|(_, answer)| answer.is_ok()));
+        // Who may not publish gives back all the same; nobody is called.
+        ok(real, &["ACL", "SETUSER", "mute", "on", ">mute", "~*", "+@all", "resetchannels"]);
+        let mute = node(real, "mute:mute@");
+        let owner = OwnerToken::new("me");
+        assert_eq!(real.block_on(mute.stand_in_line(MINE, "##mine", "c 1", false, TTL)), Ok(None), "it was deleted");
+        assert_eq!(real.block_on(mute.set_if_absent(MINE, &owner, TTL)), Ok(true));
+        assert!(real.block_on(mute.stand_in_line(MINE, "##mine", "c 1", false, TTL)).is_ok_and(|left| left.is_some()));
+        assert_eq!(real.block_on(mute.delete_and_call(MINE, "##mine", &owner)), Ok(Ownership::Ours));
+        assert!(real.block_on(mute.listen("c")).is_err());
         // A connection that was good before is told, too.
         ok(real, &["ACL", "SETUSER", "default", "-@all"]);
         all_got(&ask(real, &open), "NOPERM", true, &[]);
@@ -111,7 +126,7 @@ async fn what_a_server_cannot_do_for_now_is_refused() {
         ok(real, &["CONFIG", "SET", "maxmemory", "1"]);
         // Making room and giving a key less time needs no memory.
         let answers = ask(real, &node);
-        all_got(&answers, "OOM", false, &["extend_if_owner", "delete_if_owner"]);
+        all_got(&answers, "OOM", false, &["extend_if_owner", "delete_if_owner", "delete_and_call", "leave_line"]);
         assert_eq!((&answers[4].1, &answers[5].1), (&Ok("ours"), &Ok("ours")));
         ok(real, &["CONFIG", "SET", "maxmemory", "0"]);
 
@@ -160,7 +175,7 @@ async fn what_a_server_cannot_do_for_now_is_refused() {
         // A key that is something else than a lock's.
         real.raw(&["DEL", MINE]);
         real.raw(&["LPUSH", MINE, "x"]);
-        let sets = ["set_if_absent", "set_and_count", "set_and_fence"];
+        let sets = ["set_if_absent", "set_and_count", "set_and_fence", "stand_in_line", "leave_line"];
         all_got(&ask(real, &node), "WRONGTYPE", true, &sets);
     })
     .await;

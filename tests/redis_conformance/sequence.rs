@@ -14,6 +14,10 @@ pub const START_MS: i64 = 1_700_000_000_123;
 const KEYS: [&str; 3] = ["a", "b", "n"];
 const VALUES: [&str; 9] = ["x", "y", "41", "-1", "007", "+5", "", "9223372036854775806", "-9223372036854775808"];
 
+/// The key of the line; and who stands there, without anybody listening.
+pub const LINE: &str = "line";
+const PLACES: [&str; 3] = ["left 1", "left 2", "right 1"];
+
 /// One step. Clock moves are absolute, so that leaving a step out changes no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -58,7 +62,8 @@ pub fn draw(seed: u64, length: usize) -> Vec<Step> {
 /// Looks at everything that can be seen of all keys.
 pub fn look_at_all() -> Vec<Step> {
     let look = |key: &&str| [Command::Get((*key).into()), Command::Pttl((*key).into())].map(Step::Say);
-    KEYS.iter().flat_map(look).collect()
+    // The line is of another type in the server, and a text to the model.
+    KEYS.iter().flat_map(look).chain([Step::Say(Command::Pttl(LINE.into()))]).collect()
 }
 
 fn clock(rng: &mut ChaCha8Rng, model: &RedisModel, wall_ms: i64) -> i64 {
@@ -81,7 +86,7 @@ fn command(rng: &mut ChaCha8Rng, wall_ms: i64) -> Command {
         1..4 => pick(rng, &[1, 2, 1000]),
         _ => rng.random_range(1..3000),
     };
-    match rng.random_range(0..120) {
+    match rng.random_range(0..140) {
         0..26 => {
             let px_ms = rng.random_bool(0.8).then(|| millis(rng));
             Command::Set { key, value, if_absent: rng.random_bool(0.6), px_ms }
@@ -106,10 +111,17 @@ fn command(rng: &mut ChaCha8Rng, wall_ms: i64) -> Command {
         92..100 => Command::DeleteIfOwner { key, owner: value },
         100..105 => Command::SetAndFence { key, counter: pick(rng, &KEYS).into(), owner: value, ttl_ms: millis(rng) },
         105..111 => Command::SetAndCount { key, counter: pick(rng, &KEYS).into(), owner: value, ttl_ms: millis(rng) },
-        _ => {
+        111..120 => {
             let token = pick(rng, &[0, 1, 2, 9, 10, 42, 9_007_199_254_740_993, i64::MAX as u64, u64::MAX]);
             Command::RaiseIfOwner { key, counter: pick(rng, &KEYS).into(), owner: value, token }
         }
+        120..130 => {
+            let (place, front) = (pick(rng, &PLACES).into(), rng.random_bool(0.3));
+            Command::StandInLine { key, line: LINE.into(), place, front, patience_ms: millis(rng) }
+        }
+        130..134 => Command::LeaveLine { key, line: LINE.into(), place: pick(rng, &PLACES).into() },
+        134..138 => Command::DeleteAndCall { key, line: LINE.into(), owner: value },
+        _ => Command::Exists(LINE.into()),
     }
 }
 

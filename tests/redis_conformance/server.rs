@@ -239,6 +239,11 @@ impl Real {
 pub struct Other(BufReader<TcpStream>);
 
 impl Other {
+    /// The next thing that the server says, asked or not.
+    pub fn reply(&mut self) -> Reply {
+        reply(&mut self.0)
+    }
+
     pub fn raw(&mut self, words: &[&str]) -> Reply {
         send(&mut self.0, words);
         reply(&mut self.0)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::message::Payload;
 use super::net::ConnectionId;
-use super::redis::RedisModel;
+use super::redis::{Command, RedisModel, Reply};
 use super::trace::Kind;
 use super::world::{HostId, Power, State};
 use super::zk_node::ZkNode;
@@ -90,8 +90,16 @@ impl State {
         let answer = match (&mut machine.role, what) {
             (Role::Redis(model), What::Data(Payload::Command(command))) => {
                 let (wall_ms, mono) = (machine.clock.wall_ms(now), machine.clock.mono(now));
-                Payload::Reply(model.execute(wall_ms, mono, &command))
+                let reply = model.execute(wall_ms, mono, &command);
+                if let Command::Subscribe(channel) = command {
+                    model.subscribe(connection, channel);
+                }
+                for (listener, said) in model.take_said() {
+                    self.answer(listener, Payload::Reply(Reply::Bulk(said)));
+                }
+                Payload::Reply(reply)
             }
+            (Role::Redis(model), What::Closed) => return model.closed(connection),
             (Role::Resource(resource), What::Data(Payload::Access(access))) => {
                 let (op, answer) = serve_access(resource, &access, now);
                 self.record(host, op);

@@ -10,11 +10,13 @@
 //!   sweep ([`RedisModel::sweep`]) came first.
 //!
 //! The conformance test compares it with a real server, command by command. Deliberately absent: timers, connections,
-//! latency (the simulation's own), types other than strings, eviction, replication. An `everysec` server schedules its
+//! latency (the simulation's own), types other than strings (a line of who waits is a list
+//! in the server and a text here, so only the scripts about lines may touch it), eviction, replication. An `everysec` server schedules its
 //! fsyncs by its cached wall clock; the model does by the monotonic one, so a jump back does not hold them up here.
 
 mod command;
 mod disk;
+mod line;
 
 use std::collections::hash_map;
 
@@ -22,6 +24,7 @@ use rustc_hash::FxHashMap;
 use smol_str::{SmolStr, ToSmolStr};
 
 use self::disk::{Change, Disk};
+use self::line::Channels;
 pub use command::{Command, Reply};
 
 pub use crate::scenario::Persistence;
@@ -46,6 +49,7 @@ pub struct RedisModel {
     keys: Keys,
     disk: Disk,
     running: bool,
+    channels: Channels,
 }
 
 /// The node's two clocks at one command.
@@ -58,7 +62,7 @@ struct Now {
 impl RedisModel {
     /// An empty node that runs.
     pub fn new(persistence: Persistence) -> Self {
-        Self { keys: Keys::default(), disk: Disk::new(persistence), running: true }
+        Self { keys: Keys::default(), disk: Disk::new(persistence), running: true, channels: Channels::default() }
     }
 
     /// Carries out a command at `wall_ms` on the node's wall clock, milliseconds since the epoch, and at `mono` on its
@@ -73,11 +77,7 @@ impl RedisModel {
             Command::Set { key, value, if_absent, px_ms } => self.set(now, key, value, *if_absent, *px_ms),
             Command::Get(key) => self.look(now, key).map_or(Reply::Nil, |entry| Reply::Bulk(entry.value.to_string())),
             Command::Del(key) => Reply::flag(self.delete(now, key)),
-            Command::Pttl(key) => Reply::Integer(match self.look(now, key) {
-                None => -2,
-                Some(Entry { deadline: None, .. }) => -1,
-                Some(Entry { deadline: Some(deadline), .. }) => deadline.saturating_sub(wall_ms).max(0),
-            }),
+            Command::Pttl(key) => Reply::Integer(self.pttl(now, key)),
             Command::Pexpire(key, ms) => self.pexpire(now, key, *ms),
             Command::PexpireAt(key, deadline) => Reply::flag(self.expire_at(now, key, *deadline)),
             Command::Incr(key) => self.incr(now, key),
@@ -111,6 +111,20 @@ impl RedisModel {
             Command::RaiseIfOwner { key, counter, owner, token } => {
                 Reply::flag(self.raise_if_owner(now, key, counter, owner, *token))
             }
+            Command::DeleteAndCall { key, line, owner } => match self.owned(now, key, owner) {
+                1 => {
+                    self.delete(now, key);
+                    self.call_next(now, line);
+                    Reply::Integer(1)
+                }
+                other => Reply::Integer(other),
+            },
+            Command::StandInLine { key, line, place, front, patience_ms } => {
+                self.stand_in_line(now, key, line, place, *front, *patience_ms)
+            }
+            Command::LeaveLine { key, line, place } => Reply::flag(self.leave_line(now, key, line, place)),
+            // It is about a connection, which this knows nothing of: see [`RedisModel::subscribe`].
+            Command::Subscribe(_) => Reply::Ok,
         }
     }
 
@@ -132,6 +146,7 @@ impl RedisModel {
     /// Ends the process at once (`kill -9`). The page cache survives: only a node without an append-only file forgets.
     pub fn crash(&mut self) {
         self.running = false;
+        self.channels = Channels::default();
         if self.disk.persistence == Persistence::None {
             self.keys.clear();
         }
@@ -168,6 +183,14 @@ impl RedisModel {
             return None;
         }
         Some(known.into_mut())
+    }
+
+    fn pttl(&mut self, now: Now, key: &SmolStr) -> i64 {
+        match self.look(now, key) {
+            None => -2,
+            Some(Entry { deadline: None, .. }) => -1,
+            Some(Entry { deadline: Some(deadline), .. }) => deadline.saturating_sub(now.wall_ms).max(0),
+        }
     }
 
     fn put(&mut self, now: Now, key: &SmolStr, entry: Entry) {

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{StreamExt, unfold};
 
 use super::call::{Caller, Opening};
 use super::message::Payload;
 use super::net::ConnectionId;
 use super::redis::{Command, Reply as RedisReply};
 use crate::ids::{FencingToken, OwnerToken};
-use crate::lock::backend::{Connections, Ownership, RedisNode, Reply};
+use crate::lock::backend::{Connections, Heard, Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
 use crate::lock::opener::{Opener, Slot, connection};
 use crate::lock::runtime::{SharedRuntime, before};
@@ -213,5 +214,54 @@ impl RedisNode for RedisLink {
     fn delete_if_owner(&self, key: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError> {
         let (key, owner) = (key.into(), owner.shared());
         self.ask(Command::DeleteIfOwner { key, owner }, ownership)
+    }
+
+    fn delete_and_call(&self, key: &str, line: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError> {
+        let (key, line, owner) = (key.into(), line.into(), owner.shared());
+        self.ask(Command::DeleteAndCall { key, line, owner }, ownership)
+    }
+
+    fn stand_in_line(
+        &self,
+        key: &str,
+        line: &str,
+        place: &str,
+        front: bool,
+        patience: Duration,
+    ) -> Reply<Option<Duration>, NodeError> {
+        let (key, line, place, patience_ms) = (key.into(), line.into(), place.into(), millis(patience));
+        self.ask(Command::StandInLine { key, line, place, front, patience_ms }, |reply| match reply {
+            RedisReply::Integer(-2) => Some(None),
+            RedisReply::Integer(-1) => Some(Some(Duration::MAX)),
+            RedisReply::Integer(left) => Some(Some(Duration::from_millis(left.unsigned_abs()))),
+            _ => None,
+        })
+    }
+
+    fn leave_line(&self, key: &str, line: &str, place: &str) -> Reply<(), NodeError> {
+        let (key, line, place) = (key.into(), line.into(), place.into());
+        self.ask(Command::LeaveLine { key, line, place }, |reply| match reply {
+            RedisReply::Integer(_) => Some(()),
+            _ => None,
+        })
+    }
+
+    fn listen(&self, channel: &str) -> Reply<Heard, NodeError> {
+        let (inner, channel) = (Arc::clone(&self.inner), channel.into());
+        async move {
+            let unreachable = |what: &str| NodeError::Unreachable(what.to_owned());
+            let opening = inner.caller.connect_stream().await.ok_or_else(|| unreachable("connection refused"))?;
+            inner.caller.post(opening.id(), Payload::Command(Command::Subscribe(channel)));
+            let confirmed = inner.caller.receive(opening.id()).await;
+            outcome(confirmed, |reply| (*reply == RedisReply::Ok).then_some(()))?;
+            // Closed with the stream.
+            let said =
+                unfold((inner, opening), async |(inner, opening)| match inner.caller.receive(opening.id()).await {
+                    Some(Payload::Reply(RedisReply::Bulk(said))) => Some((said, (inner, opening))),
+                    _ => None,
+                });
+            Ok(said.boxed())
+        }
+        .boxed()
     }
 }

@@ -28,7 +28,10 @@ pub use line::ContenderSeen;
 #[cfg(feature = "redis")]
 pub use look::KeySeen;
 #[cfg(feature = "redis")]
-pub use redis::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, RedisServer, SET_AND_COUNT, SET_AND_FENCE};
+pub use redis::{
+    DELETE_AND_CALL, DELETE_IF_OWNER, EXTEND_IF_OWNER, LEAVE_LINE, RAISE_IF_OWNER, RedisServer, SET_AND_COUNT,
+    SET_AND_FENCE, STAND_IN_LINE,
+};
 #[cfg(feature = "zookeeper")]
 pub use zk_address::{ZkAddress, ZkAddressError};
 #[cfg(feature = "zookeeper")]

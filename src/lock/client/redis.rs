@@ -12,7 +12,7 @@ use self::link::Link;
 
 use super::endpoint::RedisEndpoint;
 use crate::ids::{FencingToken, OwnerToken};
-use crate::lock::backend::{Connections, Ownership, RedisNode, Reply};
+use crate::lock::backend::{Connections, Heard, Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
 
 /// Sets the time to live (`ARGV[2]`, milliseconds) if the key holds the owner token `ARGV[1]`. Returns 1 ours, 0 absent,
@@ -58,6 +58,51 @@ local count = redis.call('GET', KEYS[2])
 if count and (#count > #ARGV[2] or #count == #ARGV[2] and count > ARGV[2]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
 return 1";
+
+/// Calls the first in the line `KEYS[2]` whom anybody hears, and takes those ahead of it out: they are gone. What the user may
+/// not do, publishing or touching the line, is left undone: nobody is called, and who waits asks again by himself.
+macro_rules! call_next {
+    () => {
+        "local place = redis.pcall('LPOP', KEYS[2])
+while type(place) == 'string' do
+local channel, name = string.match(place, '^(%S+) (%S+)$')
+local heard = channel and redis.pcall('PUBLISH', channel, name)
+if type(heard) == 'number' and heard > 0 then break end
+place = redis.pcall('LPOP', KEYS[2])
+end"
+    };
+}
+
+/// As [`DELETE_IF_OWNER`] and, if it was deleted, calls the first in the line `KEYS[2]`. Public as the others.
+pub const DELETE_AND_CALL: &str = concat!(
+    "local owner = redis.call('GET', KEYS[1])
+if not owner then return 0 end
+if owner ~= ARGV[1] then return -1 end
+redis.call('DEL', KEYS[1])
+",
+    call_next!(),
+    "
+return 1"
+);
+
+/// If the key `KEYS[1]` exists, puts the place `ARGV[1]` in the line `KEYS[2]` by the command `ARGV[2]`, unless it stands
+/// there, and lets the line live for `ARGV[3]` milliseconds. Returns what `PTTL` says of the key. Public as the others.
+pub const STAND_IN_LINE: &str = "local left = redis.call('PTTL', KEYS[1])
+if left == -2 then return -2 end
+if not redis.call('LPOS', KEYS[2], ARGV[1]) then redis.call(ARGV[2], KEYS[2], ARGV[1]) end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return left";
+
+/// Takes the place `ARGV[1]` out of the line `KEYS[2]`; if it was not there any more, and the key `KEYS[1]` does not exist,
+/// calls the next. Returns whether it was there. Public as the others.
+pub const LEAVE_LINE: &str = concat!(
+    "if redis.call('LREM', KEYS[2], 0, ARGV[1]) > 0 then return 1 end
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+",
+    call_next!(),
+    "
+return 0"
+);
 
 /// A Redis master at an address. Connects when it is first asked, and again when the connection has failed.
 pub struct RedisServer {
@@ -113,6 +158,15 @@ fn refusal(error: &redis::ServerError) -> NodeError {
     NodeError::from_error_reply(&text)
 }
 
+/// What `PTTL` says.
+fn left(millis: i64) -> Option<Duration> {
+    match millis {
+        -2 => None,
+        -1 => Some(Duration::MAX),
+        left => Some(Duration::from_millis(left.unsigned_abs())),
+    }
+}
+
 fn ownership(code: i64) -> Ownership {
     match code {
         1 => Ownership::Ours,
@@ -127,9 +181,9 @@ fn millis(ttl: Duration) -> u64 {
 }
 
 /// One script call. `EVAL`, not `EVALSHA`: always one round trip, also after a restart of the server.
-fn eval(script: &str, keys: &[&str], owner: &OwnerToken) -> Cmd {
+fn eval(script: &str, keys: &[&str], first: &str) -> Cmd {
     let mut command = redis::cmd("EVAL");
-    command.arg(script).arg(keys.len()).arg(keys).arg(owner.as_str());
+    command.arg(script).arg(keys.len()).arg(keys).arg(first);
     command
 }
 
@@ -151,7 +205,7 @@ impl RedisNode for RedisServer {
         owner: &OwnerToken,
         ttl: Duration,
     ) -> Reply<Option<FencingToken>, NodeError> {
-        let mut command = eval(SET_AND_COUNT, &[key, counter], owner);
+        let mut command = eval(SET_AND_COUNT, &[key, counter], owner.as_str());
         command.arg(millis(ttl));
         self.ask(command, |count: Option<u64>| count.map(FencingToken))
     }
@@ -163,7 +217,7 @@ impl RedisNode for RedisServer {
         owner: &OwnerToken,
         ttl: Duration,
     ) -> Reply<Option<FencingToken>, NodeError> {
-        let mut command = eval(SET_AND_FENCE, &[key, counter], owner);
+        let mut command = eval(SET_AND_FENCE, &[key, counter], owner.as_str());
         command.arg(millis(ttl));
         self.ask(command, |count: Option<u64>| count.map(FencingToken))
     }
@@ -175,18 +229,43 @@ impl RedisNode for RedisServer {
         owner: &OwnerToken,
         token: FencingToken,
     ) -> Reply<bool, NodeError> {
-        let mut command = eval(RAISE_IF_OWNER, &[key, counter], owner);
+        let mut command = eval(RAISE_IF_OWNER, &[key, counter], owner.as_str());
         command.arg(token.0);
         self.ask(command, |raised: i64| raised == 1)
     }
 
     fn extend_if_owner(&self, key: &str, owner: &OwnerToken, ttl: Duration) -> Reply<Ownership, NodeError> {
-        let mut command = eval(EXTEND_IF_OWNER, &[key], owner);
+        let mut command = eval(EXTEND_IF_OWNER, &[key], owner.as_str());
         command.arg(millis(ttl));
         self.ask(command, ownership)
     }
 
     fn delete_if_owner(&self, key: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError> {
-        self.ask(eval(DELETE_IF_OWNER, &[key], owner), ownership)
+        self.ask(eval(DELETE_IF_OWNER, &[key], owner.as_str()), ownership)
+    }
+
+    fn delete_and_call(&self, key: &str, line: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError> {
+        self.ask(eval(DELETE_AND_CALL, &[key, line], owner.as_str()), ownership)
+    }
+
+    fn stand_in_line(
+        &self,
+        key: &str,
+        line: &str,
+        place: &str,
+        front: bool,
+        patience: Duration,
+    ) -> Reply<Option<Duration>, NodeError> {
+        let mut command = eval(STAND_IN_LINE, &[key, line], place);
+        command.arg(if front { "LPUSH" } else { "RPUSH" }).arg(millis(patience));
+        self.ask(command, left)
+    }
+
+    fn leave_line(&self, key: &str, line: &str, place: &str) -> Reply<(), NodeError> {
+        self.ask(eval(LEAVE_LINE, &[key, line], place), |_: i64| ())
+    }
+
+    fn listen(&self, channel: &str) -> Reply<Heard, NodeError> {
+        Arc::clone(&self.link).listen(channel.to_owned()).boxed()
     }
 }

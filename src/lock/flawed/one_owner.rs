@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{FencingToken, OwnerToken};
-use crate::lock::backend::{Ownership, RedisNode, Reply};
+use crate::lock::backend::{Heard, Ownership, RedisNode, Reply};
 use crate::lock::error::NodeError;
 
 /// A master that is never told who owns a key.
@@ -59,5 +59,28 @@ impl RedisNode for OneOwner {
 
     fn delete_if_owner(&self, key: &str, _: &OwnerToken) -> Reply<Ownership, NodeError> {
         self.node.delete_if_owner(key, &self.anybody)
+    }
+
+    fn delete_and_call(&self, key: &str, line: &str, _: &OwnerToken) -> Reply<Ownership, NodeError> {
+        self.node.delete_and_call(key, line, &self.anybody)
+    }
+
+    fn stand_in_line(
+        &self,
+        key: &str,
+        line: &str,
+        place: &str,
+        front: bool,
+        patience: Duration,
+    ) -> Reply<Option<Duration>, NodeError> {
+        self.node.stand_in_line(key, line, place, front, patience)
+    }
+
+    fn leave_line(&self, key: &str, line: &str, place: &str) -> Reply<(), NodeError> {
+        self.node.leave_line(key, line, place)
+    }
+
+    fn listen(&self, channel: &str) -> Reply<Heard, NodeError> {
+        self.node.listen(channel)
     }
 }

@@ -15,6 +15,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::Shared;
 use super::election::{Answer, Answers};
 use super::lease::{Asked, Ballot, Lease};
+use super::line::line;
 use crate::lock::backend::{Ownership, Reply};
 use crate::lock::error::{NodeError, ReleaseOutcome};
 use crate::lock::runtime::{before, unless};
@@ -53,7 +54,11 @@ impl TakeBack {
 
     fn ask(&self, node: usize) {
         let Lease { shared, key, owner, .. } = &self.lease;
-        self.deletions.push(Answer { node, reply: shared.nodes[node].delete_if_owner(key, owner) });
+        let reply = match shared.lines {
+            None => shared.nodes[node].delete_if_owner(key, owner),
+            Some(_) => shared.nodes[node].delete_and_call(key, &line(key), owner),
+        };
+        self.deletions.push(Answer { node, reply });
     }
 
     /// The next answer to a deletion; `None` if none is owed any more.

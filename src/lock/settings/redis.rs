@@ -11,7 +11,7 @@ use crate::lock::backend::RedisNode;
 use crate::lock::client::{RedisEndpoint, RedisServer};
 use crate::lock::error::NodeError;
 use crate::lock::runtime::{SharedRuntime, before};
-use crate::lock::{RedisLockSettings, RedlockSettings, Tokens};
+use crate::lock::{RedisLockSettings, RedlockSettings, Tokens, Waiting};
 
 /// Redlock: `[redlock]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -32,6 +32,9 @@ pub struct RedlockTable {
     /// The random delay between two attempts; `20ms..80ms` if absent.
     #[serde(deserialize_with = "range")]
     pub retry_delay: DurationRange,
+    /// Whether who waits asks again after a retry delay, `"poll"`, or is called when the lock is given back, `"called"`; the
+    /// former if absent. The same for all that compete for a lock.
+    pub waiting: Waiting,
     /// Whether a held lease is renewed every third of its length until it is released or lost; off if absent.
     pub renewal: bool,
     /// How long a guard may last, however often it is renewed, or `none` for no limit; `1h` if absent.
@@ -55,6 +58,7 @@ impl Default for RedlockTable {
             ttl: behaviour.ttl,
             node_timeout: behaviour.node_timeout,
             retry_delay: DurationRange::new(behaviour.retry_delay_min, behaviour.retry_delay_max),
+            waiting: behaviour.waiting,
             renewal: behaviour.renewal,
             max_hold: behaviour.max_hold,
             tokens: behaviour.tokens,
@@ -85,8 +89,9 @@ impl RedlockTable {
         }
         lease(self.ttl, self.node_timeout, self.retry_delay).map_err(|(key, text)| (format!("redlock.{key}"), text))?;
         values::some_time(self.max_hold).map_err(|text| ("redlock.max-hold".to_owned(), text))?;
-        if self.tokens == Tokens::Quorum && self.key_prefix.chars().all(|c| c == '#') {
-            let text = "with tokens it needs some character that is not `#`: counters have that before their key";
+        let more_keys = self.tokens == Tokens::Quorum || self.waiting == Waiting::Called;
+        if more_keys && self.key_prefix.chars().all(|c| c == '#') {
+            let text = "with tokens, or to be called, it needs some character that is not `#`: the keys for that begin with it";
             return problem("key-prefix", text.to_owned());
         }
         Ok(self)
@@ -99,6 +104,7 @@ impl RedlockTable {
             node_timeout: self.node_timeout,
             retry_delay_min: self.retry_delay.min,
             retry_delay_max: self.retry_delay.max,
+            waiting: self.waiting,
             renewal: self.renewal,
             max_hold: self.max_hold,
             tokens: self.tokens,
@@ -133,6 +139,9 @@ pub struct RedisTable {
     /// The random delay between two attempts; `20ms..80ms` if absent.
     #[serde(deserialize_with = "range")]
     pub retry_delay: DurationRange,
+    /// Whether who waits asks again after a retry delay, `"poll"`, or is called when the lock is given back, `"called"`; the
+    /// former if absent. The same for all that compete for a lock.
+    pub waiting: Waiting,
     /// Whether a held lease is renewed every third of its length until it is released or lost; off if absent.
     pub renewal: bool,
     /// How long a guard may last, however often it is renewed, or `none` for no limit; `1h` if absent.
@@ -154,6 +163,7 @@ impl Default for RedisTable {
             ttl: behaviour.ttl,
             node_timeout: behaviour.node_timeout,
             retry_delay: DurationRange::new(behaviour.retry_delay_min, behaviour.retry_delay_max),
+            waiting: behaviour.waiting,
             renewal: behaviour.renewal,
             max_hold: behaviour.max_hold,
             key_prefix: behaviour.key_prefix,
@@ -189,6 +199,7 @@ impl RedisTable {
             node_timeout: self.node_timeout,
             retry_delay_min: self.retry_delay.min,
             retry_delay_max: self.retry_delay.max,
+            waiting: self.waiting,
             renewal: self.renewal,
             max_hold: self.max_hold,
             key_prefix: self.key_prefix.clone(),

@@ -15,6 +15,7 @@ fn a_file_of_each_kind_is_read_whole() {
         node-timeout = "100ms"
         retry-delay = "10ms..1s"
         renewal = true
+        waiting = "called"
         max-hold = "90s"
         tokens = "quorum"
         key-prefix = "shop:"
@@ -28,6 +29,7 @@ fn a_file_of_each_kind_is_read_whole() {
         node_timeout: Duration::from_millis(100),
         retry_delay_min: Duration::from_millis(10),
         retry_delay_max: Duration::from_secs(1),
+        waiting: crate::lock::Waiting::Called,
         renewal: true,
         max_hold: Some(Duration::from_secs(90)),
         tokens: crate::lock::Tokens::Quorum,
@@ -52,6 +54,7 @@ fn a_file_of_each_kind_is_read_whole() {
         node_timeout: Duration::from_millis(200),
         retry_delay_min: Duration::from_millis(5),
         retry_delay_max: Duration::from_millis(50),
+        waiting: crate::lock::Waiting::Poll,
         renewal: true,
         max_hold: None,
         key_prefix: "shop:".to_owned(),

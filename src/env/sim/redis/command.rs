@@ -6,7 +6,10 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
-use crate::lock::client::{DELETE_IF_OWNER, EXTEND_IF_OWNER, RAISE_IF_OWNER, SET_AND_COUNT, SET_AND_FENCE};
+use crate::lock::client::{
+    DELETE_AND_CALL, DELETE_IF_OWNER, EXTEND_IF_OWNER, LEAVE_LINE, RAISE_IF_OWNER, SET_AND_COUNT, SET_AND_FENCE,
+    STAND_IN_LINE,
+};
 
 /// A command. Times are in milliseconds, as the server takes them, wrong ones included.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +92,39 @@ pub enum Command {
         /// What the counter is to say.
         token: u64,
     },
+    /// [`DELETE_AND_CALL`]
+    DeleteAndCall {
+        /// The lock's key.
+        key: SmolStr,
+        /// The line's.
+        line: SmolStr,
+        /// The owner token that it must hold.
+        owner: SmolStr,
+    },
+    /// [`STAND_IN_LINE`]
+    StandInLine {
+        /// The lock's key.
+        key: SmolStr,
+        /// The line's.
+        line: SmolStr,
+        /// `channel name`
+        place: SmolStr,
+        /// Whether it is put before all others.
+        front: bool,
+        /// How long the line lives, milliseconds.
+        patience_ms: i64,
+    },
+    /// [`LEAVE_LINE`]
+    LeaveLine {
+        /// The lock's key.
+        key: SmolStr,
+        /// The line's.
+        line: SmolStr,
+        /// `channel name`
+        place: SmolStr,
+    },
+    /// `SUBSCRIBE channel`: what is published there is said on the connection from then on.
+    Subscribe(SmolStr),
 }
 
 impl Command {
@@ -128,6 +164,13 @@ impl Command {
             Self::RaiseIfOwner { key, counter, owner, token } => {
                 say(&["EVAL", RAISE_IF_OWNER, "2", key, counter, owner, &token.to_string()]);
             }
+            Self::DeleteAndCall { key, line, owner } => say(&["EVAL", DELETE_AND_CALL, "2", key, line, owner]),
+            Self::StandInLine { key, line, place, front, patience_ms } => {
+                let push = if *front { "LPUSH" } else { "RPUSH" };
+                say(&["EVAL", STAND_IN_LINE, "2", key, line, place, push, &patience_ms.to_string()]);
+            }
+            Self::LeaveLine { key, line, place } => say(&["EVAL", LEAVE_LINE, "2", key, line, place]),
+            Self::Subscribe(channel) => say(&["SUBSCRIBE", channel]),
         }
         words
     }
@@ -148,6 +191,12 @@ impl fmt::Display for Command {
             Self::RaiseIfOwner { key, counter, owner, token } => {
                 write!(f, "raise-if-owner {key} {counter} {owner} {token}")
             }
+            Self::DeleteAndCall { key, line, owner } => write!(f, "delete-and-call {key} {line} {owner}"),
+            Self::StandInLine { key, line, place, front, patience_ms } => {
+                let end = if *front { "front" } else { "end" };
+                write!(f, "stand-in-line {key} {line} {place:?} {end} {patience_ms}")
+            }
+            Self::LeaveLine { key, line, place } => write!(f, "leave-line {key} {line} {place:?}"),
             plain => f.write_str(&plain.words().join(" ")),
         }
     }

@@ -216,3 +216,62 @@ fn the_dead_do_not_answer() {
     node.model.crash();
     node.say(Command::Time);
 }
+
+#[test]
+fn the_first_in_line_that_is_heard_is_called() {
+    let mut node = node(Persistence::None);
+    let stand = |place: &str, front| Command::StandInLine {
+        key: "k".into(),
+        line: "l".into(),
+        place: place.into(),
+        front,
+        patience_ms: 1_000,
+    };
+    let release = || Command::DeleteAndCall { key: "k".into(), line: "l".into(), owner: "a".into() };
+    node.model.subscribe(7, "c".into());
+    assert_eq!(node.say(stand("c 1", false)), Reply::Integer(-2), "nobody holds it: no line");
+    node.say(set("k", "a", 60_000));
+    for (place, front) in [("dead 1", false), ("c 2", false), ("c 3", false), ("c 4", true), ("c 4", false)] {
+        assert_eq!(node.say(stand(place, front)), Reply::Integer(60_000));
+    }
+    let mut called = |node: &mut Node| {
+        assert_eq!(node.say(release()), Reply::Integer(1));
+        node.say(set("k", "a", 60_000));
+        node.model.take_said()
+    };
+    assert_eq!(called(&mut node), [(7, "4".to_owned())]);
+    assert_eq!(called(&mut node), [(7, "2".to_owned())], "the dead are passed over");
+    node.model.closed(7);
+    assert_eq!(called(&mut node), [], "nobody is there");
+    node.model.subscribe(8, "c".into());
+    node.say(stand("c 5", false));
+    assert_eq!(node.at(WALL + 1_001, Command::Exists("l".into())), Reply::Integer(0), "a line is forgotten");
+    node.bounce();
+    node.say(set("k", "a", 60_000));
+    node.say(stand("c 6", false));
+    assert_eq!(called(&mut node), [], "connections end with the process");
+}
+
+#[test]
+fn who_was_called_and_leaves_has_the_next_one_called() {
+    let mut node = node(Persistence::None);
+    let stand = |place: &str| Command::StandInLine {
+        key: "k".into(),
+        line: "l".into(),
+        place: place.into(),
+        front: false,
+        patience_ms: 1_000,
+    };
+    let leave = |place: &str| Command::LeaveLine { key: "k".into(), line: "l".into(), place: place.into() };
+    node.model.subscribe(7, "c".into());
+    node.say(set("k", "a", 60_000));
+    for place in ["c 1", "c 2", "c 3"] {
+        node.say(stand(place));
+    }
+    assert_eq!((node.say(leave("c 2")), node.say(leave("c 2"))), (Reply::Integer(1), Reply::Integer(0)));
+    assert!(node.model.take_said().is_empty(), "it is held: nobody's turn has come");
+    node.say(Command::DeleteAndCall { key: "k".into(), line: "l".into(), owner: "a".into() });
+    assert_eq!(node.model.take_said(), [(7, "1".to_owned())]);
+    node.say(leave("c 1"));
+    assert_eq!(node.model.take_said(), [(7, "3".to_owned())]);
+}

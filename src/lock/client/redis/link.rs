@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
-use redis::aio::MultiplexedConnection;
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::stream::StreamExt;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisResult, Value};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::refusal;
-use crate::lock::backend::Connections;
+use crate::lock::backend::{Connections, Heard};
 use crate::lock::client::endpoint::RedisEndpoint;
 use crate::lock::error::NodeError;
 use crate::lock::opener::{Opener, Slot, connection};
@@ -88,6 +89,23 @@ impl Link {
             }
         };
         reply.map_err(|error| NodeError::Unanswered(error.to_string()))
+    }
+
+    /// Listens on a channel, over a connection of its own.
+    pub async fn listen(self: Arc<Self>, channel: String) -> Result<Heard, NodeError> {
+        // The crate needs a runtime around it. Ends with this future.
+        let mut opening = JoinSet::new();
+        let open = async move {
+            let unreachable = |error: &dyn ToString| NodeError::Unreachable(error.to_string());
+            let stream = self.endpoint.open().await.map_err(|error| unreachable(&error))?;
+            let login = self.endpoint.login().set_skip_set_lib_name();
+            let mut ear = PubSub::new(&login, stream).await.map_err(|error| unreachable(&error))?;
+            ear.subscribe(channel).await.map_err(|error| unreachable(&error))?;
+            let said = ear.into_on_message().filter_map(|said| ready(said.get_payload::<String>().ok()));
+            Ok(said.boxed())
+        };
+        opening.spawn_on(open, &around()?);
+        opening.join_next().await.and_then(Result::ok).unwrap_or_else(|| Err(ended()))
     }
 
     async fn open_now(&self, around: &Handle) -> Result<Connection, NodeError> {
