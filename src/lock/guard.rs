@@ -1,7 +1,7 @@
 //! The proof that a lock is held, and for how long it may be believed.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::error::{ExtendError, LostReason, ReleaseOutcome};
 use super::runtime::{SharedRuntime, before};
+use super::trace;
 use crate::ids::{FencingToken, LockName};
 use crate::time::Nanos;
 
@@ -35,9 +36,12 @@ pub(crate) struct Validity {
 /// The state that a guard shares with the background work that keeps it true.
 pub(crate) struct Hold {
     validity: watch::Sender<Validity>,
+    /// Of which lock, once there is a guard.
+    name: OnceLock<LockName>,
 }
 
 impl Hold {
+    #[cfg(any(test, feature = "harness"))]
     pub(crate) fn new(until: Nanos) -> Arc<Self> {
         Self::ending(until, Nanos(u64::MAX))
     }
@@ -52,6 +56,7 @@ impl Hold {
                 lost: None,
                 released: false,
             }),
+            name: OnceLock::new(),
         };
         hold.extend(until, last_end);
         Arc::new(hold)
@@ -86,17 +91,26 @@ impl Hold {
 
     /// Ends the hold; the first reason stays.
     pub(crate) fn lose(&self, reason: LostReason) {
-        self.update(|validity| {
-            validity.lost.get_or_insert(reason);
-        });
+        self.lost_by(|_| reason);
     }
 
     /// Ends the hold because its validity is over.
     pub(crate) fn end(&self) {
+        self.lost_by(|validity| validity.at_end.clone());
+    }
+
+    fn lost_by(&self, reason: impl FnOnce(&Validity) -> LostReason) {
+        let mut told = None;
         self.update(|validity| {
-            let reason = validity.at_end.clone();
-            validity.lost.get_or_insert(reason);
+            if validity.lost.is_none() {
+                let reason = reason(validity);
+                told = (!validity.released).then(|| reason.clone());
+                validity.lost = Some(reason);
+            }
         });
+        if let (Some(reason), Some(name)) = (told, self.name.get()) {
+            trace::lost(name.as_str(), &reason);
+        }
     }
 
     /// Why the hold is over at `now`, if it is.
@@ -238,6 +252,8 @@ impl Guard {
         runtime: SharedRuntime,
         release: Release,
     ) -> Self {
+        // A second guard of one hold would be of the same lock.
+        let _ = hold.name.set(name.clone());
         Self {
             name,
             token,
@@ -362,10 +378,12 @@ impl Guard {
     /// Gives the lock back and says how that went.
     pub async fn release(mut self) -> ReleaseOutcome {
         self.hold.update(|validity| validity.released = true);
-        match self.release.take() {
+        let outcome = match self.release.take() {
             Some(release) => release().await,
             None => ReleaseOutcome::AlreadyExpired,
-        }
+        };
+        trace::release(&self.name, &outcome);
+        outcome
     }
 }
 
@@ -373,10 +391,8 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(release) = self.release.take() {
             self.hold.update(|validity| validity.released = true);
-            let released = release();
-            self.runtime.spawn(Box::pin(async move {
-                released.await;
-            }));
+            let (released, name) = (release(), self.name.clone());
+            self.runtime.spawn(Box::pin(async move { trace::release(&name, &released.await) }));
         }
     }
 }

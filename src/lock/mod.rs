@@ -1,8 +1,70 @@
 //! The lock library: distributed locks that can be believed as far as any lock can.
 //!
-//! - [`Redlock`] over N independent Redis masters (antirez, "Distributed Locks with Redis").
-//! - [`RedisLock`] at one Redis server, with fencing tokens.
-//! - [`ZookeeperLock`], ephemeral sequential znodes (the ZooKeeper recipes' lock).
+//! [`Redlock`] over N independent Redis masters (antirez, "Distributed Locks with Redis"):
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{sync::Arc, time::Duration};
+//! use fencepost::{ids::LockName, lock::{backend::RedisNode, client::{RedisEndpoint, RedisServer}, runtime::TokioRuntime}};
+//! use fencepost::lock::{AcquireOptions, DistributedLock, Redlock, RedlockSettings};
+//!
+//! let node = |url: &str| Ok(Arc::new(RedisServer::new(url.parse::<RedisEndpoint>()?)) as Arc<dyn RedisNode>);
+//! let urls = ["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"];
+//! let nodes = urls.into_iter().map(node).collect::<Result<Vec<_>, Box<dyn std::error::Error>>>()?;
+//! let lock = Redlock::new(nodes, RedlockSettings::default(), Arc::new(TokioRuntime::from_entropy()))?;
+//! let guard = lock.acquire(&LockName::new("invoice-17"), &AcquireOptions::within(Duration::from_secs(5))).await?;
+//! // … the work, with guard.is_valid() before each access …
+//! guard.release().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It does *not* promise that nobody else holds the lock while a guard looks valid if a master's clock jumps, a master forgets
+//! what it was told (a restart without `appendfsync always`), or a client stops between looking at its guard and writing. As
+//! published it has no fencing token; [`Tokens::Quorum`] is ours.
+//!
+//! [`RedisLock`] at one Redis server, with a fencing token for each grant:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{sync::Arc, time::Duration};
+//! use fencepost::{ids::LockName, lock::{client::{RedisEndpoint, RedisServer}, runtime::TokioRuntime}};
+//! use fencepost::lock::{AcquireOptions, DistributedLock, RedisLock, RedisLockSettings};
+//!
+//! let server = Arc::new(RedisServer::new("redis://10.0.0.1".parse::<RedisEndpoint>()?));
+//! let lock = RedisLock::new(server, RedisLockSettings::default(), Arc::new(TokioRuntime::from_entropy()))?;
+//! let guard = lock.acquire(&LockName::new("invoice-17"), &AcquireOptions::within(Duration::from_secs(5))).await?;
+//! println!("the store must refuse tokens below {:?}", guard.token());
+//! guard.release().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It does *not* promise to be there when its server is not, nor exclusion over a restart that forgets or a replica that takes
+//! over; its tokens rise over a loss of all data, unless the clock was set back as well.
+//!
+//! [`ZookeeperLock`], ephemeral sequential znodes (the ZooKeeper recipes' lock):
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{sync::Arc, time::Duration};
+//! use fencepost::{ids::LockName, lock::{client::ZookeeperEnsemble, runtime::TokioRuntime}};
+//! use fencepost::lock::{AcquireOptions, DistributedLock, ZookeeperLock, ZookeeperSettings};
+//!
+//! let ensemble = Arc::new(ZookeeperEnsemble::new("10.0.0.1:2181,10.0.0.2:2181,10.0.0.3:2181", Duration::from_secs(10)));
+//! let lock = ZookeeperLock::new(ensemble, ZookeeperSettings::default(), Arc::new(TokioRuntime::from_entropy()));
+//! let guard = lock.acquire(&LockName::new("invoice-17"), &AcquireOptions::within(Duration::from_secs(5))).await?;
+//! println!("the store must refuse tokens below {:?}", guard.token());
+//! guard.release().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It does *not* promise that a client which stops between looking at its guard and writing writes in time: only a store that
+//! looks at tokens does. It has no TTL: a hold ends with its session.
+//!
+//! From a file, with passwords from the environment: `settings`. On top of any lock: [`with_lock`], [`Reentrant`],
+//! [`events`], [`trace`].
 //!
 //! Both implement [`DistributedLock`] and hand out a [`Guard`]: the only proof of holding, which ends by itself.
 //! [`backend`] is the seam to the servers, [`client`] fills it with real ones, [`runtime`] brings clock, timers and
@@ -30,6 +92,7 @@ pub mod runtime;
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
 pub mod settings;
 mod single;
+pub mod trace;
 mod zookeeper;
 
 use std::sync::Arc;

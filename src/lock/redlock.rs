@@ -32,7 +32,7 @@ use super::error::{AcquireError, AttemptError, ConfigError, NodeError, NodeOutco
 use super::guard::{Guard, Hold};
 use super::name::check;
 use super::runtime::{SharedRuntime, jitter, random_text};
-use super::{AcquireOptions, DistributedLock};
+use super::{AcquireOptions, DistributedLock, trace};
 use crate::ids::{FencingToken, LockName, OwnerToken};
 use crate::phase::Phase;
 use crate::time::Nanos;
@@ -218,6 +218,7 @@ impl DistributedLock for Redlock {
                     Err(Failure::Denied(reason)) => return Err(AcquireError::Refused(reason)),
                     Err(Failure::Attempt(error)) => error,
                 };
+                trace::attempt(name, &last);
                 let now = runtime.now();
                 if now >= deadline {
                     return Err(AcquireError::DeadlineExceeded { waited: now - started, last });
@@ -234,7 +235,8 @@ impl DistributedLock for Redlock {
                 }
             }
         };
-        options.or_cancelled(acquire).boxed()
+        let algorithm = if self.shared.from_clock { "redis" } else { "redlock" };
+        trace::acquire(algorithm, name, options.or_cancelled(acquire)).boxed()
     }
 }
 

@@ -27,7 +27,7 @@ use super::guard::{Guard, Hold};
 use super::name::{as_path_part, check};
 use super::opener::connection;
 use super::runtime::{SharedRuntime, before};
-use super::{AcquireOptions, DistributedLock};
+use super::{AcquireOptions, DistributedLock, trace};
 use crate::ids::{FencingToken, LockName};
 use crate::phase::Phase;
 use crate::time::Nanos;
@@ -200,7 +200,7 @@ impl DistributedLock for ZookeeperLock {
             options.check(false)?;
             self.acquire_by(options, move |deadlines| self.attempt(name, options, deadlines).boxed()).await
         };
-        options.or_cancelled(acquire).boxed()
+        trace::acquire("zookeeper", name, options.or_cancelled(acquire)).boxed()
     }
 }
 

@@ -12,6 +12,7 @@ mod library;
 mod lock_suite;
 mod relay;
 mod runtimes;
+mod traces;
 mod zookeeper_link;
 
 use std::cell::RefCell;

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: what is asked, and what becomes of it.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,6 +46,15 @@ pub(super) enum Failure {
     Attempt(AttemptError),
     /// So many nodes refuse for good that none will.
     Denied(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attempt(error) => error.fmt(f),
+            Self::Denied(reason) => f.write_str(reason),
+        }
+    }
 }
 
 impl From<AttemptError> for Failure {

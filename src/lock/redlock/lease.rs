@@ -21,6 +21,7 @@ use crate::lock::backend::{Ownership, RedisNode, Reply as Sent};
 use crate::lock::error::{ConfigError, ExtendError, LostReason, NodeError, NodeOutcome};
 use crate::lock::guard::Hold;
 use crate::lock::runtime::{before, jitter};
+use crate::lock::trace;
 use crate::time::Nanos;
 
 /// One grant, or the attempt at it: what it takes to undo it.
@@ -230,7 +231,10 @@ impl Lease {
             if now >= hold.validity().until {
                 return hold.end();
             }
-            pause = match election.verdict(nodes, now) {
+            let verdict = election.verdict(nodes, now);
+            let told = verdict.as_ref().err().map(Failure::to_string);
+            trace::renewal(&self.key, self.owner.as_str(), told.as_deref());
+            pause = match verdict {
                 Ok(()) => {
                     hold.extend(valid_until(sent, ttl), last_end);
                     runtime.spawn(self.clone().top_up(Arc::clone(&hold), without, answers, token).boxed());

@@ -234,7 +234,7 @@ fn the_first_in_line_that_is_heard_is_called() {
     for (place, front) in [("dead 1", false), ("c 2", false), ("c 3", false), ("c 4", true), ("c 4", false)] {
         assert_eq!(node.say(stand(place, front)), Reply::Integer(60_000));
     }
-    let mut called = |node: &mut Node| {
+    let called = |node: &mut Node| {
         assert_eq!(node.say(release()), Reply::Integer(1));
         node.say(set("k", "a", 60_000));
         node.model.take_said()
