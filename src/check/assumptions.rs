@@ -4,7 +4,10 @@
 //! that a lock, however broken, could make happen. So a lost signal may come before the completion of its acquire (the
 //! two are told by different parts of a client), and a release may be repeated.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap;
 
 use super::evidence::{Listing, counted};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
@@ -17,66 +20,136 @@ const GUARANTEE: &str = "The history is well formed: each process does one thing
 
 /// Judges whether a history is well formed.
 pub(super) fn check(history: &History) -> CheckResult {
-    let granted = history.ops.iter().filter(|op| (op.f, op.kind) == (F::Acquire, OpType::Ok));
-    let mut examiner = Examiner {
-        granted: granted.filter_map(|op| op.hold.as_ref()).collect(),
-        listing: Listing::default(),
-        processes: BTreeMap::new(),
-        attempts: BTreeMap::new(),
-        strikes: BTreeMap::new(),
-        versions: BTreeMap::new(),
-        deaths: BTreeMap::new(),
+    let granted = OnceCell::new();
+    let is_granted = |hold: &HoldId| {
+        let all = || {
+            let granted = history.ops.iter().filter(|op| (op.f, op.kind) == (F::Acquire, OpType::Ok));
+            granted.filter_map(|op| op.hold.as_ref()).collect::<BTreeSet<&HoldId>>()
+        };
+        granted.get_or_init(all).contains(hold)
     };
-    let mut last = Nanos::ZERO;
-    for (place, op) in history.ops.iter().enumerate() {
-        if op.index as usize != place {
-            examiner.mistake(op, &[], &format!("stands at place {place}; indices are dense, from 0"));
-        }
-        if op.time < last {
-            examiner.mistake(op, &[], "is earlier than the op before it");
-        }
-        last = op.time;
-        examiner.examine(op);
+    let mut examiner = Examiner::default();
+    for op in &history.ops {
+        examiner.examine(op, &is_granted);
     }
-    let mistakes = examiner.listing.total();
-    let (verdict, summary) = if mistakes > 0 {
-        (Verdict::Invalid, format!("Malformed in {}; nothing else was judged.", counted(mistakes, "place", "places")))
-    } else if history.ops.is_empty() {
-        (Verdict::Unknown, "The history is empty.".to_owned())
-    } else {
-        let processes = counted(examiner.processes.len(), "client process", "client processes");
-        (Verdict::Valid, format!("{} by {processes}, well formed.", counted(history.ops.len(), "op", "ops")))
-    };
-    let figures = [
-        ("ops", history.ops.len() as f64),
-        ("client-processes", examiner.processes.len() as f64),
-        ("mistakes", mistakes as f64),
-    ];
-    conclude(CheckName::Assumptions, GUARANTEE, verdict, summary, &figures, examiner.listing)
+    examiner.conclude()
 }
 
-struct Examiner<'a> {
-    granted: BTreeSet<&'a HoldId>,
+/// Judges the same of ops that come one by one, of a history without mistakes.
+#[derive(Default)]
+pub(super) struct Assumed {
+    examiner: Examiner,
+    /// What the resource served before its grant was told.
+    served_early: BTreeSet<HoldId>,
+}
+
+impl Assumed {
+    /// Takes the next op; false if it is not well formed.
+    pub fn take(&mut self, op: &Op) -> bool {
+        let served_early = std::cell::RefCell::new(&mut self.served_early);
+        self.examiner.examine(op, &|hold| {
+            served_early.borrow_mut().insert(hold.clone());
+            true
+        });
+        self.examiner.listing.total() == 0
+    }
+
+    /// What comes of it, unless something is not well formed.
+    pub fn finish(self) -> Option<CheckResult> {
+        let Self { examiner, served_early } = self;
+        let all_granted = served_early.iter().all(|hold| examiner.attempts.get(hold).is_some_and(Attempt::granted));
+        (all_granted && examiner.listing.total() == 0).then(|| examiner.conclude())
+    }
+}
+
+#[derive(Default)]
+struct Examiner {
+    ops: usize,
+    last: Nanos,
     listing: Listing,
-    processes: BTreeMap<u32, ClientProcess<'a>>,
-    attempts: BTreeMap<&'a HoldId, Attempt<'a>>,
+    processes: FxHashMap<u32, ClientProcess>,
+    attempts: Attempts,
     strikes: BTreeMap<u32, Strike>,
     versions: BTreeMap<u32, (u32, u32)>,
     /// For each client that died, the op that tells of the last time.
     deaths: BTreeMap<ClientId, u32>,
 }
 
-struct ClientProcess<'a> {
+struct ClientProcess {
     client: ClientId,
-    open: Option<&'a Op>,
+    open: Option<Open>,
     retired: Option<u32>,
 }
 
-struct Attempt<'a> {
+/// What a process has begun.
+struct Open {
+    index: u32,
+    f: F,
+    hold: Option<HoldId>,
+    lock: Option<LockName>,
+}
+
+/// An attempt. There is one for every few ops, and all are kept.
+#[derive(Clone, Copy)]
+struct Attempt {
     index: u32,
     client: ClientId,
-    lock: &'a LockName,
-    granted: bool,
+    /// The lock's number, twice, and one more if it was granted.
+    lock: u32,
+}
+
+impl Attempt {
+    const NONE: Self = Self { index: u32::MAX, client: ClientId(0), lock: u32::MAX };
+
+    fn granted(&self) -> bool {
+        self.lock % 2 == 1
+    }
+}
+
+/// Attempts by their ids. Only looked up, never gone through.
+#[derive(Default)]
+struct Attempts {
+    /// By the two numbers of an id, of which the second rises from 1 as a client goes on.
+    numbered: FxHashMap<ClientId, Vec<Attempt>>,
+    others: BTreeMap<HoldId, Attempt>,
+    locks: FxHashMap<LockName, u32>,
+}
+
+impl Attempts {
+    /// How many numbers may be left out.
+    const GAP: usize = 64;
+
+    fn number(&mut self, lock: &LockName) -> u32 {
+        if let Some(number) = self.locks.get(lock) {
+            return *number;
+        }
+        let number = self.locks.len() as u32;
+        self.locks.insert(lock.clone(), number);
+        number
+    }
+
+    fn get(&self, id: &HoldId) -> Option<&Attempt> {
+        let in_place = id.numbers().and_then(|(client, attempt)| self.numbered.get(&client)?.get(attempt as usize));
+        in_place.filter(|attempt| attempt.lock != u32::MAX).or_else(|| self.others.get(id))
+    }
+
+    fn get_mut(&mut self, id: &HoldId) -> Option<&mut Attempt> {
+        let Self { numbered, others, .. } = self;
+        let in_place = id.numbers().and_then(|(client, attempt)| numbered.get_mut(&client)?.get_mut(attempt as usize));
+        in_place.filter(|attempt| attempt.lock != u32::MAX).or_else(|| others.get_mut(id))
+    }
+
+    fn insert(&mut self, id: &HoldId, attempt: Attempt) {
+        if let Some((client, number)) = id.numbers() {
+            let (list, number) = (self.numbered.entry(client).or_default(), number as usize);
+            if number < list.len() + Self::GAP {
+                list.resize(list.len().max(number + 1), Attempt::NONE);
+                list[number] = attempt;
+                return;
+            }
+        }
+        self.others.insert(id.clone(), attempt);
+    }
 }
 
 struct Strike {
@@ -84,12 +157,22 @@ struct Strike {
     open: Option<F>,
 }
 
-impl<'a> Examiner<'a> {
-    fn examine(&mut self, op: &'a Op) {
+impl Examiner {
+    /// Takes the next op. `is_granted` says of a hold whose grant was not met yet whether it comes later.
+    fn examine(&mut self, op: &Op, is_granted: &dyn Fn(&HoldId) -> bool) {
+        let place = self.ops;
+        if op.index as usize != place {
+            self.mistake(op, &[], &format!("stands at place {place}; indices are dense, from 0"));
+        }
+        if op.time < self.last {
+            self.mistake(op, &[], "is earlier than the op before it");
+        }
+        self.last = op.time;
+        self.ops += 1;
         match op.process {
             Process::Client(number) => self.client_op(number, op),
             Process::Nemesis => self.nemesis_op(op),
-            Process::Resource => self.resource_op(op),
+            Process::Resource => self.resource_op(op, is_granted),
             Process::Monitor if (op.f, op.kind) != (F::Stall, OpType::Ok) && op.f != F::Adapter => {
                 self.mistake(op, &[], "is not what a monitor tells; it tells stalls, as `ok`, and what an adapter did");
             }
@@ -100,7 +183,28 @@ impl<'a> Examiner<'a> {
         }
     }
 
-    fn client_op(&mut self, number: u32, op: &'a Op) {
+    fn conclude(self) -> CheckResult {
+        let mistakes = self.listing.total();
+        let (verdict, summary) = if mistakes > 0 {
+            (
+                Verdict::Invalid,
+                format!("Malformed in {}; nothing else was judged.", counted(mistakes, "place", "places")),
+            )
+        } else if self.ops == 0 {
+            (Verdict::Unknown, "The history is empty.".to_owned())
+        } else {
+            let processes = counted(self.processes.len(), "client process", "client processes");
+            (Verdict::Valid, format!("{} by {processes}, well formed.", counted(self.ops, "op", "ops")))
+        };
+        let figures = [
+            ("ops", self.ops as f64),
+            ("client-processes", self.processes.len() as f64),
+            ("mistakes", mistakes as f64),
+        ];
+        conclude(CheckName::Assumptions, GUARANTEE, verdict, summary, &figures, self.listing)
+    }
+
+    fn client_op(&mut self, number: u32, op: &Op) {
         if let (F::Crash, Some(client)) = (op.f, op.client) {
             return self.crash(number, client, op);
         }
@@ -121,7 +225,8 @@ impl<'a> Examiner<'a> {
             }
             F::Extend | F::Suspect | F::Lost => {}
             F::Acquire | F::Release | F::Read | F::Write if op.kind == OpType::Invoke => {
-                let (retired, open) = (process.retired, process.open.replace(op));
+                let begun = Open { index: op.index, f: op.f, hold: op.hold.clone(), lock: op.lock.clone() };
+                let (retired, open) = (process.retired, process.open.replace(begun));
                 if let Some(index) = retired {
                     self.mistake(op, &[index], "comes after an `info` op, with which its process retired");
                 }
@@ -149,7 +254,7 @@ impl<'a> Examiner<'a> {
     }
 
     /// A client's death: it closes what its process had open, and the process never acts again.
-    fn crash(&mut self, number: u32, client: ClientId, op: &'a Op) {
+    fn crash(&mut self, number: u32, client: ClientId, op: &Op) {
         if op.kind != OpType::Info {
             return self.mistake(op, &[], "is a signal, which is always `info`");
         }
@@ -166,18 +271,19 @@ impl<'a> Examiner<'a> {
     }
 
     /// The place of a client's op in the life of its attempt.
-    fn attempt(&mut self, op: &'a Op, client: ClientId, hold: &'a HoldId) {
+    fn attempt(&mut self, op: &Op, client: ClientId, hold: &HoldId) {
         if op.lock.is_none() && matches!(op.f, F::Acquire | F::Release | F::Extend | F::Suspect | F::Lost) {
             return self.mistake(op, &[], "lacks its lock");
         }
+        let lock = op.lock.as_ref().map(|lock| self.attempts.number(lock));
         let attempt = self.attempts.get_mut(hold);
-        if let ((F::Acquire, OpType::Invoke), Some(lock)) = ((op.f, op.kind), &op.lock) {
+        if let ((F::Acquire, OpType::Invoke), Some(lock)) = ((op.f, op.kind), lock) {
             match attempt {
                 Some(attempt) => {
                     let first = attempt.index;
                     self.mistake(op, &[first], &format!("reuses the hold id {hold}; each attempt has its own"));
                 }
-                None => drop(self.attempts.insert(hold, Attempt { index: op.index, client, lock, granted: false })),
+                None => self.attempts.insert(hold, Attempt { index: op.index, client, lock: lock * 2 }),
             }
             return;
         }
@@ -185,7 +291,7 @@ impl<'a> Examiner<'a> {
             return self.mistake(op, &[], &format!("belongs to {hold}, which was never attempted"));
         };
         let first = attempt.index;
-        if attempt.client != client || op.lock.as_ref().is_some_and(|lock| lock != attempt.lock) {
+        if attempt.client != client || lock.is_some_and(|lock| lock != attempt.lock / 2) {
             return self.mistake(op, &[first], &format!("names another client or lock than {hold} began with"));
         }
         if let Some(death) = self.deaths.get(&client).copied().filter(|death| *death > first) {
@@ -196,15 +302,15 @@ impl<'a> Examiner<'a> {
             );
         }
         match op.f {
-            F::Acquire => attempt.granted |= op.kind == OpType::Ok,
-            F::Release | F::Read | F::Write if !attempt.granted => {
+            F::Acquire => attempt.lock |= u32::from(op.kind == OpType::Ok),
+            F::Release | F::Read | F::Write if !attempt.granted() => {
                 self.mistake(op, &[first], &format!("uses {hold}, which was not granted"));
             }
             _ => {}
         }
     }
 
-    fn resource_op(&mut self, op: &'a Op) {
+    fn resource_op(&mut self, op: &Op, is_granted: &dyn Fn(&HoldId) -> bool) {
         if !matches!(op.f, F::Read | F::Write) || !matches!(op.kind, OpType::Ok | OpType::Fail) {
             return self.mistake(op, &[], "is not what a resource tells; it tells reads and writes, as `ok` or `fail`");
         }
@@ -212,10 +318,11 @@ impl<'a> Examiner<'a> {
             return self.mistake(op, &[], "lacks its client, its hold or its value");
         };
         // The resource's clock may be behind the client's, so the grant may stand later in the history.
-        if !self.granted.contains(hold) {
+        let attempt = self.attempts.get(hold).copied();
+        if !attempt.as_ref().is_some_and(Attempt::granted) && !is_granted(hold) {
             return self.mistake(op, &[], &format!("serves {hold}, which was not granted"));
         }
-        if let Some(attempt) = self.attempts.get(hold).filter(|attempt| attempt.client != client) {
+        if let Some(attempt) = attempt.filter(|attempt| attempt.client != client) {
             let first = attempt.index;
             return self.mistake(op, &[first], &format!("names another client than {hold} began with"));
         }
@@ -236,7 +343,7 @@ impl<'a> Examiner<'a> {
         }
     }
 
-    fn nemesis_op(&mut self, op: &'a Op) {
+    fn nemesis_op(&mut self, op: &Op) {
         let (F::Fault | F::Heal, Some(event)) = (op.f, &op.fault) else {
             return self.mistake(op, &[], "is not what the nemesis does, or lacks its fault");
         };

@@ -32,6 +32,7 @@ mod reading;
 pub(crate) mod story;
 #[cfg(test)]
 mod stranger_tests;
+mod stream;
 mod token_order;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ use evidence::{Facts, Grounds, Listing};
 pub use incidents::{Cause, Incident};
 pub use linearizable::{FailedRelease, Model, ModelError, ModelReplay};
 pub use reading::{judge_foreign, qualified};
+pub use stream::{ModelStream, NeedsAll};
 
 /// How bad it is that two clients had a lock at once: what a client believed, what it did, what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

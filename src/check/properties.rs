@@ -20,7 +20,7 @@ fn result(judgement: &Judgement, check: CheckName) -> &CheckResult {
 
 /// A lock that works: one hold after the other, each reads and sells one, with every outcome that an op can have.
 /// Acquires are invoked long before they succeed or not at all, ties are frequent, processes retire.
-fn sequential(seed: u64, tokens: bool) -> Story {
+pub(super) fn sequential(seed: u64, tokens: bool) -> Story {
     let mut rng = Seed(seed).stream("story");
     let clients = rng.random_range(2..=5);
     let mut story = Story::new(clients);

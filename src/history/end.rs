@@ -30,9 +30,9 @@ impl EndMark {
         Self { end: End { ops: ops.len() as u64, time: ops.last().map_or(Nanos::ZERO, |op| op.time) } }
     }
 
-    /// What is missing of the ops that the mark tells of, if these are not they.
-    pub fn lacks(self, ops: &[Op]) -> Option<CutOff> {
-        let Self { end: found } = Self::of(ops);
+    /// What is missing of the ops that the mark tells of, if there are so many, the last one at `last`.
+    pub fn lacks(self, ops: u64, last: Nanos) -> Option<CutOff> {
+        let found = End { ops, time: last };
         if found.ops != self.end.ops {
             return Some(CutOff::Lacks { told: self.end.ops, found: found.ops });
         }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::end::EndMark;
 use super::line::{self, Names};
 use super::{CutOff, FORMAT, Header, History, Op};
+use crate::time::Nanos;
 
 /// Why a history file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,71 +77,115 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
 ///
 /// # Errors
 /// Those of [`read`].
-pub fn read_from(mut reader: impl BufRead, path: &Path) -> Result<History, HistoryError> {
-    let io = |source| HistoryError::Io { path: path.to_owned(), source };
-    let malformed = |line, reason: String| HistoryError::malformed(path, line, &reason);
-    let mut header: Option<Header> = None;
+pub fn read_from(reader: impl BufRead, path: &Path) -> Result<History, HistoryError> {
+    let mut lines = Lines::open(reader, path)?;
     let mut ops = Vec::new();
-    let mut text = Vec::new();
-    let mut names = Names::default();
-    let (mut mark, mut is_torn) = (None, None);
-    for number in 1.. {
-        text.clear();
-        if reader.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut text).map_err(io)? == 0 {
-            break;
+    while let Some(op) = lines.next_op()? {
+        ops.push(op);
+    }
+    let cut_off = lines.cut_off();
+    Ok(History { cut_off, ..History::new(lines.header, ops) })
+}
+
+/// A history file that is read op by op, in the order in which they stand there.
+pub struct Lines<R> {
+    reader: R,
+    path: PathBuf,
+    /// What the file says of itself.
+    pub header: Header,
+    /// The line that was read last, and its number.
+    text: Vec<u8>,
+    number: usize,
+    names: Names,
+    mark: Option<EndMark>,
+    torn: Option<usize>,
+    /// How many ops there were, and when the last of them was.
+    ops: u64,
+    last: Nanos,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// It cannot be read, is missing, or is another format's.
+    pub fn open(mut reader: R, path: &Path) -> Result<Self, HistoryError> {
+        let malformed = |reason: &str| HistoryError::malformed(path, 1, reason);
+        let mut text = Vec::new();
+        if !next_line(&mut reader, &mut text, path, 1)? {
+            return Err(malformed("the file is empty; a history starts with a header line"));
         }
-        if text.len() > LONGEST {
-            return Err(malformed(number, format!("longer than {LONGEST} bytes; no op is: a line end is missing")));
+        let header: Header = serde_json::from_slice(&text)
+            .map_err(|error| malformed(&format!("not the header of a fencepost history: {error}")))?;
+        if !(1..=FORMAT).contains(&header.fencepost) {
+            return Err(malformed(&format!(
+                "history format {} (this build reads formats 1 to {FORMAT}); use the fencepost that wrote it",
+                header.fencepost
+            )));
         }
-        let torn = !text.ends_with(b"\n");
-        if header.is_none() {
-            let parsed: Header = serde_json::from_slice(&text)
-                .map_err(|error| malformed(number, format!("not the header of a fencepost history: {error}")))?;
-            if !(1..=FORMAT).contains(&parsed.fencepost) {
-                return Err(malformed(
-                    number,
-                    format!(
-                        "history format {} (this build reads formats 1 to {FORMAT}); use the fencepost that wrote it",
-                        parsed.fencepost
-                    ),
-                ));
+        let path = path.to_owned();
+        let (names, number) = (Names::default(), 1);
+        Ok(Self { reader, path, header, text, number, names, mark: None, torn: None, ops: 0, last: Nanos::ZERO })
+    }
+
+    /// The next op, or nothing behind the last one.
+    ///
+    /// # Errors
+    /// The file cannot be read, a line is no op, or something follows the end mark.
+    pub fn next_op(&mut self) -> Result<Option<Op>, HistoryError> {
+        while next_line(&mut self.reader, &mut self.text, &self.path, self.number + 1)? {
+            self.number += 1;
+            let malformed = |reason: &str| HistoryError::malformed(&self.path, self.number, reason);
+            if self.mark.is_some() {
+                if self.text.trim_ascii().is_empty() {
+                    continue;
+                }
+                return Err(malformed("follows the end mark; a history ends there, and a file holds one"));
             }
-            header = Some(parsed);
-            continue;
+            let op = match line::op(&self.text, &mut self.names) {
+                Some(op) => op,
+                None => match serde_json::from_slice::<Op>(&self.text) {
+                    Ok(mut op) => {
+                        op.lock = op.lock.map(|name| self.names.shared(name.as_str()));
+                        op
+                    }
+                    Err(error) => {
+                        match serde_json::from_slice::<EndMark>(&self.text) {
+                            Ok(found) => self.mark = Some(found),
+                            Err(_) if !self.text.ends_with(b"\n") => self.torn = Some(self.number),
+                            Err(_) => return Err(malformed(&format!("not an op: {error}"))),
+                        }
+                        continue;
+                    }
+                },
+            };
+            self.ops += 1;
+            self.last = op.time;
+            return Ok(Some(op));
         }
-        if mark.is_some() {
-            if text.trim_ascii().is_empty() {
-                continue;
-            }
-            return Err(malformed(
-                number,
-                "follows the end mark; a history ends there, and a file holds one".to_owned(),
-            ));
-        }
-        if let Some(op) = line::op(&text, &mut names) {
-            ops.push(op);
-            continue;
-        }
-        match serde_json::from_slice::<Op>(&text) {
-            Ok(mut op) => {
-                op.lock = op.lock.map(|name| names.shared(name.as_str()));
-                ops.push(op);
-            }
-            Err(error) => match serde_json::from_slice::<EndMark>(&text) {
-                Ok(found) => mark = Some(found),
-                Err(_) if torn => is_torn = Some(number),
-                Err(_) => return Err(malformed(number, format!("not an op: {error}"))),
-            },
+        Ok(None)
+    }
+
+    /// Why the history is not known to be whole; to be asked when all of it has been read.
+    pub fn cut_off(&self) -> Option<CutOff> {
+        match (self.mark, self.torn) {
+            (Some(mark), _) => mark.lacks(self.ops, self.last),
+            (None, Some(line)) => Some(CutOff::Torn { line }),
+            (None, None) => Some(CutOff::NoMark),
         }
     }
-    let header =
-        header.ok_or_else(|| malformed(1, "the file is empty; a history starts with a header line".to_owned()))?;
-    let cut_off = match (mark, is_torn) {
-        (Some(mark), _) => mark.lacks(&ops),
-        (None, Some(line)) => Some(CutOff::Torn { line }),
-        (None, None) => Some(CutOff::NoMark),
-    };
-    Ok(History { cut_off, ..History::new(header, ops) })
+}
+
+/// Reads a line with its end, if there is one more.
+fn next_line(reader: &mut impl BufRead, text: &mut Vec<u8>, path: &Path, number: usize) -> Result<bool, HistoryError> {
+    text.clear();
+    let io = |source| HistoryError::Io { path: path.to_owned(), source };
+    let read = reader.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', text).map_err(io)?;
+    if text.len() > LONGEST {
+        let reason = format!("longer than {LONGEST} bytes; no op is: a line end is missing");
+        return Err(HistoryError::malformed(path, number, &reason));
+    }
+    Ok(read > 0)
 }
 
 /// Writes a whole history in one step: a reader sees the old file or the new one, never a part.
@@ -179,7 +224,6 @@ pub(super) fn write_line(writer: &mut impl Write, value: &impl Serialize) -> io:
 mod tests {
     use super::*;
     use crate::history::recorder::tests::{header, op};
-    use crate::time::Nanos;
 
     fn file(lines: &str) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();

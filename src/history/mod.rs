@@ -1,10 +1,10 @@
 //! The record of a run: a totally ordered list of what concurrent parties did.
 //!
-//! [`op`] is one element, [`end`] tells a complete history from one that is cut off, `reach` up to when it can be judged,
-//! [`recorder`] is the single writer, [`source`] sees what a file is, [`file`] reads a stored history, [`foreign`] one of
-//! another harness, [`edn`] writes ours for Jepsen's, [`hold`] gathers the ops of one hold, `plain` tells a history in
-//! acquires and releases alone, [`life`] numbers the processes of a client that dies. Deliberately absent: any judgement;
-//! that is `check`'s.
+//! [`op`] is one element, `order` puts them in order, [`end`] tells a complete history from one that is cut off, `reach` up
+//! to when it can be judged, [`recorder`] is the single writer, [`source`] sees what a file is, [`file`] reads a stored
+//! history, [`foreign`] one of another harness, [`edn`] writes ours for Jepsen's, [`hold`] gathers the ops of one hold,
+//! `plain` tells a history in acquires and releases alone, [`life`] numbers the processes of a client that dies.
+//! Deliberately absent: any judgement; that is `check`'s.
 
 pub mod edn;
 pub mod end;
@@ -14,6 +14,7 @@ pub mod hold;
 pub mod life;
 mod line;
 pub mod op;
+mod order;
 mod plain;
 mod reach;
 pub mod recorder;
@@ -31,7 +32,9 @@ pub(crate) use hold::Holds;
 pub use hold::{Ending, Hold, Renewal};
 pub use life::Life;
 pub use op::{ClockReading, F, FaultEvent, ItemValue, Op, OpType, Probe, Process, Rare};
-pub(crate) use plain::Plain;
+pub(crate) use order::InOrder;
+pub(crate) use plain::{Plain, PlainStream};
+pub(crate) use reach::reaches_its_end;
 pub use recorder::Recorder;
 
 /// The version of the file format that this build writes. It reads all up to it.
@@ -151,28 +154,9 @@ pub struct History {
 }
 
 impl History {
-    /// Puts ops into the order of time and numbers them: a whole history.
-    ///
-    /// Parties report over channels of their own, so arrival order is not time order: a client that is frozen between
-    /// an event and its report reports late. At equal times invocations come first: intervals are closed. But one
-    /// process's ops keep their own order, which is the order of their arrival: in simulated time an acquire may
-    /// complete in the very instant in which the read after it begins.
+    /// Puts ops into the order of time and numbers them: a whole history. `order` says how within one instant.
     pub fn new(header: Header, mut ops: Vec<Op>) -> Self {
-        ops.sort_by_key(|op| op.time);
-        for instant in ops.chunk_by_mut(|one, other| one.time == other.time).filter(|instant| instant.len() > 1) {
-            // The index serves as the rank within an instant: even for invocations, odd for the rest.
-            let mut ranks: BTreeMap<Process, u32> = BTreeMap::new();
-            for op in &mut *instant {
-                let rank = ranks.entry(op.process).or_default();
-                *rank += u32::from(rank.is_multiple_of(2) != (op.kind == OpType::Invoke));
-                op.index = *rank;
-            }
-            instant.sort_by_key(|op| op.index);
-        }
-        for (index, op) in ops.iter_mut().enumerate() {
-            op.index = index as u32;
-            op.tidy();
-        }
+        order::put_in_order(&mut ops);
         Self { header, ops, cut_off: None }
     }
 
@@ -194,29 +178,5 @@ impl History {
     /// When it ended.
     pub fn end(&self) -> Nanos {
         self.ops.last().map_or(Nanos::ZERO, |op| op.time)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use recorder::tests::header;
-
-    #[test]
-    fn an_instant_has_invocations_first_but_keeps_each_process_in_order() {
-        use OpType::{Invoke, Ok};
-        let op = |process, kind, f| Op::new(Nanos(7), Process::Client(process), kind, f);
-        let arrived = vec![
-            op(1, Ok, F::Acquire),
-            op(1, Invoke, F::Read),
-            op(1, Ok, F::Read),
-            op(2, Ok, F::Release),
-            op(3, Invoke, F::Acquire),
-        ];
-        let ordered = History::new(header(), arrived);
-        let told: Vec<_> = ordered.ops.iter().map(|op| (op.process.to_string(), op.kind, op.f)).collect();
-        let expected = [(3, Invoke, F::Acquire), (1, Ok, F::Acquire), (2, Ok, F::Release), (1, Invoke, F::Read)];
-        assert_eq!(told[..4], expected.map(|(process, kind, f)| (process.to_string(), kind, f)));
-        assert_eq!(History::new(header(), ordered.ops.clone()), ordered, "a stored history keeps its order");
     }
 }

@@ -6,7 +6,10 @@
 //! time: if it has an op open when the word comes, the release stands before that op.
 //! Deliberately absent: validity. A lock without a lease never takes back what it granted.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
 
 use super::op::{F, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
@@ -18,14 +21,97 @@ pub(crate) struct Plain<'a> {
     told: BTreeMap<(usize, usize), Op>,
 }
 
-#[derive(Default)]
-struct Client<'a> {
-    /// The place of the acquire or release that it has begun.
-    open: Option<usize>,
+/// What clients have begun and what they hold, op by op. Ops are kept as `O`: as themselves, or copied.
+struct Clients<O>(FxHashMap<ClientId, Client<O>>);
+
+struct Client<O> {
+    /// The acquire or release that it has begun, and its place.
+    open: Option<(usize, O)>,
     /// What it holds: the ops that told of the grants.
-    holds: Vec<&'a Op>,
+    holds: Vec<O>,
     /// What it was told to have lost before it was told of the grant.
-    lost_early: Vec<&'a HoldId>,
+    lost_early: Vec<HoldId>,
+}
+
+impl<O> Default for Client<O> {
+    fn default() -> Self {
+        Self { open: None, holds: Vec::new(), lost_early: Vec::new() }
+    }
+}
+
+impl<O: Borrow<Op>> Clients<O> {
+    /// Takes the op at a place of a well-formed history, and adds what it amounts to, each before the op at some place.
+    fn take<'x>(&mut self, place: usize, op: &'x Op, keep: impl Fn(&'x Op) -> O, add: &mut impl FnMut(usize, Op)) {
+        if !matches!(op.f, F::Acquire | F::Release | F::Lost | F::Crash) {
+            return;
+        }
+        let (Process::Client(_), Some(id)) = (op.process, op.client) else { return };
+        let client = self.0.entry(id).or_default();
+        match (op.f, op.kind) {
+            (F::Acquire | F::Release, OpType::Invoke) => {
+                client.open = Some((place, keep(op)));
+                if op.f == F::Release {
+                    client.holds.retain(|grant| grant.borrow().hold != op.hold);
+                }
+            }
+            (F::Acquire, OpType::Ok) => {
+                client.open = None;
+                match client.lost_early.iter().position(|lost| op.hold.as_ref() == Some(lost)) {
+                    Some(at) => {
+                        client.lost_early.swap_remove(at);
+                        release(op, place + 1, op, op, add);
+                    }
+                    None => client.holds.push(keep(op)),
+                }
+            }
+            (F::Acquire | F::Release, _) => client.open = None,
+            (F::Lost, _) => match client.holds.iter().position(|grant| grant.borrow().hold == op.hold) {
+                Some(at) => {
+                    let grant = client.holds.remove(at);
+                    let (place, before) = client.before(place, op);
+                    release(grant.borrow(), place, before, op, add);
+                }
+                None => {
+                    let asks = client.open.as_ref().is_some_and(|(_, open)| {
+                        let open = open.borrow();
+                        open.f == F::Acquire && open.hold == op.hold
+                    });
+                    client.lost_early.extend(op.hold.clone().filter(|_| asks));
+                }
+            },
+            _ => {
+                let client = std::mem::take(client);
+                // The last hold first, as nested ones are given back.
+                for grant in client.holds.iter().rev() {
+                    let (place, before) = client.before(place, op);
+                    release(grant.borrow(), place, before, op, add);
+                }
+                if let Some((_, open)) = client.open {
+                    let mut doubtful = open.borrow().clone();
+                    (doubtful.index, doubtful.time, doubtful.kind) = (op.index, op.time, OpType::Info);
+                    add(place, doubtful);
+                }
+            }
+        }
+    }
+}
+
+impl<O: Borrow<Op>> Client<O> {
+    /// Before which op a release stands of which `op`, at `place`, tells.
+    fn before<'s>(&'s self, place: usize, op: &'s Op) -> (usize, &'s Op) {
+        self.open.as_ref().map_or((place, op), |(place, open)| (*place, open.borrow()))
+    }
+}
+
+/// The hold that `grant` began ends before the op at `place`, as `signal` tells: no later than `before`.
+fn release(grant: &Op, place: usize, before: &Op, signal: &Op, add: &mut impl FnMut(usize, Op)) {
+    let time = before.time.min(signal.time);
+    for kind in [OpType::Invoke, OpType::Ok] {
+        let mut op = Op::new(time, signal.process, kind, F::Release);
+        op.index = signal.index;
+        (op.client, op.lock, op.hold) = (grant.client, grant.lock.clone(), grant.hold.clone());
+        add(place, op);
+    }
 }
 
 impl<'a> Plain<'a> {
@@ -35,47 +121,9 @@ impl<'a> Plain<'a> {
         if !ops.iter().any(|op| matches!(op.f, F::Lost | F::Crash)) {
             return plain;
         }
-        let mut clients: BTreeMap<ClientId, Client<'_>> = BTreeMap::new();
+        let mut clients: Clients<&'a Op> = Clients(FxHashMap::default());
         for (place, op) in ops.iter().enumerate() {
-            let (Process::Client(_), Some(id)) = (op.process, op.client) else { continue };
-            let client = clients.entry(id).or_default();
-            match (op.f, op.kind) {
-                (F::Acquire | F::Release, OpType::Invoke) => {
-                    client.open = Some(place);
-                    if op.f == F::Release {
-                        client.holds.retain(|grant| grant.hold != op.hold);
-                    }
-                }
-                (F::Acquire, OpType::Ok) => {
-                    client.open = None;
-                    client.holds.push(op);
-                    if let Some(at) = client.lost_early.iter().position(|lost| op.hold.as_ref() == Some(*lost)) {
-                        client.lost_early.swap_remove(at);
-                        plain.release(client.holds.pop(), place + 1, op);
-                    }
-                }
-                (F::Acquire | F::Release, _) => client.open = None,
-                (F::Lost, _) => match client.holds.iter().position(|grant| grant.hold == op.hold) {
-                    Some(at) => plain.release(Some(client.holds.remove(at)), client.open.unwrap_or(place), op),
-                    None => {
-                        let asks = |open: usize| ops[open].f == F::Acquire && ops[open].hold == op.hold;
-                        client.lost_early.extend(op.hold.as_ref().filter(|_| client.open.is_some_and(asks)));
-                    }
-                },
-                (F::Crash, _) => {
-                    let Client { open, holds, .. } = std::mem::take(client);
-                    // The last hold first, as nested ones are given back.
-                    for grant in holds.into_iter().rev() {
-                        plain.release(Some(grant), open.unwrap_or(place), op);
-                    }
-                    if let Some(open) = open {
-                        let mut doubtful = ops[open].clone();
-                        (doubtful.index, doubtful.time, doubtful.kind) = (op.index, op.time, OpType::Info);
-                        plain.add(place, doubtful);
-                    }
-                }
-                _ => {}
-            }
+            clients.take(place, op, |op| op, &mut |place, op| plain.add(place, op));
         }
         plain
     }
@@ -90,22 +138,42 @@ impl<'a> Plain<'a> {
         })
     }
 
-    /// The hold that `grant` began ends before the op at `place`, as `signal` tells.
-    fn release(&mut self, grant: Option<&Op>, place: usize, signal: &Op) {
-        let Some(grant) = grant else { return };
-        let time = self.ops.get(place).map_or(signal.time, |op| op.time.min(signal.time));
-        for kind in [OpType::Invoke, OpType::Ok] {
-            let mut op = Op::new(time, signal.process, kind, F::Release);
-            op.index = signal.index;
-            (op.client, op.lock, op.hold) = (grant.client, grant.lock.clone(), grant.hold.clone());
-            self.add(place, op);
-        }
-    }
-
     fn add(&mut self, place: usize, op: Op) {
         let last = self.told.range((place, 0)..=(place, usize::MAX)).next_back();
         let next = last.map_or(0, |((_, last), _)| last + 1);
         self.told.insert((place, next), op);
+    }
+}
+
+/// The same of a history that is read op by op.
+pub(crate) struct PlainStream {
+    clients: Clients<Op>,
+    place: usize,
+    told: Vec<(usize, Op)>,
+}
+
+impl PlainStream {
+    /// Of a history that has not begun.
+    pub fn new() -> Self {
+        Self { clients: Clients(FxHashMap::default()), place: 0, told: Vec::new() }
+    }
+
+    /// Takes the next op of a well-formed history, and hands on what it amounts to. False if that would have had to stand
+    /// before an op that has been handed on: then the whole history has to be known.
+    pub fn take(&mut self, op: &Op, give: &mut impl FnMut(&Op)) -> bool {
+        let (place, told) = (self.place, &mut self.told);
+        self.clients.take(place, op, Op::clone, &mut |place, op| told.push((place, op)));
+        if self.told.iter().any(|(at, _)| *at < place) {
+            return false;
+        }
+        self.told.iter().filter(|(at, _)| *at == place).for_each(|(_, op)| give(op));
+        if is_plain(op) {
+            give(op);
+        }
+        self.told.iter().filter(|(at, _)| *at > place).for_each(|(_, op)| give(op));
+        self.told.clear();
+        self.place += 1;
+        true
     }
 }
 
@@ -130,6 +198,13 @@ mod tests {
             format!("{} {:?} {}{hold}", op.time.0 / 1_000_000, op.kind, op.f)
         };
         let lines: Vec<String> = Plain::of(&ops).ops().map(line).collect();
+        // Op by op it is the same, or says that it cannot be.
+        let (mut streamed, mut stream) = (Vec::new(), PlainStream::new());
+        if ops.iter().all(|op| stream.take(op, &mut |op| streamed.push(line(op)))) {
+            assert_eq!(streamed, lines);
+        } else {
+            assert!(ops.iter().any(|op| op.hold == Some(HoldId::new("c1-2"))), "only nested holds look back");
+        }
         lines
     }
 

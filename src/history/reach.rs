@@ -8,12 +8,21 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{CutOff, F, History, Op, Process};
+use super::{CutOff, F, Header, History, Op, Process};
 use crate::ids::ClientId;
 use crate::time::Nanos;
 
 /// The environment whose parties report over channels of their own. In a simulation ops arrive in the order of time.
 const CONCURRENT: &str = "docker";
+
+/// Whether a history that is cut off like this, or not, can be judged to its end if nobody else struck.
+pub(crate) fn reaches_its_end(header: &Header, cut_off: Option<&CutOff>) -> bool {
+    match cut_off {
+        None => true,
+        Some(CutOff::Lacks { .. } | CutOff::EndsAt { .. }) => false,
+        Some(_) => header.environment != CONCURRENT,
+    }
+}
 
 impl History {
     /// Up to when it can be judged, and why no longer; `None` where that is to its end.
@@ -24,10 +33,10 @@ impl History {
             (from, CutOff::Disturbed { from, what: op.error.clone().unwrap_or_default() })
         });
         let until = match self.cut_off {
+            _ if reaches_its_end(&self.header, self.cut_off.as_ref()) => None,
             // Anything may be missing anywhere.
             Some(CutOff::Lacks { .. } | CutOff::EndsAt { .. }) => Some(Nanos::ZERO),
-            Some(_) if self.header.environment == CONCURRENT => Some(complete_until(&self.ops, self.header.clients)),
-            _ => None,
+            _ => Some(complete_until(&self.ops, self.header.clients)),
         };
         let incomplete = until.zip(self.cut_off.as_ref());
         let incomplete = incomplete.map(|(until, why)| (until, CutOff::Incomplete { until, why: why.to_string() }));

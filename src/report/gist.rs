@@ -57,7 +57,7 @@ impl Standing {
 
 /// The sentence, without the lock's name: `let two clients …`.
 pub(super) fn sentence(lock: &LockReport, scene: &Scene<'_>) -> String {
-    if lock.history.ops.is_empty() {
+    if lock.history.ops.is_empty() && lock.streamed.is_none() {
         let why = lock.error.as_deref().map_or_else(|| "nothing was recorded".to_owned(), |error| error.to_owned());
         return format!("was not tried: {why}.");
     }
@@ -69,7 +69,7 @@ pub(super) fn sentence(lock: &LockReport, scene: &Scene<'_>) -> String {
         result.figures.get(name).copied()
     };
     let count = |check, name| figure(check, name).unwrap_or(0.0) as u64;
-    let grants = scene.holds.len() as u64;
+    let grants = words::grants(lock, scene) as u64;
     let overlaps = words::result(lock, CheckName::MutualExclusion).filter(|result| result.verdict == Verdict::Invalid);
     let lost = count(CheckName::LostUpdates, "lost") + count(CheckName::LostUpdates, "unacknowledged-lost");
     let acknowledged = count(CheckName::LostUpdates, "acknowledged");

@@ -311,6 +311,7 @@ fn read_lock(
         judgement,
         expectations,
         reading: None,
+        streamed: None,
         trace_hash: lock.trace_hash,
         error: lock.error,
     })

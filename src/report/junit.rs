@@ -73,7 +73,7 @@ fn suite_name(report: &Report, lock: &LockReport) -> String {
 
 fn run_suite(report: &Report, lock: &LockReport) -> TestSuite {
     let name = suite_name(report, lock);
-    let took = lock.history.ops.last().map_or(Duration::ZERO, |op| Duration::from_nanos(op.time.0));
+    let took = Duration::from_nanos(lock.streamed.unwrap_or_else(|| lock.history.end()).0);
     let mut suite = TestSuite::new(&name);
     suite.set_time(took);
     suite.extra.insert("timestamp".into(), report.started.replace(' ', "T").into());

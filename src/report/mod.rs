@@ -50,6 +50,7 @@ use crate::history::History;
 use crate::history::foreign::Reading;
 use crate::ids::TraceHash;
 use crate::seed::Seed;
+use crate::time::Nanos;
 use crate::verdict::Demand;
 
 pub use conclusion::{Conclusion, OWN_FAILURE};
@@ -108,6 +109,8 @@ pub struct LockReport {
     pub settings: Vec<(String, String)>,
     /// What was recorded.
     pub history: History,
+    /// Of a history that was judged while it was read, and whose ops are not kept: when the last of them was.
+    pub streamed: Option<Nanos>,
     /// What the checks say of it.
     pub judgement: Judgement,
     /// What was expected.

@@ -226,6 +226,7 @@ pub fn lock(name: &str, history: History, expected: &[(CheckName, Verdict)]) -> 
         judgement,
         expectations,
         reading: None,
+        streamed: None,
         trace_hash: None,
         error: None,
     }

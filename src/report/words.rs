@@ -87,6 +87,13 @@ pub(super) struct KeyFigure {
     pub alarming: bool,
 }
 
+/// How many grants a lock gave.
+pub(super) fn grants(lock: &LockReport, scene: &Scene<'_>) -> f64 {
+    let figure = |check: CheckName| result(lock, check)?.figures.get("grants").copied();
+    let streamed = || figure(CheckName::Linearizable).filter(|_| lock.streamed.is_some());
+    figure(CheckName::Coverage).or_else(streamed).unwrap_or(scene.holds.len() as f64)
+}
+
 /// The numbers that tell most of a lock's trial: those of the checks, else what can be counted in the history.
 pub(super) fn key_figures(lock: &LockReport, scene: &Scene<'_>) -> Vec<KeyFigure> {
     let figure = |check, names: &[&str]| {
@@ -94,12 +101,14 @@ pub(super) fn key_figures(lock: &LockReport, scene: &Scene<'_>) -> Vec<KeyFigure
         names.iter().find_map(|name| figures.get(*name).copied())
     };
     let (accepted, refused) = scene.stale();
-    let grants = figure(CheckName::Coverage, &["grants"]).unwrap_or(scene.holds.len() as f64);
+    let grants = grants(lock, scene);
     let overlaps = figure(CheckName::MutualExclusion, &["overlaps"])
         .or_else(|| result(lock, CheckName::MutualExclusion).map(|result| result.violations.len() as f64));
     let overlap = figure(CheckName::MutualExclusion, &["overlap-ms"]);
-    let accepted = figure(CheckName::Fencing, &["stale-accepted"]).unwrap_or(accepted as f64);
-    let refused = figure(CheckName::Fencing, &["stale-refused"]).unwrap_or(refused as f64);
+    // Of ops that are not kept nobody looked at the resource's.
+    let seen = |count: usize| lock.streamed.is_none().then_some(count as f64);
+    let accepted = figure(CheckName::Fencing, &["stale-accepted"]).or_else(|| seen(accepted));
+    let refused = figure(CheckName::Fencing, &["stale-refused"]).or_else(|| seen(refused));
     let acknowledged = figure(CheckName::LostUpdates, &["acknowledged", "acked"]);
     let lost = figure(CheckName::LostUpdates, &["lost"]);
     let percent = figure(CheckName::LostUpdates, &["lost-percent"])
@@ -115,8 +124,8 @@ pub(super) fn key_figures(lock: &LockReport, scene: &Scene<'_>) -> Vec<KeyFigure
             value: Duration::try_from_secs_f64(overlap / 1e3).map_or_else(|_| number(overlap), lasting),
             alarming: overlap > 0.0,
         }),
-        plain("stale accesses accepted", Some(accepted), true),
-        plain("stale accesses refused", Some(refused), false),
+        plain("stale accesses accepted", accepted, true),
+        plain("stale accesses refused", refused, false),
         plain("updates acknowledged", acknowledged, false),
         plain("updates lost", lost, true),
         percent.map(|percent| KeyFigure {

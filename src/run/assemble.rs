@@ -14,6 +14,7 @@ use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::report::{Expectation, LockReport, Report};
 use crate::scenario::{self, AdapterConfig, LockConfig, Scenario, WorkloadKind};
 use crate::seed::Seed;
+use crate::time::Nanos;
 use crate::verdict::{CheckName, Demand, Verdict};
 
 /// One lock's trial, as an environment leaves it.
@@ -59,6 +60,7 @@ fn lock_report(scenario: &Scenario, tried: Tried) -> LockReport {
         history: tried.history,
         judgement,
         reading: None,
+        streamed: None,
         trace_hash: tried.trace_hash,
         error: tried.error,
         name: tried.lock,
@@ -205,13 +207,14 @@ pub fn recheck(
             check::judge_foreign(&history, reading, model, failed_release)
         }
     };
-    rejudged(path, history, reading, model, judgement)
+    rejudged(path, history, None, reading, model, judgement)
 }
 
-/// The report of a stored history that has been judged.
+/// The report of a stored history that has been judged; `streamed` says when its last op was, if its ops were not kept.
 pub fn rejudged(
     path: &Path,
     history: History,
+    streamed: Option<Nanos>,
     reading: Option<Reading>,
     model: Option<(Model, FailedRelease)>,
     judgement: Judgement,
@@ -228,6 +231,7 @@ pub fn rejudged(
         judgement,
         expectations,
         reading,
+        streamed,
         trace_hash: None,
         error: None,
     };

@@ -1,17 +1,20 @@
 //! `check`: a stored history, of ours or of another harness, judged.
 
+use std::io::BufRead;
 use std::path::Path;
 
 use anyhow::Context;
-use fencepost::check::{self, FailedRelease, Model, ModelReplay};
+use fencepost::check::{self, FailedRelease, Model, ModelReplay, ModelStream};
 use fencepost::cli::stdout::Results;
 use fencepost::cli::{CheckArgs, Format};
+use fencepost::history::file::Lines;
 use fencepost::history::foreign::{Naming, Reading};
 use fencepost::history::source::{Notation, Source};
 use fencepost::history::{self, History};
 use fencepost::ids::LockName;
 use fencepost::report::{self, Conclusion, Report};
 use fencepost::run;
+use fencepost::time::Nanos;
 
 use super::console::say;
 use super::failure::Failure;
@@ -51,9 +54,10 @@ pub fn check_history(args: &CheckArgs) -> Result<u8, Failure> {
     }
     let naming = args.naming.naming(args.model);
     let report = match (&args.to_edn, model) {
-        (None, Some((model, failed_release))) if source.notation == Notation::Foreign => {
-            streamed(&source, &naming, model, failed_release)?
-        }
+        (None, Some((model, failed_release))) => match source.notation {
+            Notation::Own => streamed_own(&source, model, failed_release)?,
+            Notation::Foreign => streamed(&source, &naming, model, failed_release)?,
+        },
         _ => None,
     };
     let report = match report {
@@ -100,12 +104,41 @@ pub fn streamed(
     failed_release: FailedRelease,
 ) -> Result<Option<Report>, Failure> {
     let Some(mut replay) = ModelReplay::streaming(model, failed_release) else { return Ok(None) };
-    let reader = source.open().with_context(|| format!("cannot read {}", source.path().display()));
-    let reader = reader.map_err(Failure::bad_request)?;
-    let streamed = history::foreign::stream(reader, source.path(), naming, |op| replay.take(&op));
+    let reader = opened(source)?;
+    let mut until = Nanos::ZERO;
+    let streamed = history::foreign::stream(reader, source.path(), naming, |op| {
+        until = until.max(op.time);
+        replay.take(&op);
+    });
     let Some((history, reading)) = streamed.map_err(Failure::bad_request)? else { return Ok(None) };
     let judgement = check::qualified(check::judged(&history, vec![replay.finish()]), &reading, model);
-    Ok(Some(run::rejudged(source.path(), history, Some(reading), Some((model, failed_release)), judgement)))
+    Ok(Some(run::rejudged(
+        source.path(),
+        history,
+        Some(until),
+        Some(reading),
+        Some((model, failed_release)),
+        judgement,
+    )))
+}
+
+/// Judges a history of ours while it is read, without keeping it, where the model can do so and nothing in it has to be told
+/// with the help of all of it.
+pub fn streamed_own(source: &Source, model: Model, failed_release: FailedRelease) -> Result<Option<Report>, Failure> {
+    let mut lines = Lines::open(opened(source)?, source.path()).map_err(Failure::bad_request)?;
+    let Some(mut stream) = ModelStream::new(&lines.header, model, failed_release) else { return Ok(None) };
+    while let Some(op) = lines.next_op().map_err(Failure::bad_request)? {
+        if stream.take(op).is_err() {
+            return Ok(None);
+        }
+    }
+    let Ok((history, until, judgement)) = stream.finish(&lines.header, lines.cut_off()) else { return Ok(None) };
+    Ok(Some(run::rejudged(source.path(), history, Some(until), None, Some((model, failed_release)), judgement)))
+}
+
+fn opened(source: &Source) -> Result<Box<dyn BufRead + '_>, Failure> {
+    let reader = source.open().with_context(|| format!("cannot read {}", source.path().display()));
+    reader.map_err(Failure::bad_request)
 }
 
 pub fn write_edn(to: &Path, from: &Path, history: &History, lock: Option<&str>) -> Result<(), Failure> {

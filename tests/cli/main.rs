@@ -190,6 +190,26 @@ fn a_history_goes_out_as_edn_and_comes_in_again() {
 }
 
 #[test]
+fn a_history_that_is_judged_while_it_is_read_is_told_of_as_any_other() {
+    let check = |arguments: &[&str]| {
+        let output = fencepost(&[&["check", "--model", "owner-mutex"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let edn = check(&["src/check/testdata/foreign/valid/verbs-try-acquire.edn"]);
+    assert!(edn.contains("kept every guarantee") && edn.contains("grants 2"), "{edn}");
+    assert!(!edn.contains("stale"), "nobody looked at a resource: {edn}");
+    // To write it as EDN it is kept whole.
+    let stored = "src/check/testdata/ok/two-locks-held-at-once.jsonl";
+    let file = tempfile::Builder::new().suffix(".edn").tempfile().unwrap();
+    let whole = ["--lock", "item-1", "--to-edn", file.path().to_str().unwrap()];
+    for format in ["json", "junit"] {
+        let arguments = [stored, "--format", format];
+        assert_eq!(check(&arguments), check(&[&arguments[..], &whole].concat()), "{format}");
+    }
+}
+
+#[test]
 fn what_came_of_an_op_is_not_taken_for_a_lock() {
     let file = tempfile::Builder::new().suffix(".edn").tempfile().unwrap();
     let timeout = "{:process 2, :type :invoke, :f :acquire, :value nil, :time 5}\n\
