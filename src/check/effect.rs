@@ -187,3 +187,52 @@ fn median(mut lengths: Vec<Duration>) -> Duration {
     lengths.sort_unstable();
     lengths.get(lengths.len() / 2).copied().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::story::Story;
+
+    fn usual(tell: impl FnOnce(&mut Story)) -> (u128, u128) {
+        let mut story = Story::new(9);
+        tell(&mut story);
+        let history = story.history();
+        let effects = Effects::of(&Facts::of(&history));
+        (effects.usual_attempt.as_millis(), effects.usual_hold.as_millis())
+    }
+
+    /// An attempt and a hold that begin at an instant and last so long.
+    fn taken(story: &mut Story, hold: &str, at: u64, attempt: u64, held: u64) {
+        story.acquire(hold, at, at + attempt, None);
+        story.release(hold, at + attempt + held);
+    }
+
+    #[test]
+    fn what_is_usual_is_the_middle_of_what_no_strike_met() {
+        let untouched = |story: &mut Story| {
+            taken(story, "c1-1", 100, 2, 30);
+            taken(story, "c2-1", 200, 4, 10);
+            taken(story, "c3-1", 300, 9, 20);
+        };
+        let touched = |story: &mut Story| {
+            // Each touches the strike at one end, or lies within it, or around it.
+            taken(story, "c4-1", 1_000, 50, 1);
+            taken(story, "c5-1", 1_100, 60, 400);
+            taken(story, "c6-1", 1_010, 70, 500);
+            taken(story, "c7-1", 1_200, 80, 600);
+            story.pause(1, 8, 1_050, 1_200);
+        };
+        assert_eq!(usual(untouched), (4, 20));
+        assert_eq!(
+            usual(|story| {
+                untouched(story);
+                touched(story);
+            }),
+            // The last of the holds began when it was over.
+            (4, 30)
+        );
+        // Where a strike met all of them, they are all there is to go by.
+        assert_eq!(usual(touched), (70, 600));
+        assert_eq!(usual(|story| story.pause(1, 8, 1, 2)), (0, 0));
+    }
+}

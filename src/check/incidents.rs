@@ -259,6 +259,76 @@ mod tests {
     }
 
     #[test]
+    fn a_strike_is_a_cause_only_while_it_could_be_one() {
+        let mut story = Story::new(3);
+        story.pause(1, 1, 10, 20);
+        story.acquire("c1-1", 30, 40, None);
+        story.pause(2, 1, 50, 60);
+        story.pause(3, 1, 80, 90);
+        story.pause(4, 1, 91, 95);
+        story.ops.iter_mut().filter(|op| op.fault.as_ref().is_some_and(|fault| fault.id == 4)).for_each(|op| {
+            if (op.f, op.kind) == (F::Fault, OpType::Ok) {
+                op.kind = OpType::Fail;
+            }
+        });
+        story.release("c1-1", 100);
+        let history = story.history();
+        let facts = Facts::of(&history);
+        let cause = |at: u64| {
+            let mut causes = Causes { facts: &facts, known: FxHashMap::default() };
+            let key = causes.of(&Blame { place: 0, other: None, at: Nanos(at * 1_000_000), count: 1 });
+            // What is one hold's doing has one cause, whatever comes later.
+            assert_eq!(causes.of(&Blame { place: 0, other: None, at: Nanos(99_000_000), count: 1 }), key);
+            key
+        };
+        assert_eq!(
+            cause(45),
+            Key::Nothing,
+            "the first was over before the lock was asked for, the second had not begun"
+        );
+        assert_eq!([cause(50), cause(70), cause(80), cause(99)], [2, 2, 3, 3].map(Key::Fault), "the fourth failed");
+    }
+
+    #[test]
+    fn what_is_no_holds_doing_may_have_many_causes() {
+        let mut story = Story::new(3);
+        story.pause(1, 1, 10, 20);
+        story.pause(2, 1, 50, 60);
+        for op in &mut story.ops {
+            if let Some(fault) = &mut op.fault {
+                fault.targets = vec![Member::Node(crate::ids::NodeId(1))];
+            }
+        }
+        let history = story.history();
+        let facts = Facts::of(&history);
+        let mut causes = Causes { facts: &facts, known: FxHashMap::default() };
+        let mut cause =
+            |at: u64| causes.of(&Blame { place: usize::MAX, other: None, at: Nanos(at * 1_000_000), count: 1 });
+        assert_eq!([cause(5), cause(30), cause(70)], [Key::Nothing, Key::Fault(1), Key::Fault(2)]);
+    }
+
+    #[test]
+    fn a_model_alone_groups_what_breaks_it_where_holds_are_known() {
+        use crate::check::{FailedRelease, Model, judge_model};
+
+        let mut story = Story::new(2);
+        story.acquire("c1-1", 1, 5, None);
+        story.acquire("c2-1", 6, 10, None);
+        story.release("c1-1", 20);
+        story.release("c2-1", 20);
+        let mut history = story.history();
+        let judged = |history: &crate::history::History| judge_model(history, Model::OWNER, FailedRelease::DidNothing);
+        let own = judged(&history);
+        assert_eq!((own.incidents.len(), own.incidents_in_all), (1, 1));
+        let listed: Vec<Option<u32>> =
+            own.checks.iter().flat_map(|result| &result.violations).map(|violation| violation.incident).collect();
+        assert_eq!(listed, [Some(1)]);
+        crate::history::foreign::FOREIGN.clone_into(&mut history.header.environment);
+        let foreign = judged(&history);
+        assert_eq!((foreign.verdict, foreign.incidents), (crate::check::Verdict::Invalid, Vec::new()));
+    }
+
+    #[test]
     fn a_sound_history_has_no_incident() {
         let mut story = Story::new(2);
         story.acquire("c1-1", 1, 5, None);
