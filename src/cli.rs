@@ -315,6 +315,10 @@ pub struct NamingArgs {
     /// What :ttl counts. Nanoseconds, as :time, unless the key says otherwise (:ttl-ms).
     #[arg(long, value_enum, value_name = "UNIT")]
     pub ttl_unit: Option<TimeUnit>,
+    /// What an acquire that went well (:ok) says if nothing was granted, beside false and words such as busy: a word, a
+    /// number, nil; also within a map or a vector. May be given more than once; `none`: all were granted.
+    #[arg(long, value_name = "VALUE")]
+    pub refused: Vec<String>,
     /// What puts ops in order: the file, :index, or :time, which takes all clocks for one. By itself it is :index where
     /// every op has one of its own, else the file, and a file is refused that :time contradicts.
     #[arg(long, value_enum)]
@@ -336,6 +340,7 @@ impl NamingArgs {
                 TimeUnit::Us => 1_000,
                 TimeUnit::Ns => 1,
             }),
+            refused: self.refused.clone(),
             order: match self.order {
                 None => Order::Usual,
                 Some(OrderName::File) => Order::File,
@@ -356,6 +361,7 @@ impl NamingArgs {
             (self.threads.is_some(), "--threads"),
             (self.lease.is_some(), "--lease"),
             (self.ttl_unit.is_some(), "--ttl-unit"),
+            (!self.refused.is_empty(), "--refused"),
             (self.order.is_some(), "--order"),
         ];
         given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)

@@ -25,6 +25,12 @@ pub fn qualified(mut judgement: Judgement, reading: &Reading, model: Model) -> J
         result.summary += " Nothing says how long a hold is valid (no :valid-until, no :ttl), so +lease had nothing to go by, \
                            and any hold may have ended by itself: give it as --lease 10s.";
     }
+    if result.verdict == Verdict::Invalid && !reading.doubts.is_empty() {
+        result.verdict = Verdict::Unknown;
+        result.violations.clear();
+        result.summary +=
+            &format!(" It may have been read otherwise than it was meant: {}.", reading.doubts.join("; "));
+    }
     if !reading.unclear.is_empty() {
         result.verdict = result.verdict.merge(Verdict::Unknown);
         for (lock, why) in reading.unclear.iter().take(5) {
@@ -36,7 +42,8 @@ pub fn qualified(mut judgement: Judgement, reading: &Reading, model: Model) -> J
     }
     let of_one = matches!(model, Model::Mutex | Model::Owned { .. });
     if of_one && result.verdict == Verdict::Invalid {
-        result.summary += " If several may hold it at once, say so: --model semaphore:K judges it with K permits.";
+        result.summary += " If several may hold it at once, say so: --model semaphore:K judges it with K permits. If its holder \
+                           may take it again, say so too: --model reentrant:K.";
     }
     Judgement::of(judgement.checks)
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod order;
 mod owners;
+mod shapes;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::time::Nanos;
 use answers::{is_answer, may_name};
 pub(super) use order::told_time;
 use owners::no_process;
+pub(super) use shapes::Shapes;
 
 /// 146 years. Times are bent upwards where they contradict the order of the ops, and must stay numbers of EDN.
 const LATEST: u64 = 1 << 62;
@@ -71,6 +73,8 @@ pub(super) struct Found {
     pub unclear: BTreeMap<LockName, String>,
     /// Acquires that went well and were granted nothing.
     pub refused: u64,
+    /// What acquires that went well were answered with.
+    pub shapes: Shapes,
     /// Grants with a token.
     pub tokens: u64,
     /// Tokens that are no numbers.
@@ -364,7 +368,9 @@ impl<'k> Assembly<'k> {
             );
             return Err(reason.into());
         }
-        let refused = kind == OpType::Ok && self.refuses(fields, acquires);
+        // A lock may be called `busy`.
+        let is_name = open.by_value && fields.value.as_ref().is_some_and(|value| value.name() == open.lock.as_str());
+        let refused = kind == OpType::Ok && !is_name && self.refuses(fields, acquires);
         self.found.refused += u64::from(refused && acquires);
         let kind = if refused { OpType::Fail } else { kind };
         let Open { lock, hold, shared, client: asked, at, held_since, .. } = open;
@@ -372,6 +378,10 @@ impl<'k> Assembly<'k> {
         let client = said_owner.filter(|_| acquires).unwrap_or(asked);
         let mut op = self.op(time, process, kind, f, client, &lock, &hold, shared);
         if (f, kind) == (F::Acquire, OpType::Ok) {
+            let repeats = by_value || fields.value.as_ref().is_some_and(|value| value.name() == lock.as_str());
+            if !repeats {
+                self.found.shapes.take(&lock, fields.value.as_ref());
+            }
             op.token = self.token(fields, &lock)?;
             self.found.tokens += u64::from(op.token.is_some());
             let valid_until = self.valid_until(fields, at)?;

@@ -113,13 +113,14 @@ impl<'a> Fields<'a> {
 
     /// What is known of the op at this point.
     pub(super) fn kind(&self) -> Option<OpType> {
-        match self.kind.as_ref()?.word()? {
-            "invoke" => Some(OpType::Invoke),
-            "ok" => Some(OpType::Ok),
-            "fail" => Some(OpType::Fail),
-            "info" => Some(OpType::Info),
-            _ => None,
-        }
+        const KINDS: [(&str, OpType); 4] =
+            [("invoke", OpType::Invoke), ("ok", OpType::Ok), ("fail", OpType::Fail), ("info", OpType::Info)];
+        let word = self.kind.as_ref()?.word()?;
+        let is = |(kind, _): &&(&str, OpType)| *kind == word;
+        // As JSON of EDN may have it, and as other programs write words.
+        let plain = word.strip_prefix(':').unwrap_or(word);
+        let is_like = |(kind, _): &&(&str, OpType)| kind.eq_ignore_ascii_case(plain);
+        KINDS.iter().find(is).or_else(|| KINDS.iter().find(is_like)).map(|(_, kind)| *kind)
     }
 }
 

@@ -16,6 +16,7 @@ mod stream;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -54,6 +55,8 @@ pub struct Reading {
     pub passed_over: BTreeMap<String, u64>,
     /// Locks that no model can judge, and why. Their ops are left out.
     pub unclear: BTreeMap<LockName, String>,
+    /// What may have been read otherwise than it was meant, so that nothing that looks wrong need be wrong.
+    pub doubts: Vec<String>,
     /// Whether it was asked for how long holds are valid, and nothing says it.
     pub lacks_validity: bool,
 }
@@ -214,7 +217,7 @@ fn sorted<R: Read>(
 
 fn surveyed<R: Read>(stream: &mut Stream<R>, keys: &Keys) -> Result<Places, StreamError> {
     let mut survey = Survey::default();
-    stream.survey(SURVEYED, keys, |fields| survey.look(fields, keys))?;
+    stream.survey(SURVEYED, keys, |fields, op| survey.look(fields, op, keys))?;
     let places = survey.places(keys);
     for (key, option, role) in keys.chosen_keys() {
         let is_there = match role {
@@ -314,8 +317,27 @@ impl Passed {
                 format!("{} acquires that say they were not granted (:ok with false, 0 or nil)", found.refused),
             );
         }
+        let mut doubts = Vec::new();
+        if let Some(key) = places.unread.as_ref().filter(|_| keys.lock_place().is_none() && !places.lock_key)
+            && places.lock == LockPlace::Nowhere
+        {
+            doubts.push(format!(
+                "`{key}` may name the lock: say --lock-key {key}, or --lock-key none if all is one lock"
+            ));
+        }
+        if let Some(answers) = found.shapes.several().filter(|_| naming.refused.is_empty()) {
+            doubts.push(format!(
+                "acquires that went well say different things ({}), and some may not have been granted: name what says so \
+                 (--refused VALUE), or say --refused none",
+                answers.join(", ")
+            ));
+        }
+        if !doubts.is_empty() {
+            taken.insert("doubts", doubts.join("; "));
+        }
         Reading {
             taken,
+            doubts,
             passed_over: found.passed_over.clone(),
             unclear: found.unclear.clone(),
             lacks_validity: naming.leased && found.valid_until == 0 && found.without_validity > 0,

@@ -23,6 +23,8 @@ pub struct Naming {
     pub lease: Option<Duration>,
     /// In what `:ttl` is told, in nanoseconds.
     pub ttl_unit: Option<u64>,
+    /// What an acquire that went well says if nothing was granted, beside what is known to say so.
+    pub refused: Vec<String>,
     /// What the order of the ops is.
     pub order: Order,
     /// Whether it matters for how long holds are valid.
@@ -65,8 +67,29 @@ pub(super) struct Keys {
     roles: FxHashMap<String, (Role, u8)>,
 }
 
-const LOCKS: [&str; 9] =
-    ["lock", "lock-name", "lock_name", "lockName", "lock-id", "lock_id", "lockId", "mutex", "resource"];
+const LOCKS: [&str; 21] = [
+    "lock",
+    "lock-name",
+    "lock_name",
+    "lockName",
+    "lockname",
+    "lock-id",
+    "lock_id",
+    "lockId",
+    "lock-key",
+    "lock_key",
+    "lockKey",
+    "mutex",
+    "mutex-name",
+    "mutex_name",
+    "mutexName",
+    "resource",
+    "resource-id",
+    "resource_id",
+    "resourceId",
+    "resource-name",
+    "resource_name",
+];
 /// These name other things where they stand in the op itself.
 const LOCKS_WITHIN: [&str; 4] = ["name", "key", "path", "object"];
 const OWNERS: [&str; 13] = [
@@ -126,6 +149,9 @@ impl Keys {
 
     /// What the user chose a key for that is read anyway.
     pub(super) fn chosen(&self, key: &str) -> Option<(Role, u8)> {
+        if self.lock.is_none() && self.owner.is_none() && self.token.is_none() {
+            return None;
+        }
         let is = |chosen: &Option<String>| chosen.as_deref() == Some(key) && !PLACES.contains(&key);
         match () {
             () if is(&self.lock) => Some((Role::Lock, 0)),
@@ -243,12 +269,14 @@ impl Verb {
             "read" | "write" | "cas" | "add" | "start" | "stop" => return Self::Other,
             _ => {}
         }
+        let f = f.strip_prefix(':').unwrap_or(f);
+        let shouts = !f.bytes().any(|byte| byte.is_ascii_lowercase());
         let mut plain = String::with_capacity(f.len() + 2);
         for letter in f.chars() {
             match letter {
                 '_' | ' ' | '.' => plain.push('-'),
                 letter if letter.is_ascii_uppercase() => {
-                    if !plain.is_empty() && !plain.ends_with('-') {
+                    if !shouts && !plain.is_empty() && !plain.ends_with('-') {
                         plain.push('-');
                     }
                     plain.push(letter.to_ascii_lowercase());
@@ -340,6 +368,9 @@ mod tests {
             ("acquire-read", Verb::Acquire(Shared)),
             ("read_lock", Verb::Acquire(Shared)),
             ("rlock", Verb::Acquire(Shared)),
+            (":acquire", Verb::Acquire(Plain)),
+            ("ACQUIRE", Verb::Acquire(Plain)),
+            ("TRY_LOCK", Verb::Acquire(Plain)),
             ("acquire-write", Verb::Acquire(Exclusive)),
             ("acquire-permit", Verb::Acquire(Plain)),
             ("release", Verb::Release(None)),

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use super::fields::Fields;
 use super::naming::Keys;
-use super::notation::{Cursor, Stop};
+use super::notation::{Cursor, Stop, Value};
 
 /// An op is a line of text; nobody's is as long as this.
 const LONGEST: usize = 1 << 20;
@@ -114,15 +114,19 @@ impl<R: Read> Stream<R> {
         &mut self,
         bytes: usize,
         keys: &Keys,
-        mut look: impl FnMut(&Fields<'_>),
+        mut look: impl FnMut(&Fields<'_>, &Value<'_>),
     ) -> Result<(), StreamError> {
         while !self.at_end && self.text.len() < bytes {
             self.fetch()?;
         }
         let (mut cursor, mut frame) = (Cursor::new(&self.text), self.frame);
         while let Ok(true) = frame.seek_op(&mut cursor) {
+            let begun = cursor.at;
             match Fields::read(&mut cursor, keys) {
-                Ok(fields) => look(&fields),
+                Ok(fields) => {
+                    let text = &self.text[begun..cursor.at];
+                    look(&fields, &Value::Map(&text[text.find('{').unwrap_or_default()..]));
+                }
                 Err(_) => break,
             }
         }

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use super::fields::Fields;
 use super::naming::{Keys, Role, Verb};
 use super::notation::Value;
+use super::unread::{Step, Unread};
 use crate::history::OpType;
 
 /// How much of a history is looked at, in bytes.
@@ -52,6 +53,8 @@ pub(super) struct Places {
     pub tokens: bool,
     /// Whether processes of clients are numbers.
     pub numbers: bool,
+    /// A key that nobody reads and that may name the lock.
+    pub unread: Option<String>,
     /// How many acquires were looked at.
     pub looked_at: u64,
 }
@@ -84,6 +87,7 @@ pub(super) struct Survey {
     answers: Answers,
     owner_of: FxHashMap<String, Option<String>>,
     open: FxHashMap<String, Open>,
+    unread: Unread,
 }
 
 struct Open {
@@ -109,7 +113,7 @@ struct Answers {
 
 impl Survey {
     /// Looks at an op.
-    pub(super) fn look(&mut self, fields: &Fields<'_>, keys: &Keys) {
+    pub(super) fn look(&mut self, fields: &Fields<'_>, op: &Value<'_>, keys: &Keys) {
         let (Some(process), Some(kind), Some(f)) = (&fields.process, fields.kind(), &fields.f) else { return };
         let verb = f.word().map_or(Verb::Other, Verb::of);
         let is_acquire = match verb {
@@ -129,6 +133,12 @@ impl Survey {
                 *known = None;
             }
         }
+        let step = match (kind, is_acquire) {
+            (OpType::Invoke, true) => Step::Acquire,
+            (OpType::Invoke, false) => Step::Release,
+            _ => Step::Completion,
+        };
+        self.unread.look(op, fields.value.as_ref(), &process, step, keys);
         if kind == OpType::Invoke {
             self.invoked(fields, keys, process, is_acquire)
         } else {
@@ -255,6 +265,7 @@ impl Survey {
             owner_of: self.owner_of,
             tokens: self.tokens,
             numbers: self.numbers,
+            unread: self.unread.may_name(),
             looked_at: self.acquires,
         }
     }

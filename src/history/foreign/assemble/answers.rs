@@ -7,20 +7,43 @@ use super::super::survey::LockPlace;
 use super::{Assembly, LATEST};
 use crate::ids::{FencingToken, LockName};
 
+/// Keys that say whether a lock was granted, whether something was done, and how it went.
+const GRANTED: [&str; 3] = ["acquired", "granted", "locked"];
+const DONE: [&str; 6] = ["acquired", "granted", "success", "ok", "locked", "released"];
+pub(super) const OUTCOMES: [&str; 13] = [
+    "result", "status", "outcome", "state", "response", "reply", "code", "acquired", "granted", "success", "ok",
+    "locked", "released",
+];
+
 impl Assembly<'_> {
     /// Whether a completion that went well says that nothing was done.
     pub(super) fn refuses(&self, fields: &Fields<'_>, acquires: bool) -> bool {
-        const DONE: [&str; 7] = ["acquired", "granted", "success", "ok", "locked", "released", "result"];
+        let named = &self.naming.refused;
         let says_no = |value: &Value<'_>| match value {
             Value::Bool(done) => !done,
             Value::Word(word) => is_refusal(word),
             Value::Text(word) => is_refusal(word),
             _ => false,
         };
+        let is_named = |value: &Value<'_>| named.iter().any(|named| *named == value.name());
+        if !named.is_empty() {
+            let value = fields.value.as_ref().unwrap_or(&Value::Nil);
+            let within =
+                || value.entries().any(|(_, value)| is_named(&value)) || value.items().any(|item| is_named(&item));
+            if acquires && (is_named(value) || within()) {
+                return true;
+            }
+        }
         match &fields.value {
             None | Some(Value::Nil) => acquires && self.places.nil_refuses,
             Some(map @ Value::Map(_)) => {
-                map.entries().any(|(key, value)| DONE.contains(&key.as_ref()) && says_no(&value))
+                map.entries().any(|(key, value)| {
+                    let key = key.to_ascii_lowercase();
+                    // What is not locked after a release is what it should be.
+                    let of_other = if acquires { key == "released" } else { GRANTED.contains(&key.as_str()) };
+                    let is_zero = || DONE.contains(&key.as_str()) && value.number() == Some(0);
+                    !of_other && OUTCOMES.contains(&key.as_str()) && (says_no(&value) || is_zero())
+                })
             }
             Some(number @ Value::Number(_)) => acquires && self.places.zero_refuses && number.number() == Some(0),
             Some(pair @ Value::Seq(_)) => pair.pair().is_some_and(|(_, second)| second == Value::Bool(false)),
@@ -108,7 +131,22 @@ pub(super) fn may_name(value: &Value<'_>) -> bool {
 
 /// Whether a word says that nothing was granted.
 pub(super) fn is_refusal(word: &str) -> bool {
-    const NO: [&str; 12] = [
+    const NO: [&str; 27] = [
+        "fail",
+        "nack",
+        "rejected",
+        "unavailable",
+        "conflict",
+        "contended",
+        "would-block",
+        "eagain",
+        "not-granted",
+        "not-locked",
+        "timedout",
+        "lock-held",
+        "already-taken",
+        "held-by-other",
+        "no-lock",
         "false",
         "no",
         "refused",
@@ -122,7 +160,9 @@ pub(super) fn is_refusal(word: &str) -> bool {
         "already-locked",
         "not-held",
     ];
+    let plain = || word.to_ascii_lowercase().replace(['_', ' '], "-");
     NO.contains(&word)
+        || (word.bytes().any(|byte| matches!(byte, b'A'..=b'Z' | b'_' | b' ')) && NO.contains(&plain().as_str()))
 }
 
 /// Whether a word says what came of an op rather than what it was about.

@@ -9,7 +9,11 @@ impl Assembly<'_> {
     /// The time of the op that comes next, bent to its place.
     pub(super) fn time(&self, fields: &Fields<'_>) -> Result<u64, String> {
         // A step where there is no time: a millisecond, so that it can be read.
-        let time = told_time(fields)?.unwrap_or_else(|| self.last.map_or(0, |last| last + 1_000_000));
+        let told = match told_time(fields) {
+            Err(_) if self.naming.order == Order::File && !self.naming.leased => None,
+            told => told?,
+        };
+        let time = told.unwrap_or_else(|| self.last.map_or(0, |last| last + 1_000_000));
         Ok(self.last.map_or(time, |last| time.max(last + 1)))
     }
 
@@ -62,7 +66,13 @@ impl Assembly<'_> {
 pub(in super::super) fn told_time(fields: &Fields<'_>) -> Result<Option<u64>, String> {
     let Some(value) = fields.time.as_ref().filter(|time| **time != Value::Nil) else { return Ok(None) };
     let time = value.number().and_then(|time| u64::try_from(time).ok());
-    let time = time.ok_or_else(|| format!("its :time is {}; it is a whole number, 0 or more", value.written()))?;
+    let time = time.ok_or_else(|| {
+        format!(
+            "its :time is {}; it is a whole number of nanoseconds, 0 or more; --order file goes by the order of the file, and \
+             reads such times only for leases",
+            value.written()
+        )
+    })?;
     if time > LATEST {
         return Err(format!("its :time is {time}; it is in nanoseconds since the start, at most {LATEST}"));
     }
