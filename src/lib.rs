@@ -15,6 +15,7 @@
 //!   of one backend each, `settings` the TOML file.
 //! - `adapter`: locks that are not of this crate, as programs behind a protocol of JSON lines.
 //! - `fault`: faults as values, partitions as set arithmetic. `scenario`: the TOML file, validated.
+//! - `wire`: what passes between a client and a lock server, cut into requests and recognised by the lock's name.
 //! - `hunt`: plans that are drawn, what a lock must bear of them, findings made small.
 //! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.
 //! - `env`: the worlds; `nemesis`: times faults in them. `check`: one file per guarantee, pure functions of a history.
@@ -66,6 +67,8 @@ pub mod serve;
 pub mod time;
 #[cfg(feature = "harness")]
 pub mod verdict;
+#[cfg(feature = "harness")]
+pub mod wire;
 #[cfg(feature = "harness")]
 pub mod workload;
 

@@ -1,6 +1,7 @@
 //! A program as a [`DistributedLock`]: what the client loop of a trial uses, as it uses any lock.
 //!
-//! Deliberately absent: phases inside of an acquire. Nobody outside of the program knows when it sends its requests.
+//! Deliberately absent: phases inside of an acquire. In a trial they are seen on the way of the program's requests
+//! (`env/docker/proxy.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;

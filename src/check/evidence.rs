@@ -226,6 +226,7 @@ impl<'a> Facts<'a> {
                 "partition" => "cut off".to_owned(),
                 "delay" => "reached late".to_owned(),
                 "loss" => "losing packets".to_owned(),
+                "request" => "having requests struck".to_owned(),
                 "clock-jump" | "clock-drift" | "clock-strobe" => "on a wrong clock".to_owned(),
                 other => format!("under `{other}`"),
             };

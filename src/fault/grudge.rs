@@ -183,6 +183,18 @@ impl Grudge {
         Self { cuts, direction }
     }
 
+    /// The links between a client and a lock server among them, client first.
+    pub fn client_links(&self) -> BTreeSet<(ClientId, NodeId)> {
+        let pairs = self.cuts.iter().flat_map(|(member, peers)| peers.iter().map(move |peer| (*member, *peer)));
+        let link = |pair| match pair {
+            (Member::Client(client), Member::Node(node)) | (Member::Node(node), Member::Client(client)) => {
+                Some((client, node))
+            }
+            _ => None,
+        };
+        pairs.filter_map(link).collect()
+    }
+
     /// The links that it means, each once, by their ends: from, to.
     pub fn links(&self) -> BTreeSet<(Member, Member)> {
         let mut links = BTreeSet::new();

@@ -2,10 +2,12 @@
 //!
 //! Nothing here touches a clock, a network or a container: the nemesis times these values, and an environment applies
 //! and undoes them. [`grudge`] holds the set arithmetic of links, [`clock`] what can be done to a clock, [`target`] whom
-//! a fault is aimed at.
+//! a fault is aimed at,
+//! [`request`] what can be done to one request.
 
 pub mod clock;
 pub mod grudge;
+pub mod request;
 pub mod target;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
 pub use clock::ClockChange;
 pub use grudge::{Direction, Grudge, Refusal, Shape};
+pub use request::RequestRule;
 pub use target::{Target, TargetError};
 
 /// When a fault strikes.
@@ -160,12 +163,24 @@ pub enum FaultKind {
     },
     /// The target's clock goes wrong, and is set right in the end.
     Clock(ClockChange),
+    /// Something is done to requests about a lock, or to their replies.
+    Request {
+        /// On the links to whom.
+        peers: Peers,
+        /// To which, and what.
+        rule: RequestRule,
+    },
 }
 
 impl FaultKind {
     /// Whether it is about packets between members.
     pub fn is_of_links(&self) -> bool {
         matches!(self, Self::Partition { .. } | Self::Delay { .. } | Self::Loss { .. })
+    }
+
+    /// Whether it is about requests, which somebody in the middle must read.
+    pub fn is_of_requests(&self) -> bool {
+        matches!(self, Self::Request { .. })
     }
 
     /// Whether it stops its targets' processes, if only for a while.
@@ -186,6 +201,7 @@ impl FaultKind {
             Self::Clock(ClockChange::Jump { .. }) => "clock-jump",
             Self::Clock(ClockChange::Drift { .. }) => "clock-drift",
             Self::Clock(ClockChange::Strobe { .. }) => "clock-strobe",
+            Self::Request { .. } => "request",
         }
     }
 }
@@ -228,6 +244,7 @@ impl fmt::Display for Fault {
                 write!(f, " {direction} {peers} of {}%", f64::from(*permille) / 10.0)?;
             }
             FaultKind::Clock(change) => write!(f, " {change}")?,
+            FaultKind::Request { peers, rule } => write!(f, " to {peers}: {rule},")?,
         }
         write!(f, " {}, for {:?}", self.at, self.duration)
     }
@@ -315,6 +332,13 @@ pub enum Strike {
         members: Vec<Member>,
         /// What is done to each.
         change: ClockChange,
+    },
+    /// Do something to requests about a lock, or to their replies.
+    Requests {
+        /// On these links, each between a client and a lock server.
+        links: Grudge,
+        /// To which, and what.
+        rule: RequestRule,
     },
 }
 

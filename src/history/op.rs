@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::fault::{ClockChange, Grudge, Member, Refusal};
+use crate::fault::{ClockChange, Grudge, Member, Refusal, RequestRule};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::phase::Phase;
 use crate::time::Nanos;
@@ -188,7 +188,8 @@ pub struct Probe {
     /// Where a clock was looked at: what it showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockReading>,
-    /// Where a link's fault was lifted: how many packets it had lost, refused or made late, where that is counted.
+    /// Where a link's fault was lifted: how many packets it had lost, refused or made late, where that is counted; or how many
+    /// requests it had struck.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub struck: Option<u64>,
 }
@@ -269,6 +270,9 @@ pub struct FaultEvent {
     /// For a fault of clocks: what is done to each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockChange>,
+    /// For a fault of requests: which are struck, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestRule>,
     /// What was seen of it on completion (`ok`: every probe passed).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,

@@ -56,7 +56,8 @@ impl Struck<'_> {
         let members = match &kind {
             FaultKind::Partition { peers: Peers::Links(links), .. }
             | FaultKind::Delay { peers: Peers::Links(links), .. }
-            | FaultKind::Loss { peers: Peers::Links(links), .. } => links.keys().copied().collect(),
+            | FaultKind::Loss { peers: Peers::Links(links), .. }
+            | FaultKind::Request { peers: Peers::Links(links), .. } => links.keys().copied().collect(),
             _ => self.event.targets.clone(),
         };
         Some(Fault { kind, target: Target::Members(members), at, duration })
@@ -82,6 +83,7 @@ impl Struck<'_> {
                 let ((peers, direction), permille) = (self.ends()?, event.lost_permille?);
                 FaultKind::Loss { peers, direction, permille }
             }
+            "request" => FaultKind::Request { peers: self.ends()?.0, rule: event.request? },
             _ => FaultKind::Clock(event.clock?),
         })
     }

@@ -229,8 +229,10 @@ fn aimed(fault: &Fault, again: bool) -> Fault {
             target => target.clone(),
         };
         if fault.target == Target::All
-            && let FaultKind::Partition { peers, .. } | FaultKind::Delay { peers, .. } | FaultKind::Loss { peers, .. } =
-                &mut fault.kind
+            && let FaultKind::Partition { peers, .. }
+            | FaultKind::Delay { peers, .. }
+            | FaultKind::Loss { peers, .. }
+            | FaultKind::Request { peers, .. } = &mut fault.kind
         {
             *peers = crate::fault::PeerGroup::Clients.into();
         }

@@ -84,7 +84,7 @@ pub mod events;
 #[cfg(feature = "harness")]
 pub mod flawed;
 mod guard;
-mod name;
+pub(crate) mod name;
 pub(crate) mod opener;
 mod redlock;
 mod reentrant;

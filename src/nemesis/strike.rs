@@ -38,6 +38,7 @@ pub(super) fn resolved(kind: &FaultKind, targets: &[Member], parties: Parties) -
             Strike::Loss { links: links(peers, *direction), permille: *permille }
         }
         FaultKind::Clock(change) => Strike::Clock { members: targets.to_vec(), change: *change },
+        FaultKind::Request { peers, rule } => Strike::Requests { links: links(peers, Direction::Both), rule: *rule },
     }
 }
 
@@ -60,6 +61,10 @@ fn told(strike: &Strike) -> FaultEvent {
             event.lost_permille = Some(*permille);
         }
         Strike::Clock { change, .. } => event.clock = Some(*change),
+        Strike::Requests { links, rule } => {
+            event.grudge = Some(links.clone());
+            event.request = Some(*rule);
+        }
     }
     event
 }
@@ -70,10 +75,16 @@ fn told(strike: &Strike) -> FaultEvent {
 pub(super) fn exclude(one: &Strike, other: &Strike) -> bool {
     let is_cut = |strike: &Strike| matches!(strike, Strike::Cut { .. });
     let (a, b) = (Reach::of(one), Reach::of(other));
-    !a.stopped.is_disjoint(&b.stopped) || ((is_cut(one) || is_cut(other)) && !a.links.is_disjoint(&b.links))
+    // Whoever reads a client's requests dies with it, and with it the rules and what was counted.
+    let is_death = |strike: &Strike| matches!(strike, Strike::Kill(_) | Strike::PowerLoss(_));
+    (is_death(one) && !a.stopped.is_disjoint(&b.read))
+        || (is_death(other) && !b.stopped.is_disjoint(&a.read))
+        || !a.stopped.is_disjoint(&b.stopped)
+        || ((is_cut(one) || is_cut(other)) && !a.links.is_disjoint(&b.links))
 }
 
-/// Whether `stop` keeps one from seeing what `other` does: the clock of a member that is stopped cannot be read, and what
+/// Whether `stop` keeps one from seeing what `other` does: the clock of a member that is stopped cannot be read, nor what was
+/// done to its requests, and what
 /// the links of one that is down carry cannot be told. Such a strike begins and ends while its members run. In between
 /// they may well stop: a server dies behind a partition or with a wrong clock, and comes back to both.
 pub(super) fn hides(stop: &Strike, other: &Strike) -> bool {
@@ -81,6 +92,7 @@ pub(super) fn hides(stop: &Strike, other: &Strike) -> bool {
     let is_down = matches!(stop, Strike::Kill(_) | Strike::PowerLoss(_));
     match other {
         Strike::Clock { members, .. } => members.iter().any(|member| stopped.contains(member)),
+        Strike::Requests { .. } => !Reach::of(other).read.is_disjoint(&stopped),
         other => is_down && Reach::of(other).links.iter().any(|(x, y)| stopped.contains(x) || stopped.contains(y)),
     }
 }
@@ -90,6 +102,8 @@ pub(super) fn hides(stop: &Strike, other: &Strike) -> bool {
 struct Reach {
     stopped: BTreeSet<Member>,
     links: BTreeSet<(Member, Member)>,
+    /// Clients whose requests it is about.
+    read: BTreeSet<Member>,
 }
 
 impl Reach {
@@ -105,6 +119,9 @@ impl Reach {
                 reach.links.extend(pairs.map(|(member, peer)| (member.min(peer), member.max(peer))));
             }
             Strike::Clock { .. } => {}
+            Strike::Requests { links, .. } => {
+                reach.read.extend(links.client_links().into_iter().map(|(client, _)| Member::Client(client)));
+            }
         }
         reach
     }

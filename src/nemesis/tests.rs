@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::env::FaultError;
-use crate::fault::{ClockChange, Direction, FaultKind, Grudge, PeerGroup, Peers, Refusal, Shape};
+use crate::fault::request::{Call, Does};
+use crate::fault::{ClockChange, Direction, FaultKind, Grudge, PeerGroup, Peers, Refusal, RequestRule, Shape};
 use crate::history::Probe;
 use crate::ids::NodeId;
 use crate::lock::runtime::Runtime;
@@ -130,6 +131,7 @@ fn each_kind_becomes_its_strike_and_tells_what_was_asked() {
     let peers = || Peers::from(PeerGroup::Clients);
     let direction = Direction::Out;
     let jump = ClockChange::Jump { by_ns: -5 };
+    let rule = RequestRule { does: Does::CutAfter, phase: Call::Releasing, times: Some(2), by: Duration::ZERO };
     let extra = (seconds(1), seconds(2));
     for (kind, strike) in [
         (FaultKind::Pause, Strike::Freeze(vec![N1])),
@@ -143,6 +145,10 @@ fn each_kind_becomes_its_strike_and_tells_what_was_asked() {
         (FaultKind::Delay { peers: peers(), direction, extra }, Strike::Delay { links: links(), extra }),
         (FaultKind::Loss { peers: peers(), direction, permille: 7 }, Strike::Loss { links: links(), permille: 7 }),
         (FaultKind::Clock(jump), Strike::Clock { members: vec![N1], change: jump }),
+        (
+            FaultKind::Request { peers: peers(), rule },
+            Strike::Requests { links: Grudge { direction: Direction::Both, ..links() }, rule },
+        ),
     ] {
         let name = kind.name();
         let (applied, ops) = trial(&[fault(kind, "node:1", at(0), 1_500)], Vec::new());
@@ -153,7 +159,10 @@ fn each_kind_becomes_its_strike_and_tells_what_was_asked() {
         assert_eq!(event.late_by, matches!(strike, Strike::Delay { .. }).then_some((1_000_000_000, 2_000_000_000)));
         assert_eq!(event.lost_permille, matches!(strike, Strike::Loss { .. }).then_some(7));
         let has_links = matches!(strike, Strike::Cut { .. } | Strike::Delay { .. } | Strike::Loss { .. });
-        assert_eq!(event.grudge, has_links.then(links), "{name}");
+        let is_request = matches!(strike, Strike::Requests { .. });
+        assert_eq!(event.request, is_request.then_some(rule));
+        let both = is_request.then(|| Grudge { direction: Direction::Both, ..links() });
+        assert_eq!(event.grudge, both.or(has_links.then(links)), "{name}");
         let told: Vec<(u64, F, OpType)> = ops.iter().map(|(millis, op)| (*millis, op.f, op.kind)).collect();
         let (fault, heal) = (F::Fault, F::Heal);
         let expected = [(0, fault, OpType::Invoke), (0, fault, OpType::Ok), (1_500, heal, OpType::Invoke)];

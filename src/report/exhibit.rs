@@ -204,6 +204,10 @@ pub(super) fn hit(strike: &Strike<'_>) -> (String, String) {
         "partition" => format!("{is} cut off{from}"),
         "delay" => format!("{is} on slow links"),
         "loss" => format!("{is} on links that lose packets"),
+        "request" => {
+            let rule = event.request.map(|rule| format!(" ({rule})")).unwrap_or_default();
+            format!("{is} having requests struck{rule}")
+        }
         _ => match event.clock {
             Some(change) => {
                 let does = match change {

@@ -30,11 +30,13 @@ pub enum FaultName {
     ClockDrift,
     /// The clock jumps back and forth.
     ClockStrobe,
+    /// Something is done to a request, or to its reply.
+    Request,
 }
 
 impl FaultName {
     /// All kinds, in the order in which the format lists them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Pause,
         Self::Kill,
         Self::Restart,
@@ -45,6 +47,7 @@ impl FaultName {
         Self::ClockJump,
         Self::ClockDrift,
         Self::ClockStrobe,
+        Self::Request,
     ];
 
     /// The name used in scenario files, as in `[[fault.pause]]`.
@@ -60,6 +63,7 @@ impl FaultName {
             Self::ClockJump => "clock-jump",
             Self::ClockDrift => "clock-drift",
             Self::ClockStrobe => "clock-strobe",
+            Self::Request => "request",
         }
     }
 }

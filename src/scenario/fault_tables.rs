@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::duration::{DurationText, JumpText, RangeText};
 use super::fault_values::{AtValue, DriftText, PeersValue, PercentValue};
-use super::place::{Choice, Placed, TargetText};
+use super::place::{Choice, Count, Placed, TargetText};
+use crate::fault::request::{Call, Does};
 use crate::fault::{Direction, Refusal, Shape};
 
 /// The fault plan: a list of tables per kind. An environment refuses the kinds that it cannot do.
@@ -35,6 +36,8 @@ pub struct FaultTables {
     pub clock_drift: Vec<Placed<ClockDriftTable>>,
     /// The target's wall clock is set wrong and right in turn.
     pub clock_strobe: Vec<Placed<ClockStrobeTable>>,
+    /// Something is done to the target's requests about a lock, or to their replies.
+    pub request: Vec<Placed<RequestTable>>,
 }
 
 /// What every fault's table says: whom it strikes, when, for how long.
@@ -193,5 +196,26 @@ fault_table! {
         pub by: Placed<JumpText>,
         /// How long it stays on either side; less than `for`.
         pub period: Placed<DurationText>,
+    }
+}
+
+fault_table! {
+    /// Something is done to requests about a lock, or to their replies. A request is known by the lock's name in it. What
+    /// is behind it on its connection waits with it.
+    RequestTable {
+        /// For how long requests are struck.
+        #[serde(rename = "for")]
+        pub duration: Placed<DurationText>,
+        /// What is done: the request is held, its connection cut before or after it went on, its reply dropped (and all that
+        /// follows on this connection) or delayed.
+        pub does: Placed<Choice<Does>>,
+        /// Which requests: those of an acquire that is going on, of a hold, of a release.
+        pub phase: Placed<Choice<Call>>,
+        /// How many requests to each server, the first ones; all if absent.
+        pub times: Option<Placed<Count>>,
+        /// With `hold` and `delay-reply`: for how long, counted from each request or reply. It may outlast `for`.
+        pub by: Option<Placed<DurationText>>,
+        /// Requests to which lock servers (of which clients, if the target is a lock server); all if absent.
+        pub peers: Option<Placed<PeersValue>>,
     }
 }

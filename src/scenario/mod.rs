@@ -1,7 +1,7 @@
 //! A scenario as plain data: the workload, the resource, the locks on trial, the fault plan and what is expected.
 //!
 //! [`mod@load`] reads it from a TOML file and refuses every mistake with its place: [`mod@file`], [`fault_tables`] and
-//! `strikes` have the format's keys, `validate` and `plan` their meaning (`plan` with its parts `links` and `clocks`),
+//! `strikes` have the format's keys, `validate` and `plan` their meaning (`plan` with its parts `links`, `clocks` and `requests`),
 //! [`fn@write`] makes such a file,
 //! [`mod@error`] the way mistakes are shown. Deliberately absent: any knowledge of how an environment runs it; an
 //! environment says in its [`Capabilities`] what it can do.
@@ -17,6 +17,7 @@ mod links;
 pub mod load;
 pub mod place;
 mod plan;
+mod requests;
 pub mod shipped;
 mod strikes;
 #[cfg(test)]
@@ -36,10 +37,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smol_str::format_smolstr;
 
 use crate::fault::{Fault, Target};
 use crate::history::Content;
-use crate::ids::ClientId;
+use crate::ids::{ClientId, LockName};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
@@ -111,6 +113,18 @@ pub struct Workload {
     pub grant_within: Option<Duration>,
     /// Whether clients heed the lock's warnings.
     pub client: ClientStyle,
+}
+
+impl Workload {
+    /// The lock that guards an item, counted from 1.
+    pub fn lock_name(item: u32) -> LockName {
+        LockName::new(format_smolstr!("item-{item}"))
+    }
+
+    /// All locks that clients compete for.
+    pub fn lock_names(&self) -> impl Iterator<Item = LockName> + use<> {
+        (1..=self.locks).map(Self::lock_name)
+    }
 }
 
 /// What the critical section is about.

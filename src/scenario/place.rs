@@ -14,6 +14,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use toml::Spanned;
 
 use super::{ClientStyle, FaultName, Fencing, Persistence, WorkloadKind};
+use crate::fault::request::{Call, Does};
 use crate::fault::{Direction, PeerGroup, Refusal, Shape, Target};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
@@ -239,6 +240,26 @@ words! {
     Tokens { "none" => None, "quorum" => Quorum }
 }
 
+impl Word for Call {
+    fn words() -> Vec<(&'static str, Self)> {
+        Self::ALL.map(|call| (call.name(), call)).to_vec()
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
+    }
+}
+
+impl Word for Does {
+    fn words() -> Vec<(&'static str, Self)> {
+        Self::ALL.map(|does| (does.name(), does)).to_vec()
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
+    }
+}
+
 impl Word for Phase {
     fn words() -> Vec<(&'static str, Self)> {
         Self::ALL.map(|phase| (phase.name(), phase)).to_vec()
@@ -292,6 +313,8 @@ mod tests {
         assert_words::<Shape>();
         assert_words::<Connections>();
         assert_words::<Tokens>();
+        assert_words::<Call>();
+        assert_words::<Does>();
         assert_words::<Phase>();
         assert_words::<CheckName>();
     }

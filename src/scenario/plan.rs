@@ -2,7 +2,7 @@
 //!
 //! Refused is what could never do what it says: a target that does not exist, a phase that the target never reaches, a
 //! strike after the end, a cut of links that nobody uses. A run with such a fault would pass without having been
-//! tried. What is done to links and to clocks is read by `links` and `clocks`. Deliberately absent: who the target turns out to be; that is drawn when the fault strikes.
+//! tried. What is done to links, clocks and requests is read by `links`, `clocks` and `requests`. Deliberately absent: who the target turns out to be; that is drawn when the fault strikes.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -41,6 +41,7 @@ pub(super) fn faults(
     reader.read(FaultName::ClockJump, &tables.clock_jump, Reader::clock_jump);
     reader.read(FaultName::ClockDrift, &tables.clock_drift, Reader::clock_drift);
     reader.read(FaultName::ClockStrobe, &tables.clock_strobe, Reader::clock_strobe);
+    reader.read(FaultName::Request, &tables.request, Reader::request);
     reader.strikes(strikes);
     let mut plan = reader.plan;
     plan.sort_by_key(|(place, _)| *place);

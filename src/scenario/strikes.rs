@@ -14,8 +14,10 @@ use super::capabilities::FaultName;
 use super::duration::{DurationText, JumpText, RangeText};
 use super::error::Problem;
 use super::fault_values::{AtValue, DriftText, MemberText, PeersValue, PercentValue};
-use super::place::{Choice, Placed};
+use super::place::{Choice, Count, Placed};
 use super::plan::Reader;
+use super::requests::RequestKeys;
+use crate::fault::request::{Call, Does};
 use crate::fault::{At, ClockChange, Direction, Fault, FaultKind, Member, Peers, Refusal, Shape, Target};
 
 /// One strike: a fault, the members that it strikes, when, for how long.
@@ -42,13 +44,19 @@ pub struct StrikeTable {
     pub direction: Option<Placed<Choice<Direction>>>,
     /// Partition: what the sender of a packet that is not let through learns; nothing (`drop`) if absent.
     pub refusal: Option<Placed<Choice<Refusal>>>,
-    /// Delay: how much later packets are, `1s..2s`. Clock-jump, clock-strobe: how far, `+3s`. Clock-drift: what is gained or
+    /// Delay: how much later packets are, `1s..2s`. Request: how long each is held, or its reply delayed. Clock-jump, clock-strobe: how far, `+3s`. Clock-drift: what is gained or
     /// lost, `+5%`, `-200ppm`.
     pub by: Option<Placed<ByText>>,
     /// Loss: how many of a hundred packets, in tenths.
     pub percent: Option<Placed<PercentValue>>,
     /// Clock-strobe: how long the clock stays on either side; less than `for`.
     pub period: Option<Placed<DurationText>>,
+    /// Request: what is done to each.
+    pub does: Option<Placed<Choice<Does>>>,
+    /// Request: what its client is about.
+    pub phase: Option<Placed<Choice<Call>>>,
+    /// Request: how many to each server, the first ones; all if absent.
+    pub times: Option<Placed<Count>>,
 }
 
 /// By how much, in whatever the fault counts, as it stands in the file.
@@ -101,17 +109,25 @@ impl Reader<'_, '_> {
 
     /// Refuses keys that a fault of this name does not have.
     fn foreign(&mut self, name: FaultName, table: &StrikeTable) {
-        use FaultName::{ClockDrift, ClockJump, ClockStrobe, Delay, Loss, Partition};
+        use FaultName::{ClockDrift, ClockJump, ClockStrobe, Delay, Loss, Partition, Request};
         let links: &[FaultName] = &[Partition, Delay, Loss];
+        let peers: &[FaultName] = &[Partition, Delay, Loss, Request];
         let first_link = table.links.keys().next().map(|member| member.span.clone());
-        let keys: [Setting<'_>; 7] = [
-            ("peers", table.peers.as_ref().map(|field| field.span.clone()), links),
-            ("links", first_link, links),
+        let keys: [Setting<'_>; 10] = [
+            ("peers", table.peers.as_ref().map(|field| field.span.clone()), peers),
+            ("links", first_link, peers),
             ("direction", table.direction.as_ref().map(|field| field.span.clone()), links),
             ("refusal", table.refusal.as_ref().map(|field| field.span.clone()), &[Partition]),
-            ("by", table.by.as_ref().map(|field| field.span.clone()), &[Delay, ClockJump, ClockDrift, ClockStrobe]),
+            (
+                "by",
+                table.by.as_ref().map(|field| field.span.clone()),
+                &[Delay, ClockJump, ClockDrift, ClockStrobe, Request],
+            ),
             ("percent", table.percent.as_ref().map(|field| field.span.clone()), &[Loss]),
             ("period", table.period.as_ref().map(|field| field.span.clone()), &[ClockStrobe]),
+            ("does", table.does.as_ref().map(|field| field.span.clone()), &[Request]),
+            ("phase", table.phase.as_ref().map(|field| field.span.clone()), &[Request]),
+            ("times", table.times.as_ref().map(|field| field.span.clone()), &[Request]),
         ];
         for (key, place, kinds) in keys {
             if let Some(place) = place.filter(|_| !kinds.contains(&name)) {
@@ -186,6 +202,19 @@ impl Reader<'_, '_> {
                 let Some(period) = &table.period else { return self.missing("period", name, table) };
                 let (by_ns, period) = (by_ns?, self.period(period, &table.duration)?);
                 FaultKind::Clock(ClockChange::Strobe { by_ns, period })
+            }
+            FaultName::Request => {
+                let Some(does) = &table.does else { return self.missing("does", name, table) };
+                let Some(phase) = &table.phase else { return self.missing("phase", name, table) };
+                let by = table.by.as_ref();
+                let by = by.map(|by| Placed { value: DurationText(by.value.0.clone()), span: by.span.clone() });
+                let rule = self.rule(&RequestKeys { does, phase, times: table.times.as_ref(), by });
+                let peers = match table.links.is_empty() {
+                    true => self.asked(target, table.peers.as_ref()),
+                    false => self.ends(target, table).map(|(peers, _)| peers),
+                };
+                let (peers, rule) = (peers?, rule?);
+                FaultKind::Request { peers, rule }
             }
         })
     }

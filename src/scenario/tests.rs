@@ -210,6 +210,8 @@ fn every_kind_of_fault_is_read() {
         fault("clock-jump", "by = \"-1.5s\""),
         fault("clock-drift", "by = \"+5%\""),
         fault("clock-strobe", "by = \"+10ms\"\nperiod = \"100ms\""),
+        fault("request", "does = \"hold\"\nphase = \"acquiring\"\nby = \"2s\"\ntimes = 1\npeers = [\"node:2\"]"),
+        fault("request", "does = \"cut-after\"\nphase = \"releasing\""),
     ];
     let scenario = parse(Path::new("trial.toml"), &trial(&text.concat()), &Capabilities::sim()).unwrap();
     let LockConfig::Redlock(redlock) = &scenario.locks["redlock"] else { panic!("not Redlock") };
@@ -231,6 +233,8 @@ fn every_kind_of_fault_is_read() {
             "clock-jump client:1 by -1.5s at 5s, for 1s",
             "clock-drift client:1 by +50000ppm at 5s, for 1s",
             "clock-strobe client:1 by +10ms every 100ms at 5s, for 1s",
+            "request client:1 to n2: hold by 2s when acquiring, first 1, at 5s, for 1s",
+            "request client:1 to nodes: cut-after when releasing, at 5s, for 1s",
         ]
     );
     let kinds: std::collections::BTreeSet<&str> = scenario.faults.iter().map(|fault| fault.kind.name()).collect();
@@ -371,6 +375,9 @@ fn every_word_that_the_schema_offers_is_accepted() {
     let cut = |target: &str, keys: &str| {
         format!("[lock.redlock]\n[[fault.partition]]\ntarget = \"{target}\"\nat = \"5s\"\nfor = \"1s\"\n{keys}\n")
     };
+    let request = |keys: &str| {
+        format!("[lock.redlock]\n[[fault.request]]\ntarget = \"client:1\"\nat = \"5s\"\nfor = \"1s\"\n{keys}\n")
+    };
     for (place, words) in &lists {
         for word in words {
             let text = match place.rsplit_once('/').unwrap() {
@@ -396,10 +403,16 @@ fn every_word_that_the_schema_offers_is_accepted() {
                         "clock-jump" => "by = \"+1s\"",
                         "clock-drift" => "by = \"+1%\"",
                         "clock-strobe" => "by = \"+1s\"\nperiod = \"10ms\"",
+                        "request" => "does = \"cut-before\"\nphase = \"acquiring\"",
                         _ => "",
                     };
                     let strike = format!("members = [\"node:1\"]\nat = \"5s\"\nfor = \"1s\"\n{more}\n");
                     trial(&format!("[lock.redlock]\n[[strike]]\nfault = \"{word}\"\n{strike}"))
+                }
+                (_, "Call") => trial(&request(&format!("does = \"cut-before\"\nphase = \"{word}\""))),
+                (_, "Does") => {
+                    let by = if matches!(word.as_str(), "hold" | "delay-reply") { "by = \"1s\"" } else { "" };
+                    trial(&request(&format!("does = \"{word}\"\nphase = \"acquiring\"\n{by}")))
                 }
                 (_, "Phase") => trial(&cut("one", "").replace("\"5s\"", &format!("{{ phase = \"{word}\" }}"))),
                 (parent, check) if parent.starts_with("/properties/expect/") => {

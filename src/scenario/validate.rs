@@ -102,7 +102,7 @@ impl<'a> Problems<'a> {
     }
 
     /// A number of things, from 1 to `max`; `limit` says whose limit that is.
-    fn count(&mut self, key: &str, field: &Placed<Count>, max: u32, limit: &str) -> Option<u32> {
+    pub(super) fn count(&mut self, key: &str, field: &Placed<Count>, max: u32, limit: &str) -> Option<u32> {
         match u32::try_from(field.0) {
             Ok(count) if (1..=max).contains(&count) => Some(count),
             _ if field.0 < 1 => self.refuse(Problem::at(&field.span, format!("`{key}` must be at least 1"), "too few")),

@@ -14,7 +14,9 @@ use super::{
     Workload, ZookeeperConfig,
 };
 use crate::adapter::settings::Lease;
-use crate::fault::{At, ClockChange, Direction, Fault, FaultKind, Member, PeerGroup, Peers, Refusal, Shape, Target};
+use crate::fault::{
+    At, ClockChange, Direction, Fault, FaultKind, Member, PeerGroup, Peers, Refusal, RequestRule, Shape, Target,
+};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::verdict::{CheckName, Demand};
@@ -212,6 +214,17 @@ fn settings(text: &mut String, kind: &FaultKind) {
             key(text, "by", &quoted(&jump(*by_ns)));
             key(text, "period", &quoted(&duration(*period)));
         }
+        FaultKind::Request { peers, rule: RequestRule { does, phase, times, by } } => {
+            key(text, "does", &quoted(does.name()));
+            key(text, "phase", &quoted(phase.name()));
+            if let Some(times) = times {
+                key(text, "times", &times.to_string());
+            }
+            if !by.is_zero() {
+                key(text, "by", &quoted(&duration(*by)));
+            }
+            ends(text, peers);
+        }
     }
 }
 
@@ -287,6 +300,6 @@ mod tests {
                 "{text}"
             );
         }
-        assert_eq!(kinds.iter().filter(|(_, strike)| *strike).count(), 10, "every fault as a strike: {kinds:?}");
+        assert_eq!(kinds.iter().filter(|(_, strike)| *strike).count(), 11, "every fault as a strike: {kinds:?}");
     }
 }

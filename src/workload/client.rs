@@ -112,7 +112,7 @@ impl Client {
         let item = self.rng.random_range(1..=self.workload.locks);
         let mut turn = Turn {
             item,
-            lock: LockName::new(format_smolstr!("item-{item}")),
+            lock: Workload::lock_name(item),
             hold: HoldId::new(format_smolstr!("{}-{}", self.log.client, self.attempts)),
             token: None,
         };

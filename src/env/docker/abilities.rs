@@ -110,6 +110,7 @@ impl Means {
             FaultKind::Partition { refusal: Refusal::Drop, .. } => vec![Self::Drop],
             FaultKind::Partition { refusal: Refusal::Reset, .. } => vec![Self::Reset],
             FaultKind::Loss { .. } => vec![Self::Lose],
+            FaultKind::Request { .. } => Vec::new(),
             FaultKind::Delay { .. } => vec![Self::Late],
             FaultKind::Clock(_) => of(&[
                 (redis, Self::RedisClock),

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
-use futures_util::future::{BoxFuture, FutureExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use super::announcer::Announcer;
 use super::http::HttpResource;
 use super::launch::FOLDER;
 use super::member::{Control, Reports};
-use super::messages::{ClientClock, ClientPlan, Order, Report, Speaker};
+use super::messages::{ClientClock, ClientPlan, Order, Report, RequestsReport, Speaker};
+use super::proxy::Proxy;
+use super::steps::Steps;
 use crate::adapter::protocol::Capability;
 use crate::adapter::{AdapterLock, Gravity, Misdeed, Spec, Witness};
 use crate::env;
@@ -21,11 +22,12 @@ use crate::history::{F, Op, OpType, Process};
 use crate::ids::{ClientId, LockName};
 use crate::lock::backend::RedisNode;
 use crate::lock::client::{RedisServer, ZookeeperEnsemble};
+use crate::lock::name::as_path_part;
 use crate::lock::runtime::{SharedRuntime, TokioRuntime};
 use crate::lock::{DistributedLock, PausePoint};
-use crate::phase::Phase;
-use crate::scenario::{AdapterConfig, LockConfig};
+use crate::scenario::{AdapterConfig, Backend, LockConfig};
 use crate::time::{BootClock, Clock, Nanos};
+use crate::wire::{Names, Protocol};
 use crate::workload::client::{Client, Parts};
 
 /// How often a client looks whether it still runs.
@@ -43,9 +45,23 @@ const WARM_UP: Duration = Duration::from_secs(10);
 /// The harness is gone, or the lock cannot be used at all.
 pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
     let mut control = Control::connect(socket, Speaker::Client(id)).await?;
-    let plan = match control.order().await? {
+    let mut plan = match control.order().await? {
         Order::Client(plan) => *plan,
         other => bail!("a client was ordered {other:?}"),
+    };
+    let announcer = Announcer::new(plan.announce.clone(), Arc::clone(&control.reports));
+    let proxy = match plan.proxied {
+        false => None,
+        true => match doors(&plan, &announcer).await {
+            Ok(proxy) => {
+                plan.servers.clone_from(&proxy.doors);
+                Some(Arc::new(proxy))
+            }
+            Err(why) => {
+                control.close(Report::Failed(why.clone())).await;
+                bail!("{why}");
+            }
+        },
     };
     let lock = build_lock(&plan, &control.reports).await;
     let lock = match lock {
@@ -67,27 +83,19 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
     let end = loop {
         match control.order().await? {
             Order::Begin { end } => break end,
-            Order::Clock { number } => control.reports.send(Report::Clock(clock(number))),
             Order::Stop | Order::Leave => {
                 control.close(Report::Done).await;
                 return Ok(());
             }
-            _ => {}
+            other => ordered(other, &control.reports, proxy.as_ref()),
         }
     };
-    let (go_sender, go) = mpsc::unbounded_channel();
     let (stop_sender, stop) = watch::channel(false);
-    let pause_point = Announcer {
-        announce: plan.announce.clone(),
-        reports: Arc::clone(&control.reports),
-        number: AtomicU64::new(0),
-        go: tokio::sync::Mutex::new(go),
-    };
     let parts = Parts {
         lock,
         resource: Arc::new(HttpResource::new(plan.resource)),
-        record: Arc::clone(&control.reports) as Arc<dyn Record>,
-        pause_point: Arc::new(pause_point),
+        record: Arc::new(Heard { reports: Arc::clone(&control.reports), proxy: proxy.clone() }),
+        pause_point: Arc::clone(&announcer) as Arc<dyn PausePoint>,
         runtime: Arc::new(TokioRuntime::new(seed_of(&plan))),
         stop,
     };
@@ -105,20 +113,17 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
                 break;
             }
             order = control.order() => match order? {
-                // The channel outlives the client, which alone reads from it.
-                Order::Go { number } => drop(go_sender.send(number)),
-                Order::Clock { number } => control.reports.send(Report::Clock(clock(number))),
+                Order::Go { number } => announcer.go(number),
                 Order::Stop => drop(stop_sender.send(true)),
-                _ => {}
+                other => ordered(other, &control.reports, proxy.as_ref()),
             }
         }
     }
     control.reports.send(Report::Done);
     loop {
         match control.order().await? {
-            Order::Clock { number } => control.reports.send(Report::Clock(clock(number))),
             Order::Leave => break,
-            _ => {}
+            other => ordered(other, &control.reports, proxy.as_ref()),
         }
     }
     heartbeat.abort();
@@ -235,27 +240,48 @@ async fn warm_up(lock: &dyn DistributedLock, id: ClientId) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Announces the phases at which a fault may strike, and waits for the go-ahead.
-struct Announcer {
-    announce: Vec<Phase>,
+/// Records what the client does, and lets its doors hear of it first: what a request is about is told by the op before it.
+struct Heard {
     reports: Arc<Reports>,
-    number: AtomicU64,
-    go: tokio::sync::Mutex<mpsc::UnboundedReceiver<u64>>,
+    proxy: Option<Arc<Proxy>>,
 }
 
-impl PausePoint for Announcer {
-    fn reached(&self, phase: Phase) -> BoxFuture<'_, ()> {
-        async move {
-            if !self.announce.contains(&phase) {
-                return;
-            }
-            let number = self.number.fetch_add(1, Ordering::Relaxed);
-            self.reports.send(Report::Reached { number, phase });
-            let mut go = self.go.lock().await;
-            // Go-aheads for pause points that were given up (a dropped acquire) are passed over.
-            while go.recv().await.is_some_and(|gone| gone < number) {}
+impl Record for Heard {
+    fn record(&self, op: Op) {
+        if let Some(proxy) = &self.proxy {
+            proxy.hear(&op);
         }
-        .boxed()
+        self.reports.record(op);
+    }
+}
+
+/// Opens the client's doors to its lock servers.
+async fn doors(plan: &ClientPlan, announcer: &Arc<Announcer>) -> Result<Proxy, String> {
+    let (backend, namespace) = (plan.lock.backend(), &plan.namespace);
+    let written = |lock: &LockName| match (&plan.lock, backend) {
+        (LockConfig::Adapter(_), _) => format!("fp-{namespace}-{lock}"),
+        (_, Backend::Redis) => format!("{namespace}:{lock}"),
+        (_, Backend::Zookeeper) => format!("{namespace}/{}", as_path_part(lock)),
+    };
+    let names = Names::new(plan.workload.lock_names().map(|lock| (lock.clone(), written(&lock).into_bytes())));
+    let (protocol, needed) = match backend {
+        Backend::Redis => (Protocol::Resp, plan.servers.len() / 2 + 1),
+        // A session is with one server.
+        Backend::Zookeeper => (Protocol::Zookeeper, 1),
+    };
+    let steps = matches!(plan.lock, LockConfig::Adapter(_)).then(|| Steps::new(Arc::clone(announcer), needed));
+    Proxy::open(protocol, &plan.servers, names, steps).await.map_err(|error| format!("cannot listen: {error}"))
+}
+
+/// Does what was ordered of a client that runs, if it is nothing of its trial's.
+fn ordered(order: Order, reports: &Reports, proxy: Option<&Arc<Proxy>>) {
+    match order {
+        Order::Clock { number } => reports.send(Report::Clock(clock(number))),
+        Order::Requests { number, strike, rule, nodes } => {
+            let nodes = proxy.map(|proxy| proxy.set(strike, rule, &nodes)).unwrap_or_default();
+            reports.send(Report::Requests(RequestsReport { number, nodes }));
+        }
+        _ => {}
     }
 }
 

@@ -11,6 +11,7 @@ mod freeze;
 mod ground;
 mod kill;
 mod links;
+mod requests;
 mod skew;
 
 use std::collections::BTreeMap;
@@ -110,6 +111,7 @@ impl Faults {
             Strike::PowerLoss(members) => {
                 join_all(members.iter().map(|member| kill::apply(ground, *member, true, duration))).await
             }
+            Strike::Requests { links, rule } => requests::apply(ground, id, links, *rule, duration).await,
             Strike::Clock { members, change } => {
                 join_all(members.iter().map(|member| clock::apply(ground, id, *member, *change, duration))).await
             }
@@ -173,6 +175,7 @@ impl Environment for Faults {
             Strike::Cut { .. } | Strike::Loss { .. } => "nftables",
             Strike::Delay { .. } => "nfqueue",
             Strike::Freeze(_) | Strike::Kill(_) | Strike::PowerLoss(_) | Strike::Clock { .. } => "",
+            Strike::Requests { .. } => "proxy",
         }
     }
 

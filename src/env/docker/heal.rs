@@ -57,7 +57,7 @@ pub async fn undo(engine: &Engine, containers: &[Container], entry: &Entry, reac
     match &entry.undo {
         Undo::Unpause => engine.thaw(container).await?,
         Undo::Start { .. } => engine.revive(container).await?,
-        Undo::SetClock { .. } => {}
+        Undo::SetClock { .. } | Undo::ForgetRule { .. } => {}
         Undo::DeleteTable(table) => {
             // The rules live in the network namespace, which ends with the container's process.
             if let Some(door) = door(engine, container).await? {
@@ -75,7 +75,7 @@ fn set_right_of(entry: &Entry) -> Result<(), EngineError> {
         Undo::SetClock { folder, .. } | Undo::Start { folder: Some(folder) } => {
             set_right(&entry.name, folder).map(drop)
         }
-        Undo::Unpause | Undo::Start { folder: None } | Undo::DeleteTable(_) => Ok(()),
+        Undo::Unpause | Undo::Start { folder: None } | Undo::DeleteTable(_) | Undo::ForgetRule { .. } => Ok(()),
     }
 }
 

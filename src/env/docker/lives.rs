@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::messages::ClientClock;
+use super::messages::{ClientClock, RequestsReport};
 use crate::history::{Life, Op};
 use crate::ids::ClientId;
 use crate::time::Nanos;
@@ -16,6 +16,7 @@ use crate::time::Nanos;
 pub struct Lives {
     actors: Mutex<BTreeMap<ClientId, Actor>>,
     questions: Mutex<BTreeMap<u64, oneshot::Sender<ClientClock>>>,
+    orders: Mutex<BTreeMap<u64, oneshot::Sender<RequestsReport>>>,
     asked: AtomicU64,
 }
 
@@ -32,7 +33,12 @@ impl Lives {
     pub fn new(clients: u32) -> Self {
         let actor = |client| Actor { life: Life::first(client, clients), last: Nanos::ZERO, dying: None };
         let actors = (1..=clients).map(ClientId).map(|client| (client, actor(client))).collect();
-        Self { actors: Mutex::new(actors), questions: Mutex::default(), asked: AtomicU64::new(0) }
+        Self {
+            actors: Mutex::new(actors),
+            questions: Mutex::default(),
+            orders: Mutex::default(),
+            asked: AtomicU64::new(0),
+        }
     }
 
     /// Follows an op that a client recorded.
@@ -83,6 +89,21 @@ impl Lives {
         let (sender, receiver) = oneshot::channel();
         lock(&self.questions).insert(number, sender);
         (number, receiver)
+    }
+
+    /// Numbers an order about a client's requests, and waits for what it says of them.
+    pub fn order(&self) -> (u64, oneshot::Receiver<RequestsReport>) {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.orders).insert(number, sender);
+        (number, receiver)
+    }
+
+    /// Hands what a client says of its requests to whoever ordered it.
+    pub fn ordered(&self, report: RequestsReport) {
+        if let Some(asker) = lock(&self.orders).remove(&report.number) {
+            let _ = asker.send(report);
+        }
     }
 
     /// Hands an answer to whoever asked. One that came too late has nobody left to hear it.

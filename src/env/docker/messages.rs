@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::RequestRule;
 use crate::history::{Life, Op};
-use crate::ids::ClientId;
+use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
 use crate::scenario::{Fencing, LockConfig, Workload, WorkloadKind};
 use crate::seed::Seed;
@@ -47,6 +48,8 @@ pub enum Report {
     },
     /// What the client's clock shows, as an order asked.
     Clock(ClientClock),
+    /// What is done to the client's requests, as an order wanted.
+    Requests(RequestsReport),
     /// Through; nothing more will come.
     Done,
     /// Gave up.
@@ -76,6 +79,17 @@ pub enum Order {
         /// The question's number.
         number: u64,
     },
+    /// To a client with doors of its own: strike requests, or strike them no longer.
+    Requests {
+        /// The order's number.
+        number: u64,
+        /// By which strike.
+        strike: u32,
+        /// Which, and how; none, if the strike is over.
+        rule: Option<RequestRule>,
+        /// On the way to which servers.
+        nodes: Vec<NodeId>,
+    },
     /// To a client: bring the current turn to its end and be done.
     Stop,
     /// The trial is over, faults and all: go. Until then a container that is done stays, so that its faults can be healed
@@ -95,6 +109,16 @@ pub struct ClientClock {
     pub after: Nanos,
     /// Nanoseconds since the epoch.
     pub wall: i64,
+}
+
+/// What is done to a client's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RequestsReport {
+    /// The order's number.
+    pub number: u64,
+    /// For each server: the strike's rule that is in force now, and how many requests the strike has struck.
+    pub nodes: Vec<(NodeId, Option<RequestRule>, u64)>,
 }
 
 /// What a client needs to know.
@@ -119,6 +143,8 @@ pub struct ClientPlan {
     pub resource: SocketAddr,
     /// Phases at which a fault may strike: announce these, and no others, and wait for the go-ahead.
     pub announce: Vec<Phase>,
+    /// Whether requests are read on their way: the plan strikes some, or nobody else can tell where a program is.
+    pub proxied: bool,
 }
 
 /// What the resource needs to know.

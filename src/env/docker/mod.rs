@@ -6,13 +6,15 @@
 //!
 //! [`run`] puts locks on trial in it: one [`trial`] per lock, whose containers ([`client`], [`resource`]) report to the
 //! [`hub`] in [`messages`]. [`faults`] hurts them, [`netns`] their links, [`clock_page`] moves a process's clock, `lives`
-//! follows clients from one life to the next, `persistence` says what a Redis server keeps, `outside` sees what others do
+//! follows clients from one life to the next, [`proxy`] reads their requests on the way (`steps`: what those tell of a program),
+//! `announcer` stops them at phases, `persistence` says what a Redis server keeps, `outside` sees what others do
 //! (all but `doings`). [`journal`], [`heal`] and
 //! [`watchdog`] see to it that nothing stays hurt, [`claim`] and [`run_lock`] that runs don't meet.
 //!
 //! No code here touches a container without the project's label.
 
 pub mod abilities;
+mod announcer;
 pub mod claim;
 pub mod client;
 pub mod clock_page;
@@ -38,11 +40,13 @@ pub mod messages;
 pub mod netns;
 mod outside;
 pub mod persistence;
+pub mod proxy;
 pub mod resource;
 pub mod run;
 pub mod run_lock;
 pub mod settings;
 pub mod status;
+mod steps;
 pub mod tempdir;
 pub mod trial;
 pub mod watchdog;

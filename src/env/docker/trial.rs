@@ -242,6 +242,7 @@ impl Trial<'_> {
                 // To see that a clock is right again it asks.
                 Some((_, report)) = hub.heard.recv() => match report {
                     Some(Report::Clock(clock)) => members.lives.answer(clock),
+                    Some(Report::Requests(report)) => members.lives.ordered(report),
                     Some(Report::Op(op)) => recorder.record(*op),
                     _ => {}
                 }
@@ -365,6 +366,15 @@ impl Trial<'_> {
         phases.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Whether clients reach their servers by doors of their own, where their requests are read: if the plan strikes
+    /// requests, or at a step inside of a program that nobody here wrote.
+    fn proxied(&self) -> bool {
+        let is_foreign = matches!(self.config, LockConfig::Adapter(_));
+        let inside = [Phase::Acquiring, Phase::VotesIn, Phase::InLine];
+        self.scenario.faults.iter().any(|fault| fault.kind.is_of_requests())
+            || (is_foreign && self.announced().iter().any(|phase| inside.contains(phase)))
+    }
+
     /// Greets every member, tells it its plan, and waits until all are ready.
     async fn make_ready(&self, hub: &mut Hub, lives: &Lives) -> anyhow::Result<()> {
         let mut missing: BTreeSet<Speaker> = self.members().collect();
@@ -409,6 +419,7 @@ impl Trial<'_> {
                 servers: self.servers().iter().map(|server| SocketAddr::from((server.address, server.port))).collect(),
                 resource: SocketAddr::from((self.address(Speaker::Resource)?, RESOURCE_PORT)),
                 announce: self.announced(),
+                proxied: self.proxied(),
             })),
         })
     }
@@ -458,6 +469,7 @@ impl Trial<'_> {
                     tell(Event::Reached { client, number, phase });
                 }
                 (_, Some(Report::Clock(clock))) => lives.answer(clock),
+                (_, Some(Report::Requests(report))) => lives.ordered(report),
                 // Started again after it was killed.
                 (_, Some(Report::Hello(_))) => {
                     busy.insert(speaker);

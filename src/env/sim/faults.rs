@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use super::cast::Cast;
 use super::world::{HostId, Power, State, lock};
 use crate::env::{Environment, FaultError};
-use crate::fault::{ClockChange, Grudge, Member, Refusal, Strike};
+use crate::fault::{ClockChange, Grudge, Member, Refusal, RequestRule, Strike};
 use crate::history::{ClockReading, F, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, NodeId};
 use crate::time::Nanos;
@@ -20,7 +20,7 @@ use crate::time::Nanos;
 /// A pause that is worth a `stall` in the history, as in containers: shorter ones would drown in a busy machine's hiccups.
 const STALL: u64 = 250_000_000;
 
-/// For each link, from one machine to another: how many segments were ever struck there.
+/// For each link, from one machine to another: how many segments were ever struck there, or requests by one strike.
 type Struck = BTreeMap<(HostId, HostId), u64>;
 
 /// The faults of one trial.
@@ -49,10 +49,17 @@ impl Faults {
         grudge.links().into_iter().map(|(from, to)| Ok((host(from)?, host(to)?))).collect()
     }
 
+    /// The links between a client and a lock server that a grudge means: from the client, to the server.
+    fn asked(&self, grudge: &Grudge) -> Result<BTreeSet<(HostId, HostId)>, FaultError> {
+        let host = |member| Ok(self.hosts(&[member])?[0].1);
+        let links = grudge.client_links().into_iter();
+        links.map(|(client, node)| Ok((host(Member::Client(client))?, host(Member::Node(node))?))).collect()
+    }
+
     fn strike(&self, id: u32, strike: &Strike) -> Result<Vec<Probe>, FaultError> {
         let mut probes = self.look(id, strike, Stage::Before)?;
         self.change(id, strike)?;
-        let struck = self.struck(strike)?;
+        let struck = self.struck(id, strike)?;
         lock(&self.active).insert(id, (strike.clone(), struck));
         probes.extend(self.look(id, strike, Stage::During)?);
         Ok(probes)
@@ -101,6 +108,11 @@ impl Faults {
             Strike::Clock { members, change } => {
                 self.hosts(members)?.iter().for_each(|(_, host)| state.change_clock(*host, id, change));
             }
+            Strike::Requests { links, rule } => {
+                for (client, node) in self.asked(links)? {
+                    state.net.troubles(client, node).gate.arm(id, *rule);
+                }
+            }
         }
         Ok(())
     }
@@ -112,7 +124,7 @@ impl Faults {
             Strike::Clock { change: ClockChange::Drift { .. }, .. } => self.look(id, &strike, Stage::Until)?,
             _ => Vec::new(),
         };
-        let struck = self.struck(&strike)?;
+        let struck = self.struck(id, &strike)?;
         self.change_back(id, &strike)?;
         let mut after = self.look(id, &strike, Stage::After)?;
         // One look for each link, in the same order.
@@ -123,8 +135,16 @@ impl Faults {
         Ok(probes)
     }
 
-    /// How many segments were ever struck on each link that a strike is about.
-    fn struck(&self, strike: &Strike) -> Result<Struck, FaultError> {
+    /// How many segments were ever struck on each link that a strike is about; of one of requests, how many it struck.
+    fn struck(&self, id: u32, strike: &Strike) -> Result<Struck, FaultError> {
+        if let Strike::Requests { links, .. } = strike {
+            let mut state = self.cast.world.lock();
+            let count = |(client, node)| {
+                let struck = state.net.troubles(client, node).gate.struck(id).unwrap_or_default();
+                ((client, node), struck)
+            };
+            return Ok(self.asked(links)?.into_iter().map(count).collect());
+        }
         let (Strike::Cut { links, .. } | Strike::Delay { links, .. } | Strike::Loss { links, .. }) = strike else {
             return Ok(BTreeMap::new());
         };
@@ -171,6 +191,12 @@ impl Faults {
             }
             Strike::Clock { members, .. } => {
                 self.hosts(members)?.iter().for_each(|(_, host)| state.undo_clock(*host, id));
+            }
+            Strike::Requests { links, .. } => {
+                for (client, node) in self.asked(links)? {
+                    state.net.troubles(client, node).gate.disarm(id);
+                }
+                state.end_deaf(id);
             }
         }
         Ok(())
@@ -234,6 +260,14 @@ impl Faults {
                     let (at, error) = (Nanos(state.now), clock.wall_error(state.now));
                     probe.clock = Some(ClockReading { member, at, error, expected: None, uncertainty: 0 });
                     probes.push(probe);
+                }
+            }
+            Strike::Requests { links, rule } => {
+                let told = |rule: Option<RequestRule>| rule.map_or("handed on".to_owned(), |rule| rule.to_string());
+                for (client, node) in self.asked(links)? {
+                    let seen = told(state.net.troubles(client, node).gate.rule(id));
+                    let what = format!("requests of {}", name(&state, client, node));
+                    probes.push(stage.probe(what, &told(during.then_some(*rule)), &seen));
                 }
             }
         }

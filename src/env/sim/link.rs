@@ -10,6 +10,7 @@ use rand::{Rng, RngExt};
 
 use crate::fault::Refusal;
 use crate::seed::{ChaCha8Rng, Seed};
+use crate::wire::Gate;
 
 /// The least that a segment takes, in nanoseconds: a hop inside of a data centre.
 const LATENCY_MIN: u64 = 100_000;
@@ -52,6 +53,8 @@ pub(super) struct Troubles {
     pub delays: BTreeMap<u32, (Duration, Duration)>,
     /// Loss by strike, in permille.
     pub losses: BTreeMap<u32, u32>,
+    /// What strikes do to a client's requests on it.
+    pub gate: Gate,
     /// How many segments were lost, refused or made late since it had troubles.
     pub struck: u64,
 }
@@ -60,7 +63,7 @@ impl Troubles {
     /// No troubles yet of the link called `name`: `c1/n3`.
     pub fn new(seed: Seed, name: &str) -> Self {
         let rng = seed.stream(&format!("net/{name}/faulty"));
-        Self { rng, delays: BTreeMap::new(), losses: BTreeMap::new(), struck: 0 }
+        Self { rng, delays: BTreeMap::new(), losses: BTreeMap::new(), gate: Gate::default(), struck: 0 }
     }
 }
 

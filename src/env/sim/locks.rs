@@ -20,6 +20,12 @@ use crate::time::Nanos;
 /// A scenario that names one is refused when it is read.
 pub(super) const NO_PROGRAMS: &str = "programs of others are not simulated";
 
+/// What stands before a lock's name at Redis nodes.
+pub(super) const KEY_PREFIX: &str = "trial:";
+
+/// The znode that all locks are under.
+pub(super) const ROOT: &str = "/fencepost/trial";
+
 /// What one client's lock is made over.
 pub struct Seam {
     /// The Redis nodes, in their order; none if the lock's servers are ZooKeeper's.
@@ -80,14 +86,14 @@ pub(super) fn configured(config: &LockConfig, seam: Seam) -> Arc<dyn Distributed
     let node = seam.redis.first().cloned();
     match (config, seam.zookeeper) {
         (LockConfig::Redis(config), _) => match node {
-            Some(node) => env::redis(config, node, "trial:".to_owned(), seam.runtime),
+            Some(node) => env::redis(config, node, KEY_PREFIX.to_owned(), seam.runtime),
             None => unreachable!("the seam of a lock at a Redis server has a node"),
         },
         (LockConfig::Redlock(config), _) => {
-            env::redlock(config, seam.redis, "trial:".to_owned(), seam.runtime, seam.wall)
+            env::redlock(config, seam.redis, KEY_PREFIX.to_owned(), seam.runtime, seam.wall)
         }
         (LockConfig::Zookeeper(config), Some(ensemble)) => {
-            env::zookeeper(config, ensemble, "/fencepost/trial".to_owned(), seam.runtime, seam.wall)
+            env::zookeeper(config, ensemble, ROOT.to_owned(), seam.runtime, seam.wall)
         }
         (LockConfig::Adapter(_), _) => unreachable!("{NO_PROGRAMS}"),
         (LockConfig::Zookeeper(_), None) => unreachable!("a ZooKeeper lock's seam has an ensemble"),

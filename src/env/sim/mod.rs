@@ -8,6 +8,7 @@
 //! - `scheduler`: polls the futures of processes, which freeze and die; `runtime` is what those have for one.
 //! - `call`, `redis_link`, `zk_link`, `resource_link`: the lock seam and the resource's, over the net.
 //! - `machines`: who there is. `locks`: the lock on trial, and its way to its servers.
+//! - `requests`: what strikes do to single requests and replies, somewhere between a client and its link.
 //! - `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
 //! - `control`: the lock that nobody may accuse.
 //! - `sandbox`: the same servers without a trial, for whoever leads the clients by hand.
@@ -30,6 +31,7 @@ mod node;
 mod queue;
 pub mod redis;
 mod redis_link;
+mod requests;
 mod resource_link;
 mod runtime;
 mod sandbox;

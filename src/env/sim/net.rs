@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::link::{Link, Troubles};
 use super::message::Segment;
+use super::requests::StruckReplies;
 use super::socket::End;
 use super::trace::Kind;
 use super::world::{Event, HostId, Power, State};
@@ -54,6 +55,10 @@ pub(super) struct Connection {
     /// Who waits for the connection to be there.
     pub opening: Option<oneshot::Sender<()>>,
     pub ways: [Way; 2],
+    /// How many commands were sent on it, and how many of them answered.
+    pub asked: [u32; 2],
+    /// What is to be done to replies, if anything ever was.
+    pub struck: Option<Box<StruckReplies>>,
 }
 
 /// One direction of a connection. Small, like [`Link`], and for the same reason.
@@ -166,7 +171,15 @@ impl Net {
     /// A new connection, with these ends open.
     pub fn add(&mut self, client: HostId, server: HostId, open: [bool; 2], end: End) -> ConnectionId {
         let ways = [self.link_index(client, server), self.link_index(server, client)].map(Way::new);
-        self.connections.push(Connection { hosts: [client, server], open, end, opening: None, ways });
+        self.connections.push(Connection {
+            hosts: [client, server],
+            open,
+            end,
+            opening: None,
+            ways,
+            asked: [0; 2],
+            struck: None,
+        });
         self.connections.len() as ConnectionId - 1
     }
 
@@ -201,6 +214,12 @@ impl State {
     fn ends(&self, connection: ConnectionId, way: u8) -> [HostId; 2] {
         let hosts = self.net.connections[connection as usize].hosts;
         [hosts[usize::from(way)], hosts[usize::from(1 - way)]]
+    }
+
+    /// What is sent this way from now on arrives no earlier than this.
+    pub(super) fn hold_up(&mut self, connection: ConnectionId, way: u8, until: u64) {
+        let way = &mut self.net.connections[connection as usize].ways[usize::from(way)];
+        way.last_arrival = way.last_arrival.max(until);
     }
 
     /// Sends a segment on its way.

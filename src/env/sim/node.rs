@@ -113,6 +113,9 @@ impl State {
 
     /// Records an op whose instants are in true time.
     pub(super) fn record(&mut self, host: HostId, op: Op) {
+        if let Some(tap) = &mut self.tap {
+            tap.hear(host, &op);
+        }
         let fault = op.fault.as_ref().map(|fault| (fault.id, &fault.targets));
         let payload = (op.process, op.kind, op.f, &op.hold, op.token, op.value, op.valid_until, &op.error, fault);
         self.trace.event_in_words(self.now, host, Kind::Op, &payload, |_| {

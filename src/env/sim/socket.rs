@@ -40,7 +40,9 @@ impl State {
     /// Sends from the client's end; `false` if the connection is closed.
     pub fn request(&mut self, connection: ConnectionId, payload: Payload) -> bool {
         let open = self.net.connections[connection as usize].is_open(UP);
-        if open {
+        if open && let Some(decision) = self.decide(connection, &payload) {
+            self.strike_request(connection, payload, decision);
+        } else if open {
             self.send(connection, UP, Segment::Data(payload));
         }
         open
@@ -48,7 +50,7 @@ impl State {
 
     /// Sends from the server's end, if it is still open there.
     pub fn answer(&mut self, connection: ConnectionId, payload: Payload) {
-        if self.net.connections[connection as usize].is_open(DOWN) {
+        if self.net.connections[connection as usize].is_open(DOWN) && self.lets_through(connection, &payload) {
             self.send(connection, DOWN, Segment::Data(payload));
         }
     }

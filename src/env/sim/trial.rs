@@ -14,6 +14,7 @@ use super::cast::{Cast, Report};
 use super::faults::Faults;
 use super::locks::{self, LockMaker};
 use super::machines::{HARNESS, machines, ordinary_clock};
+use super::requests::Tap;
 use super::runtime::SimRuntime;
 use super::scheduler::Scheduler;
 use super::trace::Trace;
@@ -187,6 +188,9 @@ fn run(
         events: Mutex::default(),
         actors: Mutex::default(),
     });
+    if scenario.faults.iter().any(|fault| fault.kind.is_of_requests()) {
+        world.lock().tap = Some(Tap::new(scenario, config));
+    }
     let harness = world.processes.current(HARNESS);
     let runtime: SharedRuntime = Arc::new(SimRuntime::new(Arc::clone(world), harness, seed.stream("harness")));
     let mut scheduler = Scheduler::new(Arc::clone(world));

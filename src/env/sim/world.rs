@@ -12,6 +12,7 @@ use super::clock::HostClock;
 use super::net::{ConnectionId, Net};
 use super::node::{Incoming, Role};
 use super::queue::Queue;
+use super::requests::Tap;
 use super::scheduler::Processes;
 use super::trace::{Kind, Trace};
 use super::zookeeper::Output;
@@ -120,6 +121,8 @@ pub(super) struct State {
     /// Room for what a server wants done, kept from one input to the next.
     pub outputs: Vec<Output>,
     pub trace: Trace,
+    /// What clients are about, if the plan strikes requests.
+    pub tap: Option<Tap>,
     pub recording: Arc<Recording>,
     pub processes: Arc<Processes>,
 }
@@ -152,6 +155,7 @@ impl World {
             hosts,
             outputs: Vec::new(),
             trace,
+            tap: None,
             recording: Arc::clone(&recording),
             processes: Arc::clone(&processes),
         };

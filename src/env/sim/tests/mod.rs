@@ -1,6 +1,7 @@
 //! The simulation's own mechanics, on small worlds, and whole trials over many seeds.
 
 mod net;
+mod requests;
 mod scheduler;
 mod trials;
 

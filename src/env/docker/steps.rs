@@ -1,0 +1,128 @@
+//! Where a program that nobody here wrote is inside of its lock, seen from its requests.
+//!
+//! - `acquiring`: the first request about the lock is here, and not yet handed on; again when a server that has answered is
+//!   asked anew, which is another attempt.
+//! - `votes-in`: the reply of the server that makes a majority of Redis masters is here, and not yet delivered. Of an ensemble
+//!   each answer is one.
+//! - `in-line`: the acquire goes on, all its requests are answered, and for a while it sends no more.
+//!
+//! Each is announced only for requests that were read as such. Deliberately absent: `releasing` and all phases outside of an
+//! acquire; the client loop announces them.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::announcer::Announcer;
+use crate::fault::request::Call;
+use crate::history::{F, Op, OpType};
+use crate::lock::PausePoint;
+use crate::phase::Phase;
+
+/// A program that has sent nothing for so long waits for its turn, or between two attempts.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// Names a request: its connection, and its number there.
+type RequestId = (u64, u64);
+
+/// The steps of one client's program.
+pub struct Steps {
+    announcer: Arc<Announcer>,
+    /// How many servers' answers are a majority's.
+    needed: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    acquiring: bool,
+    /// Grows with each request and each acquire.
+    stirred: u64,
+    outstanding: BTreeSet<RequestId>,
+    /// Which servers have answered in this attempt.
+    answered: BTreeSet<usize>,
+    begun: bool,
+    voted: bool,
+    in_line: bool,
+}
+
+impl Steps {
+    /// Announced by `announcer`. The answers of `needed` servers are a majority's.
+    pub fn new(announcer: Arc<Announcer>, needed: usize) -> Arc<Self> {
+        Arc::new(Self { announcer, needed, state: Mutex::default() })
+    }
+
+    /// Follows an op of the client.
+    pub fn hear(&self, op: &Op) {
+        if op.f == F::Acquire {
+            let stirred = self.lock().stirred + 1;
+            *self.lock() = State { acquiring: op.kind == OpType::Invoke, stirred, ..State::default() };
+        }
+    }
+
+    /// A request about a lock is here; whether [`Steps::before_request`] is to be awaited.
+    pub fn asked(&self, id: RequestId, place: usize, call: Call, is_paired: bool) -> bool {
+        let mut state = self.lock();
+        if call != Call::Acquiring || !state.acquiring {
+            return false;
+        }
+        state.stirred += 1;
+        if is_paired {
+            state.outstanding.insert(id);
+        }
+        if state.answered.contains(&place) {
+            (state.begun, state.voted, state.in_line) = (false, false, false);
+            state.answered.clear();
+        }
+        !std::mem::replace(&mut state.begun, true) && self.announcer.announces(Phase::Acquiring)
+    }
+
+    /// Announces that a request is here.
+    pub async fn before_request(&self) {
+        self.announcer.reached(Phase::Acquiring).await;
+    }
+
+    /// The reply to a request about a lock is here; whether [`Steps::before_reply`] is to be awaited.
+    pub fn answered(&self, id: RequestId, place: usize) -> bool {
+        let mut state = self.lock();
+        if !state.outstanding.remove(&id) || !state.acquiring {
+            return false;
+        }
+        state.answered.insert(place);
+        let is_majority = state.answered.len() >= self.needed;
+        is_majority && !std::mem::replace(&mut state.voted, true) && self.announcer.announces(Phase::VotesIn)
+    }
+
+    /// Announces that the votes are here.
+    pub async fn before_reply(&self) {
+        self.announcer.reached(Phase::VotesIn).await;
+    }
+
+    /// Replies were delivered.
+    pub fn delivered(self: &Arc<Self>) {
+        let stirred = {
+            let state = self.lock();
+            let waits = state.acquiring && state.outstanding.is_empty() && !state.answered.is_empty();
+            if !waits || state.in_line || !self.announcer.announces(Phase::InLine) {
+                return;
+            }
+            state.stirred
+        };
+        let steps = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(QUIET).await;
+            {
+                let mut state = steps.lock();
+                let is_quiet = state.acquiring && state.stirred == stirred && state.outstanding.is_empty();
+                if !is_quiet || std::mem::replace(&mut state.in_line, true) {
+                    return;
+                }
+            }
+            steps.announcer.reached(Phase::InLine).await;
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

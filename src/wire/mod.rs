@@ -1,0 +1,97 @@
+//! What passes between a client and a lock server, seen from the middle: pure state machines, no socket, no clock.
+//!
+//! - [`resp`] and [`zookeeper`] cut streams of bytes into messages. What they do not understand they hand on as it is.
+//! - [`conversation`] is one connection: which requests bear a lock's name, and which reply is whose.
+//! - [`calls`] knows what a client is about with each lock, from the ops that it records.
+//! - [`gate`] decides what is done to a request. The simulated network and the proxy on real sockets ask the same gate.
+//!
+//! A request is recognised by the lock's name in it, which occurs nowhere else, never by a list of commands: so it works for
+//! programs that nobody here wrote. A library that hashes its names is not seen, and then nothing counts as struck.
+//! Deliberately absent: sockets and timers (`env/docker/proxy.rs`, `env/sim/socket.rs`).
+
+pub mod calls;
+pub mod conversation;
+pub mod gate;
+pub mod resp;
+pub mod zookeeper;
+
+#[cfg(test)]
+mod tests;
+
+pub use calls::{Calls, Names};
+pub use conversation::{Conversation, FromClient, FromServer, Protocol};
+pub use gate::Gate;
+
+/// A longer message is not kept until it is whole: from there on its direction is handed on as it comes.
+const LONGEST_MESSAGE: usize = 16 << 20;
+
+/// What was cut out of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A whole message, as it came.
+    Message(Vec<u8>),
+    /// Bytes that are not understood; nothing is from here on.
+    Opaque(Vec<u8>),
+}
+
+/// Where the first message of some bytes ends.
+pub(crate) enum Scan {
+    /// After so many bytes.
+    Whole(usize),
+    /// Not yet.
+    Partial,
+    /// It is no message of the protocol.
+    Foreign,
+}
+
+/// Finds the ends of messages. It is handed the same bytes again with more behind them, and keeps where it was.
+pub(crate) trait Scanner {
+    /// Looks at the first message.
+    fn scan(&mut self, bytes: &[u8]) -> Scan;
+}
+
+/// Cuts one direction of a connection into messages.
+#[derive(Debug, Default)]
+pub(crate) struct Cutter<S> {
+    scanner: S,
+    kept: Vec<u8>,
+    is_opaque: bool,
+}
+
+impl<S: Scanner> Cutter<S> {
+    /// What `bytes` complete, in order.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<Cut> {
+        if self.is_opaque {
+            return if bytes.is_empty() { Vec::new() } else { vec![Cut::Opaque(bytes.to_vec())] };
+        }
+        self.kept.extend_from_slice(bytes);
+        let (mut cuts, mut done) = (Vec::new(), 0);
+        while done < self.kept.len() {
+            match self.scanner.scan(&self.kept[done..]) {
+                Scan::Whole(length) => {
+                    cuts.push(Cut::Message(self.kept[done..done + length].to_vec()));
+                    done += length;
+                }
+                Scan::Partial if self.kept.len() - done <= LONGEST_MESSAGE => break,
+                Scan::Partial | Scan::Foreign => {
+                    self.is_opaque = true;
+                    cuts.push(Cut::Opaque(self.kept[done..].to_vec()));
+                    done = self.kept.len();
+                }
+            }
+        }
+        self.kept.drain(..done);
+        cuts
+    }
+
+    /// What is left when the stream ends: the beginning of a message.
+    pub fn finish(&mut self) -> Vec<u8> {
+        self.is_opaque = true;
+        std::mem::take(&mut self.kept)
+    }
+
+    /// Whether it has met what it does not understand.
+    pub fn is_opaque(&self) -> bool {
+        self.is_opaque
+    }
+}
