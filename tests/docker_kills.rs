@@ -289,6 +289,7 @@ fn harmed(undo: &Undo) -> &'static str {
         Undo::DeleteTable(_) => "with tables",
         Undo::Start { .. } => "killed",
         Undo::SetClock { .. } => "skewed",
+        Undo::ForgetRule { .. } => "having requests struck",
     }
 }
 

@@ -1,5 +1,6 @@
 //! The trials of the README on real servers: what each lock shows there. In [`cut_short`] the harness is ended or runs out of
-//! disk, in [`others`] somebody else is at work on the same daemon; [`harness`] starts runs and looks at what they left.
+//! disk, in [`others`] somebody else is at work on the same daemon; [`mod@requests`] strikes single requests;
+//! [`harness`] starts runs and looks at what they left.
 //!
 //! Needs Docker; `.ci/run` runs it. Trials share one cluster, so they take turns.
 
@@ -8,6 +9,7 @@
 mod cut_short;
 mod harness;
 mod others;
+mod requests;
 
 use std::path::Path;
 

@@ -22,7 +22,7 @@ use fencepost::env::sim::redis::{Command, Persistence, RedisModel, Reply};
 use fencepost::time::Nanos;
 
 use self::sequence::{LINE, START_MS, Step, draw, shortest};
-use self::server::{Real, with_server};
+use self::server::{Real, Way, with_server, with_server_by};
 
 /// How long a clock that a test forgot stays moved.
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -74,8 +74,17 @@ fn compare(real: &mut Real, steps: &[Step]) -> (usize, Option<(usize, Reply, Rep
 
 #[tokio::test]
 async fn random_sequences_get_the_same_replies_from_model_and_server() {
+    same_replies(Way::Straight).await;
+}
+
+#[tokio::test]
+async fn random_sequences_get_the_same_replies_through_the_proxy() {
+    same_replies(Way::Proxied).await;
+}
+
+async fn same_replies(way: Way) {
     let (first, count) = (chosen("FENCEPOST_TEST_SEED", 1), chosen("FENCEPOST_TEST_SEQUENCES", 400));
-    with_server(&[], move |real| {
+    with_server_by(way, &[], move |real| {
         real.no_sweeps();
         let start = Instant::now();
         let (mut compared, mut differing, mut shown) = (0, 0, String::new());

@@ -12,9 +12,12 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOp
 use fencepost::env::docker::clock_page::{self, ClockPage, Setting};
 use fencepost::env::docker::cluster_name::cluster;
 use fencepost::env::docker::engine::{Engine, LABEL_CLUSTER, LABEL_ROLE, Role};
+use fencepost::env::docker::proxy::Proxy;
 use fencepost::env::docker::run_lock::RunLock;
 use fencepost::env::docker::{files, images};
 use fencepost::env::sim::redis::{Command, Reply};
+use fencepost::ids::LockName;
+use fencepost::wire::{Names, Protocol};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::AN_HOUR;
@@ -41,12 +44,27 @@ pub struct Real {
     handle: tokio::runtime::Handle,
     container: String,
     page: ClockPage,
+    way: Way,
     connection: BufReader<TcpStream>,
+}
+
+/// How the server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Straight.
+    Straight,
+    /// Through the proxy that reads requests, and strikes none.
+    Proxied,
 }
 
 /// Starts a server with further arguments, runs `body` on a thread where it may block, and removes the server, whatever
 /// became of the body.
 pub async fn with_server(arguments: &[&str], body: impl FnOnce(&mut Real) + Send + 'static) {
+    with_server_by(Way::Straight, arguments, body).await;
+}
+
+/// The same, reached in this way.
+pub async fn with_server_by(way: Way, arguments: &[&str], body: impl FnOnce(&mut Real) + Send + 'static) {
     let _turn = TURN.lock().await;
     let engine = Engine::connect().await.unwrap();
     // A run of the harness would remove the container: it clears away what an earlier run left.
@@ -96,8 +114,8 @@ pub async fn with_server(arguments: &[&str], body: impl FnOnce(&mut Real) + Send
     let handle = tokio::runtime::Handle::current();
     let outcome = tokio::task::spawn_blocking(move || {
         handle.block_on(of_body.docker().start_container(&named, None)).unwrap();
-        let connection = connect(&of_body, &handle, &named);
-        body(&mut Real { engine: of_body, handle, container: named, page, connection });
+        let connection = connect(&of_body, &handle, &named, way);
+        body(&mut Real { engine: of_body, handle, container: named, page, way, connection });
     })
     .await;
     let force = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
@@ -108,13 +126,23 @@ pub async fn with_server(arguments: &[&str], body: impl FnOnce(&mut Real) + Send
 }
 
 /// Connects as soon as the server answers.
-fn connect(engine: &Engine, handle: &tokio::runtime::Handle, container: &str) -> BufReader<TcpStream> {
+fn connect(engine: &Engine, handle: &tokio::runtime::Handle, container: &str, way: Way) -> BufReader<TcpStream> {
     let start = Instant::now();
     loop {
         let details = handle.block_on(engine.docker().inspect_container(container, None)).unwrap();
         let ports = details.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
         let port = ports.get("6379/tcp").and_then(|ends| ends.as_ref()?.first()?.host_port.as_ref()?.parse().ok());
-        if let Some(connection) = port.and_then(try_connect) {
+        let door = |port: u16| match way {
+            Way::Straight => port,
+            Way::Proxied => {
+                // Names of locks that are keys of the sequences: each request is looked at in full.
+                let names = ["a", "b", "n"].map(|key| (LockName::new(key), key.as_bytes().to_vec()));
+                let server = [SocketAddr::from(([127, 0, 0, 1], port))];
+                let proxy = Proxy::open(Protocol::Resp, &server, Names::new(names), None);
+                handle.block_on(proxy).unwrap().doors[0].port()
+            }
+        };
+        if let Some(connection) = port.map(door).and_then(try_connect) {
             return connection;
         }
         assert!(start.elapsed() < START_LIMIT, "{container} does not answer");
@@ -173,7 +201,7 @@ impl Real {
 
     /// Another connection to the same server.
     pub fn another(&self) -> Other {
-        Other(connect(&self.engine, &self.handle, &self.container))
+        Other(connect(&self.engine, &self.handle, &self.container, self.way))
     }
 
     /// Sends a command; the answer is [`Self::reply`]'s.
@@ -221,7 +249,7 @@ impl Real {
             assert!(written.elapsed() < START_LIMIT, "{} does not write its append-only file", self.container);
             std::thread::sleep(Duration::from_millis(10));
         }
-        let Self { engine, handle, container, .. } = self;
+        let Self { engine, handle, container, way, .. } = self;
         handle.block_on(engine.docker().kill_container(container, None)).unwrap();
         let start = Instant::now();
         while handle.block_on(engine.docker().inspect_container(container, None)).unwrap().state.unwrap().running
@@ -231,7 +259,7 @@ impl Real {
             std::thread::sleep(Duration::from_millis(10));
         }
         handle.block_on(engine.docker().start_container(container, None)).unwrap();
-        self.connection = connect(engine, handle, container);
+        self.connection = connect(engine, handle, container, *way);
     }
 }
 

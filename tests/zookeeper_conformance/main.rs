@@ -18,9 +18,12 @@ use std::time::{Duration, Instant};
 
 use fencepost::env::docker::cluster;
 use fencepost::env::docker::engine::Role;
+use fencepost::env::docker::proxy::Proxy;
 use fencepost::env::docker::status::status;
+use fencepost::ids::LockName;
 use fencepost::lock::backend::{ZkConnector, ZkSession};
 use fencepost::lock::client::ZookeeperEnsemble;
+use fencepost::wire::{Names, Protocol};
 use tokio::runtime::Runtime;
 
 use self::model::Model;
@@ -74,9 +77,10 @@ struct Compared {
 }
 
 impl Both {
-    fn new() -> Self {
+    fn new(is_proxied: bool) -> Self {
         let real = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let servers = std::env::var("FENCEPOST_TEST_ZOOKEEPER").unwrap_or_else(|_| real.block_on(servers()));
+        let servers = if is_proxied { real.block_on(doors(&servers)) } else { servers };
         let ensemble: Arc<dyn ZkConnector> = Arc::new(ZookeeperEnsemble::new(servers, TIMEOUT));
         let base = format!("/conformance-{:08x}", rand::random::<u32>());
         let keeper = real.block_on(ensemble.connect()).unwrap();
@@ -125,10 +129,27 @@ impl Drop for Both {
     }
 }
 
+/// The same servers behind the proxy that reads requests, and strikes none. All that passes is about a lock, by its path.
+async fn doors(servers: &str) -> String {
+    let servers: Vec<_> = servers.split(',').map(|server| server.parse().expect("an address")).collect();
+    let names = Names::new([(LockName::new("conformance"), b"/conformance-".to_vec())]);
+    let proxy = Proxy::open(Protocol::Zookeeper, &servers, names, None).await.unwrap();
+    proxy.doors.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
 #[test]
 fn random_sequences_get_the_same_replies_from_model_and_server() {
+    same_replies(false);
+}
+
+#[test]
+fn random_sequences_get_the_same_replies_through_the_proxy() {
+    same_replies(true);
+}
+
+fn same_replies(is_proxied: bool) {
     let (first, count) = (chosen("FENCEPOST_TEST_SEED", 1), chosen("FENCEPOST_TEST_SEQUENCES", 100));
-    let mut both = Both::new();
+    let mut both = Both::new(is_proxied);
     let start = Instant::now();
     let (mut compared, mut differing, mut shown) = (0, 0, String::new());
     for seed in first..first + count {
