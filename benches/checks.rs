@@ -190,6 +190,7 @@ fn header(size: Size) -> Header {
         planned_faults: 0,
         plan: Vec::new(),
         grant_within: None,
+        leaves_within: None,
         api: None,
         clock_error: 0,
         versions: Default::default(),

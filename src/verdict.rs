@@ -137,13 +137,15 @@ pub enum CheckName {
     GrantValidity,
     /// Who waits is granted the lock.
     Liveness,
+    /// Nothing outlives its owner at the servers.
+    Leftovers,
     /// What was exercised.
     Coverage,
 }
 
 impl CheckName {
     /// All checks, in the order in which they are run and shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Assumptions,
         Self::MutualExclusion,
         Self::TokenOrder,
@@ -153,6 +155,7 @@ impl CheckName {
         Self::LostSignal,
         Self::GrantValidity,
         Self::Liveness,
+        Self::Leftovers,
         Self::Coverage,
     ];
 
@@ -168,6 +171,7 @@ impl CheckName {
             Self::LostSignal => "lost-signal",
             Self::GrantValidity => "grant-validity",
             Self::Liveness => "liveness",
+            Self::Leftovers => "leftovers",
             Self::Coverage => "coverage",
         }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::Capability;
 use super::servers::Servers;
-use crate::scenario::duration;
+use crate::scenario::{Backend, duration};
 use crate::verdict::CheckName;
 
 /// The settings file's name.
@@ -40,6 +40,8 @@ struct SettingsFile {
     #[serde(default)]
     apt: Vec<String>,
     #[serde(default)]
+    permanent: Option<Vec<String>>,
+    #[serde(default)]
     known: BTreeMap<CheckName, String>,
 }
 
@@ -65,6 +67,9 @@ pub struct Settings {
     pub pip: Vec<String>,
     /// Debian packages that its image needs.
     pub apt: Vec<String>,
+    /// What its lock keeps at the servers for good: patterns of keys or paths, in which `*` stands for anything and `{lock}`
+    /// for a lock's name.
+    pub permanent: Vec<String>,
     /// Public reports of what a check may find broken.
     pub known: BTreeMap<CheckName, String>,
 }
@@ -95,6 +100,15 @@ impl Settings {
             Lease::Fixed(fixed) => Some(fixed),
             Lease::None => None,
         }
+    }
+}
+
+/// What a lock is taken to keep for good that says nothing of it: in an ensemble the znode below which contenders stand,
+/// which every recipe leaves; in Redis nothing.
+fn permanent(backend: Backend) -> Vec<String> {
+    match backend {
+        Backend::Redis => Vec::new(),
+        Backend::Zookeeper => vec!["*{lock}".to_owned()],
     }
 }
 
@@ -159,6 +173,7 @@ pub fn load(folder: &Path) -> Result<Settings, SettingsError> {
         renew: file.renew,
         pip: file.pip,
         apt: file.apt,
+        permanent: file.permanent.unwrap_or_else(|| permanent(file.backend.backend)),
         known: file.known,
     })
 }
@@ -197,6 +212,7 @@ pub fn of_command(command: &[String], servers: Servers, pip: &[String], apt: &[S
         renew: false,
         pip: pip.to_vec(),
         apt: apt.to_vec(),
+        permanent: permanent(servers.backend),
         known: BTreeMap::new(),
     })
 }
@@ -218,7 +234,6 @@ pub fn is_package(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Backend;
 
     fn read(text: &str) -> Result<Settings, SettingsError> {
         let folder = tempfile::tempdir().unwrap();

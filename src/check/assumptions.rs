@@ -62,6 +62,15 @@ impl Assumed {
     }
 }
 
+/// Whether an op of the inspector is one of its two.
+fn is_told_by_an_inspector(op: &Op) -> bool {
+    match op.f {
+        F::Look => matches!(op.kind, OpType::Ok | OpType::Info),
+        F::Left => op.kind == OpType::Ok && op.left.is_some() && op.lock.is_some(),
+        _ => false,
+    }
+}
+
 #[derive(Default)]
 struct Examiner {
     ops: usize,
@@ -179,7 +188,14 @@ impl Examiner {
             Process::Outside if (op.f, op.kind) != (F::Outside, OpType::Info) => {
                 self.mistake(op, &[], "is not what is told of others; it is `outside`, as `info`");
             }
-            Process::Monitor | Process::Outside => {}
+            Process::Inspector if !is_told_by_an_inspector(op) => {
+                self.mistake(
+                    op,
+                    &[],
+                    "is not what an inspector tells; it tells looks, and what is left with its lock, as `ok`",
+                );
+            }
+            Process::Monitor | Process::Outside | Process::Inspector => {}
         }
     }
 
@@ -246,7 +262,7 @@ impl Examiner {
                     Some(_) => {}
                 }
             }
-            F::Fault | F::Heal | F::Stall | F::Outside | F::Crash | F::Adapter => {
+            F::Fault | F::Heal | F::Stall | F::Outside | F::Crash | F::Adapter | F::Look | F::Left => {
                 return self.mistake(op, &[], "is not what a client does");
             }
         }

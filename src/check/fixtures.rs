@@ -13,7 +13,8 @@ use super::{CheckName, Judgement, Verdict, judge};
 use crate::history::file;
 
 /// What few small histories exercise: it has tables of its own.
-const RARE: [CheckName; 3] = [CheckName::LostSignal, CheckName::GrantValidity, CheckName::Liveness];
+const RARE: [CheckName; 4] =
+    [CheckName::LostSignal, CheckName::GrantValidity, CheckName::Liveness, CheckName::Leftovers];
 
 fn fixtures(folder: &str) -> Vec<(String, Judgement)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check/testdata").join(folder);

@@ -19,6 +19,7 @@ mod gate;
 mod grant_validity;
 mod harm;
 mod incidents;
+mod leftovers;
 pub mod linearizable;
 mod liveness;
 mod lost_signal;
@@ -143,6 +144,7 @@ pub fn judge(history: &History) -> Judgement {
             lost_signal::check(&facts),
             grant_validity::check(&facts),
             liveness::check(&facts),
+            leftovers::check(&facts),
             coverage::check(&facts),
         ]);
         return grouped(&facts, checks);

@@ -4,6 +4,7 @@
 
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "lives on the real machine, in its time")]
 pub mod docker;
+mod leftovers;
 pub mod sim;
 
 use std::sync::Arc;
@@ -26,6 +27,11 @@ use crate::scenario::{RedisConfig, RedlockConfig, ZookeeperConfig};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct FaultError(pub String);
+
+/// A ZooKeeper session as servers show it in their words: `0x10000a2b3c0001`; empty for none.
+fn session_text(session: i64) -> String {
+    if session == 0 { String::new() } else { format!("0x{session:x}") }
+}
 
 /// What the nemesis asks of a world.
 pub trait Environment: Send + Sync {

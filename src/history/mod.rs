@@ -31,7 +31,7 @@ pub use end::CutOff;
 pub(crate) use hold::Holds;
 pub use hold::{Ending, Hold, Renewal};
 pub use life::Life;
-pub use op::{ClockReading, F, FaultEvent, ItemValue, Op, OpType, Probe, Process, Rare};
+pub use op::{ClockReading, F, FaultEvent, ItemValue, Left, Op, OpType, Probe, Process, Rare};
 pub(crate) use order::InOrder;
 pub(crate) use plain::{Plain, PlainStream};
 pub(crate) use reach::reaches_its_end;
@@ -104,6 +104,10 @@ pub struct Header {
     /// How long a lock that is wanted may stay with nobody while nothing is wrong, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant_within: Option<u64>,
+    /// How long what an attempt has left at the servers may outlast its end, in nanoseconds: the lock's lease or session
+    /// timeout, zero for a lock that has neither. Absent where nobody looks at the servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves_within: Option<u64>,
     /// What the API of a lock behind an adapter offers; absent for locks of this crate, which offer all that is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<Api>,

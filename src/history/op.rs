@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::fault::{ClockChange, Grudge, Member, Refusal, RequestRule};
-use crate::ids::{ClientId, FencingToken, HoldId, LockName};
+use crate::ids::{ClientId, FencingToken, HoldId, LockName, NodeId};
 use crate::phase::Phase;
 use crate::time::Nanos;
 
@@ -60,6 +60,12 @@ pub enum F {
     /// says. `ok`: it did no harm; `info`: it failed, and what it was asked is in doubt; `fail`: it contradicted the
     /// protocol, and nothing that it said can be believed.
     Adapter,
+    /// A signal (without invocation) of process `inspector`: all lock servers were asked what they still have under the
+    /// trial's lock names, after time enough for it to go by itself. `ok`: all answered; `info`: some did not, and `error`
+    /// says why. What was found stands before it.
+    Look,
+    /// A signal (always `ok`, without invocation) of process `inspector`: a lock server still has something, as `left` says.
+    Left,
 }
 
 impl fmt::Display for F {
@@ -78,6 +84,8 @@ impl fmt::Display for F {
             Self::Outside => "outside",
             Self::Crash => "crash",
             Self::Adapter => "adapter",
+            Self::Look => "look",
+            Self::Left => "left",
         })
     }
 }
@@ -98,13 +106,16 @@ pub enum Process {
     Monitor,
     /// Whoever else does something to what the trial uses.
     Outside,
+    /// Looks at the lock servers when all is over.
+    Inspector,
 }
 
-pub(super) const NAMED_PROCESSES: [(Process, &str); 4] = [
+pub(super) const NAMED_PROCESSES: [(Process, &str); 5] = [
     (Process::Nemesis, "nemesis"),
     (Process::Resource, "resource"),
     (Process::Monitor, "monitor"),
     (Process::Outside, "outside"),
+    (Process::Inspector, "inspector"),
 ];
 
 impl fmt::Display for Process {
@@ -133,7 +144,7 @@ impl<'de> Deserialize<'de> for Process {
             type Value = Process;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a process number, \"nemesis\", \"resource\", \"monitor\" or \"outside\"")
+                f.write_str("a process number, \"nemesis\", \"resource\", \"monitor\", \"outside\" or \"inspector\"")
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Process, E> {
@@ -278,6 +289,23 @@ pub struct FaultEvent {
     pub probes: Vec<Probe>,
 }
 
+/// What a lock server still had when a trial was over: the payload of `left`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Left {
+    /// At which server; absent for what a whole ensemble shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    /// What it is called there: a key, a znode's path.
+    pub name: String,
+    /// Whose it is, in the server's own terms: an owner token, a session; empty for what is nobody's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owner: String,
+    /// How much longer it stays if nobody touches it, in nanoseconds; absent where it has no time to live of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_left: Option<u64>,
+}
+
 /// One element of a history: an operation starts or completes, or a signal arrives.
 ///
 /// A large history keeps millions of them, so what few ops have stands apart, in [`Rare`]; `op.error` reads and writes it
@@ -319,12 +347,14 @@ pub struct Rare {
     pub since: Option<Nanos>,
     /// For `fault` and `heal`: what the nemesis did.
     pub fault: Option<Box<FaultEvent>>,
+    /// For `left`: what it is.
+    pub left: Option<Box<Left>>,
     /// Why it failed or is in doubt, why the lock was lost, why an access was refused.
     pub error: Option<String>,
 }
 
 impl Rare {
-    const NONE: Self = Self { valid_until: None, shared: false, since: None, fault: None, error: None };
+    const NONE: Self = Self { valid_until: None, shared: false, since: None, fault: None, left: None, error: None };
 }
 
 /// Takes no room of its own until it is written to.
@@ -382,14 +412,16 @@ struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<Box<FaultEvent>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<Box<Left>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
 impl From<Record> for Op {
     fn from(record: Record) -> Self {
         let Record { index, time, process, kind, f, client, lock, hold, value, token, .. } = record;
-        let Record { valid_until, shared, since, fault, error, .. } = record;
-        let rare = Rare { valid_until, shared, since, fault, error };
+        let Record { valid_until, shared, since, fault, left, error, .. } = record;
+        let rare = Rare { valid_until, shared, since, fault, left, error };
         let rare = Apart((rare != Rare::NONE).then(|| Box::new(rare)));
         Self { index, time, process, kind, f, client, lock, hold, value, token, rare }
     }
@@ -398,7 +430,7 @@ impl From<Record> for Op {
 impl From<Op> for Record {
     fn from(op: Op) -> Self {
         let Op { index, time, process, kind, f, client, lock, hold, value, token, rare } = op;
-        let Rare { valid_until, shared, since, fault, error } = rare.0.map(|rare| *rare).unwrap_or_default();
+        let Rare { valid_until, shared, since, fault, left, error } = rare.0.map(|rare| *rare).unwrap_or_default();
         Self {
             index,
             time,
@@ -414,6 +446,7 @@ impl From<Op> for Record {
             shared,
             since,
             fault,
+            left,
             error,
         }
     }
@@ -444,8 +477,10 @@ impl Op {
 
     /// Whether it is an event of its own, without invocation.
     pub fn is_signal(&self) -> bool {
-        matches!(self.f, F::Extend | F::Suspect | F::Lost | F::Stall | F::Outside | F::Crash | F::Adapter)
-            || self.process == Process::Resource
+        matches!(
+            self.f,
+            F::Extend | F::Suspect | F::Lost | F::Stall | F::Outside | F::Crash | F::Adapter | F::Look | F::Left
+        ) || self.process == Process::Resource
     }
 
     /// Moves all instants from a clock's own origin to `start`, the start of the run.

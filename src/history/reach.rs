@@ -68,7 +68,7 @@ fn complete_until(ops: &[Op], clients: u32) -> Nanos {
         let party = match op.process {
             Process::Client(_) => op.client,
             Process::Resource => None,
-            Process::Nemesis | Process::Monitor | Process::Outside => continue,
+            Process::Nemesis | Process::Monitor | Process::Outside | Process::Inspector => continue,
         };
         let last = heard.entry(party).or_default();
         *last = op.time.max(*last);

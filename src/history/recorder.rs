@@ -101,6 +101,7 @@ pub(super) mod tests {
             planned_faults: 0,
             plan: Vec::new(),
             grant_within: None,
+            leaves_within: None,
             api: None,
             clock_error: 0,
             versions: Default::default(),

@@ -114,13 +114,14 @@ pub fn accused(scenario: &Scenario, lock: &str, judgement: &Judgement) -> Vec<Ch
         | CheckName::LostSignal
         | CheckName::TokenOrder
         | CheckName::GrantValidity
-        | CheckName::Liveness => true,
+        | CheckName::Liveness
+        | CheckName::Leftovers => true,
     };
     ORDER.into_iter().filter(|check| invalid(*check).is_some() && promised(check)).collect()
 }
 
 /// All checks, from the guarantee that a lock is for to what is only about its history.
-const ORDER: [CheckName; 10] = [
+const ORDER: [CheckName; 11] = [
     CheckName::Linearizable,
     CheckName::MutualExclusion,
     CheckName::TokenOrder,
@@ -129,6 +130,7 @@ const ORDER: [CheckName; 10] = [
     CheckName::GrantValidity,
     CheckName::LostSignal,
     CheckName::Liveness,
+    CheckName::Leftovers,
     CheckName::Assumptions,
     CheckName::Coverage,
 ];

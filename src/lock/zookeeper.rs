@@ -47,6 +47,12 @@ pub struct ZookeeperSettings {
     pub max_hold: Option<Duration>,
 }
 
+#[cfg(feature = "harness")]
+impl ZookeeperSettings {
+    /// What stays in the ensemble for good, as a pattern of paths: the znodes below which contenders stand.
+    pub(crate) const PERMANENT: &str = "*{lock}";
+}
+
 impl Default for ZookeeperSettings {
     fn default() -> Self {
         Self { root: "/fencepost/locks".to_owned(), max_hold: Some(super::DEFAULT_MAX_HOLD) }

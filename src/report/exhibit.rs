@@ -312,6 +312,7 @@ pub(super) fn broke(incident: &Incident) -> String {
             CheckName::GrantValidity => {
                 ("grant that was over when it was given", "grants that were over when they were given")
             }
+            CheckName::Leftovers => ("leftover at the servers", "leftovers at the servers"),
             CheckName::Liveness => ("wait without end", "waits without end"),
             CheckName::Assumptions | CheckName::Coverage => ("violation", "violations"),
         };

@@ -117,6 +117,7 @@ pub(super) fn sentence(lock: &LockReport, scene: &Scene<'_>) -> String {
             CheckName::Liveness => Some("left clients waiting for what nobody held"),
             CheckName::LostSignal => Some("did not tell a client in time that it had lost the lock"),
             CheckName::GrantValidity => Some("handed out grants that were over already"),
+            CheckName::Leftovers => Some("left at the servers what nobody would ever take away"),
             CheckName::TokenOrder => Some("gave fencing tokens in the wrong order"),
             CheckName::Linearizable if overlaps.is_none() => Some("granted what no correct lock could have granted"),
             CheckName::Assumptions => Some("left a record that is not well formed"),

@@ -116,6 +116,7 @@ impl Script {
             planned_faults: 1,
             plan: vec!["pause holder at before-write, every 4s, for 2.5s".to_owned()],
             grant_within: None,
+            leaves_within: None,
             api: None,
             clock_error: 0,
             versions: BTreeMap::new(),

@@ -123,7 +123,9 @@ impl<'a> Scene<'a> {
     /// Sorts out a history.
     pub fn of(history: &'a History) -> Self {
         let holds = history.holds();
-        let end = history.ops.last().map_or(Nanos::ZERO, |op| op.time);
+        // Whoever looks at the servers when all is over waits for that, and a drawing need not.
+        let all_over = |op: &&Op| op.f != F::Look;
+        let end = history.ops.iter().rfind(all_over).map_or(Nanos::ZERO, |op| op.time);
         // A file may claim any number of clients: no more of them have a lane in vain than there are ops.
         let claimed = history.header.clients.min(u32::try_from(history.ops.len()).unwrap_or(u32::MAX));
         let mut clients: BTreeSet<ClientId> = (1..=claimed).map(ClientId).collect();

@@ -19,13 +19,14 @@ use crate::adapter::Settings;
 use crate::check::{CheckName, Verdict};
 
 /// The guarantees that a table shows, with their letters.
-const SHOWN: [(CheckName, &str); 6] = [
+const SHOWN: [(CheckName, &str); 7] = [
     (CheckName::MutualExclusion, "M"),
     (CheckName::Fencing, "F"),
     (CheckName::LostUpdates, "L"),
     (CheckName::LostSignal, "S"),
     (CheckName::TokenOrder, "T"),
     (CheckName::Liveness, "H"),
+    (CheckName::Leftovers, "R"),
 ];
 
 /// One lock in one scenario.

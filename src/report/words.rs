@@ -217,6 +217,13 @@ pub(super) fn what(header: &Header, op: &Op) -> String {
         }
         (_, f @ (F::Read | F::Write), OpType::Fail) => format!("learns that its {f} was refused"),
         (_, f @ (F::Read | F::Write), OpType::Info) => format!("does not know whether its {f} was accepted"),
+        (_, F::Look, OpType::Info) => "asks the lock servers what they still have, and not all answer".to_owned(),
+        (_, F::Look, _) => "has asked the lock servers what they still have".to_owned(),
+        (_, F::Left, _) => {
+            let left = op.left.as_deref();
+            let at = left.and_then(|left| left.node).map_or_else(|| "the ensemble".to_owned(), |node| node.to_string());
+            format!("finds `{}` left at {at}", left.map(|left| left.name.as_str()).unwrap_or_default())
+        }
         (_, f @ (F::Fault | F::Heal), kind) => fault(op.fault.as_deref(), f, kind),
     }
 }

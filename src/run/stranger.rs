@@ -228,7 +228,10 @@ fn clean(lock: &LockReport, page: PathBuf) -> Clean {
     if let Some(why) = &lock.error {
         return Clean::Unclear { why: why.clone(), page };
     }
-    let broken = lock.judgement.checks.iter().find(|result| result.verdict == Verdict::Invalid);
+    // A lock that does not clean up after itself is a lock all the same, and is told of it where it is tried.
+    let is_lock = |check| check != CheckName::Leftovers;
+    let broken =
+        lock.judgement.checks.iter().find(|result| result.verdict == Verdict::Invalid && is_lock(result.check));
     if let Some(broken) = broken {
         // The figures in full are on the page.
         let figures = broken.summary.split(';').next().unwrap_or_default();

@@ -42,9 +42,9 @@ use smol_str::format_smolstr;
 use crate::fault::{Fault, Target};
 use crate::history::Content;
 use crate::ids::{ClientId, LockName};
-use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
+use crate::lock::{Tokens, ZookeeperSettings};
 use crate::verdict::{CheckName, Demand};
 
 /// One scenario: everything that a trial needs to know, validated.
@@ -286,6 +286,29 @@ impl LockConfig {
             Self::Adapter(config) => config.lease?,
         };
         Some(2 * lease + Duration::from_secs(2))
+    }
+
+    /// How long what an attempt has left at the servers may outlast its end, in nanoseconds as histories have it: a lease or
+    /// a session's timeout; nothing for a lock that has neither.
+    pub fn leaves_within(&self) -> u64 {
+        let bound = match self {
+            Self::Redis(config) => config.ttl,
+            Self::Redlock(config) => config.ttl,
+            Self::Zookeeper(config) => config.session_timeout,
+            Self::Adapter(config) => config.lease.unwrap_or_default(),
+        };
+        u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// What the lock keeps at its servers for good, by its own word: patterns of keys or paths, in which `*` stands for
+    /// anything and `{lock}` for a lock's name as the servers see it.
+    pub fn permanent(&self) -> Vec<String> {
+        match self {
+            Self::Redis(_) => vec![Tokens::Quorum.permanent().to_owned()],
+            Self::Redlock(config) => vec![config.tokens.permanent().to_owned()],
+            Self::Zookeeper(_) => vec![ZookeeperSettings::PERMANENT.to_owned()],
+            Self::Adapter(config) => config.settings.permanent.clone(),
+        }
     }
 
     /// Whether there can be such a target: Redis masters are equals, and their clients have no session with one of them.

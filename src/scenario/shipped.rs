@@ -13,6 +13,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("delayed-write-fenced", include_str!("../../scenarios/delayed-write-fenced.toml")),
     ("delayed-write", include_str!("../../scenarios/delayed-write.toml")),
     ("drift-inside-margin", include_str!("../../scenarios/drift-inside-margin.toml")),
+    ("impatient-waiters", include_str!("../../scenarios/impatient-waiters.toml")),
     ("late-grant", include_str!("../../scenarios/late-grant.toml")),
     ("lawful-chaos", include_str!("../../scenarios/lawful-chaos.toml")),
     ("leader-kill", include_str!("../../scenarios/leader-kill.toml")),

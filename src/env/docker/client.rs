@@ -92,7 +92,7 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
     };
     let (stop_sender, stop) = watch::channel(false);
     let parts = Parts {
-        lock,
+        lock: Arc::clone(&lock),
         resource: Arc::new(HttpResource::new(plan.resource)),
         record: Arc::new(Heard { reports: Arc::clone(&control.reports), proxy: proxy.clone() }),
         pause_point: Arc::clone(&announcer) as Arc<dyn PausePoint>,
@@ -127,6 +127,8 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
         }
     }
     heartbeat.abort();
+    // What it leaves at the servers is looked at while it is there: its sessions go with it.
+    drop(lock);
     control.close(Report::Done).await;
     Ok(())
 }
@@ -159,7 +161,7 @@ async fn build_lock(plan: &ClientPlan, reports: &Arc<Reports>) -> Result<Arc<dyn
         LockConfig::Redis(config) => {
             let address = *plan.servers.first().ok_or("the plan names no server")?;
             let node = Arc::new(RedisServer::with(address, config.connections));
-            env::redis(config, node, format!("{}:", plan.namespace), runtime)
+            env::redis(config, node, key_prefix(&plan.namespace), runtime)
         }
         LockConfig::Adapter(config) => return adapter(plan, config, runtime, reports).await,
         LockConfig::Redlock(config) => {
@@ -167,14 +169,29 @@ async fn build_lock(plan: &ClientPlan, reports: &Arc<Reports>) -> Result<Arc<dyn
                 Arc::new(RedisServer::with(*address, config.connections)) as Arc<dyn RedisNode>
             };
             let nodes = plan.servers.iter().map(node).collect();
-            env::redlock(config, nodes, format!("{}:", plan.namespace), runtime, wall)
+            env::redlock(config, nodes, key_prefix(&plan.namespace), runtime, wall)
         }
         LockConfig::Zookeeper(config) => {
             let servers = plan.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
             let connector = Arc::new(ZookeeperEnsemble::new(servers, config.session_timeout));
-            env::zookeeper(config, connector, format!("/fencepost/{}", plan.namespace), runtime, wall)
+            env::zookeeper(config, connector, root(&plan.namespace), runtime, wall)
         }
     })
+}
+
+/// What stands before the names of a trial's locks in the keys of Redis.
+pub(super) fn key_prefix(namespace: &str) -> String {
+    format!("{namespace}:")
+}
+
+/// The path of the znode below which a trial's locks have theirs.
+pub(super) fn root(namespace: &str) -> String {
+    format!("/fencepost/{namespace}")
+}
+
+/// What stands before the names of a trial's locks as a program of others is told them.
+pub(super) fn adapter_prefix(namespace: &str) -> String {
+    format!("fp-{namespace}-")
 }
 
 /// Starts the program of somebody else's lock, beside this process: what strikes one strikes both.
@@ -195,7 +212,7 @@ async fn adapter(
     };
     let renew = config.lease.filter(|_| settings.renew).map(|lease| lease / 3);
     let told = Told { client: plan.client, reports: Arc::clone(reports) };
-    let lock = AdapterLock::open(spec, format!("fp-{}-", plan.namespace), renew, runtime, Arc::new(told)).await?;
+    let lock = AdapterLock::open(spec, adapter_prefix(&plan.namespace), renew, runtime, Arc::new(told)).await?;
     let (said, expected) = (&lock.hello().capabilities, &settings.capabilities);
     if said.iter().any(|one| !expected.contains(one)) || expected.iter().any(|one| !said.contains(one)) {
         let names = |list: &[Capability]| list.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ");

@@ -187,8 +187,8 @@ impl Environment for Faults {
         async move {
             let address = self.ground.places.get(&Member::Client(client))?.address;
             let asked = self.ensemble.iter().map(|(node, server)| async move {
-                let clients = wire::sessions(*server, PATIENCE).await.ok()?;
-                clients.contains(&address).then_some(*node)
+                let connected = wire::connected(*server, PATIENCE).await.ok()?;
+                connected.iter().any(|(from, _)| *from == address).then_some(*node)
             });
             join_all(asked).await.into_iter().flatten().next()
         }

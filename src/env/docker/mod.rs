@@ -7,7 +7,8 @@
 //! [`run`] puts locks on trial in it: one [`trial`] per lock, whose containers ([`client`], [`resource`]) report to the
 //! [`hub`] in [`messages`]. [`faults`] hurts them, [`netns`] their links, [`clock_page`] moves a process's clock, `lives`
 //! follows clients from one life to the next, [`proxy`] reads their requests on the way (`steps`: what those tell of a program),
-//! `announcer` stops them at phases, `persistence` says what a Redis server keeps, `outside` sees what others do
+//! `announcer` stops them at phases, `persistence` says what a Redis server keeps,
+//! `leftovers` asks what servers have when all is over, `outside` sees what others do
 //! (all but `doings`). [`journal`], [`heal`] and
 //! [`watchdog`] see to it that nothing stays hurt, [`claim`] and [`run_lock`] that runs don't meet.
 //!
@@ -34,6 +35,7 @@ pub mod hub;
 pub mod images;
 pub mod journal;
 mod launch;
+mod leftovers;
 mod lives;
 pub mod member;
 pub mod messages;

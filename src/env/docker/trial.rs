@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{mpsc, watch};
 
+use super::client::{adapter_prefix, key_prefix, root};
 use super::clock_page::ClockPage;
 use super::cluster::{Cluster, Server};
 use super::cluster_name::cluster;
@@ -19,6 +20,7 @@ use super::hub::Hub;
 use super::images::TOOLS;
 use super::journal::Journal;
 use super::launch::{NewContainer, launch};
+use super::leftovers::Published;
 use super::lives::Lives;
 use super::messages::{ClientPlan, Order, RESOURCE_PORT, Report, ResourcePlan, SOCKET, Speaker};
 use super::netns::Netns;
@@ -26,6 +28,7 @@ use super::outside::Watch;
 use super::tempdir::TempDir;
 use crate::adapter::protocol::Capability;
 use crate::env::Environment;
+use crate::env::leftovers::{Names, inspect};
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
 use crate::history::recorder::Record;
@@ -248,6 +251,9 @@ impl Trial<'_> {
                 }
             }
         }
+        if ended.is_ok() && !*self.stop.borrow() {
+            self.inspect(&*recorder).await?;
+        }
         // Before members go by themselves.
         watch.end().await;
         let finished = self.dismiss(hub, &recorder).await;
@@ -260,6 +266,35 @@ impl Trial<'_> {
             .finish(error.as_deref())
             .with_context(|| format!("cannot write the history in {}", self.folder.display()))?;
         Ok(Outcome { history, error })
+    }
+
+    /// Has the servers looked at when all is over, while the clients are still there with their sessions.
+    async fn inspect(&self, record: &dyn Record) -> anyhow::Result<()> {
+        let namespace = self.namespace();
+        let prefix = match (self.config, self.config.backend()) {
+            (LockConfig::Adapter(_), _) => adapter_prefix(&namespace),
+            (_, Backend::Redis) => key_prefix(&namespace),
+            (_, Backend::Zookeeper) => format!("{}/", root(&namespace)),
+        };
+        let names = Names::new(self.config, self.scenario.workload.locks, &prefix);
+        let servers = match self.config.backend() {
+            Backend::Redis => {
+                Published::Redis(self.servers().iter().map(|server| (server.node, server.published)).collect())
+            }
+            Backend::Zookeeper => {
+                let address = |client| Ok((self.address(Speaker::Client(client))?, client));
+                let clients = self.clients().map(address).collect::<anyhow::Result<_>>()?;
+                Published::Zookeeper(self.servers().iter().map(|server| server.published).collect(), clients)
+            }
+        };
+        let bound = Duration::from_nanos(self.config.leaves_within());
+        let calm = self.scenario.faults.is_empty();
+        inspect(&servers, &names, bound, calm, &TokioRuntime::new(self.seed), record).await;
+        Ok(())
+    }
+
+    fn namespace(&self) -> String {
+        format!("{}-{}", self.run, self.lock)
     }
 
     fn header(&self) -> Header {
@@ -285,6 +320,7 @@ impl Trial<'_> {
             planned_faults: plan.len() as u32,
             plan,
             grant_within: self.scenario.grant_within(self.lock),
+            leaves_within: Some(self.config.leaves_within()),
             api: self.api(),
             // All containers read the same clock of the same kernel; a microsecond allows for the reading itself.
             clock_error: 1_000,
@@ -415,7 +451,7 @@ impl Trial<'_> {
                 seed: self.seed,
                 workload: workload.clone(),
                 lock: self.config.clone(),
-                namespace: format!("{}-{}", self.run, self.lock),
+                namespace: self.namespace(),
                 servers: self.servers().iter().map(|server| SocketAddr::from((server.address, server.port))).collect(),
                 resource: SocketAddr::from((self.address(Speaker::Resource)?, RESOURCE_PORT)),
                 announce: self.announced(),

@@ -40,17 +40,20 @@ pub async fn is_there(role: Role, server: SocketAddr, limit: Duration) -> io::Re
     }
 }
 
-/// The addresses whose sessions are connected to a ZooKeeper server.
-pub async fn sessions(server: SocketAddr, limit: Duration) -> io::Result<Vec<Ipv4Addr>> {
-    Ok(session_addresses(&talk(server, b"cons", limit).await?))
+/// The sessions that are connected to a ZooKeeper server, with the addresses that they come from.
+pub async fn connected(server: SocketAddr, limit: Duration) -> io::Result<Vec<(Ipv4Addr, i64)>> {
+    Ok(sessions(&talk(server, b"cons", limit).await?))
 }
 
 /// From lines as ` /172.30.57.32:40186[1](queued=0,recved=9,sent=9,sid=0x1000…,…)`; a connection without a session, such
 /// as the one that asks, has no `sid`.
-fn session_addresses(reply: &str) -> Vec<Ipv4Addr> {
+fn sessions(reply: &str) -> Vec<(Ipv4Addr, i64)> {
     let session = |line: &str| {
         let (address, rest) = line.trim().strip_prefix('/')?.split_once(':')?;
-        rest.contains("sid=0x").then(|| address.parse().ok())?
+        let (_, session) = rest.split_once("sid=0x")?;
+        let digits = session.find(|c: char| !c.is_ascii_hexdigit()).map_or(session, |end| &session[..end]);
+        // Ids are 64 bits wide, and those of servers from 128 on have the highest one.
+        Some((address.parse().ok()?, u64::from_str_radix(digits, 16).ok()? as i64))
     };
     reply.lines().filter_map(session).collect()
 }
@@ -131,7 +134,7 @@ mod tests {
     fn zookeeper_says_whose_sessions_it_serves() {
         let reply = " /172.30.57.1:51334[0](queued=0,recved=1,sent=0)\n \
                      /172.30.57.32:40186[1](queued=0,recved=9,sent=9,sid=0x100000a2b3c0001,lop=PING,to=2000)\n";
-        assert_eq!(session_addresses(reply), [Ipv4Addr::new(172, 30, 57, 32)]);
+        assert_eq!(sessions(reply), [(Ipv4Addr::new(172, 30, 57, 32), 0x100000a2b3c0001)]);
     }
 
     #[tokio::test]

@@ -141,7 +141,7 @@ impl Cast {
         let end = self.world.lock().hosts[process.host].clock.mono(end);
         let caller = Caller::new(Arc::clone(&self.world), process, self.host(Member::Resource));
         let parts = Parts {
-            lock,
+            lock: Arc::clone(&lock),
             resource: Arc::new(ResourceLink::new(caller, Arc::clone(&runtime))),
             record: Arc::new(ClientRecord { cast: Arc::clone(&self), client: id, process }),
             pause_point: Arc::new(Announcer {
@@ -159,6 +159,9 @@ impl Cast {
         }
         client.run(end).await;
         let _ = self.reports.send(Report::Done(id));
+        // What it leaves at the servers is looked at while it is there: its sessions go with it.
+        std::future::pending::<()>().await;
+        drop(lock);
     }
 
     fn build_lock(&self, process: ProcessId, runtime: &SharedRuntime) -> Arc<dyn DistributedLock> {

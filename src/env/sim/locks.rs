@@ -14,7 +14,7 @@ use crate::lock::DistributedLock;
 use crate::lock::backend::{RedisNode, ZkConnector};
 use crate::lock::flawed::WallClock;
 use crate::lock::runtime::SharedRuntime;
-use crate::scenario::{LockConfig, RedisConfig, RedlockConfig};
+use crate::scenario::{Backend, LockConfig, RedisConfig, RedlockConfig};
 use crate::time::Nanos;
 
 /// A scenario that names one is refused when it is read.
@@ -80,6 +80,14 @@ impl Seam {
 
 /// Makes one client's lock.
 pub type LockMaker = Arc<dyn Fn(&LockConfig, Seam) -> Arc<dyn DistributedLock> + Send + Sync>;
+
+/// What the lock servers see before the names of a trial's locks.
+pub(super) fn prefix(config: &LockConfig) -> String {
+    match config.backend() {
+        Backend::Redis => KEY_PREFIX.to_owned(),
+        Backend::Zookeeper => format!("{ROOT}/"),
+    }
+}
 
 /// The locks that scenarios configure.
 pub(super) fn configured(config: &LockConfig, seam: Seam) -> Arc<dyn DistributedLock> {

@@ -7,6 +7,7 @@
 //! - `node`: what servers do with it: the models of [`redis`] and [`zookeeper`] (driven by `zk_node`), the resource.
 //! - `scheduler`: polls the futures of processes, which freeze and die; `runtime` is what those have for one.
 //! - `call`, `redis_link`, `zk_link`, `resource_link`: the lock seam and the resource's, over the net.
+//! - `leftovers`: what its servers have when all is over.
 //! - `machines`: who there is. `locks`: the lock on trial, and its way to its servers.
 //! - `requests`: what strikes do to single requests and replies, somewhere between a client and its link.
 //! - `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
@@ -22,6 +23,7 @@ mod cast;
 mod clock;
 mod control;
 mod faults;
+mod leftovers;
 mod link;
 mod locks;
 mod machines;

@@ -168,6 +168,11 @@ impl RedisModel {
         self.running
     }
 
+    /// All keys, overdue or not, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.keys.iter().map(|(key, entry)| (key.as_str(), entry))
+    }
+
     /// What a key holds, overdue or not, without the effects of an access: for explanations, not for clients.
     pub fn peek(&self, key: &str) -> Option<&Entry> {
         self.keys.get(key)

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::cast::{Cast, Report};
 use super::faults::Faults;
+use super::leftovers::Inside;
 use super::locks::{self, LockMaker};
 use super::machines::{HARNESS, machines, ordinary_clock};
 use super::requests::Tap;
@@ -20,6 +21,7 @@ use super::scheduler::Scheduler;
 use super::trace::Trace;
 use super::world::{HostId, World, lock};
 use crate::env::Environment;
+use crate::env::leftovers::{Names, inspect};
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
 use crate::history::recorder::Record;
@@ -147,6 +149,7 @@ fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Se
         planned_faults: plan.len() as u32,
         plan,
         grant_within: scenario.grant_within(lock),
+        leaves_within: config.map(LockConfig::leaves_within),
         api: None,
         // All instants are in true time.
         clock_error: 0,
@@ -256,6 +259,13 @@ async fn direct(
     // The nemesis undoes what is left, and goes.
     *lock(&cast.events) = None;
     let _ = before(&**runtime, limit, nemesis_gone).await;
+    if ended.is_ok() {
+        let names = Names::new(&cast.config, cast.scenario.workload.locks, &locks::prefix(&cast.config));
+        let bound = Duration::from_nanos(cast.config.leaves_within());
+        let record = HarnessRecord(Arc::clone(&cast.world));
+        let calm = cast.scenario.faults.is_empty();
+        inspect(&Inside(Arc::clone(&cast.world)), &names, bound, calm, &**runtime, &record).await;
+    }
     ended
 }
 

@@ -361,6 +361,7 @@ fn header(path: &Path, clients: u32) -> Header {
         planned_faults: 0,
         plan: Vec::new(),
         grant_within: None,
+        leaves_within: None,
         api: None,
         clock_error: 0,
         versions: BTreeMap::new(),

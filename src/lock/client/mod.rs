@@ -4,6 +4,8 @@
 //! no timeouts, no decisions. Deliberately absent: the crates' own lock recipes and reconnecting managers, which hide
 //! what a lock must know.
 
+#[cfg(feature = "harness")]
+mod contents;
 #[cfg(feature = "redis")]
 mod endpoint;
 #[cfg(feature = "redis")]

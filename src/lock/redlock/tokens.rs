@@ -53,6 +53,15 @@ pub enum Tokens {
 }
 
 impl Tokens {
+    /// What stays at every node for good, as a pattern of keys: the counters of votes.
+    #[cfg(feature = "harness")]
+    pub(crate) fn permanent(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Quorum => "#{lock}",
+        }
+    }
+
     /// The key of the counter that belongs to a lock's key, if there is one.
     pub(super) fn counter(self, key: &str) -> Option<String> {
         match self {

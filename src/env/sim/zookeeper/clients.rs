@@ -96,6 +96,12 @@ impl Clients {
         Some((connection.session, connection.timeout))
     }
 
+    /// The sessions that are open here, each with its connection, in no order.
+    pub fn established(&self) -> impl Iterator<Item = (ConnectionId, i64)> {
+        let open = self.connections.iter().filter(|(_, connection)| connection.stage == Stage::Established);
+        open.map(|(id, connection)| (*id, connection.session))
+    }
+
     /// Forgets a connection.
     pub fn forget(&mut self, id: ConnectionId) {
         self.watches.forget(id);

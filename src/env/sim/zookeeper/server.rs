@@ -147,6 +147,11 @@ impl Server {
         self.replica.tree.sessions().keys().copied()
     }
 
+    /// The sessions that are open here, each with its connection, in no order.
+    pub fn connected(&self) -> impl Iterator<Item = (ConnectionId, i64)> {
+        self.replica.clients.established()
+    }
+
     /// When the server wants [`Input::Timer`], on its own monotonic clock.
     pub fn next_timer(&self) -> Option<Nanos> {
         match &self.state {
