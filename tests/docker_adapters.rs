@@ -68,6 +68,35 @@ fn two_python_libraries_stand_trial_beside_their_faultless_twins() {
     }
 }
 
+/// The reply of an acquire is held in front of the program until its lease is nearly over. An unmodified library that has no
+/// look at the clock hands the grant out; one that has is not accused.
+#[test]
+fn a_late_reply_is_a_stale_grant_only_of_a_library_that_does_not_look_at_the_clock() {
+    let _turn = turn();
+    let defendants = ["adapters/sherlock", "adapters/fencepost-redlock", "adapters/redlock-py"];
+    let mut accused = false;
+    // Whether another client asks within the moment that counts is up to chance.
+    for seed in ["5", "6", "7"] {
+        let out = tempfile::tempdir().unwrap();
+        let folder = out.path().display().to_string();
+        let how = ["--scenario", "late-grant", "--seed", seed, "--out", &folder];
+        let text = told(&fencepost(&[&["try"], &defendants[..], &how[..]].concat()));
+        let file = out.path().join("late-grant/latest/verdict.json");
+        let verdict: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        let exclusion = |lock: &str| &verdict["locks"][lock]["checks"]["mutual-exclusion"]["verdict"];
+        for lock in ["fencepost-redlock", "redlock-py"] {
+            assert_ne!(exclusion(lock), "invalid", "{lock}: {text}");
+            let effect = &verdict["locks"][lock]["checks"]["coverage"]["figures"]["strikes-with-effect"];
+            assert!(effect.as_f64().unwrap() >= 1.0, "{lock}: {verdict}");
+        }
+        accused = exclusion("sherlock") == "invalid";
+        if accused {
+            break;
+        }
+    }
+    assert!(accused, "sherlock was not seen to hand out what was over");
+}
+
 /// A program that grants to all and answers twice: what it seems to have broken is not believed.
 #[test]
 fn a_program_that_contradicts_itself_is_not_accused() {
