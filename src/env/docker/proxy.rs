@@ -267,7 +267,7 @@ impl Shared {
         mut to: OwnedWriteHalf,
     ) -> End {
         while let Some(Item { due, bytes, then }) = queue.recv().await {
-            sleep_until(due).await;
+            wait_until(due).await;
             if let Then::CutBefore(strike) = then {
                 self.done(both, strike);
                 return End::CutBefore;
@@ -292,7 +292,7 @@ impl Shared {
         let (queue, mut out) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
         let mut deliver = pin!(async {
             while let Some((due, bytes)) = out.recv().await {
-                sleep_until(due).await;
+                wait_until(due).await;
                 if to.write_all(&bytes).await.is_err() {
                     return;
                 }
@@ -418,6 +418,13 @@ enum End {
     CutBefore,
     /// After a request went on.
     CutAfter(OwnedWriteHalf),
+}
+
+/// Waits, if there is anything to wait for: a timer that is due already still takes until its next tick, a millisecond.
+async fn wait_until(due: Instant) {
+    if due > Instant::now() {
+        sleep_until(due).await;
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
