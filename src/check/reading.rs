@@ -31,6 +31,12 @@ pub fn qualified(mut judgement: Judgement, reading: &Reading, model: Model) -> J
         result.summary +=
             &format!(" It may have been read otherwise than it was meant: {}.", reading.doubts.join("; "));
     }
+    if result.verdict == Verdict::Invalid && reading.numbers_name && matches!(model, Model::Semaphore { .. }) {
+        result.verdict = Verdict::Unknown;
+        result.violations.clear();
+        result.summary += " The numbers in :value were read as names of locks, and may say how many permits are asked for: \
+                           --lock-key value, if they are names; each op counts as one permit.";
+    }
     if !reading.unclear.is_empty() {
         result.verdict = result.verdict.merge(Verdict::Unknown);
         for (lock, why) in reading.unclear.iter().take(5) {

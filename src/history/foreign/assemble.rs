@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::fields::Fields;
-use super::naming::{Keys, Mode, Naming, Verb};
+use super::naming::{Keys, Mode, Naming, Verb, may_end};
 use super::notation::Value;
 use super::survey::{self, LockPlace, Places};
 use crate::history::{F, Op, OpType, Process};
@@ -73,6 +73,8 @@ pub(super) struct Found {
     pub unclear: BTreeMap<LockName, String>,
     /// Acquires that went well and were granted nothing.
     pub refused: u64,
+    /// A verb of a client that was passed over and may end what the client holds.
+    pub ends: Option<String>,
     /// What acquires that went well were answered with.
     pub shapes: Shapes,
     /// Grants with a token.
@@ -466,6 +468,11 @@ impl<'k> Assembly<'k> {
 
     fn pass_over(&mut self, f: &Value<'_>, verb: Verb, kind: OpType, fields: &Fields<'_>) {
         let name = f.name();
+        let is_clients =
+            !matches!(&fields.process, Some(Value::Word(who) | Value::Text(Cow::Borrowed(who))) if *who == "nemesis");
+        if self.found.ends.is_none() && is_clients && !matches!(&*name, "read" | "write") && may_end(&name) {
+            self.found.ends = Some(name.clone().into_owned());
+        }
         let passed_over = &mut self.found.passed_over;
         // Whatever a file says, this is for people.
         let is_full = passed_over.len() >= 64;

@@ -57,6 +57,8 @@ pub struct Reading {
     pub unclear: BTreeMap<LockName, String>,
     /// What may have been read otherwise than it was meant, so that nothing that looks wrong need be wrong.
     pub doubts: Vec<String>,
+    /// Whether what names locks are numbers, which may as well say how many permits are asked for.
+    pub numbers_name: bool,
     /// Whether it was asked for how long holds are valid, and nothing says it.
     pub lacks_validity: bool,
 }
@@ -332,12 +334,24 @@ impl Passed {
                 answers.join(", ")
             ));
         }
+        if let Some(f) = &found.ends {
+            doubts.push(format!(
+                "`:{f}` of a client was passed over, and may end what it holds: tell that as a :release"
+            ));
+        }
+        if let Some(shares) = &places.shares {
+            doubts.push(format!(
+                "{shares} may say that readers share the lock, which is read of verbs only: :acquire-read, with --model \
+                 read-write"
+            ));
+        }
         if !doubts.is_empty() {
             taken.insert("doubts", doubts.join("; "));
         }
         Reading {
             taken,
             doubts,
+            numbers_name: places.numbers_name && keys.lock_place().is_none(),
             passed_over: found.passed_over.clone(),
             unclear: found.unclear.clone(),
             lacks_validity: naming.leased && found.valid_until == 0 && found.without_validity > 0,

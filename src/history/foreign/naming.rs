@@ -288,6 +288,13 @@ impl Verb {
         let has = |words: &[&str]| parts.iter().any(|part| words.contains(part));
         let releases = has(&["release", "unlock", "runlock", "wunlock", "releases", "released"]);
         let acquires = has(&["acquire", "lock", "trylock", "tryacquire", "rlock", "wlock", "acquires"]) && !releases;
+        // Of what takes a lock and gives it back nobody sees when. In `lock.release` the first word says to what.
+        let both = releases
+            && (has(&["acquire", "acquires", "tryacquire", "trylock"])
+                || (has(&["lock"]) && (has(&["and"]) || (has(&["unlock"]) && !f.contains('.')))));
+        if both || (parts.first() == Some(&"with") && (acquires || releases)) {
+            return Self::Unclear;
+        }
         // Words that say nothing of what is done: who does it, to what, how hard it is tried.
         const KNOWN: [&str; 34] = [
             "release",
@@ -352,6 +359,41 @@ impl Verb {
     }
 }
 
+/// Whether an op of a client, which is not about a lock by its verb, may end what the client holds.
+pub(super) fn may_end(f: &str) -> bool {
+    const ENDS: [&str; 28] = [
+        "lost",
+        "lose",
+        "loss",
+        "expire",
+        "expired",
+        "expires",
+        "revoke",
+        "revoked",
+        "evict",
+        "evicted",
+        "preempt",
+        "preempted",
+        "crash",
+        "crashed",
+        "die",
+        "died",
+        "kill",
+        "killed",
+        "close",
+        "closed",
+        "disconnect",
+        "disconnected",
+        "restart",
+        "restarted",
+        "wait",
+        "await",
+        "abandon",
+        "abandoned",
+    ];
+    f.split(['-', '_', '.', '/', ' ']).any(|part| ENDS.iter().any(|end| end.eq_ignore_ascii_case(part)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,6 +423,13 @@ mod tests {
             ("renew", Verb::Extend),
             ("keep-alive", Verb::Extend),
             ("force-unlock", Verb::Unclear),
+            ("with-lock", Verb::Unclear),
+            ("acquire-release", Verb::Unclear),
+            ("lock_unlock", Verb::Unclear),
+            ("lock-and-release", Verb::Unclear),
+            ("lock.release", Verb::Release(None)),
+            ("release-lock", Verb::Release(None)),
+            ("lock-with-timeout", Verb::Acquire(Plain)),
             ("steal", Verb::Unclear),
             ("upgrade-lock", Verb::Unclear),
             ("is-locked", Verb::Other),

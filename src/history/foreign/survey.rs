@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use rustc_hash::FxHashMap;
 
 use super::fields::Fields;
-use super::naming::{Keys, Role, Verb};
+use super::naming::{Keys, Mode, Role, Verb};
 use super::notation::Value;
 use super::unread::{Step, Unread};
 use crate::history::OpType;
@@ -53,6 +53,10 @@ pub(super) struct Places {
     pub tokens: bool,
     /// Whether processes of clients are numbers.
     pub numbers: bool,
+    /// What says of some acquire that it may be a reader's, other than its verb.
+    pub shares: Option<String>,
+    /// Whether the values that name locks are numbers.
+    pub numbers_name: bool,
     /// A key that nobody reads and that may name the lock.
     pub unread: Option<String>,
     /// How many acquires were looked at.
@@ -88,6 +92,7 @@ pub(super) struct Survey {
     owner_of: FxHashMap<String, Option<String>>,
     open: FxHashMap<String, Open>,
     unread: Unread,
+    shares: Option<String>,
 }
 
 struct Open {
@@ -138,6 +143,9 @@ impl Survey {
             (OpType::Invoke, false) => Step::Release,
             _ => Step::Completion,
         };
+        if is_acquire && self.shares.is_none() && verb == Verb::Acquire(Mode::Plain) {
+            self.shares = shares(op).or_else(|| shares(fields.value.as_ref()?));
+        }
         self.unread.look(op, fields.value.as_ref(), &process, step, keys);
         if kind == OpType::Invoke {
             self.invoked(fields, keys, process, is_acquire)
@@ -266,6 +274,10 @@ impl Survey {
             tokens: self.tokens,
             numbers: self.numbers,
             unread: self.unread.may_name(),
+            shares: self.shares,
+            numbers_name: lock == LockPlace::Value
+                && named > 0
+                && self.asked.keys().all(|name| name.bytes().all(|byte| byte.is_ascii_digit())),
             looked_at: self.acquires,
         }
     }
@@ -303,6 +315,28 @@ pub(super) fn as_name<'v>(value: &'v Value<'_>, keys: &Keys) -> Option<Cow<'v, s
         }
         other => Some(other.name()),
     }
+}
+
+/// What says in an op or in its `:value` that it may be a reader's.
+fn shares(value: &Value<'_>) -> Option<String> {
+    let reads = |value: &Value<'_>| {
+        let word = value.word().unwrap_or_default();
+        ["read", "shared", "share", "reader", "s", "r"].iter().any(|read| read.eq_ignore_ascii_case(word))
+    };
+    let says = |key: &str, value: &Value<'_>| match key.to_ascii_lowercase().as_str() {
+        "mode" | "lock-mode" | "lock_mode" | "lockmode" | "type" | "lock-type" | "lock_type" | "locktype" | "kind"
+        | "access" | "level" => reads(value),
+        "shared" | "read" => *value == Value::Bool(true),
+        "exclusive" => *value == Value::Bool(false),
+        _ => false,
+    };
+    let entry = value
+        .entries()
+        .find(|(key, value)| says(key, value))
+        .map(|(key, value)| format!("`:{key} {}`", value.written()));
+    let long = |value: &Value<'_>| reads(value) && value.word().is_some_and(|word| word.len() > 1);
+    let item = || value.items().find(long).or_else(|| Some(value.clone()).filter(long));
+    entry.or_else(|| item().map(|item| format!("`{}` in :value", item.written())))
 }
 
 fn is_uuid(text: &str) -> bool {
