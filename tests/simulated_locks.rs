@@ -7,6 +7,7 @@
 mod lock_suite;
 
 use std::cell::Cell;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +16,16 @@ use fencepost::env::sim::redis::{Command, Persistence, Reply};
 use fencepost::env::sim::{LockMaker, Sandbox, Seam, single_process_mutex};
 use fencepost::fault::{Member, Refusal};
 use fencepost::ids::{ClientId, LockName, NodeId};
-use fencepost::lock::backend::Connections;
+use fencepost::lock::backend::{Connections, RedisNode, ZkConnector};
 use fencepost::lock::runtime::SharedRuntime;
 use fencepost::lock::{
-    DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, Waiting, ZookeeperLock,
-    ZookeeperSettings,
+    DistributedLock, ReadWriteLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Semaphore, Tokens, Waiting,
+    ZookeeperLock, ZookeeperSettings,
 };
 use fencepost::scenario::{DurationRange, LockConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
 use fencepost::seed::Seed;
 use futures_util::future::{FutureExt, LocalBoxFuture};
-use lock_suite::{Client, Fate, Fixture, RedlockFixture};
+use lock_suite::{Client, Fate, Fixture, OnePermit, RedlockFixture, SharedFixture, Writers};
 use smol_str::SmolStr;
 
 /// How many seeds each body is run with.
@@ -148,12 +149,32 @@ impl OnOne<'_> {
     }
 }
 
-impl Fixture for OnOne<'_> {
-    fn client(&self, lease: Duration) -> Client {
+impl OnOne<'_> {
+    fn with<L: DistributedLock + 'static>(
+        &self,
+        lease: Duration,
+        lock: impl FnOnce(Arc<dyn RedisNode>, RedisLockSettings, SharedRuntime) -> L,
+    ) -> Client {
         let (id, Seam { mut redis, runtime, .. }) = self.0.client(&Self::config());
         let waiting = self.1;
         let settings = RedisLockSettings { ttl: lease, renewal: true, waiting, ..RedisLockSettings::default() };
-        client(id, Arc::new(RedisLock::new(redis.remove(0), settings, Arc::clone(&runtime)).unwrap()), runtime)
+        client(id, Arc::new(lock(redis.remove(0), settings, Arc::clone(&runtime))), runtime)
+    }
+}
+
+impl SharedFixture for OnOne<'_> {
+    fn read_write(&self, lease: Duration) -> Client {
+        self.with(lease, |node, settings, runtime| ReadWriteLock::at_redis(node, settings, runtime).unwrap())
+    }
+
+    fn semaphore(&self, permits: NonZeroU32, lease: Duration) -> Client {
+        self.with(lease, |node, settings, runtime| Semaphore::at_redis(node, settings, permits, runtime).unwrap())
+    }
+}
+
+impl Fixture for OnOne<'_> {
+    fn client(&self, lease: Duration) -> Client {
+        self.with(lease, |node, settings, runtime| RedisLock::new(node, settings, runtime).unwrap())
     }
 
     fn crash(&self, client: &Client) {
@@ -181,11 +202,31 @@ impl OnZookeeper<'_> {
     }
 }
 
-impl Fixture for OnZookeeper<'_> {
-    fn client(&self, lease: Duration) -> Client {
+impl OnZookeeper<'_> {
+    fn with<L: DistributedLock + 'static>(
+        &self,
+        lease: Duration,
+        lock: impl FnOnce(Arc<dyn ZkConnector>, ZookeeperSettings, SharedRuntime) -> L,
+    ) -> Client {
         let (id, Seam { zookeeper, runtime, .. }) = self.0.client(&Self::config(lease));
         let ensemble = zookeeper.expect("its servers are an ensemble");
-        client(id, Arc::new(ZookeeperLock::new(ensemble, ZookeeperSettings::default(), Arc::clone(&runtime))), runtime)
+        client(id, Arc::new(lock(ensemble, ZookeeperSettings::default(), Arc::clone(&runtime))), runtime)
+    }
+}
+
+impl SharedFixture for OnZookeeper<'_> {
+    fn read_write(&self, lease: Duration) -> Client {
+        self.with(lease, ReadWriteLock::in_zookeeper)
+    }
+
+    fn semaphore(&self, permits: NonZeroU32, lease: Duration) -> Client {
+        self.with(lease, |ensemble, settings, runtime| Semaphore::in_zookeeper(ensemble, settings, permits, runtime))
+    }
+}
+
+impl Fixture for OnZookeeper<'_> {
+    fn client(&self, lease: Duration) -> Client {
+        self.with(lease, ZookeeperLock::new)
     }
 
     fn crash(&self, client: &Client) {
@@ -392,6 +433,50 @@ mod redis_lock_called {
 
 mod zookeeper_lock {
     crate::tests_of_any_lock!(crate::zookeeper);
+}
+
+mod shared_at_redis {
+    use super::*;
+
+    crate::tests_of_shared_locks!(crate::redis_lock);
+
+    mod writers {
+        fn run(body: impl AsyncFn(&super::Writers<'_, super::OnOne>)) {
+            crate::redis_lock(async |fixture| body(&super::Writers(fixture)).await);
+        }
+
+        crate::tests_of_any_lock!(run);
+    }
+
+    mod one_permit {
+        fn run(body: impl AsyncFn(&super::OnePermit<'_, super::OnOne>)) {
+            crate::redis_lock(async |fixture| body(&super::OnePermit(fixture)).await);
+        }
+
+        crate::tests_of_any_lock!(run);
+    }
+}
+
+mod shared_in_zookeeper {
+    use super::*;
+
+    crate::tests_of_shared_locks!(crate::zookeeper);
+
+    mod writers {
+        fn run(body: impl AsyncFn(&super::Writers<'_, super::OnZookeeper>)) {
+            crate::zookeeper(async |fixture| body(&super::Writers(fixture)).await);
+        }
+
+        crate::tests_of_any_lock!(run);
+    }
+
+    mod one_permit {
+        fn run(body: impl AsyncFn(&super::OnePermit<'_, super::OnZookeeper>)) {
+            crate::zookeeper(async |fixture| body(&super::OnePermit(fixture)).await);
+        }
+
+        crate::tests_of_any_lock!(run);
+    }
 }
 
 /// The control has no lease, and nobody can rob its holder: the bodies about that are not for it.

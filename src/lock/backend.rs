@@ -32,6 +32,34 @@ pub enum Ownership {
     Theirs,
 }
 
+/// What a client takes of a lock that several may hold at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Share {
+    /// The lock, together with other readers and with nobody else.
+    Read,
+    /// The lock, alone. A writer that readers keep out keeps new readers out, for this long or until it asks again.
+    Write {
+        /// As long as it may take until it asks again.
+        waits: Duration,
+    },
+    /// One permit of so many.
+    Permit {
+        /// How many there are, by this client's count.
+        of: u32,
+    },
+}
+
+impl Share {
+    /// The letter that a server knows it by.
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::Read => "r",
+            Self::Write { .. } => "w",
+            Self::Permit { .. } => "p",
+        }
+    }
+}
+
 /// Which connections requests travel on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "harness", derive(schemars::JsonSchema))]
@@ -114,6 +142,23 @@ pub trait RedisNode: Send + Sync {
 
     /// Listens on a channel, over a connection of its own, which lives as long as what is heard.
     fn listen(&self, channel: &str) -> Reply<Heard, NodeError>;
+
+    /// Takes a share, if those that are taken leave one, for `ttl` by the server's time of day; and counts one more, as
+    /// [`RedisNode::set_and_fence`]. Each share ends by itself, whatever becomes of the others.
+    fn take_share(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        ttl: Duration,
+        share: Share,
+    ) -> Reply<Option<FencingToken>, NodeError>;
+
+    /// Sets the time to live of `owner`'s share, if it has one.
+    fn extend_share(&self, key: &str, owner: &OwnerToken, ttl: Duration, share: Share) -> Reply<Ownership, NodeError>;
+
+    /// Gives `owner`'s share back, if it has one.
+    fn return_share(&self, key: &str, owner: &OwnerToken, share: Share) -> Reply<Ownership, NodeError>;
 }
 
 /// The life of a ZooKeeper session, as its client sees it.

@@ -32,6 +32,12 @@ pub enum ConfigError {
          a longest hold for the call"
     )]
     NoLease,
+    /// A lock of this kind has several holders, and over several masters that cannot be done.
+    #[error(
+        "no {0} over several Redis masters: votes and tokens rest on each master having one holder at a time (of three \
+         masters with two permits each, three clients could have two votes each); use one Redis server or ZooKeeper"
+    )]
+    NotOnRedlock(&'static str),
 }
 
 /// What one server had to say in an attempt.

@@ -63,10 +63,13 @@
 //! It does *not* promise that a client which stops between looking at its guard and writing writes in time: only a store that
 //! looks at tokens does. It has no TTL: a hold ends with its session.
 //!
-//! From a file, with passwords from the environment: `settings`. On top of any lock: [`with_lock`], [`Reentrant`],
+//! [`ReadWriteLock`] and [`Semaphore`], in a ZooKeeper ensemble or at one Redis server, have several holders.
+//!
+//! From a file, with passwords from the environment: `settings`. On top of any lock: [`MultiLock`], several
+//! names in one order; [`Election`], a leader with an epoch; [`with_lock`], [`Reentrant`],
 //! [`events`], [`trace`].
 //!
-//! Both implement [`DistributedLock`] and hand out a [`Guard`]: the only proof of holding, which ends by itself.
+//! All implement [`DistributedLock`] and hand out a [`Guard`]: the only proof of holding, which ends by itself.
 //! [`backend`] is the seam to the servers, [`client`] fills it with real ones, [`runtime`] brings clock, timers and
 //! randomness from outside, `settings` (a feature) is the TOML file that a service has its lock from. `flawed`,
 //! for the harness only, has locks that must be caught. `opener` says when a lock connects, in both worlds. Deliberately absent: ambient clocks and randomness, the harness,
@@ -79,18 +82,23 @@ pub mod backend;
 pub mod capabilities {}
 #[expect(clippy::disallowed_methods, reason = "speaks with real servers, in real time")]
 pub mod client;
+mod election;
 pub mod error;
 pub mod events;
 #[cfg(feature = "harness")]
 pub mod flawed;
 mod guard;
+mod multi;
 pub(crate) mod name;
 pub(crate) mod opener;
+mod read_write;
 mod redlock;
 mod reentrant;
 pub mod runtime;
+mod semaphore;
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
 pub mod settings;
+mod shares;
 mod single;
 pub mod trace;
 mod zookeeper;
@@ -100,6 +108,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub use election::{CampaignError, Election, Role, Term};
 pub use error::{
     AcquireError, AttemptError, AttemptReport, ConfigError, ExtendError, LostReason, NodeOutcome, NodeReport,
     ReleaseOutcome,
@@ -107,9 +116,12 @@ pub use error::{
 pub use guard::{Guard, GuardState, Promise, Promises};
 #[cfg(feature = "harness")]
 pub(crate) use guard::{Hold, UNSTATED};
+pub use multi::{MultiGuard, MultiLock};
 pub use name::{LONGEST_NAME, NameError};
+pub use read_write::ReadWriteLock;
 pub use redlock::{Redlock, RedlockSettings, Tokens, Waiting};
 pub use reentrant::{Reentrant, ReentrantGuard};
+pub use semaphore::Semaphore;
 #[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
 pub use settings::{Settings, SettingsError};
 pub use single::{RedisLock, RedisLockSettings};
@@ -237,6 +249,11 @@ pub trait DistributedLock: Send + Sync {
         name: &'a LockName,
         options: &'a AcquireOptions,
     ) -> BoxFuture<'a, Result<Guard, AcquireError>>;
+
+    /// The same lock for those who only read, where it lets them hold it together.
+    fn for_reading(&self) -> Option<&dyn DistributedLock> {
+        None
+    }
 
     /// Makes one attempt: `None` if another client holds the lock.
     ///

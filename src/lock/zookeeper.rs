@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use self::contender::{Contender, Deadlines, RETRY_DELAY, delete, failed};
+use self::contender::{Admission, Contender, Deadlines, RETRY_DELAY, delete, failed};
 use self::session::{KeptSession, Sessions};
 use super::backend::{WatchEvent, ZkConnector, Znode};
 use super::error::{AcquireError, AttemptError, LostReason, NodeError, NodeOutcome, ReleaseOutcome, ZkError};
@@ -64,6 +64,7 @@ pub struct ZookeeperLock {
     sessions: Arc<Sessions>,
     settings: ZookeeperSettings,
     runtime: SharedRuntime,
+    admission: Admission,
 }
 
 /// The path of the znode below which the contenders for `name` stand.
@@ -93,7 +94,14 @@ impl From<ZkError> for Stop {
 impl ZookeeperLock {
     /// A lock in the ensemble that `connector` reaches. The first acquire opens the session.
     pub fn new(connector: Arc<dyn ZkConnector>, settings: ZookeeperSettings, runtime: SharedRuntime) -> Self {
-        Self { sessions: Sessions::new(connector, Arc::clone(&runtime)), settings, runtime }
+        let sessions = Sessions::new(connector, Arc::clone(&runtime));
+        Self { sessions, settings, runtime, admission: Admission::ALONE }
+    }
+
+    /// The same, with the same session, for contenders of another kind.
+    pub(super) fn admitting(&self, admission: Admission) -> Self {
+        let (sessions, runtime) = (Arc::clone(&self.sessions), Arc::clone(&self.runtime));
+        Self { sessions, settings: self.settings.clone(), runtime, admission }
     }
 
     /// The session in use, or a new one if there is none or its time is up.
@@ -138,7 +146,7 @@ impl ZookeeperLock {
 
     /// A contender for `name`, not yet in the line.
     pub(super) fn contender(&self, name: &LockName, kept: &Arc<KeptSession>) -> Contender {
-        Contender::new(Arc::clone(kept), Arc::clone(&self.runtime), self.folder(name))
+        Contender::new(Arc::clone(kept), Arc::clone(&self.runtime), self.folder(name), self.admission)
     }
 
     /// The path of the znode below which the contenders for `name` stand.

@@ -18,6 +18,7 @@ mod zookeeper_link;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -26,16 +27,16 @@ use std::time::Duration;
 use fencepost::env::docker::run_lock::RunLock;
 use fencepost::env::docker::{cluster, files, wire};
 use fencepost::ids::LockName;
-use fencepost::lock::backend::RedisNode;
+use fencepost::lock::backend::{RedisNode, ZkConnector};
 use fencepost::lock::client::{RedisServer, ZookeeperEnsemble};
 use fencepost::lock::runtime::{Runtime, SharedRuntime, TokioRuntime};
 use fencepost::lock::{
-    DistributedLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Tokens, Waiting, ZookeeperLock,
-    ZookeeperSettings,
+    DistributedLock, ReadWriteLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Semaphore, Tokens, Waiting,
+    ZookeeperLock, ZookeeperSettings,
 };
 use fencepost::time::{Clock, Nanos};
 use futures_util::future::{BoxFuture, FutureExt, LocalBoxFuture};
-use lock_suite::{Client, Fate, Fixture, RedlockFixture};
+use lock_suite::{Client, Fate, Fixture, OnePermit, RedlockFixture, SharedFixture, Writers};
 use relay::{Mode, Relay};
 use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
@@ -276,8 +277,12 @@ impl OnOne {
     }
 }
 
-impl Fixture for OnOne {
-    fn client(&self, lease: Duration) -> Client {
+impl OnOne {
+    fn with<L: DistributedLock + 'static>(
+        &self,
+        lease: Duration,
+        lock: impl FnOnce(Arc<dyn RedisNode>, RedisLockSettings, SharedRuntime) -> L,
+    ) -> Client {
         let settings = RedisLockSettings {
             ttl: lease,
             // Patient, as above.
@@ -288,7 +293,23 @@ impl Fixture for OnOne {
             ..RedisLockSettings::default()
         };
         let node = Arc::new(RedisServer::new(self.server()));
-        self.0.client(|runtime| Arc::new(RedisLock::new(node, settings, runtime).unwrap()))
+        self.0.client(|runtime| Arc::new(lock(node, settings, runtime)))
+    }
+}
+
+impl SharedFixture for OnOne {
+    fn read_write(&self, lease: Duration) -> Client {
+        self.with(lease, |node, settings, runtime| ReadWriteLock::at_redis(node, settings, runtime).unwrap())
+    }
+
+    fn semaphore(&self, permits: NonZeroU32, lease: Duration) -> Client {
+        self.with(lease, |node, settings, runtime| Semaphore::at_redis(node, settings, permits, runtime).unwrap())
+    }
+}
+
+impl Fixture for OnOne {
+    fn client(&self, lease: Duration) -> Client {
+        self.with(lease, |node, settings, runtime| RedisLock::new(node, settings, runtime).unwrap())
     }
 
     fn crash(&self, client: &Client) {
@@ -327,11 +348,31 @@ async fn clear(janitor: &zookeeper_client::Client, folder: &str) {
     }
 }
 
+impl OnZookeeper {
+    fn with<L: DistributedLock + 'static>(
+        &self,
+        lease: Duration,
+        lock: impl FnOnce(Arc<dyn ZkConnector>, ZookeeperSettings, SharedRuntime) -> L,
+    ) -> Client {
+        let ensemble = Arc::new(ZookeeperEnsemble::new(&*self.0.cluster.zookeeper, lease));
+        let settings = ZookeeperSettings { root: self.root(), ..ZookeeperSettings::default() };
+        self.0.client(|runtime| Arc::new(lock(ensemble, settings, runtime)))
+    }
+}
+
+impl SharedFixture for OnZookeeper {
+    fn read_write(&self, lease: Duration) -> Client {
+        self.with(lease, ReadWriteLock::in_zookeeper)
+    }
+
+    fn semaphore(&self, permits: NonZeroU32, lease: Duration) -> Client {
+        self.with(lease, |ensemble, settings, runtime| Semaphore::in_zookeeper(ensemble, settings, permits, runtime))
+    }
+}
+
 impl Fixture for OnZookeeper {
     fn client(&self, lease: Duration) -> Client {
-        let ensemble = ZookeeperEnsemble::new(&*self.0.cluster.zookeeper, lease);
-        let settings = ZookeeperSettings { root: self.root(), ..ZookeeperSettings::default() };
-        self.0.client(|runtime| Arc::new(ZookeeperLock::new(Arc::new(ensemble), settings, runtime)))
+        self.with(lease, ZookeeperLock::new)
     }
 
     fn crash(&self, client: &Client) {
@@ -423,4 +464,48 @@ mod redis_lock_called {
 
 mod zookeeper_lock {
     crate::tests_of_any_lock!(crate::zookeeper);
+}
+
+mod shared_at_redis {
+    use super::*;
+
+    crate::tests_of_shared_locks!(crate::redis_lock);
+
+    mod writers {
+        fn run(body: impl AsyncFnOnce(&super::Writers<'_, super::OnOne>)) {
+            crate::redis_lock(async |fixture| body(&super::Writers(fixture)).await);
+        }
+
+        crate::tests_of_any_lock!(run);
+    }
+
+    mod one_permit {
+        fn run(body: impl AsyncFnOnce(&super::OnePermit<'_, super::OnOne>)) {
+            crate::redis_lock(async |fixture| body(&super::OnePermit(fixture)).await);
+        }
+
+        crate::tests_of_any_lock!(run);
+    }
+}
+
+mod shared_in_zookeeper {
+    use super::*;
+
+    crate::tests_of_shared_locks!(crate::zookeeper);
+
+    mod writers {
+        fn run(body: impl AsyncFnOnce(&super::Writers<'_, super::OnZookeeper>)) {
+            crate::zookeeper(async |fixture| body(&super::Writers(fixture)).await);
+        }
+
+        crate::tests_of_any_lock!(run);
+    }
+
+    mod one_permit {
+        fn run(body: impl AsyncFnOnce(&super::OnePermit<'_, super::OnZookeeper>)) {
+            crate::zookeeper(async |fixture| body(&super::OnePermit(fixture)).await);
+        }
+
+        crate::tests_of_any_lock!(run);
+    }
 }

@@ -9,6 +9,7 @@
 mod any_lock;
 mod called;
 mod redlock;
+mod shared;
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use fencepost::lock::{
 use fencepost::time::Nanos;
 use futures_util::future::{BoxFuture, Either, LocalBoxFuture, select};
 pub use redlock::*;
+pub use shared::*;
 use tokio::sync::oneshot;
 
 /// A lease that no body outlives: whoever gets a lock sooner did not wait for it to run out. A world may grant less to
@@ -202,7 +204,18 @@ macro_rules! tests_of_any_lock {
             with_lock_stops_when_the_lock_is_lost, no_increment_is_lost, names_are_kept_apart,
             a_guard_ends_with_the_longest_hold_of_its_call, a_wait_that_is_called_off_leaves_nothing,
             a_ttl_of_one_call_is_kept_or_refused, an_owner_enters_again_and_nobody_else,
-            a_loss_is_told_to_all_that_entered);
+            a_loss_is_told_to_all_that_entered,
+            many_names_at_once_do_not_wait_for_each_other, of_many_names_none_is_kept_without_the_others,
+            one_leads_and_each_term_has_a_higher_epoch);
+    };
+}
+
+/// Makes one `#[test]` of each body that is about locks that several may hold.
+#[macro_export]
+macro_rules! tests_of_shared_locks {
+    ($run:path) => {
+        $crate::tests_of!($run: readers_share_and_a_writer_is_alone, a_writer_gets_through_readers_that_keep_coming,
+            a_dead_reader_keeps_no_writer_out, as_many_hold_as_there_are_permits, the_permit_of_the_dead_comes_back);
     };
 }
 

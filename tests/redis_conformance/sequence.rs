@@ -1,8 +1,10 @@
 //! Random sequences of commands and clock moves, drawn where the edges are, and their shrinking.
 
 use std::fmt;
+use std::time::Duration;
 
 use fencepost::env::sim::redis::{Command, Persistence, RedisModel};
+use fencepost::lock::backend::Share;
 use fencepost::seed::{ChaCha8Rng, Seed};
 use fencepost::time::Nanos;
 use rand::RngExt;
@@ -12,6 +14,8 @@ use smol_str::SmolStr;
 pub const START_MS: i64 = 1_700_000_000_123;
 /// Few keys, so that commands meet.
 const KEYS: [&str; 3] = ["a", "b", "n"];
+/// Keys of shares, apart from the others: what a string command says of a set is not modelled.
+const SETS: [&str; 2] = ["s", "t"];
 const VALUES: [&str; 9] = ["x", "y", "41", "-1", "007", "+5", "", "9223372036854775806", "-9223372036854775808"];
 
 /// The key of the line; and who stands there, without anybody listening.
@@ -43,15 +47,18 @@ fn pick<T: Copy>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
 /// A sequence of `length` steps. The model runs along, so that clock moves can aim at deadlines.
 pub fn draw(seed: u64, length: usize) -> Vec<Step> {
     let mut rng = Seed(seed).stream("redis-conformance");
+    // Every third is about shares.
+    let of_shares = seed % 3 == 2;
+    let keys: &[&str] = if of_shares { &SETS } else { &KEYS };
     let mut model = RedisModel::new(Persistence::None);
     let mut wall_ms = START_MS;
     let mut steps = Vec::with_capacity(length);
     for _ in 0..length {
         if rng.random_bool(0.35) {
-            wall_ms = clock(&mut rng, &model, wall_ms);
+            wall_ms = clock(&mut rng, &model, wall_ms, keys);
             steps.push(Step::Clock(wall_ms));
         } else {
-            let command = command(&mut rng, wall_ms);
+            let command = if of_shares { shares(&mut rng) } else { command(&mut rng, wall_ms) };
             model.execute(wall_ms, Nanos::ZERO, &command);
             steps.push(Step::Say(command));
         }
@@ -66,8 +73,8 @@ pub fn look_at_all() -> Vec<Step> {
     KEYS.iter().flat_map(look).chain([Step::Say(Command::Pttl(LINE.into()))]).collect()
 }
 
-fn clock(rng: &mut ChaCha8Rng, model: &RedisModel, wall_ms: i64) -> i64 {
-    let deadline = model.peek(pick(rng, &KEYS)).and_then(|entry| entry.deadline);
+fn clock(rng: &mut ChaCha8Rng, model: &RedisModel, wall_ms: i64, keys: &[&str]) -> i64 {
+    let deadline = model.peek(pick(rng, keys)).and_then(|entry| entry.deadline);
     // Not a deadline at the end of time: the page counts nanoseconds in 64 bits.
     let near = deadline.filter(|deadline| (deadline - START_MS).abs() < 1_000_000_000);
     match (rng.random_range(0..10), near) {
@@ -122,6 +129,34 @@ fn command(rng: &mut ChaCha8Rng, wall_ms: i64) -> Command {
         130..134 => Command::LeaveLine { key, line: LINE.into(), place: pick(rng, &PLACES).into() },
         134..138 => Command::DeleteAndCall { key, line: LINE.into(), owner: value },
         _ => Command::Exists(LINE.into()),
+    }
+}
+
+fn shares(rng: &mut ChaCha8Rng) -> Command {
+    let (key, owner) = (SmolStr::new(pick(rng, &SETS)), SmolStr::new(pick(rng, &VALUES)));
+    let share = match rng.random_range(0..5) {
+        0 | 1 => Share::Read,
+        2 => Share::Write { waits: Duration::from_millis(pick(rng, &[1, 100, 2000])) },
+        _ => Share::Permit { of: rng.random_range(1..4) },
+    };
+    let ttl_ms = pick(rng, &[1, 2, 1000, 1500, 2999]);
+    match rng.random_range(0..9) {
+        8 => counters(rng),
+        0..4 => Command::TakeShare { key, counter: pick(rng, &["n", "c"]).into(), owner, ttl_ms, share },
+        4 | 5 => Command::ExtendShare { key, owner, ttl_ms, share },
+        6 => Command::ReturnShare { key, owner, share },
+        _ if rng.random_bool(0.5) => Command::Pttl(key),
+        _ => Command::Del(key),
+    }
+}
+
+/// What else befalls the counters of tokens.
+fn counters(rng: &mut ChaCha8Rng) -> Command {
+    let key = SmolStr::new(pick(rng, &["n", "c"]));
+    match rng.random_range(0..3) {
+        0 => Command::Get(key),
+        1 => Command::Set { key, value: pick(rng, &VALUES).into(), if_absent: false, px_ms: None },
+        _ => Command::Del(key),
     }
 }
 

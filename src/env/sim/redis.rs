@@ -10,13 +10,14 @@
 //!   sweep ([`RedisModel::sweep`]) came first.
 //!
 //! The conformance test compares it with a real server, command by command. Deliberately absent: timers, connections,
-//! latency (the simulation's own), types other than strings (a line of who waits is a list
+//! latency (the simulation's own), types other than strings and the sorted sets of [`shares`] (a line of who waits is a list
 //! in the server and a text here, so only the scripts about lines may touch it), eviction, replication. An `everysec` server schedules its
 //! fsyncs by its cached wall clock; the model does by the monotonic one, so a jump back does not hold them up here.
 
 mod command;
 mod disk;
 mod line;
+mod shares;
 
 use std::collections::hash_map;
 
@@ -125,6 +126,11 @@ impl RedisModel {
             Command::LeaveLine { key, line, place } => Reply::flag(self.leave_line(now, key, line, place)),
             // It is about a connection, which this knows nothing of: see [`RedisModel::subscribe`].
             Command::Subscribe(_) => Reply::Ok,
+            Command::TakeShare { key, counter, owner, ttl_ms, share } => {
+                self.take_share(now, key, counter, owner, *ttl_ms, *share)
+            }
+            Command::ExtendShare { key, owner, ttl_ms, share } => self.extend_share(now, key, owner, *ttl_ms, *share),
+            Command::ReturnShare { key, owner, share } => self.return_share(now, key, owner, *share),
         }
     }
 
@@ -286,11 +292,16 @@ impl RedisModel {
         if self.look(now, key).is_some() {
             return Reply::Nil;
         }
+        self.start_at_the_time(now, counter);
+        self.count_and_set(now, key, counter, owner, ttl_ms)
+    }
+
+    /// A counter that is not there starts at the time of day.
+    fn start_at_the_time(&mut self, now: Now, counter: &SmolStr) {
         if self.look(now, counter).is_none() {
             let micros = now.wall_ms.saturating_mul(1_000);
             self.put(now, counter, Entry { value: micros.to_smolstr(), deadline: None });
         }
-        self.count_and_set(now, key, counter, owner, ttl_ms)
     }
 
     fn raise_if_owner(&mut self, now: Now, key: &SmolStr, counter: &SmolStr, owner: &str, token: u64) -> bool {

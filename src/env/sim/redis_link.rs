@@ -17,7 +17,7 @@ use super::message::Payload;
 use super::net::ConnectionId;
 use super::redis::{Command, Reply as RedisReply};
 use crate::ids::{FencingToken, OwnerToken};
-use crate::lock::backend::{Connections, Heard, Ownership, RedisNode, Reply};
+use crate::lock::backend::{Connections, Heard, Ownership, RedisNode, Reply, Share};
 use crate::lock::error::NodeError;
 use crate::lock::opener::{Opener, Slot, connection};
 use crate::lock::runtime::{SharedRuntime, before};
@@ -263,5 +263,27 @@ impl RedisNode for RedisLink {
             Ok(said.boxed())
         }
         .boxed()
+    }
+
+    fn take_share(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        ttl: Duration,
+        share: Share,
+    ) -> Reply<Option<FencingToken>, NodeError> {
+        let (key, counter, owner) = (key.into(), counter.into(), owner.shared());
+        self.ask(Command::TakeShare { key, counter, owner, ttl_ms: millis(ttl), share }, token)
+    }
+
+    fn extend_share(&self, key: &str, owner: &OwnerToken, ttl: Duration, share: Share) -> Reply<Ownership, NodeError> {
+        let (key, owner) = (key.into(), owner.shared());
+        self.ask(Command::ExtendShare { key, owner, ttl_ms: millis(ttl), share }, ownership)
+    }
+
+    fn return_share(&self, key: &str, owner: &OwnerToken, share: Share) -> Reply<Ownership, NodeError> {
+        let (key, owner) = (key.into(), owner.shared());
+        self.ask(Command::ReturnShare { key, owner, share }, ownership)
     }
 }

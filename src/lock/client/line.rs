@@ -5,7 +5,7 @@ use zookeeper_client::Error;
 use super::zookeeper::{ZookeeperEnsemble, classify};
 use crate::ids::LockName;
 use crate::lock::error::ZkError;
-use crate::lock::zookeeper::contender::{Place, sequence};
+use crate::lock::zookeeper::contender::{Admission, Place, sequence};
 use crate::lock::zookeeper::folder;
 
 /// One contender in a lock's line.
@@ -42,7 +42,7 @@ impl ZookeeperEnsemble {
             let path = format!("{folder}/{name}");
             // Gone since it was listed.
             let Some(stat) = client.check_stat(&path).await.map_err(classify)? else { continue };
-            let ahead = Place::among(own, &names).ahead;
+            let ahead = Place::among(own, &names, Admission::ALONE).ahead;
             let czxid = u64::try_from(stat.czxid).unwrap_or_default();
             line.push(ContenderSeen { path, czxid, session: stat.ephemeral_owner, created_ms: stat.ctime, ahead });
         }

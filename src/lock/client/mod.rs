@@ -31,8 +31,8 @@ pub use line::ContenderSeen;
 pub use look::KeySeen;
 #[cfg(feature = "redis")]
 pub use redis::{
-    DELETE_AND_CALL, DELETE_IF_OWNER, EXTEND_IF_OWNER, LEAVE_LINE, RAISE_IF_OWNER, RedisServer, SET_AND_COUNT,
-    SET_AND_FENCE, STAND_IN_LINE,
+    DELETE_AND_CALL, DELETE_IF_OWNER, EXTEND_IF_OWNER, EXTEND_SHARE, LEAVE_LINE, RAISE_IF_OWNER, RETURN_SHARE,
+    RedisServer, SET_AND_COUNT, SET_AND_FENCE, STAND_IN_LINE, TAKE_SHARE,
 };
 #[cfg(feature = "zookeeper")]
 pub use zk_address::{ZkAddress, ZkAddressError};

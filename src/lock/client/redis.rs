@@ -12,7 +12,7 @@ use self::link::Link;
 
 use super::endpoint::RedisEndpoint;
 use crate::ids::{FencingToken, OwnerToken};
-use crate::lock::backend::{Connections, Heard, Ownership, RedisNode, Reply};
+use crate::lock::backend::{Connections, Heard, Ownership, RedisNode, Reply, Share};
 use crate::lock::error::NodeError;
 
 /// Sets the time to live (`ARGV[2]`, milliseconds) if the key holds the owner token `ARGV[1]`. Returns 1 ours, 0 absent,
@@ -103,6 +103,59 @@ if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
     "
 return 0"
 );
+
+/// Takes a share of the sorted set `KEYS[1]`, whose members are shares (a letter, a colon, the owner token) and whose
+/// scores are the last milliseconds of their lives on the server's clock: `ARGV[1]` is the owner token, `ARGV[2]` the
+/// milliseconds to live, `ARGV[3]` the letter (r reads, w writes, p has a permit), `ARGV[4]` the number of permits or, of a
+/// writer, for how many milliseconds it keeps new readers out if it is refused because of readers. That mark is the member
+/// `!`. Returns what the counter `KEYS[2]` says, which is raised as by [`SET_AND_FENCE`]; nil if there is no share left.
+/// Public as the others.
+pub const TAKE_SHARE: &str = "local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now))
+local waits = redis.call('ZSCORE', KEYS[1], '!')
+local taken = redis.call('ZCARD', KEYS[1])
+if waits then taken = taken - 1 end
+local kind
+for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, 1)) do
+if member ~= '!' then kind = string.sub(member, 1, 1) end
+end
+if ARGV[3] == 'r' and (waits or kind and kind ~= 'r') then return false end
+if ARGV[3] == 'p' and kind and (kind ~= 'p' or taken >= tonumber(ARGV[4])) then return false end
+if ARGV[3] == 'w' and kind then
+if kind == 'r' then redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[4]), '!') end
+return false
+end
+if redis.call('EXISTS', KEYS[2]) == 0 then
+redis.call('SET', KEYS[2], time[1] .. string.rep('0', 6 - #time[2]) .. time[2])
+end
+redis.call('INCR', KEYS[2])
+local count = redis.call('GET', KEYS[2])
+if ARGV[3] == 'w' then redis.call('DEL', KEYS[1]) end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[3] .. ':' .. ARGV[1])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return count";
+
+/// Gives the share of letter `ARGV[3]` and owner token `ARGV[1]` in `KEYS[1]` `ARGV[2]` milliseconds to live from now.
+/// Returns 1 if it is there, 0 if it is not or its time is over. Public as the others.
+pub const EXTEND_SHARE: &str = "local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local share = ARGV[3] .. ':' .. ARGV[1]
+local until_ms = redis.call('ZSCORE', KEYS[1], share)
+if not until_ms or tonumber(until_ms) < now then return 0 end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), share)
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 1";
+
+/// Takes the share of letter `ARGV[2]` and owner token `ARGV[1]` out of `KEYS[1]`. Returns 1 if it was there, 0 if it was
+/// not or its time was over. Public as the others.
+pub const RETURN_SHARE: &str = "local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local share = ARGV[2] .. ':' .. ARGV[1]
+local until_ms = redis.call('ZSCORE', KEYS[1], share)
+redis.call('ZREM', KEYS[1], share)
+if not until_ms or tonumber(until_ms) < now then return 0 end
+return 1";
 
 /// A Redis master at an address. Connects when it is first asked, and again when the connection has failed.
 pub struct RedisServer {
@@ -267,5 +320,35 @@ impl RedisNode for RedisServer {
 
     fn listen(&self, channel: &str) -> Reply<Heard, NodeError> {
         Arc::clone(&self.link).listen(channel.to_owned()).boxed()
+    }
+
+    fn take_share(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        ttl: Duration,
+        share: Share,
+    ) -> Reply<Option<FencingToken>, NodeError> {
+        let mut command = eval(TAKE_SHARE, &[key, counter], owner.as_str());
+        let number = match share {
+            Share::Read => 0,
+            Share::Write { waits } => millis(waits),
+            Share::Permit { of } => of.into(),
+        };
+        command.arg(millis(ttl)).arg(share.letter()).arg(number);
+        self.ask(command, |count: Option<u64>| count.map(FencingToken))
+    }
+
+    fn extend_share(&self, key: &str, owner: &OwnerToken, ttl: Duration, share: Share) -> Reply<Ownership, NodeError> {
+        let mut command = eval(EXTEND_SHARE, &[key], owner.as_str());
+        command.arg(millis(ttl)).arg(share.letter());
+        self.ask(command, ownership)
+    }
+
+    fn return_share(&self, key: &str, owner: &OwnerToken, share: Share) -> Reply<Ownership, NodeError> {
+        let mut command = eval(RETURN_SHARE, &[key], owner.as_str());
+        command.arg(share.letter());
+        self.ask(command, ownership)
     }
 }

@@ -11,7 +11,7 @@ use crate::ids::{FencingToken, LockName};
 use crate::lock::error::{AttemptError, AttemptReport, ZkError};
 use crate::lock::runtime::{SharedRuntime, before, random_text};
 use crate::lock::zookeeper::Stop;
-use crate::lock::zookeeper::contender::{Deadlines, Place, guid, sequence};
+use crate::lock::zookeeper::contender::{Admission, Deadlines, Place, guid, sequence};
 use crate::lock::zookeeper::session::KeptSession;
 use crate::lock::{AcquireError, AcquireOptions, DistributedLock, Guard, ZookeeperLock, zookeeper};
 use crate::phase::Phase;
@@ -85,7 +85,7 @@ impl AdoptsOldSession {
                 continue;
             };
             let path = format!("{folder}/{own}");
-            match Place::among(sequence(own).unwrap_or_default(), &line).predecessor {
+            match Place::among(sequence(own).unwrap_or_default(), &line, Admission::ALONE).nearest.into_iter().next() {
                 Some(predecessor) => {
                     if let Some(watch) = retried(session.watch(&format!("{folder}/{predecessor}")).await)? {
                         watch.await;

@@ -26,7 +26,7 @@ impl ExpiredWhileWaiting {
         let kept = self.lock.session(deadlines).await?;
         let mut contender = self.lock.contender(name, &kept);
         let (znode, mut line) = contender.enter(options, deadlines).await?;
-        while let Some(predecessor) = contender.place(&line).and_then(|place| place.predecessor) {
+        while let Some(predecessor) = contender.place(&line).and_then(|place| place.nearest.into_iter().next()) {
             if let Some(watch) = contender.watch(&predecessor, deadlines).await? {
                 match before(&*self.runtime, deadlines.queue, watch).await {
                     // A predecessor that gave up grants nothing to anybody: the line is looked at again.

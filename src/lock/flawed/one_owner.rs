@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{FencingToken, OwnerToken};
-use crate::lock::backend::{Heard, Ownership, RedisNode, Reply};
+use crate::lock::backend::{Heard, Ownership, RedisNode, Reply, Share};
 use crate::lock::error::NodeError;
 
 /// A master that is never told who owns a key.
@@ -82,5 +82,24 @@ impl RedisNode for OneOwner {
 
     fn listen(&self, channel: &str) -> Reply<Heard, NodeError> {
         self.node.listen(channel)
+    }
+
+    fn take_share(
+        &self,
+        key: &str,
+        counter: &str,
+        _: &OwnerToken,
+        ttl: Duration,
+        share: Share,
+    ) -> Reply<Option<FencingToken>, NodeError> {
+        self.node.take_share(key, counter, &self.anybody, ttl, share)
+    }
+
+    fn extend_share(&self, key: &str, _: &OwnerToken, ttl: Duration, share: Share) -> Reply<Ownership, NodeError> {
+        self.node.extend_share(key, &self.anybody, ttl, share)
+    }
+
+    fn return_share(&self, key: &str, _: &OwnerToken, share: Share) -> Reply<Ownership, NodeError> {
+        self.node.return_share(key, &self.anybody, share)
     }
 }

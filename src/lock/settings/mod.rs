@@ -30,14 +30,19 @@ mod values;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DistributedLock;
 #[cfg(feature = "zookeeper")]
 use super::ZookeeperLock;
+#[cfg(feature = "redis")]
+use super::client::RedisServer;
+#[cfg(feature = "zookeeper")]
+use super::client::ZookeeperEnsemble;
 use super::error::ConfigError;
+use super::{DistributedLock, ReadWriteLock, Semaphore};
 #[cfg(feature = "redis")]
 use super::{RedisLock, Redlock};
 use serde::Deserialize;
@@ -159,10 +164,7 @@ impl Settings {
         match self {
             #[cfg(feature = "redis")]
             Self::Redis(table) => {
-                let nodes: Vec<_> = table.node()?.into_iter().collect();
-                redis::look_at_masters(&nodes, table.connect_timeout, &runtime).await?;
-                let Some(node) = nodes.into_iter().next() else { return Err(SettingsError::NoServer) };
-                Ok(Box::new(RedisLock::new(Arc::new(node), table.behaviour(), runtime)?))
+                Ok(Box::new(RedisLock::new(master(table, &runtime).await?, table.behaviour(), runtime)?))
             }
             #[cfg(feature = "redis")]
             Self::Redlock(table) => {
@@ -173,12 +175,66 @@ impl Settings {
             }
             #[cfg(feature = "zookeeper")]
             Self::Zookeeper(table) => {
-                let ensemble = table.ensemble()?;
-                table.look(&ensemble, &runtime).await?;
-                Ok(Box::new(ZookeeperLock::new(Arc::new(ensemble), table.behaviour(), runtime)))
+                Ok(Box::new(ZookeeperLock::new(ensemble(table, &runtime).await?, table.behaviour(), runtime)))
             }
         }
     }
+
+    /// The read-write lock of the same servers and settings, as [`Settings::connect`].
+    ///
+    /// # Errors
+    /// As there; and [`ConfigError::NotOnRedlock`].
+    pub async fn connect_read_write(&self) -> Result<ReadWriteLock, SettingsError> {
+        let runtime: SharedRuntime = Arc::new(TokioRuntime::from_entropy());
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(table) => {
+                Ok(ReadWriteLock::at_redis(master(table, &runtime).await?, table.behaviour(), runtime)?)
+            }
+            #[cfg(feature = "redis")]
+            Self::Redlock(_) => Err(ConfigError::NotOnRedlock("read-write lock").into()),
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(table) => {
+                Ok(ReadWriteLock::in_zookeeper(ensemble(table, &runtime).await?, table.behaviour(), runtime))
+            }
+        }
+    }
+
+    /// The semaphore of the same servers and settings, as [`Settings::connect`].
+    ///
+    /// # Errors
+    /// As there; and [`ConfigError::NotOnRedlock`].
+    pub async fn connect_semaphore(&self, permits: NonZeroU32) -> Result<Semaphore, SettingsError> {
+        let runtime: SharedRuntime = Arc::new(TokioRuntime::from_entropy());
+        match self {
+            #[cfg(feature = "redis")]
+            Self::Redis(table) => {
+                Ok(Semaphore::at_redis(master(table, &runtime).await?, table.behaviour(), permits, runtime)?)
+            }
+            #[cfg(feature = "redis")]
+            Self::Redlock(_) => Err(ConfigError::NotOnRedlock("semaphore").into()),
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(table) => {
+                Ok(Semaphore::in_zookeeper(ensemble(table, &runtime).await?, table.behaviour(), permits, runtime))
+            }
+        }
+    }
+}
+
+/// The one server of a lock, looked at.
+#[cfg(feature = "redis")]
+async fn master(table: &RedisTable, runtime: &SharedRuntime) -> Result<Arc<RedisServer>, SettingsError> {
+    let nodes: Vec<_> = table.node()?.into_iter().collect();
+    redis::look_at_masters(&nodes, table.connect_timeout, runtime).await?;
+    nodes.into_iter().next().map(Arc::new).ok_or(SettingsError::NoServer)
+}
+
+/// The ensemble, looked at.
+#[cfg(feature = "zookeeper")]
+async fn ensemble(table: &ZookeeperTable, runtime: &SharedRuntime) -> Result<Arc<ZookeeperEnsemble>, SettingsError> {
+    let ensemble = table.ensemble()?;
+    table.look(&ensemble, runtime).await?;
+    Ok(Arc::new(ensemble))
 }
 
 /// The file as it stands: each table is a lock's.

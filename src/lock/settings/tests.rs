@@ -151,3 +151,17 @@ async fn a_file_that_is_not_there_is_named() {
     let error = Settings::load("/no/such/lock.toml").unwrap_err().to_string();
     assert!(error.contains("/no/such/lock.toml"), "{error}");
 }
+
+#[tokio::test]
+async fn what_several_hold_is_refused_over_several_masters_with_the_reason() {
+    let redlock = "[redlock]\nnodes = [\"redis://a\", \"redis://b\", \"redis://c\"]\n";
+    let settings = Settings::parse(redlock, "lock.toml").unwrap();
+    let refused = [
+        settings.connect_read_write().await.map(drop).unwrap_err(),
+        settings.connect_semaphore(std::num::NonZeroU32::MIN).await.map(drop).unwrap_err(),
+    ];
+    for (error, what) in refused.into_iter().zip(["read-write lock", "semaphore"]) {
+        assert!(matches!(error, SettingsError::Config(ConfigError::NotOnRedlock(kind)) if kind == what), "{error}");
+        assert!(error.to_string().contains("one holder at a time"), "{error}");
+    }
+}

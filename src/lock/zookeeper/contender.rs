@@ -1,9 +1,10 @@
 //! One contender: its znode, its place in the line, and how it is taken back whatever happens.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{FutureExt, join};
+use futures_util::future::{FutureExt, join, select_all, try_join_all};
 
 use super::Stop;
 use super::session::KeptSession;
@@ -26,21 +27,52 @@ pub(in crate::lock) struct Deadlines {
     pub servers: Nanos,
 }
 
+/// Whom a contender stands behind, and with how many others it may hold.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::lock) struct Admission {
+    /// What its name begins with.
+    letter: char,
+    /// Whether it stands behind readers; behind all others it does.
+    behind_readers: bool,
+    /// It holds when fewer than so many whom it stands behind are ahead.
+    permits: usize,
+}
+
+impl Admission {
+    /// A lock's that one client holds.
+    pub const ALONE: Self = Self { letter: 'c', behind_readers: true, permits: 1 };
+    /// A reader's.
+    pub const READ: Self = Self { letter: READER, behind_readers: false, permits: 1 };
+    /// A writer's.
+    pub const WRITE: Self = Self { letter: 'w', behind_readers: true, permits: 1 };
+
+    /// Of those who share so many permits.
+    pub fn permits(permits: NonZeroU32) -> Self {
+        Self { letter: 'p', behind_readers: true, permits: permits.get() as usize }
+    }
+}
+
+/// What a reader's name begins with.
+const READER: char = 'r';
+/// What contenders' names begin with.
+const LETTERS: [char; 4] = ['c', READER, 'w', 'p'];
+
 /// A contender in the line for one lock. Dropping it takes its znode back in the background.
 pub(in crate::lock) struct Contender {
     pub kept: Arc<KeptSession>,
     pub runtime: SharedRuntime,
     /// The lock's own znode, the parent of all contenders.
     pub folder: String,
+    admission: Admission,
     guid: String,
     entered: Option<(String, Znode)>,
     armed: bool,
 }
 
 impl Contender {
-    pub fn new(kept: Arc<KeptSession>, runtime: SharedRuntime, folder: String) -> Self {
+    pub fn new(kept: Arc<KeptSession>, runtime: SharedRuntime, folder: String, admission: Admission) -> Self {
         let guid = random_text(&*runtime);
-        Self { kept, runtime, folder, guid, entered: None, armed: false }
+        Self { kept, runtime, folder, admission, guid, entered: None, armed: false }
     }
 
     /// Enters the line: creates the znode and lists the line, in one round trip. Returns the znode and the line.
@@ -50,7 +82,7 @@ impl Contender {
         deadlines: Deadlines,
     ) -> Result<(Znode, Vec<String>), Stop> {
         let session = Arc::clone(&self.kept.session);
-        let prefix = format!("{}/c-{}-", self.folder, self.guid);
+        let prefix = format!("{}/{}-{}-", self.folder, self.admission.letter, self.guid);
         loop {
             self.armed = true;
             // Requests of one session are carried out in order, so the list shows the create.
@@ -97,7 +129,7 @@ impl Contender {
     /// Our place in `line`; `None` if our znode is not in it.
     pub fn place(&self, line: &[String]) -> Option<Place> {
         let own = line.iter().find(|name| guid(name) == Some(&self.guid)).and_then(|name| sequence(name))?;
-        Some(Place::among(own, line))
+        Some(Place::among(own, line, self.admission))
     }
 
     /// Watches a contender ahead of us; `None` if it is gone already.
@@ -123,7 +155,7 @@ impl Contender {
         })))
     }
 
-    /// Stands in line until nobody is ahead.
+    /// Stands in line until its admission lets it hold.
     pub async fn come_first(
         &self,
         mut line: Vec<String>,
@@ -135,13 +167,20 @@ impl Contender {
                 // Gone without our doing: the session is dying, or somebody deleted it.
                 return Err(Stop::Session("the contender's znode is gone".to_owned()));
             };
-            let Some(predecessor) = place.predecessor else { return Ok(()) };
-            if let Some(watch) = self.watch(&predecessor, deadlines).await? {
+            let permits = self.admission.permits;
+            if place.ahead < permits {
+                return Ok(());
+            }
+            // As many as there are permits: when one comes free for us, fewer of those ahead are left than that.
+            let watches = place.nearest.iter().map(|name| self.watch(name, deadlines));
+            let watches: Option<Vec<Watch>> = try_join_all(watches).await?.into_iter().collect();
+            if let Some(watches) = watches {
                 options.reached(Phase::InLine).await;
-                let event = self.stand(watch, place.ahead, deadlines).await?;
-                // The predecessor was first in line, nobody can enter between it and us, and it is gone: the line
-                // begins with us, no need to list again.
-                if event == WatchEvent::Deleted && place.ahead == 1 {
+                let any = select_all(watches).map(|(event, ..)| event).boxed();
+                let event = self.stand(any, place.ahead, deadlines).await?;
+                // All that were ahead were watched, nobody can enter between them and us, and one is gone: no need to
+                // list again.
+                if event == WatchEvent::Deleted && place.ahead == permits {
                     return Ok(());
                 }
             }
@@ -292,41 +331,47 @@ pub(super) async fn delete(session: &dyn ZkSession, path: &str, runtime: &Shared
 /// A place in the line.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::lock) struct Place {
-    /// How many contenders stand ahead.
+    /// How many of those whom it stands behind are ahead.
     pub ahead: usize,
-    /// The name of the one directly ahead.
-    pub predecessor: Option<String>,
+    /// The names of the nearest of them, as many as there are permits; the one directly ahead first.
+    pub nearest: Vec<String>,
 }
 
 impl Place {
     /// The place of sequence number `own` in `line`. Names that are no contenders' are passed over.
-    pub fn among(own: i32, line: &[String]) -> Self {
+    pub fn among(own: i32, line: &[String], admission: Admission) -> Self {
         // The server's counter wraps around from 2^31 - 1 to -2^31; the sign of the wrapped distance is the order.
-        let before_us = line.iter().filter_map(|name| {
-            let distance = own.wrapping_sub(sequence(name)?);
-            (distance > 0).then_some((distance, name))
-        });
-        let mut place = Self { ahead: 0, predecessor: None };
-        let mut nearest = i32::MAX;
-        for (distance, name) in before_us {
-            place.ahead += 1;
-            if distance <= nearest {
-                nearest = distance;
-                place.predecessor = Some(name.clone());
+        let mut before_us: Vec<(i32, &String)> = Vec::new();
+        for name in line {
+            let Some((letter, _, sequence)) = parts(name) else { continue };
+            let distance = own.wrapping_sub(sequence);
+            if distance > 0 && (admission.behind_readers || letter != READER) {
+                before_us.push((distance, name));
             }
         }
-        place
+        let ahead = before_us.len();
+        before_us.sort_unstable();
+        let nearest = before_us.into_iter().take(admission.permits).map(|(_, name)| name.clone()).collect();
+        Self { ahead, nearest }
     }
 }
 
-/// The GUID in a contender's name: `c-GUID-SEQUENCE`.
-pub(in crate::lock) fn guid(name: &str) -> Option<&str> {
-    name.strip_prefix("c-")?.split_once('-').map(|(guid, _)| guid)
+/// The parts of a contender's name, `LETTER-GUID-SEQUENCE`. The server writes the number with at least ten digits, negative
+/// after a wrap.
+pub(in crate::lock) fn parts(name: &str) -> Option<(char, &str, i32)> {
+    let (letter, rest) = LETTERS.iter().find_map(|letter| Some((*letter, name.strip_prefix(*letter)?)))?;
+    let (guid, sequence) = rest.strip_prefix('-')?.split_once('-')?;
+    Some((letter, guid, sequence.parse().ok()?))
 }
 
-/// The sequence number in a contender's name; the server writes it with at least ten digits, negative after a wrap.
+/// The GUID in a contender's name.
+pub(in crate::lock) fn guid(name: &str) -> Option<&str> {
+    parts(name).map(|(_, guid, _)| guid)
+}
+
+/// The sequence number in a contender's name.
 pub(in crate::lock) fn sequence(name: &str) -> Option<i32> {
-    name.strip_prefix("c-")?.split_once('-')?.1.parse().ok()
+    parts(name).map(|(.., sequence)| sequence)
 }
 
 #[cfg(test)]
@@ -337,25 +382,41 @@ mod tests {
         sequences.iter().map(|sequence| format!("c-{:040x}-{sequence:010}", sequence.unsigned_abs())).collect()
     }
 
+    fn alone(own: i32, line: &[String]) -> Place {
+        Place::among(own, line, Admission::ALONE)
+    }
+
     #[test]
     fn the_nearest_lower_number_is_the_predecessor() {
         let line = line(&[12, 7, 9, 30]);
-        assert_eq!(Place::among(12, &line), Place { ahead: 2, predecessor: Some(line[2].clone()) });
-        assert_eq!(Place::among(7, &line), Place { ahead: 0, predecessor: None });
+        assert_eq!(alone(12, &line), Place { ahead: 2, nearest: vec![line[2].clone()] });
+        assert_eq!(alone(7, &line), Place { ahead: 0, nearest: vec![] });
     }
 
     #[test]
     fn the_order_survives_the_wrap_around() {
         let line = line(&[i32::MIN, i32::MAX, i32::MAX - 1]);
-        assert_eq!(Place::among(i32::MIN, &line), Place { ahead: 2, predecessor: Some(line[1].clone()) });
-        assert_eq!(Place::among(i32::MAX - 1, &line).ahead, 0);
+        assert_eq!(alone(i32::MIN, &line), Place { ahead: 2, nearest: vec![line[1].clone()] });
+        assert_eq!(alone(i32::MAX - 1, &line).ahead, 0);
+    }
+
+    #[test]
+    fn readers_stand_behind_writers_only_and_permits_are_watched_each() {
+        let line: Vec<String> = ["r-a-1", "w-b-2", "r-c-3", "r-d-4", "w-e-5"].map(str::to_owned).to_vec();
+        let among = |own, admission| Place::among(own, &line, admission);
+        assert_eq!(among(1, Admission::READ).ahead, 0);
+        assert_eq!(among(4, Admission::READ), Place { ahead: 1, nearest: vec!["w-b-2".to_owned()] });
+        assert_eq!(among(5, Admission::WRITE), Place { ahead: 4, nearest: vec!["r-d-4".to_owned()] });
+        let two = Admission::permits(NonZeroU32::MIN.saturating_add(1));
+        assert_eq!(among(2, two).ahead, 1);
+        assert_eq!(among(4, two), Place { ahead: 3, nearest: vec!["r-c-3".to_owned(), "w-b-2".to_owned()] });
     }
 
     #[test]
     fn strangers_in_the_folder_are_passed_over() {
         let line =
             vec!["config".to_owned(), "c-x".to_owned(), "lock-0000000001".to_owned(), "c-ab-0000000002".to_owned()];
-        assert_eq!(Place::among(5, &line), Place { ahead: 1, predecessor: Some("c-ab-0000000002".to_owned()) });
+        assert_eq!(alone(5, &line), Place { ahead: 1, nearest: vec!["c-ab-0000000002".to_owned()] });
         assert_eq!(guid("c-ab-0000000002"), Some("ab"));
     }
 }

@@ -6,9 +6,10 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
+use crate::lock::backend::Share;
 use crate::lock::client::{
-    DELETE_AND_CALL, DELETE_IF_OWNER, EXTEND_IF_OWNER, LEAVE_LINE, RAISE_IF_OWNER, SET_AND_COUNT, SET_AND_FENCE,
-    STAND_IN_LINE,
+    DELETE_AND_CALL, DELETE_IF_OWNER, EXTEND_IF_OWNER, EXTEND_SHARE, LEAVE_LINE, RAISE_IF_OWNER, RETURN_SHARE,
+    SET_AND_COUNT, SET_AND_FENCE, STAND_IN_LINE, TAKE_SHARE,
 };
 
 /// A command. Times are in milliseconds, as the server takes them, wrong ones included.
@@ -125,6 +126,49 @@ pub enum Command {
     },
     /// `SUBSCRIBE channel`: what is published there is said on the connection from then on.
     Subscribe(SmolStr),
+    /// [`TAKE_SHARE`]
+    TakeShare {
+        /// The key of the shares.
+        key: SmolStr,
+        /// The counter's.
+        counter: SmolStr,
+        /// Whose share.
+        owner: SmolStr,
+        /// Its time to live, milliseconds.
+        ttl_ms: i64,
+        /// What is taken.
+        share: Share,
+    },
+    /// [`EXTEND_SHARE`]
+    ExtendShare {
+        /// The key of the shares.
+        key: SmolStr,
+        /// Whose share.
+        owner: SmolStr,
+        /// Its new time to live, milliseconds.
+        ttl_ms: i64,
+        /// What was taken.
+        share: Share,
+    },
+    /// [`RETURN_SHARE`]
+    ReturnShare {
+        /// The key of the shares.
+        key: SmolStr,
+        /// Whose share.
+        owner: SmolStr,
+        /// What was taken.
+        share: Share,
+    },
+}
+
+/// The last argument of [`TAKE_SHARE`].
+fn number(share: Share) -> String {
+    match share {
+        Share::Read => 0,
+        Share::Write { waits } => waits.as_millis().max(1),
+        Share::Permit { of } => of.into(),
+    }
+    .to_string()
 }
 
 impl Command {
@@ -171,6 +215,16 @@ impl Command {
             }
             Self::LeaveLine { key, line, place } => say(&["EVAL", LEAVE_LINE, "2", key, line, place]),
             Self::Subscribe(channel) => say(&["SUBSCRIBE", channel]),
+            Self::TakeShare { key, counter, owner, ttl_ms, share } => {
+                let (ttl_ms, number) = (ttl_ms.to_string(), number(*share));
+                say(&["EVAL", TAKE_SHARE, "2", key, counter, owner, &ttl_ms, share.letter(), &number]);
+            }
+            Self::ExtendShare { key, owner, ttl_ms, share } => {
+                say(&["EVAL", EXTEND_SHARE, "1", key, owner, &ttl_ms.to_string(), share.letter()]);
+            }
+            Self::ReturnShare { key, owner, share } => {
+                say(&["EVAL", RETURN_SHARE, "1", key, owner, share.letter()]);
+            }
         }
         words
     }
@@ -197,6 +251,13 @@ impl fmt::Display for Command {
                 write!(f, "stand-in-line {key} {line} {place:?} {end} {patience_ms}")
             }
             Self::LeaveLine { key, line, place } => write!(f, "leave-line {key} {line} {place:?}"),
+            Self::TakeShare { key, counter, owner, ttl_ms, share } => {
+                write!(f, "take-share {key} {counter} {owner} {ttl_ms} {} {}", share.letter(), number(*share))
+            }
+            Self::ExtendShare { key, owner, ttl_ms, share } => {
+                write!(f, "extend-share {key} {owner} {ttl_ms} {}", share.letter())
+            }
+            Self::ReturnShare { key, owner, share } => write!(f, "return-share {key} {owner} {}", share.letter()),
             plain => f.write_str(&plain.words().join(" ")),
         }
     }

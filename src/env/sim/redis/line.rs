@@ -89,7 +89,8 @@ impl RedisModel {
             self.put_line(now, line, &places);
         }
         match self.pexpire(now, line, patience_ms) {
-            Reply::Integer(_) => Reply::Integer(left),
+            // A number of Lua's on its way: exact to 53 bits.
+            Reply::Integer(_) => Reply::Integer(left as f64 as i64),
             refused => refused,
         }
     }
