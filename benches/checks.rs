@@ -198,7 +198,7 @@ fn header(size: Size) -> Header {
 }
 
 fn history(size: Size) -> History {
-    History { header: header(size), ops: Ops::new(size).collect(), cut_off: None }
+    History { header: header(size), ops: Ops::new(size).collect(), servers: Vec::new(), cut_off: None }
 }
 
 /// The replay alone: ops come and go.

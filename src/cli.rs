@@ -95,6 +95,9 @@ pub enum Verb {
         /// That of verdict.json and `--format json` instead.
         #[arg(long)]
         verdict: bool,
+        /// The XML Schema of `--format junit` instead.
+        #[arg(long, conflicts_with = "verdict")]
+        junit: bool,
     },
     /// Print a completion script for a shell.
     Completions {

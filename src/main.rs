@@ -108,11 +108,15 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
             served.with_context(|| format!("cannot show {}", folder.display())).map_err(Failure::bad_request)?;
             Ok(0)
         }
-        Verb::Schema { verdict: true } => {
+        Verb::Schema { junit: true, .. } => {
+            say(report::junit::SCHEMA.trim_end())?;
+            Ok(0)
+        }
+        Verb::Schema { verdict: true, .. } => {
             say(report::json::VERDICT_SCHEMA)?;
             Ok(0)
         }
-        Verb::Schema { verdict: false } => {
+        Verb::Schema { .. } => {
             say(&serde_json::to_string_pretty(&scenario::load::schema()).map_err(Failure::own)?)?;
             Ok(0)
         }

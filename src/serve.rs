@@ -15,8 +15,12 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use crate::report::compare::{INDEX, MARKDOWN};
+use crate::report::growing::{self, GROWING};
 use crate::report::library::{self, Filter};
 use crate::report::{HISTORY, PAGE, RUN, VERDICT};
+
+/// After how many seconds a page of a run that goes on is asked for again.
+const EVERY: &str = "2";
 
 /// The files that are shown, by their names, and what they are.
 const FILES: [(&str, &str); 6] = [
@@ -60,7 +64,17 @@ async fn answer(State(root): State<Arc<PathBuf>>, method: Method, uri: Uri, head
     match uri.path() {
         "/" => {
             let [scenario, lock, verdict, time] = ["scenario", "lock", "verdict", "time"].map(query);
-            page(library::list(&library::runs(&root), &Filter { scenario, lock, verdict, time }))
+            let filter = Filter { scenario, lock, verdict, time };
+            page(library::list(&library::runs(&root), &growing::unjudged(&root), &filter))
+        }
+        path if path.starts_with(GROWING) => {
+            let place = path.strip_prefix(GROWING).and_then(decoded).and_then(|place| confined(&root, &place));
+            match place.as_deref().and_then(|place| growing::page(&root, place)) {
+                // The browser asks again: a page without script grows as well.
+                Some(growing) if growing.goes_on => ([("refresh", EVERY)], page(growing.page)).into_response(),
+                Some(growing) => page(growing.page),
+                None => (StatusCode::NOT_FOUND, "no such run\n").into_response(),
+            }
         }
         "/compare" => {
             let entry = |place: String| library::entry(&root, &confined(&root, &place)?);

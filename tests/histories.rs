@@ -61,7 +61,12 @@ fn accusing(history: &History) -> BTreeSet<CheckName> {
 
 /// What is left of a history if nothing is known of it after its first ops.
 fn cut(history: &History, ops: usize) -> History {
-    History { header: history.header.clone(), ops: history.ops[..ops].to_vec(), cut_off: Some(CutOff::NoMark) }
+    History {
+        header: history.header.clone(),
+        ops: history.ops[..ops].to_vec(),
+        servers: Vec::new(),
+        cut_off: Some(CutOff::NoMark),
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def recount(path):
     ops = [json.loads(line) for line in path.open()][1:]
-    ops = [op for op in ops if "end" not in op]
+    ops = [op for op in ops if "end" not in op and "server" not in op]
     end = ops[-1]["time"] if ops else 0
     holds, place = [], {}
     for op in ops:

@@ -67,7 +67,7 @@ impl ModelStream {
         if result.verdict == Verdict::Invalid {
             return Err(NeedsAll);
         }
-        let history = History { header: header.clone(), ops: Vec::new(), cut_off };
+        let history = History { header: header.clone(), ops: Vec::new(), servers: Vec::new(), cut_off };
         let judgement = judged(&history, vec![assumed, result]);
         Ok((history, judges.until, judgement))
     }

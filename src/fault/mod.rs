@@ -262,6 +262,16 @@ pub enum Member {
     Resource,
 }
 
+impl Member {
+    /// The client, if it is one.
+    pub fn client(self) -> Option<ClientId> {
+        match self {
+            Self::Client(client) => Some(client),
+            Self::Node(_) | Self::Resource => None,
+        }
+    }
+}
+
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,5 @@
-//! A history file: JSON lines, a versioned header first, then one op a line, and last the mark of a complete file.
+//! A history file: JSON lines, a versioned header first, then one op a line, what the lock servers had a line each, and last
+//! the mark of a complete file.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::end::EndMark;
 use super::line::{self, Names};
+use super::server::{ServerLine, ServerRecord};
 use super::{CutOff, FORMAT, Header, History, Op};
 use crate::time::Nanos;
 
@@ -79,12 +81,14 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
 /// Those of [`read`].
 pub fn read_from(reader: impl BufRead, path: &Path) -> Result<History, HistoryError> {
     let mut lines = Lines::open(reader, path)?;
+    lines.servers = Some(Vec::new());
     let mut ops = Vec::new();
     while let Some(op) = lines.next_op()? {
         ops.push(op);
     }
     let cut_off = lines.cut_off();
-    Ok(History { cut_off, ..History::new(lines.header, ops) })
+    let servers = lines.servers.unwrap_or_default();
+    Ok(History { cut_off, ..History::new(lines.header, ops).with_servers(servers) })
 }
 
 /// A history file that is read op by op, in the order in which they stand there.
@@ -99,6 +103,8 @@ pub struct Lines<R> {
     names: Names,
     mark: Option<EndMark>,
     torn: Option<usize>,
+    /// What the lock servers had, if that is to be kept: no check needs it.
+    servers: Option<Vec<ServerRecord>>,
     /// How many ops there were, and when the last of them was.
     ops: u64,
     last: Nanos,
@@ -125,7 +131,8 @@ impl<R: BufRead> Lines<R> {
         }
         let path = path.to_owned();
         let (names, number) = (Names::default(), 1);
-        Ok(Self { reader, path, header, text, number, names, mark: None, torn: None, ops: 0, last: Nanos::ZERO })
+        let (mark, torn, servers) = (None, None, None);
+        Ok(Self { reader, path, header, text, number, names, mark, torn, servers, ops: 0, last: Nanos::ZERO })
     }
 
     /// The next op, or nothing behind the last one.
@@ -141,6 +148,14 @@ impl<R: BufRead> Lines<R> {
                     continue;
                 }
                 return Err(malformed("follows the end mark; a history ends there, and a file holds one"));
+            }
+            if self.text.starts_with(b"{\"server\":") {
+                match serde_json::from_slice::<ServerLine<ServerRecord>>(&self.text) {
+                    Ok(line) => drop(self.servers.as_mut().map(|servers| servers.push(line.server))),
+                    Err(_) if !self.text.ends_with(b"\n") => self.torn = Some(self.number),
+                    Err(error) => return Err(malformed(&format!("not what a lock server had: {error}"))),
+                }
+                continue;
             }
             let op = match line::op(&self.text, &mut self.names) {
                 Some(op) => op,
@@ -207,6 +222,7 @@ pub fn write(path: &Path, history: &History) -> io::Result<()> {
 pub fn write_to(mut writer: impl Write, history: &History) -> io::Result<()> {
     write_line(&mut writer, &history.header)?;
     history.ops.iter().try_for_each(|op| write_line(&mut writer, op))?;
+    history.servers.iter().try_for_each(|server| write_line(&mut writer, &ServerLine { server }))?;
     match history.cut_off {
         None => write_line(&mut writer, &EndMark::of(&history.ops)),
         Some(_) => Ok(()),
@@ -269,7 +285,7 @@ mod tests {
             let error = told(&(whole.clone() + more)).unwrap_err().to_string();
             assert!(error.starts_with("cut:5: follows the end mark"), "{error}");
         }
-        let old = ops.replace("\"fencepost\":2", "\"fencepost\":1");
+        let old = ops.replace("\"fencepost\":3", "\"fencepost\":1");
         assert_ne!(old, ops);
         let read = read_from(old.as_bytes(), Path::new("old")).unwrap();
         assert_eq!((read.cut_off, read.header.fencepost), (Some(CutOff::NoMark), 1));
@@ -289,6 +305,29 @@ mod tests {
         let history = read(file(&lines(&ops)).path()).unwrap();
         assert_eq!(history.header, header());
         assert_eq!(history.ops.iter().map(|op| op.time.0).collect::<Vec<_>>(), [5, 9]);
+    }
+
+    #[test]
+    fn what_servers_had_is_no_op_wherever_it_stands_and_whether_or_not_it_is_whole() {
+        let server = "{\"server\":{\"session\":{\"session\":7,\"client\":1,\"opened\":4}}}\n";
+        let plain = read_from((lines(&[op(5), op(9)]) + MARK).as_bytes(), Path::new("plain")).unwrap();
+        for text in [
+            lines(&[op(5), op(9)]) + server + MARK,
+            lines(&[op(5)]) + server + &lines(&[op(9)])[lines(&[]).len()..] + MARK,
+        ] {
+            let read = read_from(text.as_bytes(), Path::new("told")).unwrap();
+            assert_eq!((read.servers.len(), &read.ops, &read.cut_off), (1, &plain.ops, &None));
+            let mut again = Vec::new();
+            write_to(&mut again, &read).unwrap();
+            assert_eq!(read_from(&again[..], Path::new("again")).unwrap(), read);
+        }
+        let cut = lines(&[op(5), op(9)]) + server;
+        for end in lines(&[op(5), op(9)]).len()..cut.len() {
+            let read = read_from(&cut.as_bytes()[..end], Path::new("cut")).unwrap();
+            assert!(read.ops == plain.ops && read.cut_off.is_some(), "{end}");
+        }
+        let error = read_from((lines(&[]) + &server.replace("opened", "began") + MARK).as_bytes(), Path::new("odd"));
+        assert!(error.unwrap_err().to_string().starts_with("odd:2: not what a lock server had"));
     }
 
     #[test]
@@ -332,7 +371,7 @@ mod tests {
 
     #[test]
     fn refuses_another_format() {
-        let text = lines(&[]).replace("\"fencepost\":2", "\"fencepost\":7");
+        let text = lines(&[]).replace("\"fencepost\":3", "\"fencepost\":7");
         let error = read(file(&text).path()).unwrap_err().to_string();
         assert!(error.contains("format 7"), "{error}");
     }

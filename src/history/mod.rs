@@ -3,7 +3,8 @@
 //! [`op`] is one element, `order` puts them in order, [`end`] tells a complete history from one that is cut off, `reach` up
 //! to when it can be judged, [`recorder`] is the single writer, [`source`] sees what a file is, [`file`] reads a stored
 //! history, [`foreign`] one of another harness, [`edn`] writes ours for Jepsen's, [`hold`] gathers the ops of one hold,
-//! `plain` tells a history in acquires and releases alone, [`life`] numbers the processes of a client that dies.
+//! `plain` tells a history in acquires and releases alone, [`server`] is what lock servers had for whom, beside the ops,
+//! [`life`] numbers the processes of a client that dies.
 //! Deliberately absent: any judgement; that is `check`'s.
 
 pub mod edn;
@@ -18,6 +19,7 @@ mod order;
 mod plain;
 mod reach;
 pub mod recorder;
+pub mod server;
 pub mod source;
 
 use std::collections::BTreeMap;
@@ -36,12 +38,14 @@ pub(crate) use order::InOrder;
 pub(crate) use plain::{Plain, PlainStream};
 pub(crate) use reach::reaches_its_end;
 pub use recorder::Recorder;
+pub use server::ServerRecord;
 
 /// The version of the file format that this build writes. It reads all up to it.
 ///
 /// Since version 2 a complete file ends with a mark, and every change of a hold's validity is an op. A file of version 1 has
-/// no mark, so it counts as cut off, and tells of a hold's validity at its grant and at its end only.
-pub const FORMAT: u32 = 2;
+/// no mark, so it counts as cut off, and tells of a hold's validity at its grant and at its end only. Since version 3 a file
+/// may have lines that are no ops: what the lock servers had ([`server`]).
+pub const FORMAT: u32 = 3;
 
 /// What the number in an item ([`ItemValue::stock`]) counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +156,9 @@ pub struct History {
     pub header: Header,
     /// The ops; `ops[i].index == i`.
     pub ops: Vec<Op>,
+    /// What the lock servers had for whom, in the order of its beginning; for explanations, never for verdicts. Empty where
+    /// nobody looked.
+    pub servers: Vec<ServerRecord>,
     /// Why it is not known to be whole, if so: what happened after its last op is then unknown, and what is missing may
     /// be anything.
     pub cut_off: Option<CutOff>,
@@ -161,7 +168,14 @@ impl History {
     /// Puts ops into the order of time and numbers them: a whole history. `order` says how within one instant.
     pub fn new(header: Header, mut ops: Vec<Op>) -> Self {
         order::put_in_order(&mut ops);
-        Self { header, ops, cut_off: None }
+        Self { header, ops, servers: Vec::new(), cut_off: None }
+    }
+
+    /// The same, with what the lock servers had, in any order.
+    #[must_use]
+    pub fn with_servers(self, mut servers: Vec<ServerRecord>) -> Self {
+        servers.sort_by_key(ServerRecord::began);
+        Self { servers, ..self }
     }
 
     /// The same, of a trial that ended early, if there is a reason why it did.

@@ -54,7 +54,7 @@ impl History {
             None => Cow::Borrowed(self),
             Some((until, why)) => {
                 let ops = self.ops.iter().take_while(|op| op.time < until).cloned().collect();
-                Cow::Owned(Self { header: self.header.clone(), ops, cut_off: Some(why) })
+                Cow::Owned(Self { header: self.header.clone(), ops, servers: Vec::new(), cut_off: Some(why) })
             }
         }
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::file::{self, write_line};
+use super::server::{ServerLine, ServerRecord};
 use super::{Header, History, Op};
 use crate::time::Nanos;
 
@@ -13,6 +14,9 @@ use crate::time::Nanos;
 pub trait Record: Send + Sync {
     /// Takes one op. Never blocks for long and never fails: a writer that cannot write says so when it is finished.
     fn record(&self, op: Op);
+
+    /// Takes what lock servers had, from whoever can tell. It is not an op.
+    fn observe(&self, _: ServerRecord) {}
 }
 
 /// Writes a history to its file, op by op, and keeps it for the checks.
@@ -28,6 +32,7 @@ struct State {
     file: File,
     header: Header,
     ops: Vec<Op>,
+    servers: Vec<ServerRecord>,
     failure: Option<io::Error>,
 }
 
@@ -39,7 +44,7 @@ impl Recorder {
     pub fn create(path: &Path, header: Header, start: Nanos) -> io::Result<Self> {
         let mut file = File::create(path)?;
         write_line(&mut file, &header)?;
-        let state = State { file, header, ops: Vec::new(), failure: None };
+        let state = State { file, header, ops: Vec::new(), servers: Vec::new(), failure: None };
         Ok(Self { path: path.to_owned(), start, state: Mutex::new(state) })
     }
 
@@ -58,7 +63,7 @@ impl Recorder {
         if let Some(failure) = state.failure {
             return Err(failure);
         }
-        let history = History::new(state.header, state.ops).ended_early(early);
+        let history = History::new(state.header, state.ops).with_servers(state.servers).ended_early(early);
         file::write(&self.path, &history)?;
         Ok(history)
     }
@@ -77,6 +82,15 @@ impl Record for Recorder {
             state.failure = write_line(&mut state.file, &op).err();
         }
         state.ops.push(op);
+    }
+
+    fn observe(&self, mut server: ServerRecord) {
+        server.rebase(self.start);
+        let mut state = self.lock();
+        if state.failure.is_none() {
+            state.failure = write_line(&mut state.file, &ServerLine { server: &server }).err();
+        }
+        state.servers.push(server);
     }
 }
 

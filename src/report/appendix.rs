@@ -220,7 +220,7 @@ pub(super) fn reading() -> Markup {
 }
 
 /// The marks of the timelines and what they mean.
-const MARKS: [(&str, &str); 11] = [
+const MARKS: [(&str, &str); 14] = [
     (r#"<rect class="wait" y="6" width="34" height="4"/>"#, "waiting for the lock"),
     (r#"<rect class="hold" y="1" width="34" height="14"/>"#, "hold"),
     (r#"<rect class="expired" y="1" width="34" height="14" fill="url(#expired)"/>"#, "hold beyond its validity"),
@@ -243,6 +243,15 @@ const MARKS: [(&str, &str); 11] = [
         <path class="refused stale" d="M25 2.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z"/>"#,
         "stale access accepted, refused",
     ),
+    (
+        r#"<rect class="had o0" width="16" height="9" y="4"/><rect class="had o1" x="18" width="16" height="9" y="4"/>"#,
+        "a server’s lease or contender, a colour for each client",
+    ),
+    (
+        r#"<rect class="had o0" width="20" height="9" y="4"/><path class="ran-out" d="M20 1v14"/>"#,
+        "it ran out on the server’s own clock, or went with its session",
+    ),
+    (r#"<path class="refused-vote" d="M15 5l5 5m-5 0l5 -5"/>"#, "a server refused: somebody else had it"),
 ];
 
 /// What the marks of the timelines mean.

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use super::exhibit::{Exhibit, Step};
-use super::lanes::{Heights, LEFT, LETTER, Lanes, Scale, WIDTH, bands, expired, hold_title, n};
-use super::scene::{Scene, Served, Span};
+use super::lanes::{Heights, LEFT, LETTER, Lanes, Scale, WIDTH, bands, expired, hold_title, n, owner_class};
+use super::scene::{Had, Scene, Served, Span, Thing};
 use super::words;
 use crate::history::{F, Hold, Op, OpType};
 use crate::ids::ClientId;
@@ -115,7 +115,7 @@ fn drawing(
     let numbered: Vec<(usize, &Step<'_>)> =
         (1..).zip(&exhibit.steps).filter(|(_, step)| (from..=to).contains(&step.at)).collect();
     let scale = Scale::of_picture(from, to);
-    let heights = Heights { top: 26.0, lane: 46.0, bar: (15.0, 33.0), servers: 24.0, resource: 42.0 };
+    let heights = Heights { top: 26.0, lane: 46.0, bar: (15.0, 33.0), servers: 20.0, resource: 42.0 };
     let lanes = Lanes::of_some(scene, heights, clients.to_vec());
     let height = lanes.bottom + 44.0;
     let (breach, breach_width) = scale.bar(exhibit.from, exhibit.to, 1.5);
@@ -151,6 +151,7 @@ fn drawing(
                     (self::signal(signal, client, &lanes, &scale))
                 }
             }
+            (servers(scene, exhibit, &lanes, &scale))
             (accesses(scene, exhibit, &lanes, &scale))
             (badges(exhibit, &numbered, &lanes, &scale, mark))
             (extent(exhibit, &lanes, &scale))
@@ -307,6 +308,58 @@ fn signal(signal: &Op, client: ClientId, lanes: &Lanes<'_>, scale: &Scale) -> Ma
             }
         }
     }
+}
+
+/// The servers' lanes: leases or contenders of those whom it is about, each with its hover text; refusals as crosses; what
+/// others had in outlines, and what was refused to them not at all.
+fn servers(scene: &Scene<'_>, exhibit: &Exhibit<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+    /// So many are drawn one by one: around an incident there may be thousands of refusals.
+    const SINGLE: usize = 120;
+    /// And so many refusals.
+    const REFUSED: usize = 60;
+    let clients: BTreeSet<ClientId> =
+        scene.holds.iter().filter(|hold| exhibit.holds.contains(&hold.id)).map(|hold| hold.client).collect();
+    let seen = scene.had.iter().filter(|had| scale.shows(had.from, had.to));
+    let (theirs, others): (Vec<&Had<'_>>, Vec<&Had<'_>>) =
+        seen.partition(|had| had.client.is_some_and(|client| clients.is_empty() || clients.contains(&client)));
+    let height = lanes.heights.servers - 8.0;
+    let (mut given, refused): (Vec<&Had<'_>>, Vec<&Had<'_>>) = theirs.into_iter().partition(|had| had.is_given());
+    // Of many the longest tell most.
+    given.sort_by_key(|had| std::cmp::Reverse(had.to - had.from));
+    let place = |had: &Had<'_>| (lanes.node(had.node) + 4.0, scale.bar(had.from, had.to, 1.5));
+    let outline: String = others
+        .iter()
+        .filter(|had| had.is_given())
+        .chain(given.iter().skip(SINGLE))
+        .map(|had| {
+            let (y, (x, width)) = place(had);
+            rectangle(x, y, width, height)
+        })
+        .collect();
+    html! {
+        @if !outline.is_empty() { path.had.bystander d=(outline) {} }
+        @for had in given.iter().take(SINGLE) {
+            @let (y, (x, width)) = place(had);
+            @let name = had.client.map(|client| client.to_string()).unwrap_or_default();
+            rect class={ "had " (owner_class(had.client)) } x=(n(x)) y=(n(y)) width=(n(width)) height=(n(height)) { title { (had.title()) } }
+            @if let Thing::Lease(_, vote) = had.what {
+                @for at in vote.extended.iter().filter(|at| scale.shows(**at, **at)).take(SINGLE) {
+                    path.extension d=(format!("M{} {}v{}", n(scale.x(*at)), n(y), n(height))) { title { "extended at " (at) } }
+                }
+            }
+            @if had.ended_by_itself() && scale.shows(had.to, had.to) {
+                path.ran-out d=(format!("M{} {}v{}", n(x + width), n(y - 3.0), n(height + 6.0))) { title { (had.title()) } }
+            }
+            @if LETTER * name.len() as f64 + 6.0 < width { text.had-name x=(n(x + 3.0)) y=(n(y + height - 2.5)) { (name) } }
+        }
+        @for had in refused.iter().take(REFUSED) {
+            path.refused-vote d=(cross(scale.x(had.from), lanes.node(had.node) + lanes.heights.servers / 2.0)) { title { (had.title()) } }
+        }
+    }
+}
+
+fn cross(x: f64, y: f64) -> String {
+    format!("M{} {}l5 5m-5 0l5 -5", n(x - 2.5), n(y - 2.5))
 }
 
 /// The resource's lane: reads are circles above, writes are diamonds below; filled when accepted, hollow when refused.

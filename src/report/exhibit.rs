@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::LockReport;
-use super::scene::{Scene, Strike};
+use super::scene::{Had, Scene, Strike, Thing, undone};
 use super::words;
 use crate::check::{Cause, CheckName, Incident, Severity, Violation};
 use crate::fault::{ClockChange, Member};
+use crate::history::server::LeaseEnd;
 use crate::history::{F, Hold, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
 use crate::time::Nanos;
@@ -33,6 +34,8 @@ pub(super) struct Step<'a> {
     pub op: Option<&'a Op>,
     /// Whether the guarantee breaks here.
     pub breaks: bool,
+    /// Whether it is what servers did, without an op.
+    pub by_servers: bool,
 }
 
 /// Steps, and what they are about.
@@ -103,13 +106,17 @@ impl<'a> Exhibit<'a> {
         let last = steps.iter().map(|step| step.at).max().unwrap_or_default();
         let lapses = involved.iter().filter_map(|hold| Some((hold, hold.lapses().next()?.0)));
         steps.extend(lapses.filter(|(_, at)| *at <= last).map(|(hold, at)| validity_over(hold, at)));
+        steps
+            .extend(involved.iter().filter_map(|hold| gone_at_the_servers(scene, hold)).filter(|step| step.at <= last));
         if let Some(strike) = strike {
             let known = |op: &Op| indices.contains(&op.index);
             steps.extend((!known(strike.ordered)).then(|| struck(strike)));
             steps.extend(strike.healed.filter(|op| !known(op) && op.time <= last).map(|op| healed(strike, op)));
         }
         // What is told without an op goes before what is recorded in the same instant.
-        steps.sort_by_key(|step| (step.at, step.op.map_or(0, |op| op.index + 1)));
+        // What the servers did of themselves follows from what is recorded: it goes behind.
+        let place = |step: &Step<'_>| step.op.map_or(if step.by_servers { u32::MAX } else { 0 }, |op| op.index + 1);
+        steps.sort_by_key(|step| (step.at, place(step)));
         let from = told.iter().map(|violation| violation.from).min().unwrap_or_default();
         let to = told.iter().map(|violation| violation.to).max().unwrap_or_default();
         let meanwhile = meanwhile(scene, strike, &involved, &steps);
@@ -174,6 +181,7 @@ fn step<'a>(scene: &Scene<'a>, op: &'a Op, involved: &[&Hold]) -> Step<'a> {
         details: words::details(&scene.history.header, op),
         op: Some(op),
         breaks,
+        by_servers: false,
     }
 }
 
@@ -186,6 +194,79 @@ fn validity_over<'a>(hold: &Hold, at: Nanos) -> Step<'a> {
         details: format!("hold {}", hold.id),
         op: None,
         breaks: false,
+        by_servers: false,
+    }
+}
+
+/// That the servers had given up a hold which its client still had: whose clock ended which lease, which session was ended.
+fn gone_at_the_servers<'a>(scene: &Scene<'_>, hold: &Hold) -> Option<Step<'a>> {
+    let had = scene.had_for(hold);
+    let step = |at, who: String, what: String, details: String| Step {
+        at,
+        client: None,
+        who,
+        what,
+        details,
+        op: None,
+        breaks: false,
+        by_servers: true,
+    };
+    let told = |had: &&&Had<'_>| had.node.map_or_else(|| "the ensemble".to_owned(), |node| node.to_string());
+    match had.first()?.what {
+        Thing::Refusal(_) => None,
+        Thing::Contender(contender) => {
+            let session = scene.expired_session(contender)?;
+            let at = session.ended.filter(|at| *at < hold.to)?;
+            let what = "is ended by the ensemble, which had not heard of it for its timeout: the contender goes, and the next \
+                        in line gets the lock";
+            let details = format!("session {:#x} · contender {}", session.session, contender.path);
+            Some(step(at, format!("{}’s session", hold.client), what.to_owned(), details))
+        }
+        Thing::Lease(ballot, _) => {
+            let (at, gone) = undone(&had, scene.history.header.nodes, hold.to)?;
+            let names = |of: &dyn Fn(&Had<'_>) -> bool| -> String {
+                gone.iter().filter(|had| of(had)).map(|had| told(&had)).collect::<Vec<_>>().join(", ")
+            };
+            let by =
+                |had: &Had<'_>, which: LeaseEnd| matches!(had.what, Thing::Lease(_, vote) if vote.by == Some(which));
+            let clauses =
+                [LeaseEnd::Expired, LeaseEnd::Forgotten, LeaseEnd::Replaced].into_iter().filter_map(|which| {
+                    let nodes = names(&|had| by(had, which));
+                    let how = match which {
+                        LeaseEnd::Expired => "runs out on the clock of",
+                        LeaseEnd::Forgotten => "is forgotten by",
+                        _ => "is written over on",
+                    };
+                    (!nodes.is_empty()).then(|| format!("{how} {nodes}"))
+                });
+            let wrong: Vec<String> = gone
+                .iter()
+                .filter_map(|had| match had.what {
+                    Thing::Lease(_, vote) => {
+                        Some(format!("{}’s clock is {}", told(&had), words::clock_error(vote.clock_error)?))
+                    }
+                    Thing::Contender(_) | Thing::Refusal(_) => None,
+                })
+                .collect();
+            let early = if wrong.is_empty() { String::new() } else { format!("; {}", wrong.join(", ")) };
+            let left = had.len() - gone.len();
+            let rest = if scene.history.header.nodes > 1 {
+                format!(": {left} of {} servers still have it, which is no majority", scene.history.header.nodes)
+            } else {
+                String::new()
+            };
+            let instants =
+                gone.iter().map(|had| format!("{} at {}", told(&had), had.to)).collect::<Vec<_>>().join(", ");
+            let what = format!("{}{early}{rest}", clauses.collect::<Vec<_>>().join(", and "));
+            let inferred = gone.iter().any(|had| matches!(had.what, Thing::Lease(_, vote) if vote.inferred));
+            let inferred = if inferred { " · inferred from its time to live" } else { "" };
+            Some(step(
+                at,
+                format!("{}’s lease", hold.client),
+                what,
+                format!("{instants} · owner token {}{inferred}", ballot.owner),
+            ))
+        }
     }
 }
 
@@ -256,6 +337,7 @@ fn struck<'a>(strike: &Strike<'a>) -> Step<'a> {
         details: format!("strike {} · {}", event.id, event.plan),
         op: Some(strike.ordered),
         breaks: false,
+        by_servers: false,
     }
 }
 
@@ -274,6 +356,7 @@ fn healed<'a>(strike: &Strike<'a>, op: &'a Op) -> Step<'a> {
         details: format!("strike {}", strike.event.id),
         op: Some(op),
         breaks: false,
+        by_servers: false,
     }
 }
 
@@ -329,8 +412,80 @@ pub(super) fn severity(lock: &LockReport, number: u32) -> Option<Severity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::ServerRecord;
+    use crate::history::server::{Ballot, Contender, Seen, Session, SessionEnd, Vote};
     use crate::ids::NodeId;
     use crate::report::sample;
+
+    /// What a client's hold of the sample had on the servers: leases of five nodes, of which some ended by themselves.
+    fn with_leases(ends: &[(u32, u64, LeaseEnd, i64)]) -> crate::report::Report {
+        let mut report = sample::report();
+        let history = &mut report.locks[0].history;
+        history.header.nodes = 5;
+        let asked = history.ops.iter().find(|op| op.f == F::Acquire && op.client == Some(ClientId(2))).unwrap().time;
+        let votes = (1..=5).map(|node| {
+            let mut vote = Vote::new(NodeId(node), asked + std::time::Duration::from_micros(u64::from(node)));
+            if let Some((_, at, by, clock_error)) = ends.iter().find(|end| end.0 == node) {
+                vote.end(Nanos(*at), *by);
+                vote.clock_error = *clock_error;
+            }
+            vote
+        });
+        let (owner, key, client) = ("o-2".into(), "item-1".into(), Some(ClientId(2)));
+        let ballot =
+            Ballot { owner, key, client, ttl: Some(1_000_000_000), votes: votes.collect(), refused: Vec::new() };
+        history.servers = vec![ServerRecord::Ballot(ballot)];
+        report
+    }
+
+    fn steps(report: &crate::report::Report) -> Vec<String> {
+        let lock = &report.locks[0];
+        let scene = Scene::of(&lock.history);
+        let exhibit = Exhibit::of_incident(&scene, lock, 1, &lock.judgement.incidents[0], "x".to_owned());
+        exhibit.steps.iter().map(|step| format!("{} {} {}", step.who, step.what, step.details)).collect()
+    }
+
+    #[test]
+    fn it_is_told_on_whose_clock_the_leases_of_an_incident_ran_out() {
+        use LeaseEnd::{Deleted, Expired, Forgotten};
+        let told = |ends: &[_]| steps(&with_leases(ends)).into_iter().find(|step| step.starts_with("c2’s lease"));
+        let jumped =
+            [(1, 700_000_000, Expired, 0), (3, 500_000_000, Expired, 2_000_000_000), (4, 800_000_000, Forgotten, 0)];
+        let step = told(&jumped).unwrap();
+        for part in [
+            "runs out on the clock of n3, n1, and is forgotten by n4",
+            "n3’s clock is 2.000s ahead",
+            "2 of 5 servers still have it, which is no majority",
+            "n3 at 0.500s, n1 at 0.700s, n4 at 0.800s",
+            "owner token o-2",
+        ] {
+            assert!(step.contains(part), "{part}: {step}");
+        }
+        assert_eq!(told(&jumped[..2]), None, "a majority had it still");
+        let released = [1, 2, 3, 4, 5].map(|node| (node, 700_000_000, Deleted, 0));
+        assert_eq!(told(&released), None, "its owner gave it back");
+        let late = [1, 2, 3, 4, 5].map(|node| (node, 9_000_000_000, Expired, 0));
+        assert_eq!(told(&late), None, "its client did not believe in it any more");
+    }
+
+    #[test]
+    fn it_is_told_that_the_ensemble_ended_a_session() {
+        let mut report = with_leases(&[]);
+        let history = &mut report.locks[0].history;
+        let ServerRecord::Ballot(ballot) = &history.servers[0] else { panic!("a ballot") };
+        let (from, client) = (ballot.votes[0].at, Some(ClientId(2)));
+        let seen = vec![Seen { node: Some(NodeId(1)), from, to: Some(Nanos(900_000_000)) }];
+        let contender = Contender { path: "/l/x-0000000007".into(), session: 7, client, seen, with_session: true };
+        let (opened, ended, inferred, on) = (Nanos(0), Some(Nanos(900_000_000)), false, Vec::new());
+        let by = Some(SessionEnd::Expired);
+        let session = Session { session: 7, client, opened, ended, by, inferred, on };
+        history.servers = vec![ServerRecord::Session(session), ServerRecord::Contender(contender)];
+        let told = steps(&report).join("\n");
+        assert!(
+            told.contains("c2’s session is ended by the ensemble") && told.contains("contender /l/x-0000000007"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn a_server_s_clock_is_told_by_what_it_does_to_leases_and_what_else_was_in_force_is_named() {

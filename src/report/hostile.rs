@@ -5,7 +5,10 @@ use super::cost::Cost;
 use super::junit::Document;
 use super::sweep::Sweep;
 use super::{Report, compare, html, json, sample};
-use crate::ids::LockName;
+use crate::history::ServerRecord;
+use crate::history::server::{Ballot, Contender, Seen, Vote};
+use crate::ids::{ClientId, LockName, NodeId};
+use crate::time::Nanos;
 
 /// Markup, quotes, a terminal's escapes, line breaks, the direction of text, and what breaks a layout.
 fn hostile() -> String {
@@ -41,6 +44,22 @@ fn report() -> Report {
                 fault.probes.iter_mut().for_each(|probe| probe.observed.clone_from(&text));
             }
         }
+        let ballot = Ballot {
+            owner: text.as_str().into(),
+            key: text.as_str().into(),
+            client: Some(ClientId(2)),
+            ttl: Some(u64::MAX),
+            votes: vec![Vote::new(NodeId(u32::MAX), Nanos(u64::MAX))],
+            refused: vec![(NodeId(0), Nanos(0))],
+        };
+        let contender = Contender {
+            path: text.as_str().into(),
+            session: i64::MIN,
+            client: Some(ClientId(2)),
+            seen: vec![Seen { node: None, from: Nanos(u64::MAX), to: Some(Nanos(0)) }],
+            with_session: true,
+        };
+        lock.history.servers = vec![ServerRecord::Ballot(ballot), ServerRecord::Contender(contender)];
         for result in &mut lock.judgement.checks {
             (result.summary, result.guarantee) = (text.clone(), text.clone());
             result.figures.insert(text.clone(), 1.0);

@@ -13,7 +13,7 @@ use super::{LockReport, Report, appendix, excerpt, lanes, plots, remedy, trial};
 use crate::check::{CheckName, Verdict};
 
 const STYLE: &str = include_str!("assets/page.css");
-const SCRIPT: &str = include_str!("assets/page.js");
+pub(super) const SCRIPT: &str = include_str!("assets/page.js");
 /// Whatever a history smuggles in, the page loads nothing.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; form-action 'self'";

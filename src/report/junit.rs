@@ -12,6 +12,9 @@ use super::words;
 use super::{Expectation, LockReport, Report};
 use crate::check::Verdict;
 
+/// The XML Schema of the documents. A change that its readers could notice gets another version.
+pub const SCHEMA: &str = include_str!("assets/junit.xsd");
+
 /// How many violations a failure tells.
 const VIOLATIONS: usize = 5;
 
@@ -184,7 +187,9 @@ mod tests {
     fn xml(add: impl FnOnce(&mut Document)) -> String {
         let mut document = Document::default();
         add(&mut document);
-        document.to_xml().unwrap()
+        let text = document.to_xml().unwrap();
+        assert_eq!(crate::report::xsd_check::problems(SCHEMA, &text), Vec::<String>::new(), "{text}");
+        text
     }
 
     fn all<'a>(xml: &'a Xml<'a>, name: &'static str) -> Vec<Node<'a, 'a>> {

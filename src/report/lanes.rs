@@ -2,13 +2,15 @@
 //!
 //! Knows where things lie, not which of them a picture shows; that is for `timeline` and `excerpt`.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use super::scene::{Scene, Strike};
 use super::words;
 use crate::fault::Member;
 use crate::history::{Ending, Header, Hold};
-use crate::ids::ClientId;
+use crate::ids::{ClientId, NodeId};
 use crate::time::Nanos;
 
 /// The whole picture's width, in its own units.
@@ -106,8 +108,10 @@ pub(super) struct Lanes<'a> {
     clients: Vec<ClientId>,
     /// The heights that it is made of.
     pub heights: Heights,
-    /// Where the servers' lane starts, if there is one.
-    pub servers: Option<f64>,
+    /// The servers' lanes, in order: one each where it is known what each had, else one for all that were struck.
+    nodes: Vec<Option<NodeId>>,
+    /// Where they start.
+    pub servers: f64,
     /// Where the resource's lane starts.
     pub resource: f64,
     /// Where the lanes end.
@@ -123,10 +127,9 @@ impl<'a> Lanes<'a> {
     /// The same with the lanes of some clients only, who come in order.
     pub fn of_some(scene: &'a Scene<'a>, heights: Heights, clients: Vec<ClientId>) -> Self {
         let clients_end = heights.top + heights.lane * clients.len() as f64;
-        let struck = scene.strikes.iter().flat_map(|strike| &strike.event.targets);
-        let servers = struck.into_iter().any(|member| matches!(member, Member::Node(_))).then_some(clients_end);
-        let resource = servers.map_or(clients_end, |servers| servers + heights.servers);
-        Self { scene, clients, heights, servers, resource, bottom: resource + heights.resource }
+        let nodes = nodes(scene);
+        let resource = clients_end + heights.servers * nodes.len() as f64;
+        Self { scene, clients, heights, nodes, servers: clients_end, resource, bottom: resource + heights.resource }
     }
 
     /// Whether a client has a lane.
@@ -149,9 +152,20 @@ impl<'a> Lanes<'a> {
     pub fn of(&self, member: Member) -> (f64, f64) {
         match member {
             Member::Client(client) => (self.client(client), self.heights.lane),
-            Member::Node(_) => (self.servers.unwrap_or(self.resource), self.heights.servers),
+            Member::Node(node) => (self.node(Some(node)), self.heights.servers),
             Member::Resource => (self.resource, self.heights.resource),
         }
+    }
+
+    /// Where a server's lane starts; that of one without a lane is the one that all share.
+    pub fn node(&self, node: Option<NodeId>) -> f64 {
+        let position = self.nodes.iter().position(|known| *known == node || known.is_none());
+        self.servers + self.heights.servers * position.unwrap_or_default() as f64
+    }
+
+    /// The servers that have a lane.
+    pub fn nodes(&self) -> &[Option<NodeId>] {
+        &self.nodes
     }
 
     /// The lanes' grounds and names.
@@ -160,8 +174,12 @@ impl<'a> Lanes<'a> {
             let grants = self.scene.holds.iter().filter(|hold| hold.client == *client).count();
             (self.client(*client), self.heights.lane, client.to_string(), format!("client {client}: {grants} grants"))
         });
-        let servers =
-            self.servers.map(|y| (y, self.heights.servers, "servers".to_owned(), "the lock servers".to_owned()));
+        let servers = self.nodes.iter().map(|node| {
+            let title =
+                node.map_or_else(|| "the lock servers".to_owned(), |node| format!("what server {node} had for whom"));
+            let name = node.map_or_else(|| "servers".to_owned(), |node| node.to_string());
+            (self.node(*node), self.heights.servers, name, title)
+        });
         let accesses = format!("the protected resource: {} accesses", self.scene.served.len());
         let resource = (self.resource, self.heights.resource, "resource".to_owned(), accesses);
         html! {
@@ -181,6 +199,8 @@ pub(super) struct Band<'a> {
     pub strike: &'a Strike<'a>,
     /// Whose lane it is; of several struck servers the first.
     pub member: Member,
+    /// Whether the lane is that member's own.
+    own: bool,
     /// From when it may have been felt.
     pub from: Nanos,
     /// Until when.
@@ -190,12 +210,15 @@ pub(super) struct Band<'a> {
 /// All bands, strike by strike.
 pub(super) fn bands<'a>(scene: &'a Scene<'a>) -> Vec<Band<'a>> {
     let mut bands = Vec::new();
+    let own = !matches!(nodes(scene)[..], [None]);
     for strike in scene.strikes.iter().filter(|strike| !strike.missed()) {
         let (from, to) = strike.felt(scene.end);
         let is_node = |member: &&Member| matches!(member, Member::Node(_));
         let first_node = strike.event.targets.iter().find(is_node);
-        let lanes = strike.event.targets.iter().filter(|member| !is_node(member)).chain(first_node);
-        bands.extend(lanes.map(|member| Band { strike, member: *member, from, to }));
+        let nodes: Vec<&Member> =
+            if own { strike.event.targets.iter().filter(is_node).collect() } else { first_node.into_iter().collect() };
+        let lanes = strike.event.targets.iter().filter(|member| !is_node(member)).chain(nodes);
+        bands.extend(lanes.map(|member| Band { strike, member: *member, own, from, to }));
     }
     bands
 }
@@ -204,7 +227,7 @@ impl Band<'_> {
     /// What it says on its lane: `paused`, `cut off`; on the servers' lane also who.
     pub fn label(&self) -> String {
         match self.member {
-            Member::Node(_) => format!("{} {}", words::members(self.strike.event), self.strike.label()),
+            Member::Node(_) if !self.own => format!("{} {}", words::members(self.strike.event), self.strike.label()),
             _ => self.strike.label(),
         }
     }
@@ -234,6 +257,30 @@ impl Band<'_> {
             _ => names.join(", "),
         })
     }
+}
+
+/// Which servers have a lane: those of which it is known what they had, and those that were struck; without such
+/// knowledge all that were struck share one.
+fn nodes(scene: &Scene<'_>) -> Vec<Option<NodeId>> {
+    /// More than any ensemble; a file may claim any number.
+    const MOST: usize = 16;
+    let struck = scene.strikes.iter().flat_map(|strike| &strike.event.targets).filter_map(|member| match member {
+        Member::Node(node) => Some(Some(*node)),
+        _ => None,
+    });
+    let mut nodes: BTreeSet<Option<NodeId>> = scene.had.iter().map(|had| had.node).collect();
+    if nodes.contains(&None) || nodes.is_empty() {
+        let any = !nodes.is_empty() || struck.count() > 0;
+        return any.then_some(None).into_iter().collect();
+    }
+    nodes.extend(struck);
+    if nodes.len() > MOST { vec![None] } else { nodes.into_iter().collect() }
+}
+
+/// The colour class of a client's leases: a few that repeat.
+pub(super) fn owner_class(client: Option<ClientId>) -> &'static str {
+    const CLASSES: [&str; 6] = ["o0", "o1", "o2", "o3", "o4", "o5"];
+    client.map_or("o9", |client| CLASSES[client.0 as usize % CLASSES.len()])
 }
 
 /// The part of a hold after the validity that its lock's API had last exposed.
@@ -276,7 +323,6 @@ pub(super) fn hatch(id: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::NodeId;
     use crate::report::sample;
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::growing::GROWING;
 use super::html::{document, verdict_mark};
 use super::{LATEST, PAGE, RUN, VERDICT, words};
 use crate::check::{CheckName, Verdict};
@@ -99,8 +100,8 @@ impl Filter {
     }
 }
 
-/// All runs of a folder of reports, the newest first. What is no run is passed over.
-pub fn runs(root: &Path) -> Vec<Entry> {
+/// The folders of all runs, judged or not.
+pub(super) fn folders(root: &Path) -> Vec<PathBuf> {
     let below = |folder: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         // `latest` is a link to a run that is listed anyway.
@@ -108,8 +109,12 @@ pub fn runs(root: &Path) -> Vec<Entry> {
             entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && entry.file_name() != LATEST);
         folders.map(|entry| entry.path()).collect()
     };
-    let folders = below(root).into_iter().flat_map(|scenario| below(&scenario));
-    let mut runs: Vec<Entry> = folders.filter_map(|folder| entry(root, &folder)).collect();
+    below(root).into_iter().flat_map(|scenario| below(&scenario)).collect()
+}
+
+/// All runs of a folder of reports, the newest first. What is no run is passed over.
+pub fn runs(root: &Path) -> Vec<Entry> {
+    let mut runs: Vec<Entry> = folders(root).into_iter().filter_map(|folder| entry(root, &folder)).collect();
     runs.sort_by(|one, other| (&other.started, &other.place).cmp(&(&one.started, &one.place)));
     runs
 }
@@ -150,7 +155,8 @@ fn address(entry: &Entry, file: &str) -> String {
 }
 
 /// The list of runs, as far as the filter admits them.
-pub fn list(runs: &[Entry], filter: &Filter) -> String {
+/// Those of `unjudged` have no verdict yet.
+pub fn list(runs: &[Entry], unjudged: &[PathBuf], filter: &Filter) -> String {
     let shown: Vec<&Entry> = runs.iter().filter(|entry| filter.admits(entry)).collect();
     let distinct = |of: &dyn Fn(&Entry) -> Vec<String>| {
         let all: std::collections::BTreeSet<String> = runs.iter().flat_map(of).collect();
@@ -177,6 +183,13 @@ pub fn list(runs: &[Entry], filter: &Filter) -> String {
                 (choice("verdict", "verdict", &mut Verdict::ALL.into_iter().map(Verdict::name), &filter.verdict))
                 label { "time begins with " input name="time" value=(filter.time) placeholder="2026-11-23"; }
                 button type="submit" { "filter" }
+            }
+            @if !unjudged.is_empty() {
+                h2 { "Going on, or ended before they were judged" }
+                ul { @for place in unjudged {
+                    @let place = place.to_string_lossy();
+                    li { a href={ (GROWING) (encoded(&place)) } { (place) } }
+                } }
             }
             p { a href="/files/compare/index.html" { "The last comparison" } }
             form method="get" action="/compare" {
@@ -304,7 +317,8 @@ mod tests {
         assert_eq!(asked("", "redlock", "valid", ""), ["calm"]);
         assert_eq!(asked("", "", "invalid", "2026-11-2"), ["client-pause"]);
         assert_eq!(asked("", "", "", "2026-11-24"), ["calm"]);
-        let page = list(&runs, &Filter::default());
+        let page = list(&runs, &[PathBuf::from("calm/<now>")], &Filter::default());
+        assert!(page.contains("href=\"/growing/calm/%3Cnow%3E\">calm/&lt;now&gt;</a>"), "{page}");
         assert!(page.contains("href=\"/files/client-pause/20261123-092935-7/report.html\""), "{page}");
     }
 

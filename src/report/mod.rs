@@ -3,7 +3,7 @@
 //! Everything here is made from a [`Report`]: recorded histories and the checks' results. Nothing is judged here.
 //! [`console`], [`json`], [`junit`] and [`html`] each say the same in their own form; `scene` sorts a history out for
 //! them and `words` phrases it, `plain` takes from it what would steer a terminal; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
-//! parts of the page. [`strangers`] is the table of locks that are not of fencepost. `conclusion` says how runs ended, for exit codes.
+//! parts of the page; [`growing`] is that of a run that goes on. [`strangers`] is the table of locks that are not of fencepost. `conclusion` says how runs ended, for exit codes.
 
 pub mod compare;
 pub mod console;
@@ -22,6 +22,7 @@ mod curve;
 mod excerpt;
 mod exhibit;
 mod gist;
+pub mod growing;
 #[cfg(test)]
 mod hostile;
 mod lanes;
@@ -37,6 +38,9 @@ pub mod sweep;
 mod timeline;
 mod trial;
 mod words;
+#[cfg(test)]
+#[path = "../../tests/cli/xsd_check.rs"]
+mod xsd_check;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

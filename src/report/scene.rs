@@ -7,9 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::history::{F, FaultEvent, History, Hold, Op, OpType, Process};
-use crate::ids::{ClientId, HoldId, LockName};
+use crate::history::server::{Ballot, Contender, LeaseEnd, Session, SessionEnd, Vote};
+use crate::history::{F, FaultEvent, History, Hold, Op, OpType, Process, ServerRecord};
+use crate::ids::{ClientId, HoldId, LockName, NodeId};
 use crate::time::Nanos;
+
+use super::words;
 
 /// One operation of a client from invocation to completion.
 pub(super) struct Span<'a> {
@@ -99,6 +102,97 @@ impl Strike<'_> {
     }
 }
 
+/// What a server had for a client, or refused it: drawn on the server's lane.
+pub(super) struct Had<'a> {
+    /// The server; absent where it is not known which.
+    pub node: Option<NodeId>,
+    /// For whom.
+    pub client: Option<ClientId>,
+    /// From when.
+    pub from: Nanos,
+    /// Until when; that of a refusal is its instant.
+    pub to: Nanos,
+    /// What it is.
+    pub what: Thing<'a>,
+}
+
+/// What a server can have.
+#[derive(Clone, Copy)]
+pub(super) enum Thing<'a> {
+    /// A lease.
+    Lease(&'a Ballot, &'a Vote),
+    /// A refusal: somebody else had it.
+    Refusal(&'a Ballot),
+    /// A znode that contends.
+    Contender(&'a Contender),
+}
+
+impl Had<'_> {
+    /// Whether it is a lease or a contender, and not a refusal.
+    pub fn is_given(&self) -> bool {
+        !matches!(self.what, Thing::Refusal(_))
+    }
+
+    /// Whether it ended by itself: nobody gave it back.
+    pub fn ended_by_itself(&self) -> bool {
+        match self.what {
+            Thing::Lease(_, vote) => vote.by.is_some_and(|by| by != LeaseEnd::Deleted),
+            Thing::Contender(contender) => contender.with_session,
+            Thing::Refusal(_) => false,
+        }
+    }
+
+    /// Everything about it, for a hover text.
+    pub fn title(&self) -> String {
+        let node = self.node.map_or_else(|| "the ensemble".to_owned(), |node| node.to_string());
+        let client = self.client.map_or_else(|| "somebody".to_owned(), |client| client.to_string());
+        match self.what {
+            Thing::Refusal(ballot) => {
+                format!(
+                    "{node} refused {client} at {}: somebody else had it. Owner token {}",
+                    self.from,
+                    short(&ballot.owner)
+                )
+            }
+            Thing::Lease(ballot, vote) => {
+                let ttl = ballot.ttl.map_or_else(
+                    || " without end".to_owned(),
+                    |ttl| format!(" of {}", words::lasting(Duration::from_nanos(ttl))),
+                );
+                let extended = match &vote.extended[..] {
+                    [] => String::new(),
+                    [.., last] => {
+                        format!(
+                            ", extended {}, last at {last}",
+                            words::counted(vote.extended.len() as u64, "time", "times")
+                        )
+                    }
+                };
+                let ended = match (vote.ended, vote.by) {
+                    (Some(at), Some(by)) => format!("; it {} at {at}", by.told()),
+                    _ => "; it was there to the end".to_owned(),
+                };
+                let clock = words::clock_error(vote.clock_error)
+                    .map(|wrong| format!(", by a clock {wrong}"))
+                    .unwrap_or_default();
+                let inferred = if vote.inferred { " (inferred from its time to live)" } else { "" };
+                format!(
+                    "{node} gave {client} a lease{ttl} at {}{extended}{ended}{clock}{inferred}. Owner token {}",
+                    vote.at,
+                    short(&ballot.owner)
+                )
+            }
+            Thing::Contender(contender) => {
+                let end = if contender.with_session { ", gone with its session" } else { "" };
+                format!(
+                    "{node} shows the contender {} of {client}, session {:#x}: {} – {}{end}",
+                    contender.path, contender.session, self.from, self.to
+                )
+            }
+        }
+    }
+}
+
 /// Everything of one history, ready to be drawn.
 pub(super) struct Scene<'a> {
     /// Where it comes from.
@@ -113,6 +207,10 @@ pub(super) struct Scene<'a> {
     pub signals: Vec<&'a Op>,
     /// The fault strikes, in order.
     pub strikes: Vec<Strike<'a>>,
+    /// What the servers had, server by server, in the order of time.
+    pub had: Vec<Had<'a>>,
+    /// The sessions of an ensemble.
+    pub sessions: Vec<&'a Session>,
     /// Everyone who has a lane.
     pub clients: Vec<ClientId>,
     /// When the history ends.
@@ -139,6 +237,15 @@ impl<'a> Scene<'a> {
                 .filter(|op| matches!(op.f, F::Lost | F::Stall | F::Outside | F::Crash | F::Adapter))
                 .collect(),
             strikes: strikes(history),
+            had: had(history, end),
+            sessions: history
+                .servers
+                .iter()
+                .filter_map(|record| match record {
+                    ServerRecord::Session(session) => Some(session),
+                    _ => None,
+                })
+                .collect(),
             clients: clients.into_iter().collect(),
             holds,
             history,
@@ -162,10 +269,81 @@ impl<'a> Scene<'a> {
         (stale().filter(|access| access.accepted()).count(), stale().filter(|access| !access.accepted()).count())
     }
 
+    /// What the servers had for a hold: of what was asked for in its acquire, the last.
+    pub fn had_for(&self, hold: &Hold) -> Vec<&Had<'a>> {
+        let of = |span: &&Span<'a>| span.completion.is_some_and(|op| op.index == hold.granted);
+        let Some(asked) = self.acquires().find(of).map(|span| span.invoke.time) else { return Vec::new() };
+        let begun = |had: &&Had<'a>| {
+            had.client == Some(hold.client) && had.is_given() && (asked..=hold.from).contains(&had.from)
+        };
+        let Some(last) = self.had.iter().filter(begun).max_by_key(|had| had.from) else { return Vec::new() };
+        let same = |had: &&Had<'a>| match (had.what, last.what) {
+            (Thing::Lease(one, _), Thing::Lease(other, _)) => std::ptr::eq(one, other) && had.from >= asked,
+            (Thing::Contender(one), Thing::Contender(other)) => std::ptr::eq(one, other),
+            _ => false,
+        };
+        self.had.iter().filter(same).collect()
+    }
+
+    /// The session that a contender lives with, if it was the servers that ended it.
+    pub fn expired_session(&self, contender: &Contender) -> Option<&'a Session> {
+        let of = |session: &&&Session| session.session == contender.session && session.by == Some(SessionEnd::Expired);
+        self.sessions.iter().find(of).copied()
+    }
+
     /// Whether any grant came with a fencing token.
     pub fn gives_tokens(&self) -> bool {
         self.holds.iter().any(|hold| hold.token.is_some())
     }
+}
+
+/// What the servers had, by server and time.
+fn had(history: &History, end: Nanos) -> Vec<Had<'_>> {
+    let mut all: Vec<Had<'_>> = Vec::new();
+    for record in &history.servers {
+        match record {
+            ServerRecord::Ballot(ballot) => {
+                all.extend(ballot.votes.iter().map(|vote| {
+                    let (node, from, what) = (Some(vote.node), vote.at, Thing::Lease(ballot, vote));
+                    Had { node, client: ballot.client, from, to: vote.ended.unwrap_or(end).max(from), what }
+                }));
+                all.extend(ballot.refused.iter().map(|(node, at)| {
+                    let (node, client, what) = (Some(*node), ballot.client, Thing::Refusal(ballot));
+                    Had { node, client, from: *at, to: *at, what }
+                }));
+            }
+            ServerRecord::Contender(contender) => all.extend(contender.seen.iter().map(|seen| {
+                let (from, to, what) = (seen.from, seen.to.unwrap_or(end), Thing::Contender(contender));
+                Had { node: seen.node, client: contender.client, from, to: to.max(from), what }
+            })),
+            ServerRecord::Session(_) => {}
+        }
+    }
+    all.sort_by_key(|had| (had.node, had.from));
+    all
+}
+
+/// As much of an owner token as tells it from others.
+fn short(owner: &str) -> String {
+    const LETTERS: usize = 8;
+    let mut letters = owner.chars();
+    let short: String = letters.by_ref().take(LETTERS).collect();
+    if letters.next().is_some() { short + "…" } else { short }
+}
+
+/// How many of a lock's servers must have a lease for it to be had: a majority, or the only one.
+fn quorum(nodes: u32) -> usize {
+    nodes as usize / 2 + 1
+}
+
+/// Of the leases that one hold had, those that ended by themselves before `until`, if so many did that no majority was left;
+/// and when that was.
+pub(super) fn undone<'b, 'a>(had: &[&'b Had<'a>], nodes: u32, until: Nanos) -> Option<(Nanos, Vec<&'b Had<'a>>)> {
+    let mut gone: Vec<&Had<'a>> = had.iter().copied().filter(|had| had.to < until && had.ended_by_itself()).collect();
+    gone.sort_by_key(|had| had.to);
+    let kept_one_too_few = (had.len() + 1).saturating_sub(quorum(nodes)).max(1);
+    let at = gone.get(kept_one_too_few - 1)?.to;
+    Some((at, gone))
 }
 
 /// The client behind an op, also where the op leaves it out: processes retire by going up by the number of clients.

@@ -1,4 +1,4 @@
-//! The whole run to real time: a lane per client, one for struck servers, one for the resource.
+//! The whole run to real time: a lane per client, one per lock server, one for the resource.
 //!
 //! Drawn as SVG of our own, because no chart knows what a hold is. The picture reads without script; the page's script
 //! can zoom it, which is why only marks that may be stretched lie inside the inner `svg`, and all text outside of it.
@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::lanes::{Heights, LEFT, LETTER, Lanes, RIGHT, Scale, WIDTH, bands, expired, hatch, hold_title, n};
-use super::scene::{Scene, Served};
+use super::lanes::{
+    Heights, LEFT, LETTER, Lanes, RIGHT, Scale, WIDTH, bands, expired, hatch, hold_title, n, owner_class,
+};
+use super::scene::{Had, Scene, Served};
 use super::words;
 use crate::check::Violation;
 use crate::history::F;
-use crate::ids::ClientId;
+use crate::ids::{ClientId, NodeId};
 use crate::time::Nanos;
 
 /// Above the lanes: the violations' numbers.
@@ -43,7 +45,7 @@ pub(super) fn overview(scene: &Scene<'_>, violations: &[&Violation], told: &[Tol
     if scene.history.ops.is_empty() {
         return html! { p.none { "Nothing was recorded: there is no timeline to draw." } };
     }
-    let heights = Heights { top: 0.0, lane: 32.0, bar: (13.0, 28.0), servers: 20.0, resource: 30.0 };
+    let heights = Heights { top: 0.0, lane: 32.0, bar: (13.0, 28.0), servers: 15.0, resource: 30.0 };
     let lanes = Lanes::new(scene, heights);
     let outer = Scale::of_picture(Nanos::ZERO, scene.end);
     let inner = Scale::new(Nanos::ZERO, scene.end, 0.0, outer.width);
@@ -140,8 +142,45 @@ fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Vio
                 }
             }
         }
+        (servers(scene, lanes, scale))
         (served(scene, lanes, scale))
     }
+}
+
+/// What each server had, a shape for each client's colour. Of a long run the share of the time.
+fn servers(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
+    let dense = scene.history.ops.len() > DENSE;
+    let height = lanes.heights.servers;
+    let of = |node: Option<NodeId>| scene.had.iter().filter(move |had| had.node == node && had.is_given());
+    html! {
+        @for node in lanes.nodes() {
+            @let y = lanes.node(*node);
+            @if dense {
+                @let spans = of(*node).map(|had| (had.from, had.to));
+                path.had.o9 d=(density(spans, scene, height - 2.0, y + height - 1.0)) {
+                    title { "the share of the time in which the server had it given to somebody" }
+                }
+            } @else {
+                @for (class, shape) in shapes(of(*node), scale, y + 3.0, height - 6.0) { path class={ "had " (class) } d=(shape) {} }
+            }
+        }
+    }
+}
+
+/// Leases and contenders by their owner's colour. Refusals are many, and of use only close to what they led to.
+fn shapes<'a>(
+    had: impl Iterator<Item = &'a Had<'a>>,
+    scale: &Scale,
+    y: f64,
+    height: f64,
+) -> BTreeMap<&'static str, String> {
+    let mut shapes: BTreeMap<&'static str, String> = BTreeMap::new();
+    for had in had {
+        let (x, width) = scale.bar(had.from, had.to, 0.4);
+        let shape = shapes.entry(owner_class(had.client)).or_default();
+        *shape += &format!("M{} {}h{}v{}h-{}z", n(x), n(y), n(width), n(height), n(width));
+    }
+    shapes
 }
 
 /// A stretch of time without a gap between violations.

@@ -5,12 +5,13 @@ use maud::{Markup, html};
 use super::exhibit::{self, Exhibit};
 use super::gist::{self, Standing};
 use super::html::verdict_mark;
-use super::scene::Scene;
+use super::scene::{Scene, Thing};
 use super::timeline::{self, Told};
 use super::words;
 use super::{LockReport, Report, VERDICT, excerpt, plots, remedy};
 use crate::check::{Incident, Violation};
 use crate::history::F;
+use crate::history::server::SessionEnd;
 
 /// So many incidents are told with their steps and drawings; the page grows with them, not with what they broke.
 const DRAWN: usize = 8;
@@ -51,6 +52,7 @@ pub(super) fn section(report: &Report, lock: &LockReport, scene: &Scene<'_>, spa
             (loose(lock, scene))
             h3 { "The whole run" }
             (timeline::overview(scene, &all, &told, &format!("{id}-run")))
+            (sessions(scene))
             h3 { "What each check says" }
             (checks(lock))
             h3 { "What waiting for the lock cost" }
@@ -197,6 +199,39 @@ fn no_token(lock: &LockReport, scene: &Scene<'_>) -> Option<String> {
     })
 }
 
+/// The sessions of the ensemble: whose, on which servers, how each ended.
+fn sessions(scene: &Scene<'_>) -> Markup {
+    /// So many have a line.
+    const SHOWN: usize = 60;
+    html! {
+        @if !scene.sessions.is_empty() {
+            details {
+                summary { "Sessions of the ensemble: " (scene.sessions.len()) }
+                div.scroll tabindex="0" { table.sessions {
+                    thead { tr { th { "session" } th { "client" } th.number { "opened" } th.number { "ended" } th { "how" } th { "connected to" } } }
+                    tbody {
+                        @for session in scene.sessions.iter().take(SHOWN) {
+                            tr {
+                                td { code { (format!("{:#x}", session.session)) } }
+                                td { (session.client.map_or_else(|| "–".to_owned(), |client| client.to_string())) }
+                                td.number { (session.opened) }
+                                td.number { (session.ended.map_or_else(|| "–".to_owned(), |at| at.to_string())) }
+                                td { @match session.by {
+                                    Some(SessionEnd::Expired) => b { "ended by the ensemble: not heard of for its timeout" },
+                                    Some(SessionEnd::Closed) => "closed by its client",
+                                    None => "there to the end",
+                                } @if session.inferred { " (as its client was told)" } }
+                                td { (session.on.iter().map(|stay| format!("{} from {}", stay.node, stay.from)).collect::<Vec<_>>().join(", ")) }
+                            }
+                        }
+                    }
+                } }
+                @if scene.sessions.len() > SHOWN { p.dim { "and " (scene.sessions.len() - SHOWN) " more" } }
+            }
+        }
+    }
+}
+
 fn checks(lock: &LockReport) -> Markup {
     html! {
         table.checks {
@@ -230,7 +265,13 @@ fn latencies(scene: &Scene<'_>) -> Markup {
     let granted = scene.acquires().filter(|span| span.outcome() == crate::history::OpType::Ok);
     let accesses = scene.spans.iter().filter(|span| matches!(span.invoke.f, F::Read | F::Write));
     let releases = scene.spans.iter().filter(|span| span.invoke.f == F::Release);
+    // Only with real servers is the asking a part of what is told.
+    let votes = scene.had.iter().filter_map(|had| match had.what {
+        Thing::Lease(_, vote) => Some(vote.at - vote.asked?),
+        Thing::Contender(_) | Thing::Refusal(_) => None,
+    });
     let rows = [
+        ("answer of a lock server", plots::quantiles(votes)),
         ("acquire, granted", plots::quantiles(granted.map(|span| span.took()))),
         ("hold", plots::quantiles(scene.holds.iter().map(|hold| hold.to - hold.from))),
         ("access of the resource", plots::quantiles(accesses.map(|span| span.took()))),

@@ -25,6 +25,13 @@ pub(super) fn relative(later: Nanos, origin: Nanos) -> String {
     if later >= origin { format!("+{}", lasting(later - origin)) } else { format!("−{}", lasting(origin - later)) }
 }
 
+/// By how much a clock was wrong, where it was wrong enough to matter: `2.000s ahead`.
+pub(super) fn clock_error(nanos: i64) -> Option<String> {
+    let told = lasting(Duration::from_nanos(nanos.unsigned_abs()));
+    // Less than a millisecond is an ordinary clock.
+    (nanos.unsigned_abs() >= 1_000_000).then(|| format!("{told} {}", if nanos > 0 { "ahead" } else { "behind" }))
+}
+
 /// A number without needless decimals: `12`, `33.3`.
 pub(super) fn number(value: f64) -> String {
     if !value.is_finite() {

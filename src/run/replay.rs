@@ -11,8 +11,17 @@ use crate::ids::TraceHash;
 use crate::report::json::{ReadRunError, read_run};
 use crate::scenario::{self, Capabilities, LoadError};
 
-/// The file of a lock's event fingerprints, 16 bits each, little-endian.
+/// The file of a lock's event fingerprints, 16 bits each, little-endian; [`thinned`] where there would be too many.
 const TRACE: &str = "trace.bin";
+
+/// So many fingerprints are kept at most: half a megabyte. Of a longer trace every N-th is, which names the first difference
+/// to within N events, since a fingerprint depends on all that came before it.
+const KEPT: usize = 1 << 18;
+
+/// The name of a trace of which every `every`-th fingerprint is kept.
+fn thinned(every: usize) -> String {
+    format!("trace-every-{every}.bin")
+}
 
 /// Why a run could not be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +90,15 @@ pub fn replay(folder: &Path) -> Result<Vec<Replayed>, ReplayError> {
         };
         let again = sim::run_trial(&scenario, &lock.name, run.seed).trace;
         let difference = match read_trace(&folder.join(&lock.name)) {
-            Ok(kept) if kept != again.fingerprints => {
-                let event = first_difference(&kept, &again.fingerprints);
+            Ok((every, kept)) if kept != every_nth(&again.fingerprints, every) => {
+                let place = first_difference(&kept, &every_nth(&again.fingerprints, every));
+                let (event, last) = (place * every as u64, (place + 1) * every as u64 - 1);
                 let told = sim::Trial::new(&scenario, &lock.name, run.seed).telling(event..event + 1).run().trace.told;
                 let agrees = if recorded.0 == again.hash { "the hash agrees, the trace does not; " } else { "" };
-                Some(format!("{agrees}{}", difference(event, kept.len() as u64, told.into_iter().next())))
+                let of = kept.len() as u64 * every as u64;
+                let within =
+                    if every > 1 { format!("at one of the events {event} to {last}; ") } else { String::new() };
+                Some(format!("{agrees}{within}{}", difference(event, of, told.into_iter().next())))
             }
             // The hash alone proves sameness.
             _ if recorded.0 == again.hash => None,
@@ -108,22 +121,57 @@ fn difference(event: u64, recorded: u64, told: Option<(u64, String)>) -> String 
 
 /// Keeps the fingerprints of a trial's events in `folder`.
 pub(super) fn write_trace(folder: &Path, trace: &Trace) -> io::Result<()> {
-    let bytes: Vec<u8> = trace.fingerprints.iter().flat_map(|fingerprint| fingerprint.to_le_bytes()).collect();
-    fs::write(folder.join(TRACE), bytes)
+    let every = trace.fingerprints.len().div_ceil(KEPT).max(1);
+    let kept = every_nth(&trace.fingerprints, every);
+    let bytes: Vec<u8> = kept.iter().flat_map(|fingerprint| fingerprint.to_le_bytes()).collect();
+    let name = if every == 1 { TRACE.to_owned() } else { thinned(every) };
+    fs::write(folder.join(name), bytes)
 }
 
-fn read_trace(folder: &Path) -> io::Result<Vec<u16>> {
-    let path = folder.join(TRACE);
+/// The last fingerprint of each `every`, and of what is left.
+fn every_nth(fingerprints: &[u16], every: usize) -> Vec<u16> {
+    fingerprints.chunks(every).filter_map(|chunk| chunk.last().copied()).collect()
+}
+
+/// Every how many events there is a fingerprint, and the fingerprints.
+fn read_trace(folder: &Path) -> io::Result<(usize, Vec<u16>)> {
+    let names =
+        fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let thin = names.filter_map(|name| name.strip_prefix("trace-every-")?.strip_suffix(".bin")?.parse::<usize>().ok());
+    let every = thin.filter(|every| *every > 1).min().unwrap_or(1);
+    let path = folder.join(if every == 1 { TRACE.to_owned() } else { thinned(every) });
     let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()));
     let bytes = fs::read(&path).map_err(named)?;
     let (pairs, rest) = bytes.as_chunks::<2>();
     if !rest.is_empty() {
         return Err(named(io::Error::new(io::ErrorKind::InvalidData, "it is cut off in the middle of an event")));
     }
-    Ok(pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect())
+    Ok((every, pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect()))
 }
 
 /// The number of the first event at which two traces differ.
 fn first_difference(one: &[u16], other: &[u16]) -> u64 {
     one.iter().zip(other).take_while(|(one, other)| one == other).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_trace_is_thinned_and_still_names_where_two_runs_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trace = Trace::default();
+        trace.fingerprints.extend((0..KEPT * 3 + 5).map(|event| (event * 7) as u16));
+        write_trace(folder.path(), &trace).unwrap();
+        let size = fs::metadata(folder.path().join(thinned(4))).unwrap().len();
+        assert!(size <= 2 * KEPT as u64 && !folder.path().join(TRACE).exists(), "{size}");
+        let (every, kept) = read_trace(folder.path()).unwrap();
+        assert_eq!((every, &kept), (4, &every_nth(&trace.fingerprints, 4)));
+        // From event 1002 on all differ, as those of a running hash do.
+        trace.fingerprints[1002..].iter_mut().for_each(|fingerprint| *fingerprint ^= 1);
+        let place = first_difference(&kept, &every_nth(&trace.fingerprints, every));
+        assert!((place * 4..place * 4 + 4).contains(&1002), "{place}");
+        assert_eq!(read_trace(&folder.path().join("nowhere")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }

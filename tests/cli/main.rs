@@ -5,6 +5,7 @@ mod replay;
 mod results;
 mod schema_check;
 mod serving;
+mod xsd_check;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -53,6 +53,14 @@ fn names(document: &Document<'_>) -> Vec<String> {
     suites(document).iter().map(|suite| suite.attribute("name").unwrap().to_owned()).collect()
 }
 
+/// A document, held against its schema.
+fn junit(text: &str) -> Document<'_> {
+    let schema = fencepost(&["schema", "--junit"]).stdout;
+    let problems = crate::xsd_check::problems(&String::from_utf8(schema).unwrap(), text);
+    assert!(problems.is_empty(), "{problems:?}: {text}");
+    Document::parse(text).unwrap()
+}
+
 #[test]
 fn several_runs_are_one_junit_document() {
     let folder = tempfile::tempdir().unwrap();
@@ -60,7 +68,7 @@ fn several_runs_are_one_junit_document() {
     let out = folder.path().join("out");
     let output = fencepost(&["run", &one, &two, "--format", "junit", "--seed", "3", "--out", out.to_str().unwrap()]);
     let text = String::from_utf8(output.stdout).unwrap();
-    let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let document = junit(&text);
     assert_eq!(names(&document), ["one/redlock", "one/zookeeper", "two/redlock", "two/zookeeper"]);
     let tests: usize =
         suites(&document).iter().map(|suite| suite.attribute("tests").unwrap().parse::<usize>().unwrap()).sum();
@@ -74,7 +82,7 @@ fn many_seeds_are_one_junit_document() {
     let out = folder.path().join("out");
     let arguments = ["run", &one, "--format", "junit", "--seeds", "2", "--seed", "3", "--out", out.to_str().unwrap()];
     let text = String::from_utf8(fencepost(&arguments).stdout).unwrap();
-    let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let document = junit(&text);
     assert_eq!(names(&document), ["one/redlock", "one/zookeeper"]);
     for suite in suites(&document) {
         let cases: Vec<_> = suite.children().filter_map(|node| node.attribute("name")).collect();
@@ -95,7 +103,7 @@ fn a_junit_document_is_whole_when_the_run_is_called_off() {
         let mut text = String::new();
         called_off.stdout.take().unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(called_off.wait().unwrap().code(), Some(2));
-        let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let document = junit(&text);
         assert!(suites(&document).len() < 2000, "it went on to the end");
     }
 }
@@ -111,7 +119,7 @@ fn a_junit_document_tells_what_could_not_be_run() {
     let output = fencepost(&["run", &one, &two, "--format", "junit", "--out", out.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(254));
     let text = String::from_utf8(output.stdout).unwrap();
-    let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let document = junit(&text);
     assert_eq!(names(&document), ["one/redlock", "one/zookeeper", "two"]);
     let error = document.descendants().find(|node| node.has_tag_name("error")).unwrap();
     assert!(error.attribute("message").unwrap().contains("choose another with --out"), "{text}");

@@ -8,6 +8,7 @@ use anyhow::bail;
 use tokio::sync::watch;
 
 use super::announcer::Announcer;
+use super::answers::{Answers, HeardEnsemble, HeardNode};
 use super::http::HttpResource;
 use super::launch::FOLDER;
 use super::member::{Control, Reports};
@@ -19,7 +20,7 @@ use crate::adapter::{AdapterLock, Gravity, Misdeed, Spec, Witness};
 use crate::env;
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
-use crate::ids::{ClientId, LockName};
+use crate::ids::{ClientId, LockName, NodeId};
 use crate::lock::backend::RedisNode;
 use crate::lock::client::{RedisServer, ZookeeperEnsemble};
 use crate::lock::name::as_path_part;
@@ -63,7 +64,8 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
             }
         },
     };
-    let lock = build_lock(&plan, &control.reports).await;
+    let answers = Answers::new(id, Arc::clone(&control.reports) as Arc<dyn Record>);
+    let lock = build_lock(&plan, &control.reports, &answers).await;
     let lock = match lock {
         Ok(lock) => lock,
         Err(why) => {
@@ -119,6 +121,7 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
             }
         }
     }
+    answers.tell_all();
     control.reports.send(Report::Done);
     loop {
         match control.order().await? {
@@ -151,7 +154,11 @@ fn clock(number: u64) -> ClientClock {
     ClientClock { number, before, after, wall: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX) }
 }
 
-async fn build_lock(plan: &ClientPlan, reports: &Arc<Reports>) -> Result<Arc<dyn DistributedLock>, String> {
+async fn build_lock(
+    plan: &ClientPlan,
+    reports: &Arc<Reports>,
+    answers: &Arc<Answers>,
+) -> Result<Arc<dyn DistributedLock>, String> {
     let runtime = Arc::new(TokioRuntime::new(seed_of(plan)));
     let wall = Arc::new(|| {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -161,19 +168,22 @@ async fn build_lock(plan: &ClientPlan, reports: &Arc<Reports>) -> Result<Arc<dyn
         LockConfig::Redis(config) => {
             let address = *plan.servers.first().ok_or("the plan names no server")?;
             let node = Arc::new(RedisServer::with(address, config.connections));
+            let node = Arc::new(HeardNode::new(node, NodeId(1), answers));
             env::redis(config, node, key_prefix(&plan.namespace), runtime)
         }
         LockConfig::Adapter(config) => return adapter(plan, config, runtime, reports).await,
         LockConfig::Redlock(config) => {
-            let node = |address: &std::net::SocketAddr| {
-                Arc::new(RedisServer::with(*address, config.connections)) as Arc<dyn RedisNode>
+            let node = |(number, address): (u32, &std::net::SocketAddr)| {
+                let node = Arc::new(RedisServer::with(*address, config.connections));
+                Arc::new(HeardNode::new(node, NodeId(number), answers)) as Arc<dyn RedisNode>
             };
-            let nodes = plan.servers.iter().map(node).collect();
+            let nodes = (1..).zip(&plan.servers).map(node).collect();
             env::redlock(config, nodes, key_prefix(&plan.namespace), runtime, wall)
         }
         LockConfig::Zookeeper(config) => {
             let servers = plan.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
             let connector = Arc::new(ZookeeperEnsemble::new(servers, config.session_timeout));
+            let connector = Arc::new(HeardEnsemble::new(connector, answers));
             env::zookeeper(config, connector, root(&plan.namespace), runtime, wall)
         }
     })

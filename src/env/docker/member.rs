@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::messages::{Order, Report, Speaker};
-use crate::history::Op;
 use crate::history::recorder::Record;
+use crate::history::{Op, ServerRecord};
 
 /// Sends reports, in order.
 #[derive(Clone)]
@@ -28,6 +28,10 @@ impl Reports {
 impl Record for Reports {
     fn record(&self, op: Op) {
         self.send(Report::Op(Box::new(op)));
+    }
+
+    fn observe(&self, record: ServerRecord) {
+        self.send(Report::Servers(Box::new(record)));
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::RequestRule;
-use crate::history::{Life, Op};
+use crate::history::{Life, Op, ServerRecord};
 use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
 use crate::scenario::{Fencing, LockConfig, Workload, WorkloadKind};
@@ -39,6 +39,8 @@ pub enum Report {
     Ready,
     /// Something happened. Instants are on the host's `CLOCK_BOOTTIME`.
     Op(Box<Op>),
+    /// What lock servers had, as their answers tell. Instants are on the host's `CLOCK_BOOTTIME`.
+    Servers(Box<ServerRecord>),
     /// The client stands at a pause point and waits for the go-ahead with the same number.
     Reached {
         /// Numbers the client's pause points.

@@ -16,6 +16,7 @@
 
 pub mod abilities;
 mod announcer;
+mod answers;
 pub mod claim;
 pub mod client;
 pub mod clock_page;

@@ -247,6 +247,7 @@ impl Trial<'_> {
                     Some(Report::Clock(clock)) => members.lives.answer(clock),
                     Some(Report::Requests(report)) => members.lives.ordered(report),
                     Some(Report::Op(op)) => recorder.record(*op),
+                    Some(Report::Servers(record)) => recorder.observe(*record),
                     _ => {}
                 }
             }
@@ -501,6 +502,7 @@ impl Trial<'_> {
                         bail!("cannot write the history in {}: {failure}", self.folder.display());
                     }
                 }
+                (_, Some(Report::Servers(record))) => recorder.observe(*record),
                 (Speaker::Client(client), Some(Report::Reached { number, phase })) => {
                     tell(Event::Reached { client, number, phase });
                 }
@@ -542,6 +544,7 @@ impl Trial<'_> {
         loop {
             match tokio::time::timeout_at(limit, hub.heard.recv()).await {
                 Ok(Some((_, Some(Report::Op(op))))) => recorder.record(*op),
+                Ok(Some((_, Some(Report::Servers(record))))) => recorder.observe(*record),
                 Ok(Some((Speaker::Resource, Some(Report::Done) | None))) => return Ok(()),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => bail!("{} did not finish", self.name(Speaker::Resource)),

@@ -11,6 +11,7 @@
 //! - `machines`: who there is. `locks`: the lock on trial, and its way to its servers.
 //! - `requests`: what strikes do to single requests and replies, somewhere between a client and its link.
 //! - `cast`: the clients. `faults`: what the nemesis can do. `trial`: one lock's trial, led from beginning to end.
+//! - `ledger`: what the servers had for whom, beside the history.
 //! - `control`: the lock that nobody may accuse.
 //! - `sandbox`: the same servers without a trial, for whoever leads the clients by hand.
 //!
@@ -23,6 +24,7 @@ mod cast;
 mod clock;
 mod control;
 mod faults;
+mod ledger;
 mod leftovers;
 mod link;
 mod locks;

@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use super::ledger::Asked;
 use super::message::Payload;
 use super::net::ConnectionId;
 use super::redis::{Command, RedisModel, Reply};
 use super::trace::Kind;
 use super::world::{HostId, Power, State};
 use super::zk_node::ZkNode;
+use crate::fault::Member;
 use crate::history::{F, ItemValue, Op, OpType, Process};
 use crate::time::Nanos;
 use crate::workload::resource::Resource;
@@ -91,11 +93,18 @@ impl State {
             (Role::Redis(model), What::Data(Payload::Command(command))) => {
                 let (wall_ms, mono) = (machine.clock.wall_ms(now), machine.clock.mono(now));
                 let reply = model.execute(wall_ms, mono, &command);
-                if let Command::Subscribe(channel) = command {
-                    model.subscribe(connection, channel);
+                if let Command::Subscribe(channel) = &command {
+                    model.subscribe(connection, channel.clone());
                 }
                 for (listener, said) in model.take_said() {
                     self.answer(listener, Payload::Reply(Reply::Bulk(said)));
+                }
+                let other = self.net.connections[connection as usize].hosts.into_iter().find(|other| *other != host);
+                let client = other.and_then(|other| self.hosts[other].member).and_then(Member::client);
+                let machine = &self.hosts[host];
+                if let (Role::Redis(model), Some(Member::Node(node))) = (&machine.role, machine.member) {
+                    let asked = Asked { host, node, client, clock: &machine.clock, now };
+                    self.ledger.executed(&asked, &command, &reply, model);
                 }
                 Payload::Reply(reply)
             }
@@ -130,6 +139,7 @@ impl State {
     pub(super) fn before_clock_change(&mut self, host: HostId) {
         let now = self.now;
         let machine = &mut self.hosts[host];
+        self.ledger.settle(host, &machine.clock, now);
         if let Role::Redis(model) = &mut machine.role
             && model.is_running()
             && machine.frozen.is_none()

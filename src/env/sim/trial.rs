@@ -121,7 +121,7 @@ impl<'a> Trial<'a> {
         };
         let ops = std::mem::take(&mut *super::world::lock(&world.recording.ops));
         let simulated = Duration::from_nanos(world.lock().now);
-        let history = History::new(header, ops).ended_early(error.as_deref());
+        let history = History::new(header, ops).with_servers(world.take_ledger()).ended_early(error.as_deref());
         Outcome { history, trace: world.take_trace(), simulated, error }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::clock::HostClock;
+use super::ledger::Ledger;
 use super::net::{ConnectionId, Net};
 use super::node::{Incoming, Role};
 use super::queue::Queue;
@@ -17,7 +18,7 @@ use super::scheduler::Processes;
 use super::trace::{Kind, Trace};
 use super::zookeeper::Output;
 use crate::fault::{ClockChange, Member};
-use crate::history::Op;
+use crate::history::{Op, ServerRecord};
 use crate::seed::Seed;
 use crate::time::Nanos;
 
@@ -123,6 +124,8 @@ pub(super) struct State {
     pub trace: Trace,
     /// What clients are about, if the plan strikes requests.
     pub tap: Option<Tap>,
+    /// What the lock servers had for whom.
+    pub ledger: Ledger,
     pub recording: Arc<Recording>,
     pub processes: Arc<Processes>,
 }
@@ -156,6 +159,7 @@ impl World {
             outputs: Vec::new(),
             trace,
             tap: None,
+            ledger: Ledger::default(),
             recording: Arc::clone(&recording),
             processes: Arc::clone(&processes),
         };
@@ -177,6 +181,21 @@ impl World {
             }
         }
         false
+    }
+
+    /// Takes out what the lock servers had, when the run is over; from the run's start.
+    pub fn take_ledger(&self) -> Vec<ServerRecord> {
+        let mut state = self.lock();
+        let State { hosts, ledger, now, .. } = &mut *state;
+        for (host, machine) in hosts.iter().enumerate() {
+            ledger.settle(host, &machine.clock, *now);
+        }
+        let start = Nanos(self.recording.start.load(atomic::Ordering::Relaxed));
+        let mut records = ledger.take();
+        // What was over before the trial began, as connections were warmed up, is no part of it.
+        records.retain(|record| record.over().is_none_or(|over| over >= start));
+        records.iter_mut().for_each(|record| record.rebase(start));
+        records
     }
 
     /// Takes the trace out, when the run is over.
@@ -368,6 +387,10 @@ impl State {
         machine.frozen = None;
         machine.inbox.clear();
         machine.role.crash(power, mono);
+        self.ledger.settle(host, &machine.clock, self.now);
+        if let Role::Redis(model) = &machine.role {
+            self.ledger.crashed(host, self.now, model);
+        }
         self.processes.crash(host);
         self.drop_connections(host, power == Power::Killed);
     }

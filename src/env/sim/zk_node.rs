@@ -90,10 +90,22 @@ impl State {
             (What::Data(Payload::Request(request)), _) => Input::FromClient(id, request),
             (What::Data(Payload::Peer(message)), Some(peer)) => Input::FromPeer(peer, *message),
             (What::Closed, Some(peer)) => Input::PeerReset(peer),
-            (What::Closed, None) => Input::Closed(id),
+            (What::Closed, None) => {
+                let session = self.node(host).and_then(|node| node.server.session(id));
+                if let (Some(session), Some(Member::Node(node))) = (session, self.hosts[host].member) {
+                    self.ledger.disconnected(session, node, self.now);
+                }
+                Input::Closed(id)
+            }
             (What::Data(_), _) => return,
         };
+        let is_client = matches!(input, Input::FromClient(..));
         self.drive(host, input);
+        let session = is_client.then(|| self.node(host).and_then(|node| node.server.session(id))).flatten();
+        if let (Some(session), Some(Member::Node(node))) = (session, self.hosts[host].member) {
+            let client = self.hosts[other].member.and_then(Member::client);
+            self.ledger.connected(session, client, node, self.now);
+        }
     }
 
     /// A server's timer has come, unless it is void.
@@ -149,7 +161,9 @@ impl State {
         let mono = self.mono(host);
         let mut outputs = std::mem::take(&mut self.outputs);
         let Some(node) = self.node(host) else { return };
+        let before = node.server.applied().len();
         node.server.handle(mono, input, &mut outputs);
+        self.note_applied(host, before);
         for output in outputs.drain(..) {
             match output {
                 Output::ToPeer(peer, message) => {
@@ -166,6 +180,18 @@ impl State {
         }
         self.outputs = outputs;
         self.arm_timer(host);
+    }
+
+    /// Tells the record what a server has applied beyond the first `before` entries of its log.
+    fn note_applied(&mut self, host: HostId, before: usize) {
+        let Self { hosts, ledger, now, .. } = self;
+        let machine = &hosts[host];
+        if let (Role::Zookeeper(node), Some(Member::Node(id))) = (&machine.role, machine.member) {
+            let applied = node.server.applied();
+            // A log that was cut is gone through again from its beginning.
+            let new = applied.get(before..).unwrap_or(applied);
+            new.iter().for_each(|entry| ledger.applied(id, *now, entry));
+        }
     }
 
     fn arm_timer(&mut self, host: HostId) {

@@ -98,7 +98,10 @@ pub fn read<R: Read>(open: impl Fn() -> io::Result<R>, path: &Path, naming: &Nam
         ops.retain(|op| op.lock.as_ref().is_none_or(|lock| !reading.unclear.contains_key(lock)));
         ops.iter_mut().zip(0..).for_each(|(op, index)| op.index = index);
     }
-    Ok(Foreign { history: History { header: header(path, passed.clients), ops, cut_off: passed.cut_off }, reading })
+    Ok(Foreign {
+        history: History { header: header(path, passed.clients), ops, servers: Vec::new(), cut_off: passed.cut_off },
+        reading,
+    })
 }
 
 /// Hands on the ops of a history one by one, and gives it without them; nothing comes of it if they do not stand in their
@@ -121,7 +124,8 @@ pub fn stream<R: Read>(
         return Ok(None);
     };
     let reading = passed.reading(naming, &keys);
-    let history = History { header: header(path, passed.clients), ops: Vec::new(), cut_off: passed.cut_off };
+    let history =
+        History { header: header(path, passed.clients), ops: Vec::new(), servers: Vec::new(), cut_off: passed.cut_off };
     Ok(Some((history, reading)).filter(|(_, reading)| reading.unclear.is_empty()))
 }
 

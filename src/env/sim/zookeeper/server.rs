@@ -10,7 +10,7 @@ use super::follower::Follower;
 use super::leader::Leader;
 use super::log::Disk;
 use super::messages::{ConnectionId, EventKind, Input, Output, Path, Refusal, Request, Stat, Zxid};
-use super::peers::{Notification, PeerMessage, Standing, Vote};
+use super::peers::{Entry, Notification, PeerMessage, Standing, Vote};
 use super::tree::Tree;
 use crate::ids::NodeId;
 use crate::time::Nanos;
@@ -130,6 +130,16 @@ impl Server {
     /// The last transaction that its clients can see.
     pub fn last_applied(&self) -> Zxid {
         self.replica.tree.last()
+    }
+
+    /// The part of its log that its clients can see.
+    pub fn applied(&self) -> &[Entry] {
+        &self.disk.entries()[..self.replica.applied.min(self.disk.entries().len())]
+    }
+
+    /// The session that is open on a connection.
+    pub fn session(&self, connection: ConnectionId) -> Option<i64> {
+        self.replica.clients.session(connection).map(|(session, _)| session)
     }
 
     /// The last transaction in its log, committed or not.
