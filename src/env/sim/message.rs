@@ -41,6 +41,13 @@ pub(super) enum Segment {
     Reset,
 }
 
+impl Segment {
+    /// Whether it is of a connection that is not there yet.
+    pub fn is_handshake(&self) -> bool {
+        matches!(self, Self::Syn | Self::SynAck)
+    }
+}
+
 /// For whoever asks what happened at one event; nothing is made of these words.
 impl fmt::Display for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

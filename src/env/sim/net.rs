@@ -6,8 +6,11 @@
 //! - A cut is looked at when a segment leaves and when it arrives. If only the way back is cut, what is sent on an
 //!   established connection arrives, but unacknowledged: after 200 ms of that the sender holds back what is new. A new
 //!   connection needs both ways.
+//! - A request to connect that is not answered is sent again 1, 3, 7, … s after the first, and so is its answer: one second
+//!   doubled each time (RFC 6298, section 2; `TCP_TIMEOUT_INIT` in Linux, as tcp(7) tells of `tcp_syn_retries`).
 //! - A cut may answer with resets instead: the sender's end is over at once, the other end hears of it only when it sends
-//!   something itself. Resets pass.
+//!   something itself. Resets pass. One that refuses a connection's answer ends the server's end alone; the client's kernel
+//!   still waits for an answer, and asks again.
 //! - A frozen program's kernel goes on: it accepts connections, acknowledges, and keeps what arrives, also from a client
 //!   that has given up since.
 //! - A killed process's kernel resets its connections; a machine that is off says nothing. What either had put on the
@@ -32,7 +35,7 @@ pub(super) type ConnectionId = u32;
 
 /// The first retransmission of data.
 const RETRANSMIT_AFTER: u64 = 200_000_000;
-/// The first retransmission of a request to connect.
+/// The first retransmission of a request to connect, and of its answer.
 const RECONNECT_AFTER: u64 = 1_000_000_000;
 /// Retransmissions are never further apart.
 const RETRANSMIT_MAX: u64 = 120_000_000_000;
@@ -54,6 +57,8 @@ pub(super) struct Connection {
     pub end: End,
     /// Who waits for the connection to be there.
     pub opening: Option<oneshot::Sender<()>>,
+    /// When the client first asked for it.
+    begun: u64,
     pub ways: [Way; 2],
     /// How many commands were sent on it, and how many of them answered.
     pub asked: [u32; 2],
@@ -168,14 +173,15 @@ impl Net {
         })
     }
 
-    /// A new connection, with these ends open.
-    pub fn add(&mut self, client: HostId, server: HostId, open: [bool; 2], end: End) -> ConnectionId {
+    /// A new connection, asked for at `now`, with these ends open.
+    pub fn add(&mut self, now: u64, client: HostId, server: HostId, open: [bool; 2], end: End) -> ConnectionId {
         let ways = [self.link_index(client, server), self.link_index(server, client)].map(Way::new);
         self.connections.push(Connection {
             hosts: [client, server],
             open,
             end,
             opening: None,
+            begun: now,
             ways,
             asked: [0; 2],
             struck: None,
@@ -196,6 +202,12 @@ impl Net {
         let none = || Box::new(Troubles::new(*seed, &format!("{}/{}", names[from], names[to])));
         links[index as usize].troubles.get_or_insert_with(none)
     }
+}
+
+/// When a connection that was first asked for at `asked`, and is not there at `now`, is asked for again.
+fn asked_again(asked: u64, now: u64) -> u64 {
+    let after = |attempt: u32| asked + RECONNECT_AFTER * ((1 << attempt) - 1);
+    (1..=20).map(after).find(|due| *due > now).unwrap_or(now + RETRANSMIT_MAX)
 }
 
 impl State {
@@ -270,18 +282,35 @@ impl State {
             let place = format!("connection {connection}, segment {number}");
             format!("what it sent {} is lost or held up, and kept: {segment} ({place})", name(to))
         });
+        let (now, asked) = (self.now, self.net.connections[connection as usize].begun);
         let way_of = &mut self.net.connections[connection as usize].ways[usize::from(way)];
         self.net.links[way_of.link as usize].strike();
         let Losses { stalled, round, attempt, .. } = &mut **way_of.losses.get_or_insert_default();
         let first = stalled.is_empty();
-        let after = if segment == Segment::Syn { RECONNECT_AFTER } else { RETRANSMIT_AFTER };
+        let due = if segment.is_handshake() { asked_again(asked, now) } else { now + RETRANSMIT_AFTER };
         let place = stalled.partition_point(|(known, _)| *known < number);
         stalled.insert(place, (number, segment));
         if first {
             *attempt = 0;
             *round += 1;
             let round = *round;
-            self.schedule(self.now + after, Event::Retransmission(connection, way, round));
+            self.schedule(due, Event::Retransmission(connection, way, round));
+        }
+    }
+
+    /// The client's kernel did not hear of the connection that it asked for: it asks once more when it is time.
+    fn ask_again(&mut self, connection: ConnectionId) {
+        let (now, asked) = (self.now, self.net.connections[connection as usize].begun);
+        let asking = &mut self.net.connections[connection as usize].ways[usize::from(UP)];
+        let number = asking.sent;
+        asking.sent += 1;
+        let Losses { stalled, round, .. } = &mut **asking.losses.get_or_insert_default();
+        // Behind a reset that is lost itself it goes when that one goes.
+        stalled.push_back((number, Segment::Syn));
+        if stalled.len() == 1 {
+            *round += 1;
+            let round = *round;
+            self.schedule(asked_again(asked, now), Event::Retransmission(connection, UP, round));
         }
     }
 
@@ -290,7 +319,7 @@ impl State {
         let Net { connections, links, .. } = &mut self.net;
         let sending = &mut connections[connection as usize];
         let way_back_cut = links[sending.ways[usize::from(1 - way)].link as usize].cuts > 0;
-        let given_up = sending.open == [false, false];
+        let (given_up, asked) = (sending.open == [false, false], sending.begun);
         let longest = if matches!(sending.end, End::Peer) { RECONNECT_PEER_AFTER } else { RETRANSMIT_MAX };
         let Way { link, losses: Some(losses), .. } = &mut sending.ways[usize::from(way)] else { return };
         let Losses { stalled, round: current, attempt, unacknowledged } = &mut **losses;
@@ -303,9 +332,9 @@ impl State {
         let still_held_back = unacknowledged.is_some() && way_back_cut;
         if still_held_back || links[*link as usize].loses() {
             *attempt += 1;
-            let after = if *head == Segment::Syn { RECONNECT_AFTER } else { RETRANSMIT_AFTER };
-            let wait = after.saturating_mul(1 << (*attempt).min(20)).min(longest);
-            self.schedule(time + wait, Event::Retransmission(connection, way, round));
+            let wait = RETRANSMIT_AFTER.saturating_mul(1 << (*attempt).min(20)).min(longest);
+            let due = if head.is_handshake() { asked_again(asked, time) } else { time + wait };
+            self.schedule(due, Event::Retransmission(connection, way, round));
             return;
         }
         *unacknowledged = None;
@@ -352,7 +381,12 @@ impl State {
                 format!("its door refuses what {} sent: {segment} ({place})", name(from))
             });
             self.net.connections[connection as usize].ways[usize::from(way)].received += 1;
-            return self.send(connection, 1 - way, Segment::Reset);
+            let is_granted = segment == Segment::SynAck;
+            self.send(connection, 1 - way, Segment::Reset);
+            if is_granted && self.net.connections[connection as usize].is_open(UP) {
+                self.ask_again(connection);
+            }
+            return;
         }
         let [from, _] = self.ends(connection, way);
         self.trace.event_in_words(self.now, receiver, Kind::Arrived, &(connection, way, number), |name| {

@@ -31,7 +31,7 @@ pub(super) enum End {
 impl State {
     /// Begins to open a connection; `opening` is told when it is there, or dropped when it is refused.
     pub fn connect(&mut self, client: HostId, server: HostId, end: End, opening: oneshot::Sender<()>) -> ConnectionId {
-        let connection = self.net.add(client, server, [true, false], end);
+        let connection = self.net.add(self.now, client, server, [true, false], end);
         self.net.connections[connection as usize].opening = Some(opening);
         self.send(connection, UP, Segment::Syn);
         connection
@@ -62,7 +62,7 @@ impl State {
         let known = self.net.pipes.get(&(low, high)).copied();
         let pipe = known.filter(|pipe| self.net.connections[*pipe as usize].is_open(way)).unwrap_or_else(|| {
             let there = [low, high].map(|host| self.hosts[host].power == Power::Running);
-            let pipe = self.net.add(low, high, there, End::Peer);
+            let pipe = self.net.add(self.now, low, high, there, End::Peer);
             self.net.pipes.insert((low, high), pipe);
             pipe
         });

@@ -276,6 +276,35 @@ fn a_reset_ends_the_sender_at_once_and_the_other_end_when_it_speaks() {
         .unwrap();
 }
 
+/// Whichever way the handshake is kept from its end: RFC 6298's second, doubled each time.
+#[test]
+fn a_connection_is_asked_for_again_after_one_three_and_seven_seconds() {
+    for (from, to, refusal) in
+        [(CLIENT, NODE, Refusal::Drop), (NODE, CLIENT, Refusal::Drop), (NODE, CLIENT, Refusal::Reset)]
+    {
+        for (healed, there) in [(500 * MILLISECOND, SECOND), (2 * SECOND, 3 * SECOND), (4 * SECOND, 7 * SECOND)] {
+            let (world, mut scheduler) = world();
+            let caller = caller(&world);
+            scheduler
+                .block_on(async {
+                    *world.lock().net.link(from, to).closed(refusal) += 1;
+                    let heal = async {
+                        until(&world, healed).await;
+                        *world.lock().net.link(from, to).closed(refusal) -= 1;
+                    };
+                    let connect = async {
+                        let connection = caller.connect().await.unwrap().keep();
+                        (connection, world.lock().now)
+                    };
+                    let ((), (connection, at)) = join(heal, connect).await;
+                    assert!((there..there + 30 * MILLISECOND).contains(&at), "{refusal:?} {from}: {at}");
+                    assert_eq!(number(caller.call(connection, incr()).await), 1, "both ends are there");
+                })
+                .unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_fresh_connection_does_not_come_about_where_replies_are_lost() {
     for (connections, executed) in [(Connections::Pooled, true), (Connections::Fresh, false)] {
