@@ -26,6 +26,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("pause-while-asking", include_str!("../../scenarios/pause-while-asking.toml")),
     ("power-loss", include_str!("../../scenarios/power-loss.toml")),
     ("register-compare-and-set", include_str!("../../scenarios/register-compare-and-set.toml")),
+    ("renewal-under-faults", include_str!("../../scenarios/renewal-under-faults.toml")),
     ("session-expiry", include_str!("../../scenarios/session-expiry.toml")),
     ("single-node-amnesia", include_str!("../../scenarios/single-node-amnesia.toml")),
     ("slow-holder", include_str!("../../scenarios/slow-holder.toml")),
