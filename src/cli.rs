@@ -178,6 +178,9 @@ pub struct HuntArgs {
     /// How long to search: 60s if nothing else ends it.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub time: Option<Duration>,
+    /// How much CPU time to search for, of all cores together: what a clock does not show on a busy machine.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub cpu: Option<Duration>,
     /// How many trials to run.
     #[arg(long = "seeds", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub trials: Option<u64>,

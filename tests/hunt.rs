@@ -14,6 +14,7 @@ fn request(locks: &[&str], trials: u64, out: &Path) -> HuntRequest {
         seed: Some(Seed(1)),
         trials: Some(trials),
         time: None,
+        cpu: None,
         findings: None,
         assume: Assume::Declared,
         shrink: false,

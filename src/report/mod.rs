@@ -8,6 +8,7 @@
 pub mod compare;
 pub mod console;
 pub mod html;
+pub mod hunt;
 pub mod json;
 pub mod junit;
 pub mod library;

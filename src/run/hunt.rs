@@ -21,9 +21,13 @@ use crate::env::sim::{Outcome, run_trial};
 use crate::fault::Fault;
 use crate::history::{F, History, OpType};
 use crate::hunt::draw::{self, Assume};
+use crate::hunt::worth::{Near, Tally, Worth};
 use crate::hunt::{law, recorded, shrink};
+use crate::ids::{ClientId, LockName};
 use crate::scenario::{self, Scenario};
 use crate::seed::Seed;
+use crate::time::Nanos;
+use crate::verdict::CheckName;
 
 pub use again::{ShrinkError, confirm, shrink};
 pub use finding::{Broken, Confirmed, Finding, Heard, HuntRequest, Hunted, Small};
@@ -54,16 +58,19 @@ pub fn hunt(
         simulated_seconds: 0.0,
         cpu_seconds: 0.0,
         pairs: BTreeMap::new(),
+        worth: Worth::default(),
         findings: Vec::new(),
         folder,
         interrupted: false,
     };
-    let (mut known, mut distinct) = (BTreeSet::new(), BTreeSet::new());
+    let (mut known, mut distinct, mut tally) = (BTreeSet::new(), BTreeSet::new(), Tally::default());
+    let all = draw::pairs(&request.locks, request.assume == Assume::Declared);
     let is_over = |hunted: &Hunted| {
         let has = |limit: Option<u64>, count: u64| limit.is_some_and(|limit| count >= limit);
         has(request.findings, hunted.findings.len() as u64)
             || has(request.trials, hunted.trials)
             || request.time.is_some_and(|time| begun.elapsed() >= time)
+            || request.cpu.is_some_and(|time| hunted.cpu_seconds >= time.as_secs_f64())
     };
     'search: while !is_over(&hunted) {
         let first = hunted.trials;
@@ -83,11 +90,13 @@ pub fn hunt(
             for pair in &trial.pairs {
                 *hunted.pairs.entry(pair.clone()).or_default() += 1;
             }
+            tally.add(&trial.pairs, trial.near);
             hunted.failing += u64::from(!trial.broken.is_empty());
             hunted.distinct = distinct.len() as u64;
             hunted.cpu_seconds = cpu_seconds() - cpu;
             let Some(class) = trial.broken.first() else { continue };
             if known.insert((trial.lock.clone(), *class)) {
+                hunted.worth = tally.worth(&hunted.pairs, &all);
                 found(request, stop, &mut hunted, trial, hear)?;
                 keep(&hunted)?;
                 if is_over(&hunted) {
@@ -102,6 +111,7 @@ pub fn hunt(
         }
     }
     hunted.cpu_seconds = cpu_seconds() - cpu;
+    hunted.worth = tally.worth(&hunted.pairs, &all);
     keep(&hunted)?;
     Ok(hunted)
 }
@@ -117,6 +127,7 @@ struct Trial {
     text: String,
     strikes: Vec<Fault>,
     pairs: BTreeSet<String>,
+    near: Near,
     fingerprint: u64,
     simulated: Duration,
 }
@@ -137,6 +148,7 @@ impl Trial {
             text: broken.first().map_or(String::new(), |broken| told(*broken, &outcome, &judgement)),
             strikes: Vec::new(),
             pairs: pairs(&outcome.history),
+            near: near(&outcome.history, &judgement),
             fingerprint: crate::seed::fnv1a(scenario::write(&scenario, &[]).as_bytes()),
             simulated: outcome.simulated,
             scenario: None,
@@ -180,6 +192,29 @@ fn pairs(history: &History) -> BTreeSet<String> {
             Some(format!("{} {role} {step}", event.kind))
         })
         .collect()
+}
+
+/// How near a trial came to a grant that was over, and to two holds at once.
+fn near(history: &History, judgement: &Judgement) -> Near {
+    let grants = judgement.checks.iter().find(|result| result.check == CheckName::GrantValidity);
+    let left =
+        grants.and_then(|result| result.figures.get("least-validity-left-ms").copied()).filter(|left| *left > 0.0);
+    let mut ended: BTreeMap<&LockName, (ClientId, Nanos)> = BTreeMap::new();
+    let mut gap: Option<f64> = None;
+    for op in &history.ops {
+        let (Some(lock), Some(client)) = (&op.lock, op.client) else { continue };
+        match (op.f, op.kind) {
+            (F::Acquire, OpType::Ok) => {
+                if let Some((_, at)) = ended.get(lock).filter(|(last, _)| *last != client) {
+                    let passed = (op.time - *at).as_secs_f64() * 1e3;
+                    gap = Some(gap.map_or(passed, |gap: f64| gap.min(passed)));
+                }
+            }
+            (F::Release, OpType::Invoke) | (F::Lost, _) => drop(ended.insert(lock, (client, op.time))),
+            _ => {}
+        }
+    }
+    Near { validity_left_ms: left, gap_ms: gap }
 }
 
 /// Writes a finding down, with a run that shows it, and then what shrinking leaves of it.

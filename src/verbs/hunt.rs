@@ -17,12 +17,13 @@ pub async fn hunt(args: HuntArgs) -> Result<u8, Failure> {
     if let Some(lock) = locks.iter().find(|lock| !known.contains(&lock.as_str())) {
         return Err(Failure::bad_request(format!("there is no algorithm `{lock}`; there are: {}", known.join(", "))));
     }
-    let is_endless = args.trials.is_none() && args.findings.is_none();
+    let is_endless = args.trials.is_none() && args.findings.is_none() && args.cpu.is_none();
     let request = HuntRequest {
         locks,
         seed: args.seed,
         trials: args.trials,
         time: args.time.or(is_endless.then_some(Duration::from_secs(60))),
+        cpu: args.cpu,
         findings: args.findings,
         assume: match args.assume {
             AssumeName::Declared => Assume::Declared,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::hunt::draw::Assume;
 use crate::hunt::shrink::SEEDS;
+use crate::hunt::worth::Worth;
 use crate::seed::Seed;
 use crate::verdict::CheckName;
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ pub struct HuntRequest {
     pub trials: Option<u64>,
     /// After how long to stop, if sooner.
     pub time: Option<Duration>,
+    /// After how much CPU time to stop, if sooner.
+    pub cpu: Option<Duration>,
     /// After how many findings to stop, if sooner.
     pub findings: Option<u64>,
     /// Whether plans stay within what the locks assume.
@@ -148,6 +151,8 @@ pub struct Hunted {
     pub cpu_seconds: f64,
     /// How often each kind of fault struck whom at which step.
     pub pairs: BTreeMap<String, u64>,
+    /// What it was worth.
+    pub worth: Worth,
     /// The findings, in order.
     pub findings: Vec<Finding>,
     /// The hunt's folder.
@@ -182,9 +187,35 @@ impl Small {
 }
 
 impl Hunted {
-    /// What a search that found nothing is worth: the share of trials above which a bug would have shown in 19 of 20
-    /// searches like this one.
-    pub fn share_excluded(&self) -> f64 {
-        if self.trials == 0 { 1.0 } else { 1.0 - 0.05_f64.powf(1.0 / self.trials as f64) }
+    /// What was searched, in words.
+    pub fn about(&self) -> String {
+        let plans = if self.lawful { "within what the locks assume" } else { "beyond what the locks assume, too" };
+        format!("{}; plans {plans}; seed {}", self.locks.join(", "), self.seed)
+    }
+
+    /// How much was tried, in words.
+    pub fn effort(&self) -> String {
+        format!(
+            "{} trials, {} of them different; {:.0} simulated seconds in {:.1} CPU-seconds",
+            self.trials, self.distinct, self.simulated_seconds, self.cpu_seconds
+        )
+    }
+
+    /// The command that repeats it.
+    pub fn again(&self) -> String {
+        let locks: String = self.locks.iter().map(|lock| format!(" --lock {lock}")).collect();
+        let assume = if self.lawful { "" } else { " --assume nothing" };
+        format!("fencepost hunt{locks}{assume} --seed {} --seeds {}", self.seed, self.trials)
+    }
+}
+
+impl Confirmed {
+    /// What came of it, in words.
+    pub fn told(&self) -> String {
+        let Self { broken, runs, refused } = self;
+        match refused {
+            None => format!("broken on real servers too in {broken} of {runs} runs"),
+            Some(refused) => format!("not tried on real servers ({broken} of {runs} runs): {refused}"),
+        }
     }
 }

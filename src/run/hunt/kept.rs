@@ -5,11 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::finding::{Broken, Hunted, Small};
+use super::finding::{Broken, Finding, Hunted, Small};
 use super::told;
 use crate::check;
 use crate::env::sim::run_trial;
 use crate::hunt::shrink::Shrunk;
+use crate::report;
+use crate::report::hunt::{Found, Search};
 use crate::run::{Environment, Plan, Request, RunError, sim};
 use crate::scenario::{self, Capabilities, Scenario};
 use crate::seed::Seed;
@@ -111,10 +113,40 @@ pub(super) fn title(scenario: &Scenario, lock: &str, class: Broken) -> String {
     }
 }
 
-/// The hunt's own file, written again after each finding.
+/// The hunt's own file and its page, written again after each finding.
 pub(super) fn keep(hunted: &Hunted) -> Result<(), RunError> {
     let path = hunted.folder.join("hunt.json");
     let refused = |source| RunError::Folder { path: path.display().to_string(), source };
     let text = serde_json::to_string_pretty(hunted).map_err(|error| refused(error.into()))?;
-    fs::write(&path, text).map_err(refused)
+    fs::write(&path, text).map_err(refused)?;
+    let search = Search {
+        about: hunted.about(),
+        effort: hunted.effort(),
+        interrupted: hunted.interrupted,
+        found: hunted.findings.iter().map(shown).collect(),
+        worth: &hunted.worth,
+        again: hunted.again(),
+    };
+    report::hunt::write(&hunted.folder, &search).map(drop).map_err(refused)
+}
+
+/// A finding as the page shows it.
+fn shown(finding: &Finding) -> Found<'_> {
+    let broken: Vec<String> = finding.broken.iter().map(ToString::to_string).collect();
+    let small = finding.shrunk.as_ref().map(|small| {
+        let confirmed = small.confirmed.as_ref().map(|confirmed| format!("; {}", confirmed.told())).unwrap_or_default();
+        report::hunt::Small {
+            title: &small.title,
+            told: format!("{}{confirmed}", small.told()),
+            command: format!("fencepost run {} --seed {}", small.scenario.display(), small.seed),
+            run: &small.run,
+        }
+    });
+    Found {
+        title: format!("{} breaks {} (trial {})", finding.lock, broken.join(", "), finding.trial),
+        text: &finding.text,
+        beyond: finding.beyond.join("; "),
+        run: &finding.run,
+        small,
+    }
 }
