@@ -7,7 +7,10 @@
 //! cargo bench --bench planted                          # build the copy, hunt each bug for 60 CPU-seconds
 //! cargo bench --bench planted -- --seconds 300         # five CPU-minutes each
 //! cargo bench --bench planted -- --named zookeeper     # also run the named scenarios; only bugs with this in their name
+//! cargo bench --bench planted -- --every 3             # a sample: each third bug of the list
 //! ```
+//!
+//! A bug that survives for a reason has it in the list, as `survives`: it counts among the bugs all the same.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,6 +46,8 @@ struct List {
 struct Bug {
     name: String,
     about: String,
+    /// Why no search can be expected to find it, if it does not.
+    survives: Option<String>,
     edits: Vec<Edit>,
 }
 
@@ -56,10 +61,11 @@ struct Edit {
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let (mut seconds, mut named, mut only) = (60, false, String::new());
+    let (mut seconds, mut named, mut every, mut only) = (60, false, 1, String::new());
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--seconds" => seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(seconds),
+            "--every" => every = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(every).max(1),
             "--named" => named = true,
             other => only = other.to_owned(),
         }
@@ -69,7 +75,7 @@ fn main() {
     let list: List = toml::from_str(&text).expect("the list of bugs");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let (binary, bugs) = build(root, &target, list.bug);
-    measure(root, &target, &binary, bugs.iter().filter(|bug| bug.name.contains(&only)), seconds, named);
+    measure(root, &target, &binary, bugs.iter().filter(|bug| bug.name.contains(&only)).step_by(every), seconds, named);
 }
 
 /// Makes the copy, with every bug in it that still has a place, and builds it.
@@ -150,16 +156,16 @@ fn measure<'a>(
                 .arg(&out)
                 .current_dir(root)
                 .env(CHOICE, &bug.name)
-                // One core: the time that it takes is CPU time.
                 .env("RAYON_NUM_THREADS", "1")
                 .stderr(Stdio::null())
                 .output()
                 .expect("the copy's binary")
         };
+        // CPU time, since a clock shows how busy the machine is.
         let time = format!("{seconds}s");
         let mut found = Found::default();
         let hunted =
-            run(&["hunt", "--lock", lock, "--seed", "1", "--findings", "1", "--for", &time, "--format", "json"]);
+            run(&["hunt", "--lock", lock, "--seed", "1", "--findings", "1", "--cpu", &time, "--format", "json"]);
         let hunted: Value = serde_json::from_slice(&hunted.stdout).unwrap_or_default();
         let finding = &hunted["findings"][0];
         found.cpu = finding["cpu-seconds"].as_f64();
@@ -197,7 +203,7 @@ fn measure<'a>(
             if named { format!("; named: {}", found.named.as_deref().unwrap_or("none")) } else { String::new() },
         );
         if found.cpu.is_none() {
-            println!("    {}", bug.about);
+            println!("    {} {}", bug.about, bug.survives.as_deref().unwrap_or("Not argued."));
         }
         all.push(found);
     }
@@ -206,7 +212,9 @@ fn measure<'a>(
     let mut times: Vec<f64> = all.iter().filter_map(|found| found.cpu).collect();
     times.sort_by(f64::total_cmp);
     let within = |limit: f64| times.iter().filter(|time| **time <= limit).count();
+    let spent: f64 = all.iter().map(|found| found.cpu.unwrap_or(seconds as f64)).sum();
     println!("\nhunt: {} within 60 CPU-s, {} within {seconds} CPU-s", share(within(60.0)), share(times.len()));
+    println!("{:.2} bugs found per CPU-minute of search", times.len() as f64 * 60.0 / spent.max(1.0));
     println!("median CPU time to the first finding: {:.1} s", median(&times));
     let of = |value: fn(&(u64, u64, f64, u64)) -> f64| {
         let mut values: Vec<f64> = all.iter().filter_map(|found| found.small.as_ref().map(value)).collect();
