@@ -37,7 +37,7 @@ pub struct RedlockTable {
     pub waiting: Waiting,
     /// Whether a held lease is renewed every third of its length until it is released or lost; off if absent.
     pub renewal: bool,
-    /// How long a guard may last, however often it is renewed, or `none` for no limit; `1h` if absent.
+    /// How long a guard may last, however often it is renewed, or `none` for no limit; `3600s` if absent.
     #[serde(deserialize_with = "values::limit")]
     pub max_hold: Option<Duration>,
     /// Fencing tokens, `"quorum"` or `"none"`; none if absent, as published.
@@ -144,7 +144,7 @@ pub struct RedisTable {
     pub waiting: Waiting,
     /// Whether a held lease is renewed every third of its length until it is released or lost; off if absent.
     pub renewal: bool,
-    /// How long a guard may last, however often it is renewed, or `none` for no limit; `1h` if absent.
+    /// How long a guard may last, however often it is renewed, or `none` for no limit; `3600s` if absent.
     #[serde(deserialize_with = "values::limit")]
     pub max_hold: Option<Duration>,
     /// Put before every lock's name to make its key; `fencepost:` if absent. The token's counter has a `#` before that.

@@ -65,7 +65,7 @@ fn a_file_of_each_kind_is_read_whole() {
         servers = "zk://a,b:2182/shop"
         session-timeout = "4s"
         root = "/locks"
-        max-hold = "2m"
+        max-hold = "120s"
         auth-env = "ZK_AUTH"
         connect-timeout = "1s"
     "#;

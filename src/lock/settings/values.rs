@@ -32,13 +32,13 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     deserializer.deserialize_str(Text { what: "a duration in quotes, such as \"250ms\"", read })
 }
 
-/// `"1h"`, or `"none"`.
+/// `"600s"`, or `"none"`.
 pub(super) fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let read = |text: &str| match text {
         "none" => Ok(None),
         _ => duration::parse(text).map(Some).map_err(|error| format!("`{text}` {error}, or `none`; {UNITS_HELP}")),
     };
-    deserializer.deserialize_str(Text { what: "a duration in quotes, such as \"1h\", or \"none\"", read })
+    deserializer.deserialize_str(Text { what: "a duration in quotes, such as \"600s\", or \"none\"", read })
 }
 
 /// Refuses a limit of no time.

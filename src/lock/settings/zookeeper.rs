@@ -27,7 +27,7 @@ pub struct ZookeeperTable {
     pub session_timeout: Duration,
     /// The path below which each lock has a znode of its own; `/fencepost/locks` if absent.
     pub root: String,
-    /// How long a guard may last, however long its session lives, or `none` for no limit; `1h` if absent.
+    /// How long a guard may last, however long its session lives, or `none` for no limit; `3600s` if absent.
     #[serde(deserialize_with = "values::limit")]
     pub max_hold: Option<Duration>,
     /// How long [`Settings::connect`](super::Settings::connect) waits for the ensemble; `5s` if absent.
