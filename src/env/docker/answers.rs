@@ -17,7 +17,9 @@ use crate::history::ServerRecord;
 use crate::history::recorder::Record;
 use crate::history::server::{Ballot, Contender, LeaseEnd, Seen, Session, SessionEnd, Vote};
 use crate::ids::{ClientId, FencingToken, NodeId, OwnerToken};
-use crate::lock::backend::{Heard, Ownership, RedisNode, Reply, SessionState, Watch, ZkConnector, ZkSession, Znode};
+use crate::lock::backend::{
+    Heard, Ownership, RedisNode, Reply, SessionState, Share, Watch, ZkConnector, ZkSession, Znode,
+};
 use crate::lock::error::{NodeError, NodeOutcome, ZkError};
 use crate::time::{BootClock, Clock, Nanos};
 
@@ -233,6 +235,26 @@ impl RedisNode for HeardNode {
 
     fn listen(&self, channel: &str) -> Reply<Heard, NodeError> {
         self.node.listen(channel)
+    }
+
+    fn take_share(
+        &self,
+        key: &str,
+        counter: &str,
+        owner: &OwnerToken,
+        ttl: Duration,
+        share: Share,
+    ) -> Reply<Option<FencingToken>, NodeError> {
+        self.vote(self.node.take_share(key, counter, owner, ttl, share), (owner, key, ttl), Option::is_some)
+    }
+
+    fn extend_share(&self, key: &str, owner: &OwnerToken, ttl: Duration, share: Share) -> Reply<Ownership, NodeError> {
+        self.owned(self.node.extend_share(key, owner, ttl, share), (owner, key), |vote, at| vote.extended.push(at))
+    }
+
+    fn return_share(&self, key: &str, owner: &OwnerToken, share: Share) -> Reply<Ownership, NodeError> {
+        let returning = self.node.return_share(key, owner, share);
+        self.owned(returning, (owner, key), |vote, at| vote.end(at, LeaseEnd::Deleted))
     }
 }
 
