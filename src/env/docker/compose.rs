@@ -16,7 +16,8 @@ use super::settings::{SUBNET_VARIABLE, Settings, Wanted};
 
 /// Long enough for a slow disk; a Compose that takes longer hangs.
 const UP_LIMIT: Duration = Duration::from_secs(120);
-const PROBE_LIMIT: Duration = Duration::from_secs(20);
+/// Compose v1 is a Python program of many files: on a laden machine whose cache is cold it takes over 20 s to say its version.
+const PROBE_LIMIT: Duration = Duration::from_secs(90);
 
 /// Why Compose did not bring the cluster up.
 #[derive(Debug, thiserror::Error)]

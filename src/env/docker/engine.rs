@@ -207,9 +207,10 @@ pub struct Standing {
 }
 
 /// The events that starting a container brings about, thawing, killing and freezing one.
-const STARTS: &[&str] = &["start"];
+// Docker takes a container that ends off its network, and puts one that starts back on it.
+const STARTS: &[&str] = &["start", "connect"];
 const THAWS: &[&str] = &["unpause"];
-const KILLS: &[&str] = &["kill", "die"];
+const KILLS: &[&str] = &["kill", "die", "disconnect"];
 const PAUSES: &[&str] = &["pause"];
 
 /// One of the project's own containers, as it was when it was listed.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -11,6 +12,10 @@ use super::messages::{ClientClock, RequestsReport};
 use crate::history::{Life, Op};
 use crate::ids::ClientId;
 use crate::time::Nanos;
+
+/// So long no client runs at all where the machine, or their part of it, stands still. A laden one stops each of them for
+/// tenths of a second.
+const STANDSTILL: Duration = Duration::from_secs(1);
 
 /// The clients of one trial.
 pub struct Lives {
@@ -24,6 +29,8 @@ struct Actor {
     life: Life,
     /// When it last recorded anything.
     last: Nanos,
+    /// When it last did not run, from when to when, as it noticed itself.
+    stall: Option<(Nanos, Nanos)>,
     /// When it was sent its death, and who waits until all that it had said was heard.
     dying: Option<(Nanos, oneshot::Sender<()>)>,
 }
@@ -31,7 +38,7 @@ struct Actor {
 impl Lives {
     /// `clients` clients, all in their first life.
     pub fn new(clients: u32) -> Self {
-        let actor = |client| Actor { life: Life::first(client, clients), last: Nanos::ZERO, dying: None };
+        let actor = |client| Actor { life: Life::first(client, clients), last: Nanos::ZERO, stall: None, dying: None };
         let actors = (1..=clients).map(ClientId).map(|client| (client, actor(client))).collect();
         Self {
             actors: Mutex::new(actors),
@@ -48,6 +55,23 @@ impl Lives {
             actor.life.hear(op);
             actor.last = actor.last.max(op.time);
         }
+    }
+
+    /// Follows a client's word that it did not run, and says from when to when none of several did: that is no single
+    /// client's fault. Each such time is told once.
+    pub fn stalled(&self, op: &Op) -> Option<(Nanos, Nanos)> {
+        let (client, since) = (op.client?, op.since?);
+        let mut actors = lock(&self.actors);
+        actors.get_mut(&client)?.stall = Some((since, op.time));
+        let all: Option<Vec<(Nanos, Nanos)>> = actors.values().map(|actor| actor.stall).collect();
+        let all = all.filter(|stalls| stalls.len() > 1)?;
+        let from = all.iter().map(|(from, _)| *from).max()?;
+        let to = all.iter().map(|(_, to)| *to).min()?;
+        if to < from + STANDSTILL {
+            return None;
+        }
+        actors.values_mut().for_each(|actor| actor.stall = None);
+        Some((from, to))
     }
 
     /// The life that a client is in, or will be in when it is started again.
@@ -141,6 +165,28 @@ mod tests {
         assert_eq!(told.try_recv(), Ok(()));
         let life = lives.life(ClientId(2)).unwrap();
         assert_eq!((life.number(), life.process()), (2, Process::Client(5)));
+    }
+
+    #[test]
+    fn a_standstill_of_all_clients_is_told_once_and_one_client_s_is_not() {
+        let second = 1_000_000_000;
+        let stall = |client: u32, from: u64, to: u64| {
+            let mut op = Op::new(Nanos(to), Process::Monitor, OpType::Ok, F::Stall);
+            (op.client, op.since) = (Some(ClientId(client)), Some(Nanos(from)));
+            op
+        };
+        let lives = Lives::new(3);
+        // One after the other, or together for a moment only.
+        assert_eq!(lives.stalled(&stall(1, 0, 3 * second)), None);
+        assert_eq!(lives.stalled(&stall(2, second, 4 * second)), None);
+        assert_eq!(lives.stalled(&stall(3, 3 * second - 5, 5 * second)), None);
+        // All three.
+        assert_eq!(lives.stalled(&stall(1, 10 * second, 13 * second)), None);
+        assert_eq!(lives.stalled(&stall(2, 11 * second, 14 * second)), None);
+        assert_eq!(lives.stalled(&stall(3, 10 * second, 12 * second)), Some((Nanos(11 * second), Nanos(12 * second))));
+        assert_eq!(lives.stalled(&stall(3, 10 * second, 12 * second)), None, "once");
+        // Nobody to compare with.
+        assert_eq!(Lives::new(1).stalled(&stall(1, 0, 9 * second)), None);
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! Whatever was not ours is an op of the history, `outside`, from the earliest moment at which it may have begun. Three
 //! eyes: Docker's events, less those that this process asked for ([`super::doings`]); each container's state and start,
 //! before and after the trial, for what an event did not tell; and a pulse of our own, which stumbles when the machine
-//! stands still, sleeps, or has its wall clock set. Deliberately absent: what may still be concluded; that is the history's
-//! reach. Not seen: what is done inside of a container, or to its network by other means than Docker's.
+//! stands still, sleeps, has its wall clock set, or is kept from its processors by whatever it is a guest of. Deliberately
+//! absent: what may still be concluded; that is the history's reach. Not seen: what a program does inside of a container that
+//! was there before (one that somebody starts there is), or to its network by other means than Docker's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::models::EventMessage;
@@ -17,8 +19,8 @@ use rustix::time::ClockId;
 use tokio::task::JoinHandle;
 
 use super::clock_page;
-use super::cluster_name::cluster;
-use super::engine::{Container, Engine, LABEL_CLUSTER, Standing, State};
+use super::doings::Doings;
+use super::engine::{Container, Engine, Standing, State};
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
 use crate::time::{BootClock, Clock, Nanos};
@@ -32,8 +34,13 @@ const STANDSTILL: Duration = Duration::from_secs(2);
 /// A wall clock that moves so far against the other within a beat was set; one that is disciplined moves by far less.
 const STEP: i64 = 500_000_000;
 
+/// How long the time that was stolen from this machine is summed up before it is looked at.
+const WINDOW: i64 = 2_000_000_000;
+/// A guest that does not get half of the processors' time for so long runs its programs in jerks.
+const MOST_STOLEN: f64 = 0.5;
+
 /// What happens to a container, in Docker's words, and in ours.
-const ACTIONS: [(&str, &str); 10] = [
+const ACTIONS: [(&str, &str); 13] = [
     ("kill", "was sent a signal"),
     ("die", "ended"),
     ("oom", "ran out of memory"),
@@ -44,7 +51,23 @@ const ACTIONS: [(&str, &str); 10] = [
     ("restart", "was restarted"),
     ("destroy", "was removed"),
     ("update", "was given other limits"),
+    ("connect", "was put on a network"),
+    ("disconnect", "was taken off a network"),
+    // With the command line behind it: whatever it does is not ours.
+    ("exec_start", "had a program started in it"),
 ];
+
+/// A daemon that stops gives its containers ten seconds to end, and ends then.
+const STOPPING: Duration = Duration::from_secs(15);
+
+/// What is known of the daemon.
+#[derive(Debug, Default)]
+struct Daemon {
+    /// Something has happened to a container that was not ours.
+    is_suspect: AtomicBool,
+    /// It no longer tells what happens.
+    has_stopped: AtomicBool,
+}
 
 /// The watch over one trial. Dropping it ends it.
 pub struct Watch {
@@ -52,6 +75,7 @@ pub struct Watch {
     engine: Engine,
     record: Arc<dyn Record>,
     began: Nanos,
+    daemon: Arc<Daemon>,
     before: Vec<(Container, Standing)>,
 }
 
@@ -64,14 +88,29 @@ impl Watch {
         let began = BootClock.now();
         let names: BTreeMap<String, String> =
             containers.iter().map(|container| (container.id().to_owned(), container.name.clone())).collect();
-        let events = tokio::spawn(events(engine.clone(), names, Arc::clone(&record)));
+        let daemon = Arc::new(Daemon::default());
+        let events = events(engine.clone(), names, Arc::clone(&record), Arc::clone(&daemon));
+        let events = tokio::spawn(events);
         let mut before = Vec::new();
         for container in containers {
             let standing = engine.standing(&container).await?;
             before.push((container, standing));
         }
         let pulse = tokio::spawn(pulse(Arc::clone(&record)));
-        Ok(Self { eyes: [events, pulse], engine: engine.clone(), record, began, before })
+        Ok(Self { eyes: [events, pulse], engine: engine.clone(), record, began, daemon, before })
+    }
+
+    /// Whether the daemon has stopped, and its containers with it; they end before it does, so that whoever asks for the reason
+    /// why one ended has to wait a moment. Without anything that was not ours there is nothing to wait for.
+    pub async fn daemon_stops(&self) -> bool {
+        let limit = BootClock.now() + STOPPING;
+        while self.daemon.is_suspect.load(Ordering::Relaxed)
+            && !self.daemon.has_stopped.load(Ordering::Relaxed)
+            && BootClock.now() < limit
+        {
+            tokio::time::sleep(BEAT).await;
+        }
+        self.daemon.has_stopped.load(Ordering::Relaxed)
     }
 
     /// Ends the watch with a last look: whatever no event has told of may have been so from the beginning.
@@ -84,7 +123,11 @@ impl Watch {
                     continue;
                 }
                 Ok(_) => format!("{} was started anew", container.name),
-                Err(error) => format!("{}: {error}", container.name),
+                // Until now its events would have told.
+                Err(error) => {
+                    note(&*self.record, BootClock.now(), format!("{}: {error}", container.name));
+                    continue;
+                }
             };
             note(&*self.record, self.began, told);
         }
@@ -97,18 +140,17 @@ impl Drop for Watch {
     }
 }
 
-fn note(record: &dyn Record, since: Nanos, what: String) {
+/// Records what was not ours.
+pub(super) fn note(record: &dyn Record, since: Nanos, what: String) {
     let mut op = Op::new(BootClock.now(), Process::Outside, OpType::Info, F::Outside);
     (op.since, op.error) = (Some(since), Some(what));
     record.record(op);
 }
 
 /// Records what happens to containers that nobody here has asked for.
-async fn events(engine: Engine, names: BTreeMap<String, String>, record: Arc<dyn Record>) {
-    let filters = HashMap::from([
-        ("type", vec!["container".to_owned()]),
-        ("label", vec![format!("{LABEL_CLUSTER}={}", cluster())]),
-    ]);
+async fn events(engine: Engine, names: BTreeMap<String, String>, record: Arc<dyn Record>, daemon: Arc<Daemon>) {
+    // Without a label: a network's events have none. Whose they are is told by the containers' ids.
+    let filters = HashMap::from([("type", vec!["container".to_owned(), "network".to_owned()])]);
     let (_, began) = clock_page::with_wall(ClockId::Boottime);
     // From the last whole second on; what was before the watch is left out below.
     let since = began / 1_000_000_000;
@@ -118,20 +160,24 @@ async fn events(engine: Engine, names: BTreeMap<String, String>, record: Arc<dyn
     while let Some(Ok(event)) = told.next().await {
         heard = BootClock.now();
         let is_of_before = event.time_nano.is_some_and(|at| at < began);
-        if !is_of_before && let Some((at, what)) = outside(&engine, &names, &event) {
+        if !is_of_before && let Some((at, what)) = outside(engine.doings(), &names, &event) {
+            daemon.is_suspect.store(true, Ordering::Relaxed);
             note(&*record, Nanos(at.0.saturating_sub(BEFORE.as_nanos() as u64)), what);
         }
     }
+    daemon.has_stopped.store(true, Ordering::Relaxed);
     note(&*record, heard, "the Docker daemon stopped telling what happens to containers".to_owned());
 }
 
 /// When an event was, and what, if it is about one of `names` and was not asked for here.
-fn outside(engine: &Engine, names: &BTreeMap<String, String>, event: &EventMessage) -> Option<(Nanos, String)> {
-    let id = event.actor.as_ref()?.id.as_ref()?;
-    let name = names.get(id)?;
+fn outside(doings: &Doings, names: &BTreeMap<String, String>, event: &EventMessage) -> Option<(Nanos, String)> {
+    let actor = event.actor.as_ref()?;
+    let of_network = || actor.attributes.as_ref()?.get("container");
+    let (id, name) = [actor.id.as_ref(), of_network()].into_iter().flatten().find_map(|id| names.get_key_value(id))?;
     let action = event.action.as_deref()?;
+    let action = action.split_once(": ").map_or(action, |(action, _)| action);
     let (_, happened) = ACTIONS.iter().find(|(known, _)| *known == action)?;
-    if engine.doings().explains(id, action) {
+    if doings.explains(id, action) {
         return None;
     }
     let (boot, wall) = clock_page::with_wall(ClockId::Boottime);
@@ -139,9 +185,10 @@ fn outside(engine: &Engine, names: &BTreeMap<String, String>, event: &EventMessa
     Some((Nanos(boot.saturating_sub(ago).unsigned_abs()), format!("{name} {happened}, not by us")))
 }
 
-/// Records when this machine stood still, and when its wall clock was set.
+/// Records when this machine stood still, when its wall clock was set, and when its processors were somebody else's.
 async fn pulse(record: Arc<dyn Record>) {
     let mut last = clock_page::with_wall(ClockId::Boottime);
+    let mut window = (last.0, shares());
     loop {
         tokio::time::sleep(BEAT).await;
         let now = clock_page::with_wall(ClockId::Boottime);
@@ -149,7 +196,42 @@ async fn pulse(record: Arc<dyn Record>) {
             note(&*record, Nanos(last.0.unsigned_abs()), what);
         }
         last = now;
+        if now.0 - window.0 >= WINDOW {
+            let shares = shares();
+            if let Some(what) = window.1.zip(shares).and_then(|(before, now)| stolen(before, now)) {
+                note(&*record, Nanos(window.0.unsigned_abs()), what);
+            }
+            window = (now.0, shares);
+        }
     }
+}
+
+/// What all processors together have spent since the machine was started, and how much of it its host kept from it: both in the
+/// kernel's ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shares {
+    all: u64,
+    stolen: u64,
+}
+
+/// Reads them; none where the system does not tell.
+fn shares() -> Option<Shares> {
+    shares_in(&std::fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// From the line `cpu  user nice system idle iowait irq softirq steal guest guest_nice`; the last two are in the first two.
+fn shares_in(stat: &str) -> Option<Shares> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let ticks: Vec<u64> = line.split_whitespace().take(8).map(|ticks| ticks.parse().ok()).collect::<Option<_>>()?;
+    Some(Shares { all: ticks.iter().sum(), stolen: *ticks.get(7)? })
+}
+
+/// What is to be told of the time that was stolen between two looks.
+fn stolen(before: Shares, now: Shares) -> Option<String> {
+    let (all, stolen) = (now.all.checked_sub(before.all)?, now.stolen.checked_sub(before.stolen)?);
+    let share = stolen as f64 / all.max(1) as f64;
+    (share >= MOST_STOLEN)
+        .then(|| format!("this machine's host kept {:.0} % of the processors' time from it", share * 100.0))
 }
 
 /// What is wrong between two beats; each is the time since the machine was started, and the wall clock's, in ns.
@@ -169,6 +251,44 @@ mod tests {
     use super::*;
 
     const S: i64 = 1_000_000_000;
+
+    #[test]
+    fn what_is_done_to_a_container_of_ours_is_told_and_what_is_done_to_others_is_not() {
+        let doings = Doings::default();
+        let names = BTreeMap::from([("0a".to_owned(), "fencepost-redis-1".to_owned())]);
+        let told = |id: &str, action: &str, container: Option<&str>| {
+            let attributes =
+                container.map(|id| std::collections::HashMap::from([("container".to_owned(), id.to_owned())]));
+            let actor = bollard::models::EventActor { id: Some(id.to_owned()), attributes };
+            let event = EventMessage { actor: Some(actor), action: Some(action.to_owned()), ..EventMessage::default() };
+            outside(&doings, &names, &event).map(|(_, what)| what)
+        };
+        let ours = |what: &str| Some(format!("fencepost-redis-1 {what}, not by us"));
+        doings.note("0a", &["die", "disconnect"]);
+        assert_eq!(told("net", "disconnect", Some("0a")), None, "we have killed it");
+        assert_eq!(told("0a", "update", None), ours("was given other limits"));
+        assert_eq!(told("net", "disconnect", Some("0a")), ours("was taken off a network"));
+        assert_eq!(told("0a", "exec_start: redis-cli shutdown", None), ours("had a program started in it"));
+        for (id, action, container) in [("0b", "kill", None), ("net", "disconnect", Some("0b")), ("0a", "top", None)] {
+            assert_eq!(told(id, action, container), None);
+        }
+    }
+
+    #[test]
+    fn a_guest_that_does_not_run_is_told_from_one_that_is_laden() {
+        let stat =
+            |idle: u64, steal: u64| format!("cpu  100 5 50 {idle} 7 0 3 {steal} 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n");
+        let at = |idle, steal| shares_in(&stat(idle, steal)).unwrap();
+        assert_eq!(at(1_000, 10), Shares { all: 1_175, stolen: 10 });
+        assert_eq!(stolen(at(1_000, 10), at(1_000, 10)), None);
+        assert_eq!(stolen(at(1_000, 10), at(1_300, 109)), None, "a quarter");
+        let told = stolen(at(1_000, 10), at(1_100, 310)).unwrap();
+        assert!(told.contains("75 %"), "{told}");
+        assert_eq!(shares_in("cpu  1 2 3 4 5 6 7\n"), None, "a kernel that does not tell");
+        assert_eq!(shares_in("intr 5"), None);
+        // Counters that go back, as some hosts' do, tell nothing.
+        assert_eq!(stolen(at(1_000, 310), at(1_100, 10)), None);
+    }
 
     #[test]
     fn a_stumble_is_told_and_a_late_beat_is_not() {

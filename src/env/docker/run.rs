@@ -179,12 +179,14 @@ impl Session {
         // which the history tells, is set right for the next run.
         match heal::everything(&self.cluster.engine, &self.journal, Some(&Reach::with(&self.netns))).await {
             Ok(healing) => {
+                if healing.failed.is_empty() {
+                    let _ = self.journal.clear();
+                }
                 healing.undone.iter().for_each(|undone| progress(&format!("left wrong after the trials: {undone}")));
                 healing.failed.iter().for_each(|failed| progress(&format!("could not be healed: {failed}")));
             }
             Err(error) => progress(&format!("could not see whether anything is left wrong: {error:#}")),
         }
-        let _ = self.journal.clear();
         let kept = |(trial, outcome): (&Trial<'_>, anyhow::Result<Outcome>)| {
             outcome.unwrap_or_else(|error| trial.failed(format!("{error:#}")))
         };

@@ -24,15 +24,15 @@ use super::leftovers::Published;
 use super::lives::Lives;
 use super::messages::{ClientPlan, Order, RESOURCE_PORT, Report, ResourcePlan, SOCKET, Speaker};
 use super::netns::Netns;
-use super::outside::Watch;
+use super::outside::{self, Watch};
 use super::tempdir::TempDir;
 use crate::adapter::protocol::Capability;
 use crate::env::Environment;
 use crate::env::leftovers::{Names, inspect};
 use crate::fault::grudge::Parties;
-use crate::fault::{At, Member};
+use crate::fault::{At, Member, Target};
 use crate::history::recorder::Record;
-use crate::history::{Api, FORMAT, Header, History, Recorder};
+use crate::history::{Api, F, FORMAT, Header, History, Recorder};
 use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::TokioRuntime;
 use crate::nemesis::{Desk, Event, Nemesis};
@@ -47,8 +47,10 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long clients may take to bring their last turn to its end, beyond a hold and a fault that began before the end.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a member may take to come back, beyond the time that a fault stops it.
-const COMING_BACK: Duration = Duration::from_secs(8);
+/// How long a member may take to come back, beyond the time that a fault stops it. Until then the watchdog leaves a fault alone
+/// whose end that puts off; at a load of 14 on each processor a ZooKeeper server took 7.6 s, and with 8 s here a clock was set
+/// right before its fault was over.
+const COMING_BACK: Duration = Duration::from_secs(25);
 
 /// The first host number that trials may use in the cluster's network, and how many each has.
 const FIRST_HOST: u8 = 31;
@@ -255,10 +257,17 @@ impl Trial<'_> {
         if ended.is_ok() && !*self.stop.borrow() {
             self.inspect(&*recorder).await?;
         }
+        let daemon_stopped = ended.is_err() && watch.daemon_stops().await;
         // Before members go by themselves.
         watch.end().await;
         let finished = self.dismiss(hub, &recorder).await;
-        let error = ended.and(finished).err().map(|error| format!("{error:#}"));
+        let remedy = if daemon_stopped {
+            "; the Docker daemon stopped meanwhile, and its containers with it: when it runs again, `fencepost cluster heal` \
+             starts the servers and removes what is left, as the next run does"
+        } else {
+            ""
+        };
+        let error = ended.and(finished).err().map(|error| format!("{error:#}{remedy}"));
         if error.is_some() {
             self.save_logs(&members.containers).await;
         }
@@ -394,6 +403,21 @@ impl Trial<'_> {
         stops.map(|fault| fault.duration + COMING_BACK).max().unwrap_or_default()
     }
 
+    /// Whether the plan itself may stop all clients at once.
+    fn freezes_all(&self) -> bool {
+        let clients = self.scenario.workload.clients as usize;
+        let stops_all = |target: &Target| match target {
+            Target::Members(members) => {
+                members.iter().filter(|one| matches!(one, Member::Client(_))).count() >= clients
+            }
+            // One at a time; faults of several entries may meet.
+            _ => false,
+        };
+        let stops: Vec<_> =
+            self.scenario.faults.iter().filter(|fault| fault.kind.is_stop() && fault.target.is_client()).collect();
+        stops.len() >= clients || stops.iter().any(|fault| stops_all(&fault.target))
+    }
+
     /// The phases at which the plan may strike.
     fn announced(&self) -> Vec<Phase> {
         let phases = self.scenario.faults.iter().filter_map(|fault| match fault.at {
@@ -496,6 +520,13 @@ impl Trial<'_> {
                 (Speaker::Client(_), Some(Report::Done)) => drop(busy.remove(&speaker)),
                 (_, Some(Report::Op(op))) => {
                     lives.hear(&op);
+                    if op.f == F::Stall
+                        && let Some((since, until)) = lives.stalled(&op)
+                        && !self.freezes_all()
+                    {
+                        let seconds = (until - since).as_secs_f64();
+                        outside::note(recorder, since, format!("all clients stood still for {seconds:.1} s at once"));
+                    }
                     Event::of(&op).map(tell);
                     recorder.record(*op);
                     if let Some(failure) = recorder.failure() {

@@ -1,0 +1,193 @@
+//! What a run has of given servers: their doors, the relays behind these, the names that its trials use there.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::future::{join_all, try_join_all};
+use tokio::time::Instant;
+
+use super::relay::{Relay, Seen};
+use super::{Given, network};
+use crate::env::docker::cluster::{Cluster, Server, Versions};
+use crate::env::docker::cluster_name::cluster;
+use crate::env::docker::engine::{Engine, Role, api};
+use crate::env::docker::images::TOOLS;
+use crate::env::docker::launch::{NewContainer, launch};
+use crate::env::docker::settings::Settings;
+use crate::env::docker::tempdir::TempDir;
+use crate::env::docker::wire;
+use crate::ids::NodeId;
+use crate::scenario::{Backend, LockConfig};
+use crate::time::Nanos;
+
+/// The first host numbers of doors in the network: beyond those of trials.
+const REDIS_DOORS: u8 = 201;
+const ZOOKEEPER_DOORS: u8 = 221;
+/// How long a door may take to open.
+const OPENING: Duration = Duration::from_secs(20);
+/// How long a server may take to tell its version, which is told only.
+const QUESTION_LIMIT: Duration = Duration::from_secs(1);
+
+/// What a run has of given servers, until it is closed.
+pub struct Rooms {
+    given: Given,
+    /// Begins the names of all that its trials make at the servers.
+    prefix: String,
+    seen: [(Backend, Seen); 2],
+    relays: Vec<Relay>,
+    made_network: bool,
+    /// With the relays' sockets.
+    sockets: TempDir,
+}
+
+impl Rooms {
+    /// Looks at the servers, and opens a door for each that `locks` use. What is returned beside is as a cluster whose servers
+    /// are these doors.
+    ///
+    /// # Errors
+    /// A server is not there or refuses, or the doors cannot be opened; nothing of them is left then.
+    pub async fn open(
+        engine: &Engine,
+        given: &Given,
+        locks: &[(&str, &LockConfig)],
+        progress: &(dyn Fn(&str) + Sync),
+    ) -> anyhow::Result<(Self, Cluster)> {
+        given.look(locks).await?;
+        let settings = Settings::from_env()?;
+        let mut rooms = Self {
+            given: given.clone(),
+            prefix: format!("fencepost-{:016x}", rand::random::<u64>()),
+            seen: [(Backend::Redis, Seen::default()), (Backend::Zookeeper, Seen::default())],
+            relays: Vec::new(),
+            made_network: network::ensure(engine, &settings).await?,
+            sockets: TempDir::new()?,
+        };
+        progress("opening doors to the given servers");
+        match rooms.doors(engine, &settings, locks).await {
+            Ok(cluster) => Ok((rooms, cluster)),
+            Err(error) => {
+                rooms.close(engine).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn doors(
+        &mut self,
+        engine: &Engine,
+        settings: &Settings,
+        locks: &[(&str, &LockConfig)],
+    ) -> anyhow::Result<Cluster> {
+        let mut all = Vec::new();
+        for (backend, seen) in &self.seen {
+            let used = locks.iter().any(|(_, lock)| lock.backend() == *backend);
+            let places = if used { self.given.places(*backend)? } else { Vec::new() };
+            for (place, number) in places.into_iter().zip(1..) {
+                let file = format!("{}-{number}.sock", backend.name());
+                let (path, may_end) = (self.sockets.path().join(&file), *backend == Backend::Zookeeper);
+                let (name, port) = (format!("{}:{}", place.0, place.1), place.1);
+                let relay = Relay::listen(&path, name, place, may_end, seen.clone()).context("cannot open a relay")?;
+                self.relays.push(relay);
+                all.push((*backend, number, port, file));
+            }
+        }
+        let exe = std::env::current_exe()?;
+        let opened = all.into_iter().map(|(backend, number, port, file)| {
+            let first = if backend == Backend::Redis { REDIS_DOORS } else { ZOOKEEPER_DOORS };
+            let program = exe.clone();
+            let sockets = self.sockets.path().to_owned();
+            async move {
+                let address: Ipv4Addr = format!("{}.{}", settings.subnet_prefix(), first + number).parse()?;
+                let socket = format!("/run/fencepost/{file}");
+                let command = ["door", "--port", &port.to_string(), "--socket", &socket].map(str::to_owned).to_vec();
+                let wanted = NewContainer {
+                    name: format!("{}-door-{}-{number}", cluster(), backend.name()),
+                    image: TOOLS.to_owned(),
+                    folder: None,
+                    role: Role::Door,
+                    node: Some(NodeId(number.into())),
+                    trial: "doors".to_owned(),
+                    address,
+                    program,
+                    command,
+                    sockets,
+                    clock: None,
+                    environment: Vec::new(),
+                };
+                let container = launch(engine, wanted).await?;
+                let published = SocketAddr::from((address, port));
+                wait_for(published).await.with_context(|| format!("{} does not open", container.name))?;
+                Ok::<_, anyhow::Error>((
+                    backend,
+                    Server { node: NodeId(number.into()), container, address, port, published },
+                ))
+            }
+        });
+        let opened = try_join_all(opened).await?;
+        let of =
+            |wanted| opened.iter().filter(|(backend, _)| *backend == wanted).map(|(_, door)| door.clone()).collect();
+        let (redis, zookeeper): (Vec<Server>, Vec<Server>) = (of(Backend::Redis), of(Backend::Zookeeper));
+        let daemon = engine.docker().version().await.map_err(api("tell its version"))?;
+        let versions = Versions {
+            redis: version(Role::Redis, redis.first()).await,
+            zookeeper: version(Role::Zookeeper, zookeeper.first()).await,
+            docker: daemon.version.unwrap_or_default(),
+            kernel: daemon.kernel_version.unwrap_or_default(),
+        };
+        // Of the servers themselves, before the first trial, nothing is told.
+        self.seen.iter().for_each(|(_, seen)| drop(seen.take()));
+        let subnet_prefix = settings.subnet_prefix();
+        Ok(Cluster { engine: engine.clone(), redis, zookeeper, network: cluster(), subnet_prefix, versions })
+    }
+
+    /// The servers.
+    pub fn given(&self) -> &Given {
+        &self.given
+    }
+
+    /// What stands before all names that the trial of this lock uses at the servers. It occurs nowhere else.
+    pub fn namespace(&self, lock: &str) -> String {
+        format!("{}-{lock}", self.prefix)
+    }
+
+    /// The environment variables with secrets that clients need.
+    pub fn secrets(&self) -> Vec<String> {
+        self.given.secrets()
+    }
+
+    /// What was seen of a backend's servers since this was last asked: since when it may have been so, and what.
+    pub fn seen(&self, backend: Backend) -> Vec<(Nanos, String)> {
+        let of = self.seen.iter().filter(|(of, _)| *of == backend);
+        of.flat_map(|(_, seen)| seen.take()).collect()
+    }
+
+    /// Closes the doors, and removes what was made for them.
+    pub async fn close(self, engine: &Engine) {
+        let containers = engine.containers().await.unwrap_or_default();
+        join_all(containers.iter().filter(|own| own.role == Role::Door).map(|door| engine.remove(door))).await;
+        if self.made_network {
+            network::remove(engine).await;
+        }
+    }
+}
+
+/// Waits until somebody takes connections there.
+async fn wait_for(address: SocketAddr) -> anyhow::Result<()> {
+    let limit = Instant::now() + OPENING;
+    loop {
+        match tokio::time::timeout_at(limit, tokio::net::TcpStream::connect(address)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(_)) if Instant::now() < limit => tokio::time::sleep(Duration::from_millis(50)).await,
+            Ok(Err(error)) => return Err(error.into()),
+            Err(late) => return Err(late.into()),
+        }
+    }
+}
+
+/// What a server says of its version, if it says so to anybody.
+async fn version(role: Role, door: Option<&Server>) -> String {
+    let Some(door) = door else { return String::new() };
+    let answer = wire::ask(role, door.published, QUESTION_LIMIT).await;
+    answer.map_or_else(|_| "not told".to_owned(), |answer| answer.version)
+}
