@@ -114,6 +114,16 @@ pub enum Verb {
         #[arg(long)]
         socket: PathBuf,
     },
+    /// Where a trial's clients find a lock server that is not ours, inside its container.
+    #[command(hide = true)]
+    Door {
+        /// The port to listen at.
+        #[arg(long)]
+        port: u16,
+        /// Where connections go on.
+        #[arg(long)]
+        socket: PathBuf,
+    },
     /// The protected resource of a trial, inside its container.
     #[command(hide = true)]
     Resource {
@@ -147,6 +157,11 @@ pub struct RunArgs {
     /// The world to run in.
     #[arg(long, value_enum, default_value_t = EnvironmentName::Sim)]
     pub env: EnvironmentName,
+    /// Try the locks on servers that exist: `redis://host:port,redis://host:port,…`, `zk://host:port,host:port/chroot`, or a
+    /// settings file (`lock.toml`), which may name passwords; once for each backend. Faults are at clients and their links only,
+    /// and nothing is done to these servers but what clients of a lock do. Implies --env docker, for the clients.
+    #[arg(long, value_name = "SERVERS", conflicts_with = "seeds", help_heading = "Real servers")]
+    pub servers: Vec<String>,
     /// Try only this lock of the scenario; may be repeated.
     #[arg(long = "lock", value_name = "NAME")]
     pub locks: Vec<String>,

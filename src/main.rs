@@ -43,9 +43,11 @@ fn main() -> ExitCode {
     }
     // Containers of a trial share two cores with servers and each other: one thread each is plenty.
     let mut runtime = match &cli.verb {
-        Verb::Client { .. } | Verb::Resource { .. } | Verb::Watchdog { .. } | Verb::Netns { .. } => {
-            tokio::runtime::Builder::new_current_thread()
-        }
+        Verb::Client { .. }
+        | Verb::Resource { .. }
+        | Verb::Door { .. }
+        | Verb::Watchdog { .. }
+        | Verb::Netns { .. } => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     let code = match runtime.enable_all().build() {
@@ -129,6 +131,7 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
         Verb::Client { id, socket } => {
             docker::client::main(&socket, ClientId(id)).await.map(|()| 0).map_err(Failure::own)
         }
+        Verb::Door { port, socket } => docker::given::door::main(port, &socket).await.map(|()| 0).map_err(Failure::own),
         Verb::Resource { socket } => docker::resource::main(&socket).await.map(|()| 0).map_err(Failure::own),
         Verb::Watchdog { folder, netns } => {
             docker::watchdog::main(&folder, &netns).await.map(|()| 0).map_err(Failure::own)

@@ -19,12 +19,13 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 use self::assemble::Tried;
+use crate::env::docker::given::Given;
 use crate::env::docker::run::Session;
 use crate::env::sim;
 use crate::history;
 use crate::ids::TraceHash;
 use crate::report::{self, Report};
-use crate::scenario::{self, Capabilities, LoadError, Scenario};
+use crate::scenario::{self, Backend, Capabilities, LoadError, LockConfig, Scenario};
 use crate::seed::Seed;
 
 pub use assemble::{recheck, rejudged};
@@ -63,6 +64,9 @@ pub enum RunError {
         /// The names there are.
         known: String,
     },
+    /// The scenario and the servers of `--servers` do not go together.
+    #[error("{0}")]
+    Given(String),
     /// A simulated run would need more memory than there is.
     #[error(
         "simulating {duration} takes about {needed} MB of memory, and {available} MB are available; shorten the workload's \
@@ -114,7 +118,10 @@ pub enum RunError {
 impl RunError {
     /// Whether the request was at fault, not the environment.
     pub fn is_bad_request(&self) -> bool {
-        matches!(self, Self::Scenario(_) | Self::NoSuchLock { .. } | Self::Folder { .. } | Self::TooLong { .. })
+        matches!(
+            self,
+            Self::Scenario(_) | Self::Given(_) | Self::NoSuchLock { .. } | Self::Folder { .. } | Self::TooLong { .. }
+        )
     }
 }
 
@@ -152,6 +159,8 @@ pub struct Plan {
     locks: Vec<String>,
     /// The command that runs it again, if that is not the usual one.
     again: Option<String>,
+    /// The lock servers, if they are not ours.
+    given: Option<Given>,
 }
 
 impl Plan {
@@ -162,7 +171,51 @@ impl Plan {
     pub fn load(request: Request, environment: Environment) -> Result<Self, RunError> {
         let scenario = scenario::load(&request.scenario, &environment.capabilities())?;
         let locks = chosen_locks(&scenario, &request.locks)?;
-        Ok(Self { request, environment, scenario, locks, again: None })
+        Ok(Self { request, environment, scenario, locks, again: None, given: None })
+    }
+
+    /// The same for lock servers that were there before: the locks are those that rest on such servers, on as many as were
+    /// given.
+    ///
+    /// # Errors
+    /// The scenario is wrong, does something to servers, or no lock of it can be tried on these.
+    pub fn load_for(request: Request, given: &Given) -> Result<Self, RunError> {
+        let mut scenario = scenario::load(&request.scenario, &Capabilities::given_servers())?;
+        let path = scenario.path.display().to_string();
+        let mut locks = chosen_locks(&scenario, &request.locks)?;
+        let is_asked = !request.locks.is_empty();
+        locks.retain(|lock| is_asked || scenario.locks.get(lock).is_some_and(|own| given.count(own.backend()) > 0));
+        if locks.is_empty() {
+            return Err(RunError::Given(format!("{path}: none of its locks rests on the servers of --servers")));
+        }
+        for lock in &locks {
+            let Some(config) = scenario.locks.get_mut(lock) else { continue };
+            let (backend, count) = (config.backend(), given.count(config.backend()));
+            if count == 0 {
+                let (redis, example) = (backend == Backend::Redis, "--servers zk://host:port,host:port");
+                let example = if redis { "--servers redis://host:port,redis://host:port,…" } else { example };
+                return Err(RunError::Given(format!(
+                    "{path}: lock `{lock}` needs {} servers: add {example}",
+                    backend.name()
+                )));
+            }
+            let wanted = config.nodes();
+            match config {
+                LockConfig::Redlock(config) => config.nodes = count,
+                LockConfig::Zookeeper(config) => config.servers = count,
+                LockConfig::Redis(_) | LockConfig::Adapter(_) => {}
+            }
+            let named =
+                scenario.faults.iter().find_map(|fault| Some((fault, fault.names_node_beyond(config.nodes())?)));
+            if let Some((fault, node)) = named {
+                return Err(RunError::Given(format!(
+                    "{path}: `{fault}` names {node}, and lock `{lock}` has {} of the {wanted} servers that the file asks for: \
+                     give more with --servers, or name another in the file",
+                    config.nodes()
+                )));
+            }
+        }
+        Ok(Self { request, environment: Environment::Docker, scenario, locks, again: None, given: Some(given.clone()) })
     }
 
     /// The scenario.
@@ -214,7 +267,7 @@ async fn docker(
     let Plan { scenario, locks, .. } = plan;
     let folder = make_folder(&plan.request.out, &scenario.name, started, seed)?;
     let outcomes = {
-        let mut session = Session::open(scenario, locks, progress).await.map_err(|error| {
+        let mut session = Session::open(scenario, locks, plan.given.as_ref(), progress).await.map_err(|error| {
             // Nothing was recorded: leave no empty folder behind.
             let _ = fs::remove_dir(&folder);
             RunError::Environment(error)

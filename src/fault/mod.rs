@@ -219,6 +219,32 @@ pub struct Fault {
     pub duration: Duration,
 }
 
+impl Fault {
+    /// A lock server that it names, at either end of a link, and that is not among the first `nodes`.
+    pub fn names_node_beyond(&self, nodes: u32) -> Option<NodeId> {
+        let peers = match &self.kind {
+            FaultKind::Partition { peers, .. }
+            | FaultKind::Delay { peers, .. }
+            | FaultKind::Loss { peers, .. }
+            | FaultKind::Request { peers, .. } => match peers {
+                Peers::Group(_) => Vec::new(),
+                Peers::Members(members) => members.clone(),
+                Peers::Links(links) => links.values().flatten().copied().collect(),
+            },
+            _ => Vec::new(),
+        };
+        let targets = match &self.target {
+            Target::Node(node) => vec![Member::Node(*node)],
+            Target::Members(members) => members.clone(),
+            _ => Vec::new(),
+        };
+        peers.into_iter().chain(targets).find_map(|member| match member {
+            Member::Node(node) if node.0 > nodes => Some(node),
+            _ => None,
+        })
+    }
+}
+
 impl fmt::Display for Fault {
     /// `pause holder at before-write, for 2.5s`; `delay holder to resource by 1s..2s at 5s, for 3s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

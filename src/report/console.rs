@@ -33,8 +33,9 @@ pub fn table(report: &Report, style: Style) -> String {
     let mut lines = vec![
         style.bold(&wrap(&plain(&report.title))),
         wrap(&format!("{} · {} · seed {}", plain(&report.scenario), report.environment, report.seed)),
-        String::new(),
     ];
+    lines.extend(report.servers.iter().map(|servers| wrap(&format!("servers {}", plain(servers)))));
+    lines.push(String::new());
     let scenes: Vec<Scene<'_>> = report.locks.iter().map(|lock| Scene::of(&lock.history)).collect();
     lines.extend(
         report.interrupted.iter().map(|why| style.alarm(&wrap(&format!("The run ended early: {}", plain(why))))),

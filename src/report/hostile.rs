@@ -29,6 +29,7 @@ fn report() -> Report {
     report.settings.push((text.clone(), text.clone()));
     report.plan.push(text.clone());
     report.replay.clone_from(&text);
+    report.servers = Some(text.clone());
     report.versions.insert(text.clone(), text.clone());
     report.interrupted = Some(text.clone());
     for lock in &mut report.locks {

@@ -74,6 +74,7 @@ fn headline(report: &Report) -> Markup {
             }
             h1 { (report.title) }
             p.why { (report.why) }
+            @if let Some(servers) = &report.servers { p { b { "Lock servers " } (servers) "." } }
         }
     }
 }

@@ -27,6 +27,8 @@ struct VerdictFile<'a> {
     format: u32,
     scenario: &'a str,
     environment: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    servers: Option<&'a str>,
     seed: Seed,
     run: String,
     expected: bool,
@@ -87,6 +89,7 @@ pub fn verdict(report: &Report) -> serde_json::Value {
         format: VERDICT_FORMAT,
         scenario: &report.scenario,
         environment: &report.environment,
+        servers: report.servers.as_deref(),
         seed: report.seed,
         run: report.folder.display().to_string(),
         expected: report.expected(),
@@ -139,6 +142,8 @@ struct RunFile {
     title: String,
     why: String,
     environment: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    servers: Option<String>,
     seed: Seed,
     started: String,
     replay: String,
@@ -192,6 +197,7 @@ pub(super) fn run(report: &Report) -> io::Result<Vec<u8>> {
         title: report.title.clone(),
         why: report.why.clone(),
         environment: report.environment.clone(),
+        servers: report.servers.clone(),
         seed: report.seed,
         started: report.started.clone(),
         replay: report.replay.clone(),
@@ -273,6 +279,7 @@ pub fn read_run(folder: &Path, mut judge: impl FnMut(&History) -> Judgement) -> 
         why: run.why,
         source: run.source,
         environment: run.environment,
+        servers: run.servers,
         seed: run.seed,
         folder: folder.to_owned(),
         started: run.started,
@@ -376,6 +383,7 @@ mod tests {
     fn every_verdict_is_as_the_schema_says() {
         let schema: serde_json::Value = serde_json::from_str(VERDICT_SCHEMA).unwrap();
         let mut faulty = sample::report();
+        faulty.servers = Some("redis://a:6379".to_owned());
         faulty.locks[0].trace_hash = Some(TraceHash(0xab));
         faulty.locks[0].history.cut_off = Some(crate::history::CutOff::NoMark);
         for cause in [crate::check::Cause::Nothing, crate::check::Cause::Outlived(crate::ids::HoldId::new("c1-1"))] {

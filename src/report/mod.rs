@@ -166,6 +166,8 @@ pub struct Report {
     pub plan: Vec<String>,
     /// The command that runs it again with the same seed; empty for a history that is judged by itself.
     pub replay: String,
+    /// Which lock servers took part, if they were not fencepost's own, and what that means.
+    pub servers: Option<String>,
     /// The versions of what took part.
     pub versions: BTreeMap<String, String>,
     /// Each lock's part, in name order.

@@ -248,6 +248,7 @@ pub fn report() -> Report {
         settings: vec![("clients".to_owned(), "3".to_owned()), ("fencing".to_owned(), "access".to_owned())],
         plan: vec!["pause holder at before-write, every 4s, for 2.5s".to_owned()],
         replay: "fencepost run client-pause --seed 7".to_owned(),
+        servers: None,
         versions: BTreeMap::from([("fencepost".to_owned(), "0.1.0".to_owned())]),
         locks: vec![
             lock("redlock", pause_of_the_holder("redlock", false), &[(MutualExclusion, Invalid), (Fencing, Invalid)]),

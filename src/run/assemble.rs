@@ -32,7 +32,11 @@ pub(super) struct Tried {
 /// The report of one run of `plan`; `folder` is empty for a run that is only counted.
 pub(super) fn report(plan: &Plan, seed: Seed, started: SystemTime, folder: PathBuf, tried: Vec<Tried>) -> Report {
     let scenario = &plan.scenario;
-    let locks: Vec<LockReport> = tried.into_iter().map(|tried| lock_report(scenario, tried)).collect();
+    let mut locks: Vec<LockReport> = tried.into_iter().map(|tried| lock_report(scenario, tried)).collect();
+    if plan.given.is_some() {
+        let own = locks.iter_mut().flat_map(|lock| &mut lock.settings).filter(|(name, _)| name == "persistence");
+        own.for_each(|(_, value)| *value = "as the servers have it".to_owned());
+    }
     Report {
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),
@@ -45,6 +49,7 @@ pub(super) fn report(plan: &Plan, seed: Seed, started: SystemTime, folder: PathB
         settings: settings(scenario),
         plan: scenario.faults.iter().map(ToString::to_string).collect(),
         replay: replay(plan, seed),
+        servers: plan.given.as_ref().map(ToString::to_string),
         versions: locks.iter().flat_map(|lock| lock.history.header.versions.clone()).collect(),
         locks,
         interrupted: None,
@@ -189,7 +194,12 @@ fn replay(plan: &Plan, seed: Seed) -> String {
         return again.clone();
     }
     let locks: String = plan.request.locks.iter().map(|lock| format!(" --lock {lock}")).collect();
-    format!("fencepost run {} --env {}{locks} --seed {seed}", plan.request.scenario.display(), plan.environment.name())
+    let world = match &plan.given {
+        None => format!("--env {}", plan.environment.name()),
+        // Passwords are not repeated.
+        Some(given) => given.words().iter().map(|word| format!("--servers {word}")).collect::<Vec<_>>().join(" "),
+    };
+    format!("fencepost run {} {world}{locks} --seed {seed}", plan.request.scenario.display())
 }
 
 /// Judges a stored history again, by all checks or by one model of a lock alone: a report of its own, which is shown and
@@ -247,6 +257,7 @@ pub fn rejudged(
         settings: Vec::new(),
         plan: Vec::new(),
         replay: String::new(),
+        servers: None,
         versions: header.versions,
         locks: vec![lock],
         interrupted: None,

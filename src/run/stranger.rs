@@ -188,7 +188,7 @@ fn plan(trials: &Trials, scenario: Scenario, name: &str, seed: Seed) -> Plan {
     let again = format!("fencepost try {} --scenario {name} --seed {seed}", locks.join(" "));
     let request =
         Request { scenario: scenario.path.clone(), locks: locks.clone(), seed: Some(seed), out: trials.out.clone() };
-    Plan { request, environment: Environment::Docker, scenario, locks, again: Some(again) }
+    Plan { request, environment: Environment::Docker, scenario, locks, again: Some(again), given: None }
 }
 
 /// Whether nothing goes wrong in a scenario, not even that its clients outlast their leases.

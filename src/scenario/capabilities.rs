@@ -91,8 +91,10 @@ pub struct Capabilities {
     pub max_zookeeper_servers: u32,
     /// Whether programs of others can stand trial.
     pub adapters: bool,
-    /// The ensemble's tick; a session timeout is granted between 2 and 20 of them.
-    pub zookeeper_tick: Duration,
+    /// Whether it may do anything to lock servers: to those that it has started, and to no others.
+    pub strikes_servers: bool,
+    /// The ensemble's tick; a session timeout is granted between 2 and 20 of them. None where the ensemble is not known yet.
+    pub zookeeper_tick: Option<Duration>,
 }
 
 impl Capabilities {
@@ -106,7 +108,20 @@ impl Capabilities {
             max_redis_nodes: 5,
             max_zookeeper_servers: 5,
             adapters: true,
-            zookeeper_tick: Duration::from_millis(200),
+            strikes_servers: true,
+            zookeeper_tick: Some(Duration::from_millis(200)),
+        }
+    }
+
+    /// Clients in containers, lock servers that were there before: what is done to clients, and nothing else.
+    pub fn given_servers() -> Self {
+        Self {
+            environment: "docker with --servers",
+            persistence: BTreeSet::from([Persistence::None]),
+            adapters: false,
+            strikes_servers: false,
+            zookeeper_tick: None,
+            ..Self::docker()
         }
     }
 
@@ -120,15 +135,16 @@ impl Capabilities {
             max_redis_nodes: 99,
             max_zookeeper_servers: 9,
             adapters: false,
+            strikes_servers: true,
             // That of the containers, so that one file means the same in both worlds.
-            zookeeper_tick: Duration::from_millis(200),
+            zookeeper_tick: Some(Duration::from_millis(200)),
         }
     }
 
     /// The session timeouts that the ensemble grants. It moves any other to the nearest of these without a word, so
     /// that a scenario would not run what it says.
-    pub fn session_timeouts(&self) -> RangeInclusive<Duration> {
-        self.zookeeper_tick * 2..=self.zookeeper_tick * 20
+    pub fn session_timeouts(&self) -> Option<RangeInclusive<Duration>> {
+        self.zookeeper_tick.map(|tick| tick * 2..=tick * 20)
     }
 
     /// The faults that it can do, for help lines.

@@ -87,9 +87,23 @@ impl Reader<'_, '_> {
         available
     }
 
+    /// Refuses what strikes lock servers where those are not ours.
+    pub(super) fn ours(&mut self, target: &Target, place: &Range<usize>) {
+        if !self.environment.strikes_servers && !target.is_client() {
+            let title = "nothing is done to lock servers that fencepost has not started itself";
+            let problem = Problem::at(place, title, "a lock server")
+                .help("with --servers, aim faults at clients: holder, waiter, client:N; links from a client to servers may be cut")
+                .help("without --servers this file runs on servers of fencepost's own");
+            self.problems.push(problem);
+        }
+    }
+
     /// What every fault has: whom it strikes, when, for how long.
     fn common(&mut self, aim: &Aim<'_>) -> Option<(Target, At, Duration)> {
         let aimed = self.target(aim.target);
+        if let Some(target) = &aimed {
+            self.ours(target, &aim.target.span);
+        }
         let (strikes, lasts) = self.times(aim.at, aim.duration);
         if let (Some(aimed), Some(strikes)) = (&aimed, strikes) {
             self.meet(aimed, strikes, aim.at);

@@ -92,6 +92,9 @@ impl Reader<'_, '_> {
             self.foreign(name, table);
             // All before any is looked at, so that all mistakes are recorded.
             let target = self.struck(name, table);
+            if let Some(target) = &target {
+                self.ours(target, &table.members.span);
+            }
             let (at, duration) = self.times(&table.at, Some(&table.duration));
             if let Some(At::Every(_) | At::Phase { every: Some(_), .. }) = at {
                 let problem = Problem::at(&table.at.span, "a strike strikes once", "again and again");

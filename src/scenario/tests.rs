@@ -252,6 +252,47 @@ fn an_environment_is_asked_what_it_can_do() {
 }
 
 #[test]
+fn nothing_is_done_to_servers_that_are_not_ours() {
+    let given = Capabilities::given_servers();
+    let read = |faults: &str| {
+        let text = trial(&format!("[lock.redlock]\nnodes = 5\n[lock.zookeeper]\n{faults}"));
+        parse(Path::new("trial.toml"), &text, &given).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let fault = |kind: &str, rest: &str| format!("[[fault.{kind}]]\nat = \"1s\"\nfor = \"1s\"\n{rest}");
+    for lawful in [
+        fault("pause", "target = \"holder\""),
+        fault("kill", "target = \"client:1\""),
+        fault("partition", "target = \"holder\""),
+        fault("partition", "target = \"client:2\"\npeers = [\"node:1\"]"),
+        fault("clock-jump", "target = \"client:2\"\nby = \"+3s\""),
+        "[[strike]]\nfault = \"pause\"\nmembers = [\"client:1\"]\nat = \"1s\"\nfor = \"1s\"".to_owned(),
+    ] {
+        assert_eq!(read(&lawful), Ok(()), "{lawful}");
+    }
+    for at_servers in [
+        fault("pause", "target = \"node:1\""),
+        fault("kill", "target = \"leader\""),
+        fault("power-loss", "target = \"all\""),
+        fault("partition", "target = \"minority\"\npeers = \"clients\""),
+        fault("partition", "target = \"all\"\nshape = \"halves\""),
+        fault("loss", "target = \"one\"\npercent = 5"),
+        fault("clock-drift", "target = \"majority\"\nby = \"+5%\""),
+        "[[strike]]\nfault = \"pause\"\nmembers = [\"node:1\"]\nat = \"1s\"\nfor = \"1s\"".to_owned(),
+        "[[strike]]\nfault = \"partition\"\nmembers = [\"client:1\", \"node:1\"]\nat = \"1s\"\nfor = \"1s\"".to_owned(),
+    ] {
+        let error = read(&at_servers).expect_err(&at_servers);
+        assert!(error.contains("trial.toml:") && error.contains("has not started itself"), "{error}");
+        assert!(error.contains("aim faults at clients"), "{error}");
+    }
+    // How a server keeps its data is nobody else's to say, and which sessions it grants is asked of itself.
+    let text = trial("[lock.redlock]\nnodes = 5\npersistence = \"always\"\n");
+    assert!(parse(Path::new("trial.toml"), &text, &given).is_err());
+    let text = trial("[lock.zookeeper]\nsession-timeout = \"10s\"\n");
+    assert!(parse(Path::new("trial.toml"), &text, &given).is_ok());
+    assert!(parse(Path::new("trial.toml"), &text, &Capabilities::docker()).is_err());
+}
+
+#[test]
 fn a_missing_file_may_be_a_misspelt_one() {
     let error = load(&folder("scenarios/client-puase.toml"), &Capabilities::docker()).unwrap_err();
     assert_eq!((error.line(), error.column()), (1, 1));

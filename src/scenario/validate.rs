@@ -235,6 +235,11 @@ fn adapter(
     problems: &mut Problems<'_>,
 ) -> Option<AdapterConfig> {
     if !environment.adapters {
+        if !environment.strikes_servers {
+            let title = format!("`{}` is a program of others: it is tried on servers of fencepost's own", field.value);
+            let problem = Problem::at(&field.span, title, "not with --servers");
+            return problems.refuse(problem.help("leave out --servers, or choose the other locks with --lock"));
+        }
         let title = format!("`{}` is a program: it cannot be simulated", field.value);
         let problem = Problem::at(&field.span, title, "real servers only");
         return problems.refuse(problem.help("run it on real ones with `--env docker`"));
@@ -472,10 +477,11 @@ fn zookeeper(
     let session_timeout = match &table.session_timeout {
         None => Some(Duration::from_secs(2)),
         Some(field) => problems.milliseconds("session-timeout", field).and_then(|timeout| {
-            if !granted.contains(&timeout) {
+            if let Some((granted, tick)) = granted.as_ref().zip(environment.zookeeper_tick)
+                && !granted.contains(&timeout)
+            {
                 let (min, max) = (granted.start(), granted.end());
                 let title = format!("`session-timeout` must be {min:?} to {max:?}");
-                let tick = environment.zookeeper_tick;
                 return problems.refuse(Problem::at(&field.span, title, "the ensemble would grant another one").help(
                     format!(
                         "in environment {} a tick is {tick:?}, and ZooKeeper grants 2 to 20 ticks",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use fencepost::cli::stdout::{self, Reader, Results};
 use fencepost::cli::{EnvironmentName, Format, RunArgs};
+use fencepost::env::docker::given::Given;
 use fencepost::report::sweep::{Sweep, Tally};
 use fencepost::report::{self, Conclusion, Report};
 use fencepost::run::{self, Environment, Plan, Replayed, Request};
@@ -18,7 +19,12 @@ use super::failure::Failure;
 
 /// Runs scenarios one after another; the worst conclusion counts, and an interruption ends them all.
 pub async fn run_all(args: RunArgs) -> Result<u8, Failure> {
+    let given = match &*args.servers {
+        [] => None,
+        words => Some(Given::parse(words).map_err(Failure::bad_request)?),
+    };
     let environment = match args.env {
+        EnvironmentName::Sim if given.is_some() => Environment::Docker,
         EnvironmentName::Sim => Environment::Sim,
         EnvironmentName::Docker => Environment::Docker,
     };
@@ -44,7 +50,12 @@ pub async fn run_all(args: RunArgs) -> Result<u8, Failure> {
         .into_iter()
         .map(|scenario| {
             let (locks, out) = (args.locks.clone(), args.out.clone());
-            Plan::load(Request { scenario, locks, seed: args.seed, out }, environment).map_err(Failure::from)
+            let request = Request { scenario, locks, seed: args.seed, out };
+            let plan = match &given {
+                None => Plan::load(request, environment),
+                Some(given) => Plan::load_for(request, given),
+            };
+            plan.map_err(Failure::from)
         })
         .collect::<Result<_, _>>()?;
     let mut results = Results::new(args.format);

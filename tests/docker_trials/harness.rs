@@ -134,16 +134,24 @@ pub fn left() -> Vec<String> {
 pub fn begun(scenario: &str, out: &Path) -> Child {
     let mut command = command(scenario, out);
     command.args(["--lock", "redlock", "--lock", "zookeeper"]);
+    begun_as(command, scenario, out, &["redlock", "zookeeper"])
+}
+
+/// Starts a run of `scenario`, and returns when the clients of each of `locks` are at work.
+pub fn begun_as(mut command: Command, scenario: &str, out: &Path, locks: &[&str]) -> Child {
+    let before: Vec<_> =
+        fs::read_dir(out.join(scenario)).into_iter().flatten().flatten().map(|run| run.path()).collect();
     let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
     let at_work = || {
         let streams = fs::read_dir(out.join(scenario)).into_iter().flatten().flatten();
+        let streams = streams.filter(|run| !before.contains(&run.path()));
         let locks = streams.flat_map(|run| fs::read_dir(run.path()).into_iter().flatten().flatten());
         locks
             .filter(|lock| fs::metadata(lock.path().join("history.jsonl")).is_ok_and(|file| file.len() > 20_000))
             .count()
     };
-    while at_work() < 2 {
+    while at_work() < locks.len() {
         assert!(started.elapsed() < Duration::from_secs(120), "{scenario} does not begin");
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -1,12 +1,12 @@
 //! The trials of the README on real servers: what each lock shows there. In [`cut_short`] the harness is ended or runs out of
-//! disk, in [`others`] somebody else is at work on the same daemon; [`mod@requests`] strikes single requests;
-//! [`harness`] starts runs and looks at what they left.
+//! disk, in [`given`] the servers are not ours, in [`others`] somebody else is at work on the same daemon; [`mod@requests`] strikes single requests; [`harness`] starts runs and looks at what they left.
 //!
 //! Needs Docker; `.ci/run` runs it. Trials share one cluster, so they take turns.
 
 #![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
 
 mod cut_short;
+mod given;
 mod harness;
 mod others;
 mod requests;

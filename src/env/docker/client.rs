@@ -164,27 +164,39 @@ async fn build_lock(
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Nanos(since.as_nanos() as u64)
     });
+    let nodes = |connections| match &plan.given {
+        Some(given) => given.nodes(Some(&plan.servers)).map_err(|error| error.to_string()),
+        None => Ok(plan.servers.iter().map(|address| RedisServer::with(*address, connections)).collect::<Vec<_>>()),
+    };
     Ok(match &plan.lock {
         LockConfig::Redis(config) => {
-            let address = *plan.servers.first().ok_or("the plan names no server")?;
-            let node = Arc::new(RedisServer::with(address, config.connections));
-            let node = Arc::new(HeardNode::new(node, NodeId(1), answers));
+            let node = nodes(config.connections)?.into_iter().next().ok_or("the plan names no server")?;
+            let node = Arc::new(HeardNode::new(Arc::new(node), NodeId(1), answers));
             env::redis(config, node, key_prefix(&plan.namespace), runtime)
         }
         LockConfig::Adapter(config) => return adapter(plan, config, runtime, reports).await,
         LockConfig::Redlock(config) => {
-            let node = |(number, address): (u32, &std::net::SocketAddr)| {
-                let node = Arc::new(RedisServer::with(*address, config.connections));
-                Arc::new(HeardNode::new(node, NodeId(number), answers)) as Arc<dyn RedisNode>
+            let heard = |(number, node): (u32, RedisServer)| {
+                Arc::new(HeardNode::new(Arc::new(node), NodeId(number), answers)) as Arc<dyn RedisNode>
             };
-            let nodes = (1..).zip(&plan.servers).map(node).collect();
+            let nodes = (1..).zip(nodes(config.connections)?).map(heard).collect();
             env::redlock(config, nodes, key_prefix(&plan.namespace), runtime, wall)
         }
         LockConfig::Zookeeper(config) => {
-            let servers = plan.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-            let connector = Arc::new(ZookeeperEnsemble::new(servers, config.session_timeout));
-            let connector = Arc::new(HeardEnsemble::new(connector, answers));
-            env::zookeeper(config, connector, root(&plan.namespace), runtime, wall)
+            let (connector, path) = match &plan.given {
+                // A path of the trial's own, with nothing above it: it is removed whole.
+                Some(given) => {
+                    let ensemble = given.ensemble(Some(&plan.servers), config.session_timeout);
+                    (ensemble.map_err(|error| error.to_string())?, format!("/{}", plan.namespace))
+                }
+                None => {
+                    let servers = plan.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+                    let ensemble = ZookeeperEnsemble::new(servers, config.session_timeout);
+                    (ensemble, root(&plan.namespace))
+                }
+            };
+            let connector = Arc::new(HeardEnsemble::new(Arc::new(connector), answers));
+            env::zookeeper(config, connector, path, runtime, wall)
         }
     })
 }

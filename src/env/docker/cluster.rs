@@ -385,11 +385,12 @@ async fn own_names(engine: &Engine, settings: &Settings, containers: &[Container
 }
 
 /// Refuses a network that is not ours, or is ours with other addresses; Compose would only say that it differs.
-async fn own_network(engine: &Engine, settings: &Settings) -> Result<(), ClusterError> {
+/// Whether it is there.
+pub(super) async fn own_network(engine: &Engine, settings: &Settings) -> Result<bool, ClusterError> {
     match network_subnet(engine).await? {
-        None => Ok(()),
+        None => Ok(false),
         Some((false, _)) => Err(ClusterError::ForeignNetwork),
-        Some((true, present)) if present == settings.subnet() => Ok(()),
+        Some((true, present)) if present == settings.subnet() => Ok(true),
         Some((true, present)) => Err(ClusterError::OtherSubnet { present, wanted: settings.subnet() }),
     }
 }

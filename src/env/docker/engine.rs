@@ -117,6 +117,8 @@ pub enum Role {
     Client,
     /// The protected resource.
     Resource,
+    /// Where a trial's clients find a lock server that is not ours.
+    Door,
     /// The run's helper that changes networks. It ends with those who hold on to it.
     Netns,
     /// Anything else that was started for a run.
@@ -141,6 +143,7 @@ impl Role {
             "ui" => Self::Ui,
             "client" => Self::Client,
             "resource" => Self::Resource,
+            "door" => Self::Door,
             "netns" => Self::Netns,
             _ => Self::Helper,
         }
@@ -156,6 +159,7 @@ impl fmt::Display for Role {
             Self::Ui => "ui",
             Self::Client => "client",
             Self::Resource => "resource",
+            Self::Door => "door",
             Self::Netns => "netns",
             Self::Helper => "helper",
         })
@@ -530,7 +534,16 @@ mod tests {
 
     #[test]
     fn roles_read_back_as_they_print() {
-        for role in [Role::Redis, Role::Zookeeper, Role::Ui, Role::Client, Role::Resource, Role::Netns, Role::Helper] {
+        for role in [
+            Role::Redis,
+            Role::Zookeeper,
+            Role::Ui,
+            Role::Client,
+            Role::Resource,
+            Role::Door,
+            Role::Netns,
+            Role::Helper,
+        ] {
             assert_eq!(Role::from_label(&role.to_string()), role);
         }
     }

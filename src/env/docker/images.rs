@@ -88,7 +88,7 @@ impl Images {
             Role::Redis => REDIS,
             Role::Zookeeper => ZOOKEEPER,
             Role::Ui => return None,
-            Role::Client | Role::Resource | Role::Netns | Role::Helper => TOOLS,
+            Role::Client | Role::Resource | Role::Door | Role::Netns | Role::Helper => TOOLS,
         };
         self.0.get(name).map(String::as_str)
     }

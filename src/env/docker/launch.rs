@@ -48,6 +48,8 @@ pub struct NewContainer {
     pub sockets: PathBuf,
     /// The folder on this machine with its clock's page, if its clock can be moved.
     pub clock: Option<PathBuf>,
+    /// What else its environment says, `NAME=value`.
+    pub environment: Vec<String>,
 }
 
 /// Creates and starts a container.
@@ -55,7 +57,9 @@ pub struct NewContainer {
 /// # Errors
 /// The daemon could not do it.
 pub async fn launch(engine: &Engine, wanted: NewContainer) -> Result<Container, EngineError> {
-    let NewContainer { name, image, folder, role, node, trial, address, program, command, sockets, clock } = wanted;
+    let NewContainer { name, image, folder, role, node, trial, address, program, command, sockets, clock, .. } = wanted;
+    let mut environment = wanted.environment;
+    environment.extend(clock.as_ref().map(|_| format!("LD_PRELOAD={}", clock_page::SHIM)));
     let mut binds =
         vec![format!("{}:{PROGRAM}:ro", program.display()), format!("{}:/run/fencepost", sockets.display())];
     binds.extend(folder.as_ref().map(|folder| format!("{}:{FOLDER}:ro", folder.display())));
@@ -69,7 +73,7 @@ pub async fn launch(engine: &Engine, wanted: NewContainer) -> Result<Container, 
         entrypoint: Some(vec![PROGRAM.to_owned()]),
         cmd: Some(command),
         user: Some(USER.to_owned()),
-        env: clock.map(|_| vec![format!("LD_PRELOAD={}", clock_page::SHIM)]),
+        env: Some(environment),
         labels: Some(labels(role, node, Some(&trial))),
         host_config: Some(HostConfig {
             binds: Some(binds),

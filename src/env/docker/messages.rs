@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::given::Given;
 use crate::fault::RequestRule;
 use crate::history::{Life, Op, ServerRecord};
 use crate::ids::{ClientId, NodeId};
@@ -139,8 +140,11 @@ pub struct ClientPlan {
     pub lock: LockConfig,
     /// Put before lock names at the servers, so that runs don't meet.
     pub namespace: String,
-    /// The lock servers.
+    /// The lock servers, or the doors to them.
     pub servers: Vec<SocketAddr>,
+    /// Which servers are behind the doors, if they are not ours.
+    #[serde(default)]
+    pub given: Option<Given>,
     /// The resource.
     pub resource: SocketAddr,
     /// Phases at which a fault may strike: announce these, and no others, and wait for the go-ahead.

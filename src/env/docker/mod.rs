@@ -9,7 +9,7 @@
 //! follows clients from one life to the next, [`proxy`] reads their requests on the way (`steps`: what those tell of a program),
 //! `announcer` stops them at phases, `persistence` says what a Redis server keeps,
 //! `leftovers` asks what servers have when all is over, `outside` sees what others do
-//! (all but `doings`). [`journal`], [`heal`] and
+//! (all but `doings`), [`given`] has lock servers that are not ours. [`journal`], [`heal`] and
 //! [`watchdog`] see to it that nothing stays hurt, [`claim`] and [`run_lock`] that runs don't meet.
 //!
 //! No code here touches a container without the project's label.
@@ -30,6 +30,7 @@ mod doings;
 pub mod engine;
 pub mod faults;
 pub mod files;
+pub mod given;
 pub mod heal;
 pub mod http;
 pub mod hub;

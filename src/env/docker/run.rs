@@ -16,6 +16,7 @@ use super::claim;
 use super::cluster::{self, Cluster};
 use super::engine::Engine;
 use super::files::state_folder;
+use super::given::{Given, Rooms};
 use super::heal::{self, Reach};
 use super::images;
 use super::journal::Journal;
@@ -31,6 +32,8 @@ use crate::seed::Seed;
 /// The cluster, ready for a run, and ours alone until this is dropped.
 pub struct Session {
     cluster: Cluster,
+    /// What is behind the doors that the cluster's servers are, if the servers are not ours.
+    given: Option<Rooms>,
     /// The images of defendants that are programs of others, by lock.
     programs: BTreeMap<String, String>,
     journal: Arc<Journal>,
@@ -42,11 +45,17 @@ pub struct Session {
 
 impl Session {
     /// Takes the cluster for a trial of `locks`: brings it up, heals what an interrupted run left, empties it, and sees that
-    /// the faults of the plan can be made.
+    /// the faults of the plan can be made. With servers that were `given` none of ours are brought up or emptied, and those are
+    /// looked at only.
     ///
     /// # Errors
     /// Another run has it, Docker can't be used, the servers do not become ready, or this machine cannot do a fault.
-    pub async fn open(scenario: &Scenario, locks: &[String], progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Self> {
+    pub async fn open(
+        scenario: &Scenario,
+        locks: &[String],
+        given: Option<&Given>,
+        progress: &(dyn Fn(&str) + Sync),
+    ) -> anyhow::Result<Self> {
         let who = &scenario.name;
         let folder = state_folder()?;
         // The daemon first: without one there is nothing to take.
@@ -63,15 +72,36 @@ impl Session {
             cluster::remove_members(&engine).await?;
             journal.clear()?;
         }
-        let cluster = cluster::up_with(&settings_for(scenario.locks.values())?, progress).await?;
-        cluster::reset(&cluster, Persistence::None).await?;
+        let configs: Vec<(&str, &LockConfig)> =
+            locks.iter().filter_map(|lock| Some((lock.as_str(), scenario.locks.get(lock)?))).collect();
+        let (given, cluster) = match given {
+            None => {
+                let cluster = cluster::up_with(&settings_for(scenario.locks.values())?, progress).await?;
+                cluster::reset(&cluster, Persistence::None).await?;
+                (None, cluster)
+            }
+            Some(given) => {
+                cluster::remove_members(&engine).await?;
+                let opened = Rooms::open(&engine, given, &configs, progress).await;
+                match opened {
+                    Ok((rooms, doors)) => (Some(rooms), doors),
+                    Err(error) => {
+                        netns.end(&engine).await;
+                        return Err(error);
+                    }
+                }
+            }
+        };
         // Whatever the lock says: the watchdog of a run that was killed may have been killed too, or outrun.
         for undone in heal::everything(&engine, &journal, Some(&Reach::with(&netns))).await?.complete()? {
             progress(&format!("left by an earlier run: {undone}"));
         }
         // Before the watchdog holds on to the helper as well.
-        let configs: Vec<&LockConfig> = locks.iter().filter_map(|lock| scenario.locks.get(lock)).collect();
+        let configs: Vec<&LockConfig> = configs.into_iter().map(|(_, config)| config).collect();
         if let Err(unable) = abilities::require(&engine, &netns, &scenario.faults, &configs).await {
+            if let Some(rooms) = given {
+                rooms.close(&engine).await;
+            }
             netns.end(&engine).await;
             return Err(unable);
         }
@@ -84,7 +114,7 @@ impl Session {
         }
         tempdir::remove_abandoned();
         let watchdog = Watchdog::start(&folder, netns.socket()).context("cannot start the watchdog")?;
-        Ok(Self { cluster, programs, journal, netns, lock, watchdog })
+        Ok(Self { cluster, given, programs, journal, netns, lock, watchdog })
     }
 
     /// The cluster.
@@ -126,6 +156,9 @@ impl Session {
         round: &[&str],
         progress: &(dyn Fn(&str) + Sync),
     ) -> anyhow::Result<()> {
+        if self.given.is_some() {
+            return Ok(());
+        }
         let configs = || round.iter().filter_map(|lock| scenario.locks.get(*lock));
         let settings = settings_for(configs())?;
         if usize::from(settings.ensemble()) != self.cluster.zookeeper.len() {
@@ -137,7 +170,10 @@ impl Session {
 
     /// Gives the cluster back, and returns when nothing of the run is left: dropping this does the first alone.
     pub async fn close(self) {
-        let Self { cluster, netns, lock, watchdog, .. } = self;
+        let Self { cluster, given, netns, lock, watchdog, .. } = self;
+        if let Some(rooms) = given {
+            rooms.close(&cluster.engine).await;
+        }
         drop(lock);
         drop(watchdog);
         netns.end(&cluster.engine).await;
@@ -168,6 +204,7 @@ impl Session {
                 run: &run,
                 folder,
                 cluster: &self.cluster,
+                given: self.given.as_ref(),
                 journal,
                 netns,
                 stop,
@@ -175,6 +212,9 @@ impl Session {
         });
         let trials: Vec<Trial<'_>> = trials.collect();
         let outcomes = join_all(trials.iter().map(Trial::run)).await;
+        for left in join_all(trials.iter().map(Trial::leave)).await.into_iter().flatten() {
+            progress(&left);
+        }
         // Nothing should be outstanding now. A heal that failed is tried once more, and what somebody else has left wrong, of
         // which the history tells, is set right for the next run.
         match heal::everything(&self.cluster.engine, &self.journal, Some(&Reach::with(&self.netns))).await {

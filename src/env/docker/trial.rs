@@ -16,6 +16,7 @@ use super::cluster::{Cluster, Server};
 use super::cluster_name::cluster;
 use super::engine::{Container, Role};
 use super::faults::{ClockPlace, Face, Faults, Hands, Place};
+use super::given::Rooms;
 use super::hub::Hub;
 use super::images::TOOLS;
 use super::journal::Journal;
@@ -75,8 +76,10 @@ pub struct Trial<'a> {
     pub run: &'a str,
     /// The lock's folder in the run's folder.
     pub folder: PathBuf,
-    /// The servers.
+    /// The servers, or the doors to them.
     pub cluster: &'a Cluster,
+    /// What is behind the doors, if the servers are not ours.
+    pub given: Option<&'a Rooms>,
     /// Where faults are written down.
     pub journal: Arc<Journal>,
     /// Who changes and looks at networks.
@@ -142,6 +145,14 @@ impl Trial<'_> {
         format!("{}/{}", self.run, self.lock)
     }
 
+    /// What stands before its names at the servers.
+    fn namespace(&self) -> String {
+        match self.given {
+            Some(given) => given.namespace(self.lock),
+            None => format!("{}-{}", self.run, self.lock),
+        }
+    }
+
     fn name(&self, speaker: Speaker) -> String {
         match speaker {
             Speaker::Client(client) => format!("{}-{}-{}-{client}", cluster(), self.run, self.lock),
@@ -198,8 +209,20 @@ impl Trial<'_> {
             command,
             sockets: sockets.to_owned(),
             clock,
+            environment: match speaker {
+                Speaker::Client(_) => self.given.map(Rooms::secrets).unwrap_or_default(),
+                Speaker::Resource => Vec::new(),
+            },
         };
         Ok((speaker, launch(&self.cluster.engine, wanted).await?))
+    }
+
+    /// Removes what clients have left in servers that are not ours; what could not be removed, in words.
+    pub async fn leave(&self) -> Vec<String> {
+        match self.given {
+            Some(rooms) => rooms.given().remove(self.config.backend(), &self.namespace()).await,
+            None => Vec::new(),
+        }
     }
 
     /// Removes the trial's containers; what can't be removed now is removed by the next start.
@@ -235,6 +258,10 @@ impl Trial<'_> {
         let watch =
             Watch::start(&self.cluster.engine, watched.cloned().collect(), Arc::clone(&recorder) as Arc<dyn Record>);
         let watch = watch.await?;
+        if let Some(given) = self.given {
+            // What was before this trial.
+            given.seen(self.config.backend());
+        }
         let nemesis = Nemesis::new(&self.scenario.faults, self.parties(), self.seed, desk);
         let mut nemesis = tokio::spawn(nemesis.run(heard_by_nemesis));
         hub.orders.send_all(&Order::Begin { end });
@@ -254,12 +281,16 @@ impl Trial<'_> {
                 }
             }
         }
-        if ended.is_ok() && !*self.stop.borrow() {
+        // Servers that are not ours are asked for nothing but what a lock's client asks.
+        if ended.is_ok() && !*self.stop.borrow() && self.given.is_none() {
             self.inspect(&*recorder).await?;
         }
         let daemon_stopped = ended.is_err() && watch.daemon_stops().await;
         // Before members go by themselves.
         watch.end().await;
+        for (since, what) in self.given.into_iter().flat_map(|given| given.seen(self.config.backend())) {
+            outside::note(&*recorder, since.max(start), what);
+        }
         let finished = self.dismiss(hub, &recorder).await;
         let remedy = if daemon_stopped {
             "; the Docker daemon stopped meanwhile, and its containers with it: when it runs again, `fencepost cluster heal` \
@@ -301,10 +332,6 @@ impl Trial<'_> {
         let calm = self.scenario.faults.is_empty();
         inspect(&servers, &names, bound, calm, &TokioRuntime::new(self.seed), record).await;
         Ok(())
-    }
-
-    fn namespace(&self) -> String {
-        format!("{}-{}", self.run, self.lock)
     }
 
     fn header(&self) -> Header {
@@ -384,7 +411,9 @@ impl Trial<'_> {
             places.insert(Member::Node(server.node), Place { container, address: server.address, clock });
         }
         let ensemble = match self.config.backend() {
+            // No plan asks a given ensemble who leads, and it need not say so.
             Backend::Redis => Vec::new(),
+            Backend::Zookeeper if self.given.is_some() => Vec::new(),
             Backend::Zookeeper => self.servers().iter().map(|server| (server.node, server.published)).collect(),
         };
         let hands = Hands {
@@ -478,6 +507,7 @@ impl Trial<'_> {
                 lock: self.config.clone(),
                 namespace: self.namespace(),
                 servers: self.servers().iter().map(|server| SocketAddr::from((server.address, server.port))).collect(),
+                given: self.given.map(|rooms| rooms.given().clone()),
                 resource: SocketAddr::from((self.address(Speaker::Resource)?, RESOURCE_PORT)),
                 announce: self.announced(),
                 proxied: self.proxied(),

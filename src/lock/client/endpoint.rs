@@ -17,6 +17,8 @@ use tokio::net::{TcpStream, UnixStream};
 pub struct RedisEndpoint {
     place: Place,
     login: Login,
+    /// Where the server is reached, if that is not the place that names it.
+    via: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,23 @@ impl RedisEndpoint {
         self
     }
 
+    /// The same server, reached through another address that leads to it; it is still called by its own.
+    #[cfg(feature = "harness")]
+    #[must_use]
+    pub(crate) fn reached_at(mut self, via: SocketAddr) -> Self {
+        self.via = Some(via);
+        self
+    }
+
+    /// Its host and port, unless it is a socket in the file system.
+    #[cfg(feature = "harness")]
+    pub(crate) fn host_and_port(&self) -> Option<(&str, u16)> {
+        match &self.place {
+            Place::Tcp { host, port } => Some((host, *port)),
+            Place::Unix(_) => None,
+        }
+    }
+
     /// Whether a password came with it.
     pub fn has_password(&self) -> bool {
         self.login.password.is_some()
@@ -84,7 +103,10 @@ impl RedisEndpoint {
     pub(super) async fn open(&self) -> std::io::Result<std::pin::Pin<Box<dyn Stream>>> {
         match &self.place {
             Place::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                let stream = match self.via {
+                    Some(via) => TcpStream::connect(via).await?,
+                    None => TcpStream::connect((host.as_str(), *port)).await?,
+                };
                 // Requests are single small packets: waiting to fill them up would only delay them.
                 stream.set_nodelay(true)?;
                 Ok(Box::pin(stream))
@@ -120,7 +142,7 @@ impl FromStr for RedisEndpoint {
             password: settings.password().map(str::to_owned),
             database: settings.db(),
         };
-        Ok(Self { place, login })
+        Ok(Self { place, login, via: None })
     }
 }
 
@@ -135,7 +157,7 @@ fn hidden(text: &str) -> String {
 impl From<SocketAddr> for RedisEndpoint {
     fn from(address: SocketAddr) -> Self {
         let place = Place::Tcp { host: address.ip().to_string(), port: address.port() };
-        Self { place, login: Login::default() }
+        Self { place, login: Login::default(), via: None }
     }
 }
 

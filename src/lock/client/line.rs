@@ -50,6 +50,35 @@ impl ZookeeperEnsemble {
         Ok((folder, line))
     }
 
+    /// Deletes a znode and all below it; how many there were. For whoever has made names that occur nowhere else, and leaves.
+    ///
+    /// # Errors
+    /// The ensemble gave no usable answer, or refuses. What was deleted until then is deleted.
+    #[cfg(feature = "harness")]
+    pub(crate) async fn delete_below(&self, root: &str) -> Result<u64, ZkError> {
+        let client = self.visit().await?;
+        let (mut found, mut at) = (vec![root.to_owned()], 0);
+        while let Some(path) = found.get(at).cloned() {
+            match client.list_children(&path).await {
+                Err(Error::NoNode) => {}
+                children => {
+                    found.extend(children.map_err(classify)?.into_iter().map(|child| format!("{path}/{child}")));
+                }
+            }
+            at += 1;
+        }
+        let mut deleted = 0;
+        // Children were found after their parents.
+        for path in found.iter().rev() {
+            match client.delete(path, None).await {
+                Ok(()) => deleted += 1,
+                Err(Error::NoNode) => {}
+                Err(error) => return Err(classify(error)),
+            }
+        }
+        Ok(deleted)
+    }
+
     /// Deletes a contender's znode: whether it was there.
     ///
     /// # Errors

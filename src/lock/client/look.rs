@@ -45,6 +45,30 @@ impl RedisServer {
         })
     }
 
+    /// Deletes all keys that have `part` in their names, wherever; how many there were. For whoever has made names that occur
+    /// nowhere else, and leaves. Goes through the whole database, a thousand keys at a time.
+    ///
+    /// # Errors
+    /// As for every request. What was deleted until then is deleted.
+    #[cfg(feature = "harness")]
+    pub(crate) async fn delete_with(&self, part: &str) -> Result<u64, NodeError> {
+        let (mut cursor, mut deleted) = (0, 0);
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("*{part}*")).arg("COUNT").arg(1_000);
+            let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(scan, |found| found).await?;
+            if !keys.is_empty() {
+                let mut delete = redis::cmd("DEL");
+                delete.arg(keys);
+                deleted += self.ask(delete, |deleted: u64| deleted).await?;
+            }
+            if next == 0 {
+                return Ok(deleted);
+            }
+            cursor = next;
+        }
+    }
+
     /// Takes a lock from whoever has it, and counts on, so that the next token is beyond the one that was taken back. The
     /// owner that had it, if any, and what the counter says now, if it is there.
     ///

@@ -23,6 +23,18 @@ impl ZkAddress {
     pub fn connect_string(&self) -> String {
         format!("{}{}", self.servers.join(","), self.chroot)
     }
+
+    /// The servers, each as `host:port`.
+    pub fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
+    /// The same ensemble, whose servers are reached at other addresses.
+    #[cfg(feature = "harness")]
+    #[must_use]
+    pub(crate) fn reached_at(self, servers: Vec<String>) -> Self {
+        Self { servers, ..self }
+    }
 }
 
 impl FromStr for ZkAddress {

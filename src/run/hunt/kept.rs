@@ -62,8 +62,14 @@ impl Written<'_> {
         fs::write(&path, &text).map_err(|source| RunError::Folder { path: path.display().to_string(), source })?;
         let scenario = scenario::parse(&path, &text, &Capabilities::sim())?;
         let request = Request { scenario: path.clone(), locks: Vec::new(), seed: Some(seed), out: folder.to_owned() };
-        let plan =
-            Plan { request, environment: Environment::Sim, scenario, locks: vec![self.lock.to_owned()], again: None };
+        let plan = Plan {
+            request,
+            environment: Environment::Sim,
+            scenario,
+            locks: vec![self.lock.to_owned()],
+            again: None,
+            given: None,
+        };
         let run = sim(&plan, seed, SystemTime::now())?.folder;
         Ok(Kept { scenario: path, run })
     }
