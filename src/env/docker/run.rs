@@ -76,7 +76,9 @@ impl Session {
             locks.iter().filter_map(|lock| Some((lock.as_str(), scenario.locks.get(lock)?))).collect();
         let (given, cluster) = match given {
             None => {
-                let cluster = cluster::up_with(&settings_for(scenario.locks.values())?, progress).await?;
+                let present = engine.containers().await?.iter().find_map(|own| own.ensemble);
+                let ensemble = ensemble_for(configs.iter().map(|(_, config)| *config), present);
+                let cluster = cluster::up_with(&Settings::from_env()?.with_ensemble(ensemble), progress).await?;
                 cluster::reset(&cluster, Persistence::None).await?;
                 (None, cluster)
             }
@@ -160,9 +162,10 @@ impl Session {
             return Ok(());
         }
         let configs = || round.iter().filter_map(|lock| scenario.locks.get(*lock));
-        let settings = settings_for(configs())?;
-        if usize::from(settings.ensemble()) != self.cluster.zookeeper.len() {
-            self.cluster = cluster::up_with(&settings, progress).await?;
+        let present = u8::try_from(self.cluster.zookeeper.len()).ok();
+        let ensemble = ensemble_for(configs(), present);
+        if Some(ensemble) != present {
+            self.cluster = cluster::up_with(&Settings::from_env()?.with_ensemble(ensemble), progress).await?;
         }
         let kept = configs().find_map(LockConfig::persistence);
         Ok(cluster::reset(&self.cluster, kept.unwrap_or_default()).await?)
@@ -234,12 +237,13 @@ impl Session {
     }
 }
 
-/// What the cluster must be for these locks: an ensemble as large as the largest that one of them asks for.
-fn settings_for<'a>(locks: impl Iterator<Item = &'a LockConfig>) -> anyhow::Result<Settings> {
+/// How large the ensemble must be for these locks: as large as the largest that one of them asks for. If none does, it stays as
+/// it is: another size is another ensemble, and its servers take ten seconds to start and more.
+fn ensemble_for<'a>(locks: impl Iterator<Item = &'a LockConfig>, present: Option<u8>) -> u8 {
     let asked = locks
         .filter(|config| config.backend() == Backend::Zookeeper)
         .filter_map(|config| u8::try_from(config.nodes()).ok());
-    Ok(Settings::from_env()?.with_ensemble(asked.max().unwrap_or(ZOOKEEPER_SERVERS)))
+    asked.max().or(present).unwrap_or(ZOOKEEPER_SERVERS)
 }
 
 /// Sorts locks into rounds: in each there is at most one of a backend, since those share servers.
@@ -329,6 +333,20 @@ async fn heal_by_ourselves(engine: &Engine, journal: &Journal) -> anyhow::Result
 mod tests {
     use super::*;
     use crate::scenario::{self, Capabilities};
+
+    #[test]
+    fn an_ensemble_is_made_anew_only_for_a_lock_that_rests_on_one() {
+        let text = "title = \"t\"\n[workload]\nkind = \"inventory\"\nclients = 2\nhold = \"1ms\"\nthink = \"1ms\"\n\
+                    duration = \"1s\"\n[lock.redlock]\n[lock.zookeeper]\nservers = 5\n[lock.small]\nalgorithm = \
+                    \"zookeeper\"\n";
+        let scenario = scenario::parse(Path::new("t.toml"), text, &Capabilities::docker()).unwrap();
+        let needed = |locks: &[&str], present| ensemble_for(locks.iter().map(|lock| &scenario.locks[*lock]), present);
+        assert_eq!(needed(&["redlock"], Some(5)), 5, "nobody asks");
+        assert_eq!(needed(&["redlock"], Some(3)), 3);
+        assert_eq!(needed(&["redlock"], None), ZOOKEEPER_SERVERS);
+        assert_eq!(needed(&["redlock", "zookeeper", "small"], Some(3)), 5);
+        assert_eq!(needed(&["small"], Some(5)), 3);
+    }
 
     #[test]
     fn locks_that_share_servers_take_turns_whatever_their_algorithm() {
