@@ -75,6 +75,7 @@ impl<C: Clone, E> Slot<C, E> {
     }
 
     /// The connection, if there is one.
+    #[cfg(feature = "redis")]
     pub fn connection(&self) -> Option<C> {
         match &*self.state() {
             State::Open(connection) => Some(connection.clone()),
