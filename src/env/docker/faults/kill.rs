@@ -91,8 +91,17 @@ impl Killed {
 
     /// What the server's container said of the power loss.
     async fn lost(&self, ground: &Ground, container: &Container, since: i32) -> Result<Probe, FaultError> {
-        let log = ground.engine.logs_since(container, since).await.map_err(|error| not_healed(self.member, error))?;
-        let (lost, is_done) = cut_from(&log);
+        // The daemon takes down what a container says in its own time, which may be after the server has answered.
+        let until = BootClock.now() + RETURN;
+        let (lost, is_done) = loop {
+            let log =
+                ground.engine.logs_since(container, since).await.map_err(|error| not_healed(self.member, error))?;
+            let (lost, is_done) = cut_from(&log);
+            if is_done || BootClock.now() > until {
+                break (lost, is_done);
+            }
+            tokio::time::sleep(ROUND).await;
+        };
         let what = format!("after: what {} had not synced, {lost} bytes", self.member);
         Ok(Probe::new(what, "gone", if is_done { "gone" } else { "still there" }))
     }
