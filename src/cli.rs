@@ -154,9 +154,9 @@ pub struct RunArgs {
     /// Scenario files, or folders of them.
     #[arg(required = true)]
     pub scenarios: Vec<PathBuf>,
-    /// The world to run in.
-    #[arg(long, value_enum, default_value_t = EnvironmentName::Sim)]
-    pub env: EnvironmentName,
+    /// The world to run in: sim, unless --servers asks for docker.
+    #[arg(long, value_enum)]
+    pub env: Option<EnvironmentName>,
     /// Try the locks on servers that exist: `redis://host:port,redis://host:port,…`, `zk://host:port,host:port/chroot`, or a
     /// settings file (`lock.toml`), which may name passwords; once for each backend. Faults are at clients and their links only,
     /// and nothing is done to these servers but what clients of a lock do. Implies --env docker, for the clients.
@@ -191,10 +191,10 @@ pub struct HuntArgs {
     #[arg(long = "lock", value_name = "NAME")]
     pub locks: Vec<String>,
     /// How long to search: 60s if nothing else ends it.
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = some_time)]
     pub time: Option<Duration>,
     /// How much CPU time to search for, of all cores together: what a clock does not show on a busy machine.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub cpu: Option<Duration>,
     /// How many trials to run.
     #[arg(long = "seeds", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -391,6 +391,12 @@ impl NamingArgs {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; such as 10s or 1500ms"))
+}
+
+/// A duration in which something can be done.
+fn some_time(text: &str) -> Result<Duration, String> {
+    duration(text)
+        .and_then(|time| if time.is_zero() { Err("nothing can be tried in no time".to_owned()) } else { Ok(time) })
 }
 
 /// What a number of time counts.

@@ -137,7 +137,17 @@ impl Worth {
     /// What follows for bugs that were not found: a sentence for each depth.
     pub fn sentences(&self) -> Vec<String> {
         let percent = |share: f64| format!("{:.2} %", share * 100.0);
-        vec![
+        if self.any_trial >= 1.0 {
+            return vec!["No trial was run, and nothing follows for any bug.".to_owned()];
+        }
+        if self.struck == 0 {
+            let any = format!(
+                "A bug that needs no fault, and shows in more than {} of such trials, would have been found, with 95 % confidence.",
+                percent(self.any_trial)
+            );
+            return vec![any, "Nothing was struck: nothing is said of bugs that need a fault.".to_owned()];
+        }
+        let mut sentences = vec![
             format!(
                 "A bug that shows in more than {} of such trials would have been found, with 95 % confidence.",
                 percent(self.any_trial)
@@ -150,6 +160,10 @@ impl Worth {
                 self.trials_per_corner,
                 percent(self.one_strike)
             ),
+        ];
+        sentences.push(if self.twos_met == 0 {
+            "Two strikes: no two met in a trial, and nothing is said of bugs that need two.".to_owned()
+        } else {
             format!(
                 "Two strikes: {} of {} sets of two struck corners met, each in {} trials at the median; a bug that shows in more \
                  than {} of the trials in which such two meet would have been found. Nothing is said of the other sets, nor of \
@@ -158,8 +172,9 @@ impl Worth {
                 self.twos,
                 self.trials_per_two,
                 percent(self.two_strikes)
-            ),
-        ]
+            )
+        });
+        sentences
     }
 }
 
@@ -202,6 +217,25 @@ mod tests {
         }
         // The rule of three.
         assert!((excluded(3_000) - 0.001).abs() < 2e-5);
+    }
+
+    #[test]
+    fn nothing_follows_from_what_was_not_tried() {
+        let told = |tally: &Tally, struck: &[(&str, u64)]| {
+            let struck = struck.iter().map(|(corner, trials)| ((*corner).to_owned(), *trials)).collect();
+            tally.worth(&struck, &set(&["a", "b", "c"])).sentences()
+        };
+        let mut tally = Tally::default();
+        assert_eq!(told(&tally, &[]), ["No trial was run, and nothing follows for any bug."]);
+        tally.add(&BTreeSet::new(), Near::default());
+        let none = told(&tally, &[]);
+        assert!(none.len() == 2 && none[0].contains("95.00 %") && none[1].contains("Nothing was struck"), "{none:?}");
+        tally.add(&set(&["a"]), Near::default());
+        let one = told(&tally, &[("a", 1)]);
+        assert!(one.len() == 3 && one[1].contains("1 of 3 corners") && one[2].contains("no two met"), "{one:?}");
+        tally.add(&set(&["a", "b"]), Near::default());
+        let two = told(&tally, &[("a", 2), ("b", 1)]);
+        assert!(two[2].contains("1 of 1 sets of two struck corners met"), "{two:?}");
     }
 
     #[test]

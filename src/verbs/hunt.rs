@@ -58,7 +58,8 @@ pub async fn hunt(args: HuntArgs) -> Result<u8, Failure> {
         HuntFormat::Human => say(&cli::hunt::summary(&hunted))?,
         HuntFormat::Json => say(&serde_json::to_string(&hunted).map_err(Failure::own)?)?,
     }
-    Ok(match (hunted.findings.is_empty(), hunted.interrupted) {
+    // A search without a trial has found nothing out.
+    Ok(match (hunted.findings.is_empty(), hunted.interrupted || hunted.trials == 0) {
         (false, _) => 1,
         (true, true) => 2,
         (true, false) => 0,

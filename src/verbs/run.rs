@@ -24,9 +24,14 @@ pub async fn run_all(args: RunArgs) -> Result<u8, Failure> {
         words => Some(Given::parse(words).map_err(Failure::bad_request)?),
     };
     let environment = match args.env {
-        EnvironmentName::Sim if given.is_some() => Environment::Docker,
-        EnvironmentName::Sim => Environment::Sim,
-        EnvironmentName::Docker => Environment::Docker,
+        Some(EnvironmentName::Sim) if given.is_some() => {
+            return Err(Failure::bad_request(
+                "--servers tries locks on real servers, with clients in containers; leave out --env sim, or leave out --servers",
+            ));
+        }
+        None if given.is_some() => Environment::Docker,
+        None | Some(EnvironmentName::Sim) => Environment::Sim,
+        Some(EnvironmentName::Docker) => Environment::Docker,
     };
     if args.seeds.is_some() && environment == Environment::Docker {
         return Err(Failure::bad_request(

@@ -67,6 +67,14 @@ fn wrong_arguments_are_refused() {
     let (code, message) = refused(&["run", "--env", "docker", "scenarios/calm.toml", "--lock", "etcd"]);
     assert_eq!(code, Some(254));
     assert!(message.contains("`etcd`") && message.contains("redlock, zookeeper"), "{message}");
+    for limit in ["--for", "--cpu"] {
+        let (code, message) = refused(&["hunt", limit, "0s"]);
+        assert_eq!(code, Some(254));
+        assert!(message.contains("nothing can be tried in no time"), "{message}");
+    }
+    let (code, message) = refused(&["run", "--env", "sim", "scenarios/calm.toml", "--servers", "redis://127.0.0.1"]);
+    assert_eq!(code, Some(254));
+    assert!(message.contains("leave out --env sim"), "{message}");
 }
 
 #[test]

@@ -156,10 +156,21 @@ pub(super) enum Stuck {
         /// The true time at which it does.
         at: Nanos,
     },
+    /// Somebody begins more and more that does not end: a real program would run out of memory.
+    #[error("{tasks} tasks are under way at {at}: a program begins more than it ends")]
+    Flooded {
+        /// The true time at which there were so many.
+        at: Nanos,
+        /// How many.
+        tasks: usize,
+    },
 }
 
 /// Rounds of tasks, and events, without time passing, after which a program is said to spin. Hundreds are usual.
 const TURNS: u32 = 100_000;
+
+/// How many tasks may be under way at once. A client has a handful, and one for each request that nobody answers.
+const TASKS: usize = 1_000_000;
 
 /// Looks for turns without end in one instant.
 #[derive(Default)]
@@ -261,6 +272,10 @@ impl Scheduler {
         let at = Nanos(self.world.lock().now);
         if at == self.turns.at {
             return Err(Stuck::Spinning { at });
+        }
+        let tasks = self.tasks.len() - self.free.len();
+        if tasks > TASKS {
+            return Err(Stuck::Flooded { at, tasks });
         }
         self.turns = Turns { count: 0, at };
         Ok(())

@@ -243,3 +243,22 @@ fn a_program_that_goes_round_without_time_passing_is_stopped() {
         scheduler.shut_down();
     }
 }
+
+#[test]
+fn a_program_that_begins_more_than_it_ends_is_stopped() {
+    let (world, mut scheduler) = world();
+    let runtime = runtime(&world, CLIENT);
+    let spawner = Arc::clone(&runtime);
+    runtime.spawn(
+        async move {
+            for instant in 1.. {
+                spawner.sleep_until(Nanos(instant)).await;
+                (0..10).for_each(|_| spawner.spawn(std::future::pending().boxed()));
+            }
+        }
+        .boxed(),
+    );
+    let stuck = scheduler.block_on(until(&world, SECOND)).unwrap_err();
+    assert!(matches!(stuck, Stuck::Flooded { tasks, .. } if tasks > 1_000_000), "{stuck}");
+    scheduler.shut_down();
+}
