@@ -2,7 +2,9 @@
 //! away.
 //!
 //! Reads what the locks of this crate leave at their servers, with the settings that they have. It takes no part in the
-//! lock: what it tells was so a moment ago. Deliberately absent: where locks of other libraries keep their keys.
+//! lock: what it tells was so a moment ago. Deliberately absent: where locks of other libraries keep their keys; and how many may
+//! hold at once in an ensemble, which its znodes do not tell: the first in line is the holder here, also where readers or
+//! permits behind it hold as well.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

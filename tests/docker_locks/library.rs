@@ -128,3 +128,28 @@ fn a_look_tells_who_holds_and_waits_and_a_release_lets_the_next_in_with_a_higher
         }
     });
 }
+
+/// At a Redis server all who hold are in one key, which is no string.
+#[test]
+fn a_look_tells_readers_writers_and_permits_and_a_release_takes_all_of_them() {
+    block_on(async {
+        let [_, (_, text), _] = settings(&*cluster().await, "shares");
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        let servers = Servers::of(&[file.path().display().to_string()], None).unwrap();
+        let settings = Settings::load(file.path()).unwrap();
+        let (shelf, desks) = (LockName::new("shelf"), LockName::new("desks"));
+        let books = settings.connect_read_write().await.unwrap();
+        let _one = books.readers().acquire(&shelf, &soon()).await.unwrap();
+        let _other = books.readers().acquire(&shelf, &soon()).await.unwrap();
+        let seen = servers.look(&shelf).await.unwrap();
+        assert_eq!(seen.matches("reader ").count(), 4, "by server and in sum: {seen}");
+        assert!(servers.release(&shelf).await.unwrap().contains("taken from reader "));
+        assert!(servers.look(&shelf).await.unwrap().contains("state    free"));
+        let _writer = books.writers().acquire(&shelf, &soon()).await.unwrap();
+        assert!(servers.look(&shelf).await.unwrap().contains("held by writer "));
+        let semaphore = settings.connect_semaphore(2.try_into().unwrap()).await.unwrap();
+        let _desk = semaphore.acquire(&desks, &soon()).await.unwrap();
+        assert!(servers.look(&desks).await.unwrap().contains("held by permit "));
+    });
+}

@@ -9,20 +9,44 @@ use crate::ids::FencingToken;
 use crate::lock::backend::Reply;
 use crate::lock::error::NodeError;
 
-/// What the key `KEYS[1]` holds, for how many milliseconds more, and what the counter `KEYS[2]` says.
-const LOOK: &str = "return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), redis.call('GET', KEYS[2])}";
+/// Who has the key `KEYS[1]`: the owner token in it or, of a lock with shares, each reader, writer or permit whose time is
+/// not over; false if nobody has. For scripts that begin with it.
+macro_rules! with_owner {
+    ($rest:literal) => {
+        concat!(
+            "local function owner()
+if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then return redis.call('GET', KEYS[1]) end
+local time, told = redis.call('TIME'), {}
+local now, kinds = time[1] * 1000 + math.floor(time[2] / 1000), {r = 'reader', w = 'writer', p = 'permit'}
+local shares = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for at = 1, #shares, 2 do
+local kind, left = kinds[string.sub(shares[at], 1, 1)], tonumber(shares[at + 1]) - now
+if kind and left >= 0 then told[#told + 1] = string.format('%s %s (%.0fms)', kind, string.sub(shares[at], 3), left) end
+end
+return #told > 0 and table.concat(told, ', ')
+end
+",
+            $rest
+        )
+    };
+}
 
-/// Deletes the key `KEYS[1]` and counts one more at `KEYS[2]`, if that is there: what the key held, and what the counter
-/// says now.
-const FORCE_RELEASE: &str = "local owner = redis.call('GET', KEYS[1])
+/// Who has the key `KEYS[1]`, for how many milliseconds more, and what the counter `KEYS[2]` says.
+const LOOK: &str = with_owner!("return {owner(), redis.call('PTTL', KEYS[1]), redis.call('GET', KEYS[2])}");
+
+/// Deletes the key `KEYS[1]` and counts one more at `KEYS[2]`, if that is there: who had the key, and what the counter says
+/// now.
+const FORCE_RELEASE: &str = with_owner!(
+    "local owner = owner()
 redis.call('DEL', KEYS[1])
 if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('INCR', KEYS[2]) end
-return {owner, redis.call('GET', KEYS[2])}";
+return {owner, redis.call('GET', KEYS[2])}"
+);
 
 /// What one Redis server has of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySeen {
-    /// The owner token in the lock's key, if it is there.
+    /// The owner token in the lock's key, if it is there; all of them with what they hold, where several may.
     pub owner: Option<String>,
     /// How long the key lives on; none if it is not there, or lives for ever.
     pub left: Option<Duration>,
