@@ -315,7 +315,7 @@ fn signal(signal: &Op, client: ClientId, lanes: &Lanes<'_>, scale: &Scale) -> Ma
 fn servers(scene: &Scene<'_>, exhibit: &Exhibit<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
     /// So many are drawn one by one: around an incident there may be thousands of refusals.
     const SINGLE: usize = 120;
-    /// And so many refusals.
+    /// And so many refusals, if they are told apart at all; the others are one path.
     const REFUSED: usize = 60;
     let clients: BTreeSet<ClientId> =
         scene.holds.iter().filter(|hold| exhibit.holds.contains(&hold.id)).map(|hold| hold.client).collect();
@@ -324,6 +324,12 @@ fn servers(scene: &Scene<'_>, exhibit: &Exhibit<'_>, lanes: &Lanes<'_>, scale: &
         seen.partition(|had| had.client.is_some_and(|client| clients.is_empty() || clients.contains(&client)));
     let height = lanes.heights.servers - 8.0;
     let (mut given, refused): (Vec<&Had<'_>>, Vec<&Had<'_>>) = theirs.into_iter().partition(|had| had.is_given());
+    let cross_of = |had: &Had<'_>| cross(scale.x(had.from), lanes.node(had.node) + lanes.heights.servers / 2.0);
+    // Crosses that lie on each other are one.
+    let mut drawn = BTreeSet::new();
+    let refused: Vec<&Had<'_>> =
+        refused.into_iter().filter(|had| drawn.insert((had.node, (scale.x(had.from) / CROSS) as i64))).collect();
+    let (single, many) = if refused.len() > REFUSED { (&[][..], &refused[..]) } else { (&refused[..], &[][..]) };
     // Of many the longest tell most.
     given.sort_by_key(|had| std::cmp::Reverse(had.to - had.from));
     let place = |had: &Had<'_>| (lanes.node(had.node) + 4.0, scale.bar(had.from, had.to, 1.5));
@@ -352,11 +358,17 @@ fn servers(scene: &Scene<'_>, exhibit: &Exhibit<'_>, lanes: &Lanes<'_>, scale: &
             }
             @if LETTER * name.len() as f64 + 6.0 < width { text.had-name x=(n(x + 3.0)) y=(n(y + height - 2.5)) { (name) } }
         }
-        @for had in refused.iter().take(REFUSED) {
-            path.refused-vote d=(cross(scale.x(had.from), lanes.node(had.node) + lanes.heights.servers / 2.0)) { title { (had.title()) } }
+        @for had in single {
+            path.refused-vote d=(cross_of(had)) { title { (had.title()) } }
+        }
+        @if !many.is_empty() {
+            path.refused-vote d=(many.iter().map(|had| cross_of(had)).collect::<String>()) {}
         }
     }
 }
+
+/// How wide a cross is.
+const CROSS: f64 = 5.0;
 
 fn cross(x: f64, y: f64) -> String {
     format!("M{} {}l5 5m-5 0l5 -5", n(x - 2.5), n(y - 2.5))
@@ -480,6 +492,8 @@ fn extent(exhibit: &Exhibit<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
 mod tests {
     use super::*;
     use crate::check::Violation;
+    use crate::history::server::{Ballot, ServerRecord};
+    use crate::ids::NodeId;
     use crate::report::sample;
 
     #[test]
@@ -529,6 +543,37 @@ mod tests {
             (3..=CLIENTS + 2).contains(&lanes) && svg.contains("other clients have no lane here"),
             "{lanes}: {svg}"
         );
+    }
+
+    /// Whoever sees refusals on one lane only takes the other servers for willing.
+    #[test]
+    fn of_however_many_refusals_each_servers_lane_shows_its_own() {
+        for refusals in [4, 400] {
+            let mut report = sample::report();
+            let lock = &mut report.locks[0];
+            let refused = (1..=3).flat_map(|node| (0..refusals).map(move |at| (NodeId(node), Nanos(at * 5_000_000))));
+            let ballot = Ballot {
+                owner: "0f".into(),
+                key: "item-1".into(),
+                client: Some(ClientId(2)),
+                ttl: None,
+                votes: Vec::new(),
+                refused: refused.collect(),
+            };
+            lock.history.servers.push(ServerRecord::Ballot(ballot));
+            let scene = Scene::of(&lock.history);
+            let exhibit = Exhibit::of_incident(&scene, lock, 1, &lock.judgement.incidents[0], "x".to_owned());
+            let svg = drawings(&scene, &exhibit).into_string();
+            let whole = svg.split("The same, closer").next().unwrap();
+            let paths = whole.split("refused-vote").skip(1).map(|path| path.split('>').next().unwrap());
+            let heights: Vec<&str> = paths
+                .flat_map(|path| path.split('M').skip(1))
+                .filter_map(|cross| cross.split([' ', 'l']).nth(1))
+                .collect();
+            let lanes: BTreeSet<&str> = heights.iter().copied().collect();
+            assert_eq!(lanes.len(), 3, "{refusals} refusals of each server: {heights:?}");
+            assert!(heights.len() >= 3 * usize::min(refusals as usize, 100) / 4, "{refusals}: {}", heights.len());
+        }
     }
 
     #[test]
