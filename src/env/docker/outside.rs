@@ -114,7 +114,7 @@ impl Watch {
     }
 
     /// Ends the watch with a last look: whatever no event has told of may have been so from the beginning.
-    pub async fn end(self) {
+    pub async fn end(mut self) {
         for (container, before) in &self.before {
             let told = match self.engine.standing(container).await {
                 Ok(now) if now.state != State::Running => format!("{} is {} at the end", container.name, now.state),
@@ -130,6 +130,11 @@ impl Watch {
                 }
             };
             note(&*self.record, self.began, told);
+        }
+        for eye in &mut self.eyes {
+            eye.abort();
+            // An aborted task that is at work on another thread is not over yet, and would still record.
+            let _ = eye.await;
         }
     }
 }
