@@ -548,13 +548,24 @@ pub struct AdapterCheckArgs {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum ClusterVerb {
     /// Start it, building its images if they are missing, and wait until every server answers.
-    Up(ClusterForce),
+    Up(ClusterUp),
     /// Say how it is.
     Status,
     /// Undo every fault that fencepost left on this machine.
     Heal(ClusterForce),
     /// Stop it and remove its containers and network. The images stay.
     Down(ClusterForce),
+}
+
+/// How to start the cluster.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct ClusterUp {
+    /// With three etcd members beside Redis and ZooKeeper. A run that needs them starts them by itself.
+    #[arg(long)]
+    pub etcd: bool,
+    /// Whatever goes on.
+    #[command(flatten)]
+    pub force: ClusterForce,
 }
 
 /// What goes on although a run is using the cluster.

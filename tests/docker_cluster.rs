@@ -16,7 +16,7 @@ use bollard::models::{ContainerCreateBody, Ipam, IpamConfig, NetworkConnectReque
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use fencepost::env::docker::cluster::{self, Cluster, ClusterError};
 use fencepost::env::docker::compose::ComposeError;
-use fencepost::env::docker::engine::{Engine, EngineError, LABEL_CLUSTER, LABEL_ROLE};
+use fencepost::env::docker::engine::{Engine, EngineError, LABEL_CLUSTER, LABEL_ROLE, Role};
 use fencepost::env::docker::settings::Settings;
 use fencepost::env::docker::status::status;
 use fencepost::env::docker::{images, wire};
@@ -73,7 +73,7 @@ async fn up_from_nothing_then_up_again() {
     let status = status().await.unwrap();
     println!("status: {:?}\n{status}", start.elapsed());
     assert!(status.is_ready());
-    assert_eq!(status.leaders().count(), 1);
+    assert_eq!(status.leaders(Role::Zookeeper).count(), 1);
 
     let start = Instant::now();
     cluster::down().await.unwrap();

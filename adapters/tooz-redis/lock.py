@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""tooz's lock over Redis or ZooKeeper, with its own heartbeat in the background."""
+"""tooz's lock over Redis, ZooKeeper or etcd, with its own heartbeat in the background."""
 import json, math, os, sys
 from importlib.metadata import version
 
+from tenacity import RetryError
 from tooz import coordination
 
 out, sys.stdout = sys.stdout, sys.stderr
@@ -14,10 +15,14 @@ def say(**message):
     print(json.dumps(message), file=out, flush=True)
 
 
-say(hello={"name": "tooz", "version": version("tooz"), "capabilities": ["is_valid"]})
+backend = os.environ["FENCEPOST_BACKEND"]
+# Its driver for etcd cannot tell whether a lock is held.
+say(hello={"name": "tooz", "version": version("tooz"), "capabilities": [] if backend == "etcd" else ["is_valid"]})
 first, *others = os.environ["FENCEPOST_SERVERS"].split(",")
-if os.environ["FENCEPOST_BACKEND"] == "redis":
+if backend == "redis":
     url = f"redis://{first}?timeout={lease}&lock_timeout={lease}"
+elif backend == "etcd":
+    url = f"etcd3+http://{first}?timeout={lease}&lock_timeout={lease}&membership_timeout={lease}"
 else:
     url = f"kazoo://{first}?timeout={lease}&hosts={','.join([first, *others])}"
 coordinator = coordination.get_coordinator(url, os.environ["FENCEPOST_CLIENT"].encode())
@@ -28,7 +33,10 @@ for line in sys.stdin:
     try:
         if ask["op"] == "acquire":
             lock, wait = coordinator.get_lock(name.encode()), ask["wait_ms"] / 1000
-            got = lock.acquire(blocking=True, timeout=wait) if wait else lock.acquire(blocking=False)
+            if backend == "etcd":  # its `timeout` is the lease's, its `blocking` how long to try
+                got = lock.acquire(blocking=wait or False)
+            else:
+                got = lock.acquire(blocking=True, timeout=wait) if wait else lock.acquire(blocking=False)
             if got:
                 held[name] = lock
             say(id=ask["id"], result="ok" if got else "fail")
@@ -36,5 +44,7 @@ for line in sys.stdin:
             say(id=ask["id"], result="ok" if held[name].is_still_owner() else "expired")
         else:
             say(id=ask["id"], result="released" if held.pop(name).release() else "expired")
+    except RetryError as error:  # each attempt found it held
+        say(id=ask["id"], result="fail", error=repr(error))
     except Exception as error:
         say(id=ask["id"], result="unknown", error=repr(error))

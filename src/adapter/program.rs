@@ -38,7 +38,7 @@ pub struct Spec {
     pub command: Vec<String>,
     /// Where to start it; here if absent.
     pub folder: Option<PathBuf>,
-    /// The servers that its lock rests on: `redis` or `zookeeper`.
+    /// The servers that its lock rests on: `redis`, `zookeeper` or `etcd`.
     pub backend: String,
     /// Their addresses, `host:port`.
     pub servers: Vec<String>,

@@ -9,6 +9,8 @@ use crate::scenario::Backend;
 
 /// As many as the cluster has at most of each.
 const MOST: u32 = 5;
+/// As many etcd members as there are.
+const ETCD: u32 = 3;
 
 /// A backend and how many of its servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,7 +25,8 @@ pub struct Servers {
 /// A text that names no servers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` names no servers: write redis:1, redis:5 or zookeeper:3 (redis alone is redis:1, zookeeper alone zookeeper:3)"
+    "`{0}` names no servers: write redis:1, redis:5, zookeeper:3 or etcd:3 (redis alone is redis:1, zookeeper alone \
+     zookeeper:3; etcd has three members)"
 )]
 pub struct ServersError(String);
 
@@ -36,10 +39,16 @@ impl FromStr for Servers {
         let (backend, usual) = match name {
             "redis" => (Backend::Redis, 1),
             "zookeeper" => (Backend::Zookeeper, 3),
+            "etcd" => (Backend::Etcd, ETCD),
             _ => return Err(wrong()),
         };
         let count = count.map_or(Ok(usual), |count| count.parse().map_err(|_| wrong()))?;
-        if !(1..=MOST).contains(&count) || (backend == Backend::Zookeeper && count % 2 == 0) {
+        let fits = match backend {
+            Backend::Redis => true,
+            Backend::Zookeeper => count % 2 == 1,
+            Backend::Etcd => count == ETCD,
+        };
+        if !fits || !(1..=MOST).contains(&count) {
             return Err(wrong());
         }
         Ok(Self { backend, count })
@@ -72,10 +81,12 @@ mod tests {
 
     #[test]
     fn servers_are_read_as_they_are_written() {
-        for (text, shown) in [("redis", "redis:1"), ("redis:5", "redis:5"), ("zookeeper", "zookeeper:3")] {
+        for (text, shown) in
+            [("redis", "redis:1"), ("redis:5", "redis:5"), ("zookeeper", "zookeeper:3"), ("etcd", "etcd:3")]
+        {
             assert_eq!(text.parse::<Servers>().unwrap().to_string(), shown);
         }
-        for wrong in ["", "etcd:3", "redis:0", "redis:6", "zookeeper:2", "redis:x", "redis:"] {
+        for wrong in ["", "etcd:1", "consul:3", "redis:0", "redis:6", "zookeeper:2", "redis:x", "redis:"] {
             assert!(wrong.parse::<Servers>().unwrap_err().to_string().contains("redis:5"), "{wrong}");
         }
     }

@@ -104,10 +104,10 @@ impl Settings {
 }
 
 /// What a lock is taken to keep for good that says nothing of it: in an ensemble the znode below which contenders stand,
-/// which every recipe leaves; in Redis nothing.
+/// which every recipe leaves; in Redis and etcd nothing.
 fn permanent(backend: Backend) -> Vec<String> {
     match backend {
-        Backend::Redis => Vec::new(),
+        Backend::Redis | Backend::Etcd => Vec::new(),
         Backend::Zookeeper => vec!["*{lock}".to_owned()],
     }
 }
@@ -265,7 +265,7 @@ mod tests {
     fn a_mistake_is_told_with_its_place_and_the_remedy() {
         let cases = [
             ("command = [\"x\"]", "backend"),
-            ("backend = \"etcd:3\"\ncommand = [\"x\"]", "line 1: `etcd:3` names no servers"),
+            ("backend = \"consul:3\"\ncommand = [\"x\"]", "line 1: `consul:3` names no servers"),
             ("backend = \"redis:1\"\ncommand = []", "`command` is empty"),
             (&format!("{GOOD}lease = \"soon\""), "such as 10s"),
             (&format!("{GOOD}renew = true"), "capability extend"),

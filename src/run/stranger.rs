@@ -254,7 +254,7 @@ fn configured(settings: &Settings, own: &Scenario) -> AdapterConfig {
         (_, Some(LockConfig::Redlock(config))) => (config.ttl, config.persistence),
         (_, Some(LockConfig::Zookeeper(config))) => (config.session_timeout, Persistence::None),
         (Backend::Redis, _) => (Duration::from_secs(1), Persistence::None),
-        (Backend::Zookeeper, _) => (Duration::from_secs(2), Persistence::None),
+        (Backend::Zookeeper | Backend::Etcd, _) => (Duration::from_secs(2), Persistence::None),
     };
     AdapterConfig { lease: settings.lease(told), persistence, settings: settings.clone() }
 }

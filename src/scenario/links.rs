@@ -186,10 +186,10 @@ impl Reader<'_, '_> {
 
     /// Why nobody uses the links between the target and the peers, if so.
     fn unused(&self, target: &Target, peers: PeerGroup) -> Option<&'static str> {
-        // A mistaken lock may be one with an ensemble; without any lock, that is the mistake.
+        // A mistaken lock may be one whose servers talk; without any lock, that is the mistake.
         let locks = &self.trial.locks;
         let ensemble = locks.is_empty()
-            || locks.values().any(|lock| lock.as_ref().is_none_or(|lock| lock.backend() == Backend::Zookeeper));
+            || locks.values().any(|lock| lock.as_ref().is_none_or(|lock| lock.backend() != Backend::Redis));
         match peers {
             PeerGroup::Clients if target.is_client() => Some("clients do not talk to each other"),
             PeerGroup::Resource if !target.is_client() => Some("lock servers do not talk to the resource"),

@@ -233,6 +233,8 @@ pub enum Backend {
     Redis,
     /// A ZooKeeper ensemble.
     Zookeeper,
+    /// The members of an etcd cluster.
+    Etcd,
 }
 
 impl Backend {
@@ -241,6 +243,7 @@ impl Backend {
         match self {
             Self::Redis => "redis",
             Self::Zookeeper => "zookeeper",
+            Self::Etcd => "etcd",
         }
     }
 }
@@ -311,9 +314,14 @@ impl LockConfig {
         }
     }
 
-    /// Whether there can be such a target: Redis masters are equals, and their clients have no session with one of them.
+    /// Whether there can be such a target: Redis masters are equals, and only ZooKeeper's clients have a session with one of
+    /// their servers.
     pub fn has(&self, target: &Target) -> bool {
-        !matches!((self.backend(), target), (Backend::Redis, Target::Leader | Target::HolderServer))
+        match target {
+            Target::Leader => self.backend() != Backend::Redis,
+            Target::HolderServer => self.backend() == Backend::Zookeeper,
+            _ => true,
+        }
     }
 
     /// How many lock servers it uses.

@@ -15,6 +15,7 @@ use super::fault_values::{AtTable, AtValue};
 use super::place::{Placed, TargetText};
 use super::strikes::StrikeTable;
 use super::validate::{Problems, Trial};
+use super::{Backend, LockConfig};
 use crate::fault::{At, Fault, FaultKind, RESTART_DOWNTIME, Target};
 use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
@@ -71,6 +72,7 @@ impl Reader<'_, '_> {
             // Both before either is looked at, so that all mistakes are recorded.
             let (common, kind) = (self.common(&table.aim()), kind(self, table));
             if let (Some((target, at, duration)), Some(kind)) = (common, kind) {
+                self.moves(&kind, &target, &table.aim().target.span);
                 self.plan.push((table.span.start, Fault { kind, target, at, duration }));
             }
         }
@@ -94,6 +96,21 @@ impl Reader<'_, '_> {
             let problem = Problem::at(place, title, "a lock server")
                 .help("with --servers, aim faults at clients: holder, waiter, client:N; links from a client to servers may be cut")
                 .help("without --servers this file runs on servers of fencepost's own");
+            self.problems.push(problem);
+        }
+    }
+
+    /// Refuses to move clocks that nobody here can move.
+    pub(super) fn moves(&mut self, kind: &FaultKind, target: &Target, place: &Range<usize>) {
+        let is_etcd = |lock: &LockConfig| lock.backend() == Backend::Etcd && lock.has(target);
+        let etcd = self.trial.known_locks().find(|(_, lock)| is_etcd(lock)).map(|(name, _)| name.to_owned());
+        if let (FaultKind::Clock(_), false, false, Some(lock)) =
+            (kind, target.is_client(), self.environment.moves_etcd_clocks, etcd)
+        {
+            let title = format!("the clocks of the etcd servers of `{lock}` cannot be moved here");
+            let problem = Problem::at(place, title, "etcd servers")
+                .help("etcd is a Go program: it asks the kernel for the time, and no preloaded shim is in between")
+                .help("leave the lock out, or the fault; etcd counts leases on its monotonic clock");
             self.problems.push(problem);
         }
     }
@@ -188,7 +205,7 @@ impl Reader<'_, '_> {
                     let (title, help) = match target {
                         Target::Leader => (
                             "no lock on trial has a leader",
-                            "only a ZooKeeper ensemble has one; Redis masters are equals",
+                            "only a ZooKeeper ensemble and etcd have one; Redis masters are equals",
                         ),
                         _ => (
                             "no lock on trial has sessions",

@@ -104,6 +104,9 @@ impl Reader<'_, '_> {
                 self.meet(target, at, &table.at);
             }
             let kind = self.kind(name, target.as_ref(), table);
+            if let (Some(target), Some(kind)) = (&target, &kind) {
+                self.moves(kind, target, &table.members.span);
+            }
             if let (Some(target), Some(at), Some(duration), Some(kind)) = (target, at, duration, kind) {
                 self.plan.push((table.span.start, Fault { kind, target, at, duration }));
             }

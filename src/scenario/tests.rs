@@ -71,6 +71,28 @@ fn containers_run_what_they_can_and_refuse_the_rest_for_want_of_a_fault() {
     assert!(runs >= 15, "only {runs} scenarios run in containers");
 }
 
+#[test]
+fn the_clock_of_an_etcd_server_is_not_moved_where_nobody_can_and_that_of_its_clients_is() {
+    let jump = |target: &str| {
+        let fault = "at = \"1s\"\nfor = \"2s\"\nby = \"+5s\"\n";
+        trial(&format!("[lock.other]\nadapter = \"etcd-v3lock\"\n[[fault.clock-jump]]\ntarget = \"{target}\"\n{fault}"))
+    };
+    let read = |target: &str| parse(Path::new("t.toml"), &jump(target), &Capabilities::docker());
+    for target in ["node:1", "leader", "all"] {
+        let error = read(target).unwrap_err().to_string();
+        assert!(error.contains("the clocks of the etcd servers of `other`") && error.contains("Go program"), "{error}");
+        assert!(error.contains(&format!("\"{target}\"")), "at its place: {error}");
+    }
+    assert!(read("holder").is_ok());
+    let strike = trial(
+        "[lock.other]\nadapter = \"etcd-v3lock\"\n[[strike]]\nfault = \"clock-jump\"\nmembers = [\"node:2\"]\nat = \"1s\"\n\
+         for = \"2s\"\nby = \"+5s\"\n",
+    );
+    assert!(
+        parse(Path::new("t.toml"), &strike, &Capabilities::docker()).unwrap_err().to_string().contains("Go program")
+    );
+}
+
 /// First line of each file: `# LINE:COLUMN phrase | phrase …`, each of which the message must contain. Read for lesser
 /// containers, or for the simulation if that word comes first.
 #[test]

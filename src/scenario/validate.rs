@@ -26,6 +26,9 @@ use crate::verdict::{CheckName, Demand};
 /// The shortest lease: below it the allowance for clock drift (1 % and 2 ms) leaves next to nothing.
 const SHORTEST_TTL: Duration = Duration::from_millis(10);
 
+/// The shortest lease that etcd grants as it comes, and in the containers.
+pub(super) const SHORTEST_ETCD_LEASE: Duration = Duration::from_secs(2);
+
 /// A lock's name becomes the name of a folder in the run's own, which has this one already.
 const RESERVED_NAME: &str = "logs";
 
@@ -287,6 +290,11 @@ fn adapter(
             )?;
             (like.session_timeout, Persistence::None)
         }
+        Backend::Etcd => {
+            foreign("session-timeout", table.session_timeout.as_ref(), "zookeeper", "over etcd", problems);
+            foreign("persistence", table.persistence.as_ref(), "redis", "over etcd", problems);
+            (etcd_ttl(table, problems)?, Persistence::None)
+        }
     };
     Some(AdapterConfig { lease: found.lease(lease), persistence, settings: found })
 }
@@ -449,6 +457,18 @@ fn lease(table: &LockTable, lock: &str, environment: &Capabilities, problems: &m
 /// of ten seconds.
 fn default_node_timeout(ttl: Duration) -> Duration {
     (ttl / 10).min(Duration::from_millis(50))
+}
+
+/// The lease of a lock over etcd. etcd takes leases in whole seconds, and none that is shorter than one and a half of its
+/// election timeouts: it grants the shortest instead, without a word (`server/etcdserver/server.go`, `minTTL`).
+fn etcd_ttl(table: &LockTable, problems: &mut Problems<'_>) -> Option<Duration> {
+    let Some(field) = &table.ttl else { return Some(SHORTEST_ETCD_LEASE) };
+    let ttl = problems.milliseconds("ttl", field)?;
+    if ttl < SHORTEST_ETCD_LEASE || ttl.subsec_nanos() != 0 {
+        let title = format!("`ttl` must be whole seconds, at least {SHORTEST_ETCD_LEASE:?}");
+        return problems.refuse(Problem::at(&field.span, title, "etcd would grant another one"));
+    }
+    Some(ttl)
 }
 
 fn zookeeper(

@@ -116,7 +116,7 @@ fn lock(text: &mut String, name: &str, config: &LockConfig) {
         LockConfig::Adapter(AdapterConfig { settings, lease, persistence }) => {
             key(text, "adapter", &quoted(&settings.name));
             if let (Some(lease), Lease::AsTold) = (lease, settings.lease) {
-                let name = if settings.servers.backend == Backend::Redis { "ttl" } else { "session-timeout" };
+                let name = if settings.servers.backend == Backend::Zookeeper { "session-timeout" } else { "ttl" };
                 key(text, name, &time(*lease));
             }
             if *persistence != Persistence::default() {

@@ -10,6 +10,7 @@ use fencepost::report;
 use fencepost::report::plain::plain;
 use fencepost::report::strangers::Row;
 use fencepost::run;
+use fencepost::scenario::Backend;
 use fencepost::scenario::shipped::SHIPPED;
 use fencepost::seed::Seed;
 
@@ -70,7 +71,7 @@ pub async fn defendants(args: &TryArgs) -> Result<Vec<Settings>, Failure> {
     };
     if !program.is_empty() {
         let Some(servers) = args.backend else {
-            return Err(Failure::bad_request("say what the lock rests on: --backend redis:N or zookeeper:N"));
+            return Err(Failure::bad_request("say what the lock rests on: --backend redis:N, zookeeper:N or etcd:3"));
         };
         let found = settings::of_command(&program, servers, &args.pip, &args.apt).map_err(Failure::bad_request)?;
         return Ok(vec![docker::defendant::introduced(found).await.map_err(Failure::bad_request)?]);
@@ -97,7 +98,7 @@ pub async fn adapter_check(args: AdapterCheckArgs) -> Result<u8, Failure> {
     let servers = match servers.len() {
         0 => {
             let progress = Progress::new();
-            let up = docker::run::up(false, &|message| progress.say(message)).await;
+            let up = docker::run::up(false, backend.backend == Backend::Etcd, &|message| progress.say(message)).await;
             progress.clear();
             up?.published(backend.backend, backend.count)
         }

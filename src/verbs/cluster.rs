@@ -1,6 +1,6 @@
 //! `cluster` and `inspect`: real servers, looked at and looked after.
 
-use fencepost::cli::{ClusterForce, ClusterVerb, InspectArgs};
+use fencepost::cli::{ClusterForce, ClusterUp, ClusterVerb, InspectArgs};
 use fencepost::env::docker;
 use fencepost::ids::LockName;
 use fencepost::inspect::{InspectError, Servers};
@@ -33,8 +33,8 @@ pub async fn cluster(verb: ClusterVerb) -> Result<u8, Failure> {
 
 pub async fn cluster_verb(verb: ClusterVerb, progress: &Progress) -> Result<(String, u8), Failure> {
     Ok(match verb {
-        ClusterVerb::Up(ClusterForce { force }) => {
-            let cluster = docker::run::up(force, &|message| progress.say(message)).await?;
+        ClusterVerb::Up(ClusterUp { etcd, force: ClusterForce { force } }) => {
+            let cluster = docker::run::up(force, etcd, &|message| progress.say(message)).await?;
             (format!("up: {}", cluster.versions), 0)
         }
         ClusterVerb::Status => {

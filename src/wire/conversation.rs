@@ -1,12 +1,13 @@
 //! One connection of a client to a server: its messages in order, which requests bear a lock's name, which reply is whose.
 //!
 //! Nothing is added, left out or changed: all bytes of one direction, behind one another, are what came. Redis answers in
-//! the order of the requests, ZooKeeper under their xid. Where a connection does what is not understood (a subscription, a
+//! the order of the requests, ZooKeeper under their xid, etcd in order or under the number of an HTTP/2 stream. Where a connection does what is not understood (a subscription, a
 //! four-letter word, another protocol), its bytes go on, and no reply is taken for anybody's.
 
 use std::collections::VecDeque;
 
 use super::calls::Names;
+use super::etcd::{self, Http};
 use super::resp::{self, Resp};
 use super::zookeeper::{self, Frames};
 use super::{Cut, Cutter};
@@ -19,6 +20,8 @@ pub enum Protocol {
     Resp,
     /// ZooKeeper's.
     Zookeeper,
+    /// etcd's: gRPC, and its gateway of JSON.
+    Etcd,
 }
 
 /// Something that a client sent.
@@ -66,7 +69,7 @@ pub struct Conversation {
 
 #[derive(Debug)]
 struct Owed {
-    /// ZooKeeper's number of it.
+    /// ZooKeeper's number of it, or its HTTP/2 stream.
     xid: i32,
     number: Option<u64>,
 }
@@ -75,6 +78,7 @@ struct Owed {
 enum Sides {
     Resp { requests: Cutter<Resp>, replies: Cutter<Resp> },
     Zookeeper { requests: Cutter<Frames>, replies: Cutter<Frames>, greeted: [bool; 2] },
+    Etcd { requests: Cutter<Http>, replies: Cutter<Http> },
 }
 
 impl Conversation {
@@ -88,6 +92,7 @@ impl Conversation {
             Protocol::Zookeeper => {
                 Sides::Zookeeper { requests: Cutter::default(), replies: Cutter::default(), greeted: [false; 2] }
             }
+            Protocol::Etcd => Sides::Etcd { requests: Cutter::default(), replies: Cutter::default() },
         };
         Self { names, sides, numbered: 0, owed: VecDeque::new(), is_paired: true }
     }
@@ -97,6 +102,7 @@ impl Conversation {
         let cuts = match &mut self.sides {
             Sides::Resp { requests, .. } => requests.push(bytes),
             Sides::Zookeeper { requests, .. } => requests.push(bytes),
+            Sides::Etcd { requests, .. } => requests.push(bytes),
         };
         cuts.into_iter().map(|cut| self.request(cut)).collect()
     }
@@ -106,6 +112,7 @@ impl Conversation {
         let cuts = match &mut self.sides {
             Sides::Resp { replies, .. } => replies.push(bytes),
             Sides::Zookeeper { replies, .. } => replies.push(bytes),
+            Sides::Etcd { replies, .. } => replies.push(bytes),
         };
         cuts.into_iter().map(|cut| self.reply(cut)).collect()
     }
@@ -115,6 +122,7 @@ impl Conversation {
         match &mut self.sides {
             Sides::Resp { requests, .. } => requests.finish(),
             Sides::Zookeeper { requests, .. } => requests.finish(),
+            Sides::Etcd { requests, .. } => requests.finish(),
         }
     }
 
@@ -123,6 +131,7 @@ impl Conversation {
         match &mut self.sides {
             Sides::Resp { replies, .. } => replies.finish(),
             Sides::Zookeeper { replies, .. } => replies.finish(),
+            Sides::Etcd { replies, .. } => replies.finish(),
         }
     }
 
@@ -148,8 +157,12 @@ impl Conversation {
                 let first = !std::mem::replace(greeted, true);
                 zookeeper::xid(&bytes).filter(|xid| !first && zookeeper::is_operation(*xid))
             }
+            Sides::Etcd { .. } => etcd::owed(&bytes),
         };
-        let lock = self.names.find(&bytes).cloned();
+        let lock = match &self.sides {
+            Sides::Etcd { .. } => self.names.find(&etcd::readable(&bytes)).cloned(),
+            _ => self.names.find(&bytes).cloned(),
+        };
         let number = lock.as_ref().map(|_| {
             self.numbered += 1;
             self.numbered
@@ -181,6 +194,11 @@ impl Conversation {
                 let place = xid.and_then(|xid| self.owed.iter().position(|owed| owed.xid == xid));
                 place.and_then(|place| self.owed.remove(place))
             }
+            Sides::Etcd { .. } => {
+                let stream = etcd::answered(&bytes);
+                let place = stream.and_then(|stream| self.owed.iter().position(|owed| owed.xid == stream));
+                place.and_then(|place| self.owed.remove(place))
+            }
         };
         match owed.and_then(|owed| owed.number) {
             Some(number) => FromServer::Reply { number, bytes },
@@ -199,6 +217,7 @@ impl Conversation {
         match &self.sides {
             Sides::Resp { requests, replies } => requests.is_opaque() || replies.is_opaque(),
             Sides::Zookeeper { requests, replies, .. } => requests.is_opaque() || replies.is_opaque(),
+            Sides::Etcd { requests, replies } => requests.is_opaque() || replies.is_opaque(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What passes between a client and a lock server, seen from the middle: pure state machines, no socket, no clock.
 //!
-//! - [`resp`] and [`zookeeper`] cut streams of bytes into messages. What they do not understand they hand on as it is.
+//! - [`resp`], [`zookeeper`] and [`etcd`] cut streams of bytes into messages. What they do not understand they hand on as it is.
 //! - [`conversation`] is one connection: which requests bear a lock's name, and which reply is whose.
 //! - [`calls`] knows what a client is about with each lock, from the ops that it records.
 //! - [`gate`] decides what is done to a request. The simulated network and the proxy on real sockets ask the same gate.
@@ -11,6 +11,7 @@
 
 pub mod calls;
 pub mod conversation;
+pub mod etcd;
 pub mod gate;
 pub mod resp;
 pub mod zookeeper;

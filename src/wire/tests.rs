@@ -107,19 +107,95 @@ fn answered(side: &mut Conversation, bytes: &[u8], found: &mut Vec<(u64, Vec<u8>
     out
 }
 
+/// Something that goes one way between a client and etcd: requests of the gateway or frames of gRPC.
+fn etcd_message(rng: &mut ChaCha8Rng, is_two: bool, is_reply: bool) -> Vec<u8> {
+    use base64::Engine as _;
+    let words = ["fp-7-item-1", "/x/fp-7-item-10", "a/fp-7-item-1/3f", "", "other"];
+    let word = words[rng.random_range(0..words.len())];
+    if is_two {
+        let (kind, flags, stream) =
+            (rng.random_range(0..4u8), rng.random_range(0..2u8), 2 * rng.random_range(0..3u8) + 1);
+        let head = [0, 0, word.len() as u8, kind, flags, 0, 0, 0, stream];
+        return [&head[..], word.as_bytes()].concat();
+    }
+    let body = format!("{{\"key\":\"{}\"}}", base64::prelude::BASE64_STANDARD.encode(word));
+    let first = if is_reply { "HTTP/1.1 200 OK" } else { "POST /v3/kv/range HTTP/1.1" };
+    if rng.random() {
+        return format!("{first}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes();
+    }
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    format!("{first}\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}").into_bytes()
+}
+
+#[test]
+fn an_etcd_request_is_known_by_the_name_in_its_base64_and_its_reply_by_order_or_stream() {
+    use base64::Engine as _;
+    let mut found = Vec::new();
+    let mut gateway = Conversation::new(Protocol::Etcd, names());
+    for (name, number) in [("fp-7-item-10", 1), ("/locks/fp-7-item-1", 2), ("x/fp-7-item-1/3f", 3)] {
+        let body = format!("{{\"name\":\"{}\"}}", base64::prelude::BASE64_STANDARD.encode(name));
+        let request = format!("POST /v3/lock/lock HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let [FromClient::About { lock, number: at, is_paired, .. }] = &gateway.client_sent(request.as_bytes())[..]
+        else {
+            panic!("{name}")
+        };
+        assert_eq!((lock.as_str(), *at, *is_paired), (if number == 1 { "item-10" } else { "item-1" }, number, true));
+    }
+    sent(&mut gateway, b"POST /v3/lease/keepalive HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", &mut found);
+    assert!(found.is_empty(), "it bears no name");
+    // The first reply comes in chunks, and goes on before its last one is there.
+    let mut replies = Vec::new();
+    answered(&mut gateway, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", &mut replies);
+    assert_eq!(replies.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1]);
+    answered(&mut gateway, b"0\r\n\r\nHTTP/1.1 503 no\r\nContent-Length: 0\r\n\r\n", &mut replies);
+    assert_eq!(replies.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2]);
+
+    let mut grpc = Conversation::new(Protocol::Etcd, names());
+    let frame = |kind: u8, flags: u8, stream: u8, body: &[u8]| {
+        [&[0, 0, body.len() as u8, kind, flags, 0, 0, 0, stream], body].concat()
+    };
+    let mut found = Vec::new();
+    sent(&mut grpc, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &mut found);
+    sent(
+        &mut grpc,
+        &[frame(4, 0, 0, b""), frame(1, 4, 1, b"head"), frame(0, 1, 1, b"\0..fp-7-item-1")].concat(),
+        &mut found,
+    );
+    sent(&mut grpc, &[frame(1, 4, 3, b"head"), frame(0, 1, 3, b"\0..fp-7-item-10")].concat(), &mut found);
+    assert_eq!(found.iter().map(|(_, lock, _)| lock.as_str()).collect::<Vec<_>>(), ["item-1", "item-10"]);
+    // The later call is answered first; the other fails, without data.
+    let mut replies = Vec::new();
+    answered(
+        &mut grpc,
+        &[frame(4, 0, 0, b""), frame(1, 4, 3, b"head"), frame(0, 0, 3, b"data")].concat(),
+        &mut replies,
+    );
+    answered(&mut grpc, &[frame(1, 5, 3, b"end"), frame(1, 5, 1, b"end")].concat(), &mut replies);
+    assert_eq!(replies.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 1]);
+    assert!(!grpc.is_opaque() && !gateway.is_opaque());
+}
+
 /// Any bytes at all, of either protocol or none, in either direction, in any pieces.
 #[test]
 fn whatever_comes_goes_on_unchanged_and_is_found_alike_however_it_was_cut() {
     let mut about = 0;
     for seed in 0..3_000 {
         let mut rng = Seed(seed).stream("wire");
-        let protocol = if rng.random() { Protocol::Resp } else { Protocol::Zookeeper };
+        let protocol = [Protocol::Resp, Protocol::Zookeeper, Protocol::Etcd][rng.random_range(0..3)];
+        let is_two = rng.random();
         let (mut up, mut down) = (Vec::new(), Vec::new());
+        if protocol == Protocol::Etcd && is_two {
+            up.extend(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        }
         for _ in 0..rng.random_range(0..8) {
             match protocol {
                 Protocol::Resp => {
                     up.extend(request(&mut rng));
                     down.extend(reply(&mut rng, 0));
+                }
+                Protocol::Etcd => {
+                    up.extend(etcd_message(&mut rng, is_two, false));
+                    down.extend(etcd_message(&mut rng, is_two, true));
                 }
                 Protocol::Zookeeper => {
                     let path = if rng.random() { "\0\0\0\x09/fp-7-item-1/x" } else { "\0\0\0\x02elsewhere" };

@@ -82,7 +82,7 @@ pub async fn with_server_by(way: Way, arguments: &[&str], body: impl FnOnce(&mut
     let image = match std::env::var("FENCEPOST_TEST_REDIS_IMAGE") {
         Ok(image) => image,
         Err(_) => {
-            images::ensure(&engine, &|line| println!("{line}")).await.unwrap();
+            images::ensure(&engine, false, &|line| println!("{line}")).await.unwrap();
             images::REDIS.to_owned()
         }
     };

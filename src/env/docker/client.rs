@@ -300,13 +300,15 @@ async fn doors(plan: &ClientPlan, announcer: &Arc<Announcer>) -> Result<Proxy, S
     let written = |lock: &LockName| match (&plan.lock, backend) {
         (LockConfig::Adapter(_), _) => format!("fp-{namespace}-{lock}"),
         (_, Backend::Redis) => format!("{namespace}:{lock}"),
-        (_, Backend::Zookeeper) => format!("{namespace}/{}", as_path_part(lock)),
+        (_, Backend::Zookeeper | Backend::Etcd) => format!("{namespace}/{}", as_path_part(lock)),
     };
     let names = Names::new(plan.workload.lock_names().map(|lock| (lock.clone(), written(&lock).into_bytes())));
     let (protocol, needed) = match backend {
         Backend::Redis => (Protocol::Resp, plan.servers.len() / 2 + 1),
         // A session is with one server.
         Backend::Zookeeper => (Protocol::Zookeeper, 1),
+        // Whichever is asked asks a majority itself.
+        Backend::Etcd => (Protocol::Etcd, 1),
     };
     let steps = matches!(plan.lock, LockConfig::Adapter(_)).then(|| Steps::new(Arc::clone(announcer), needed));
     Proxy::open(protocol, &plan.servers, names, steps).await.map_err(|error| format!("cannot listen: {error}"))

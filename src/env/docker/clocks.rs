@@ -20,7 +20,7 @@ pub const POWER_LOSS: &str = "power-loss";
 pub fn lay_out(settings: &Settings, state: &Path) -> io::Result<BTreeSet<String>> {
     let mut unseen = BTreeSet::new();
     for server in settings.servers() {
-        let folder = server.clock(state);
+        let Some(folder) = server.clock(state) else { continue };
         if !folder.join(clock_page::FILE).exists() {
             unseen.insert(server.name.clone());
         }

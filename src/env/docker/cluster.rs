@@ -147,6 +147,8 @@ pub struct Versions {
     pub redis: String,
     /// Of the ZooKeeper servers.
     pub zookeeper: String,
+    /// Of the etcd servers; empty where there are none.
+    pub etcd: String,
     /// Of the Docker daemon.
     pub docker: String,
     /// Of the kernel that all containers share.
@@ -155,8 +157,9 @@ pub struct Versions {
 
 impl fmt::Display for Versions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { redis, zookeeper, docker, kernel } = self;
-        write!(f, "Redis {redis}, ZooKeeper {zookeeper}, Docker {docker}, Linux {kernel}")
+        let Self { redis, zookeeper, etcd, docker, kernel } = self;
+        let etcd = if etcd.is_empty() { String::new() } else { format!(", etcd {etcd}") };
+        write!(f, "Redis {redis}, ZooKeeper {zookeeper}{etcd}, Docker {docker}, Linux {kernel}")
     }
 }
 
@@ -169,6 +172,8 @@ pub struct Cluster {
     pub redis: Vec<Server>,
     /// The ZooKeeper ensemble, by number.
     pub zookeeper: Vec<Server>,
+    /// The etcd members, by number; none where nothing needed them.
+    pub etcd: Vec<Server>,
     /// The name of its network.
     pub network: &'static str,
     /// The first three parts of its network's addresses; from `.31` on they are free for containers of a run.
@@ -183,6 +188,7 @@ impl Cluster {
         match backend {
             Backend::Redis => &self.redis,
             Backend::Zookeeper => &self.zookeeper,
+            Backend::Etcd => &self.etcd,
         }
     }
 
@@ -192,15 +198,22 @@ impl Cluster {
     }
 }
 
-/// Brings the cluster up as the environment asks. Says what it does, when that takes time, through `progress`.
-pub async fn up(progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterError> {
-    up_with(&Settings::from_env()?, progress).await
+/// Brings the cluster up as the environment asks, with etcd if it is asked for or was there. Says what it does, when that
+/// takes time, through `progress`.
+pub async fn up(etcd: bool, progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterError> {
+    let etcd = etcd || has_etcd(&Engine::connect().await?).await?;
+    up_with(&Settings::from_env()?.with_etcd(etcd), progress).await
+}
+
+/// Whether etcd was started.
+pub async fn has_etcd(engine: &Engine) -> Result<bool, EngineError> {
+    Ok(engine.containers().await?.iter().any(|own| own.role == Role::Etcd))
 }
 
 /// Brings the cluster up.
 pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterError> {
     let engine = Engine::connect().await?;
-    let images = images::ensure(&engine, progress).await?;
+    let images = images::ensure(&engine, settings.has_etcd(), progress).await?;
     let state = files::state_folder()?;
     let unseen =
         clocks::lay_out(settings, &state).map_err(|source| ClusterError::Clocks { folder: state.clone(), source })?;
@@ -216,7 +229,7 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
         engine.start(own).await
     }))
     .await?;
-    if servers(&containers).count() < settings.servers().len() || servers(&containers).any(|own| !is_running(own)) {
+    if servers(&containers).count() < settings.servers().count() || servers(&containers).any(|own| !is_running(own)) {
         free_ports(&engine, settings, &containers)?;
         if revive(&engine, &containers, progress).await? {
             containers = engine.containers().await?;
@@ -225,15 +238,24 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
     let as_wanted = |wanted: &Wanted, containers: &[Container]| {
         containers.iter().find(|own| is_as_wanted(own, wanted, settings, &state, &images)).cloned()
     };
-    if settings.servers().iter().any(|wanted| as_wanted(wanted, &containers).is_none()) {
+    let lacks = |containers: &[Container], role| {
+        settings.servers().any(|wanted| role == wanted.role && as_wanted(wanted, containers).is_none())
+    };
+    // A member that begins anew under its old name has forgotten its votes: then all of them begin anew.
+    if lacks(&containers, Role::Etcd) {
+        try_join_all(containers.iter().filter(|own| own.role == Role::Etcd).map(|own| engine.remove(own))).await?;
+        containers.retain(|own| own.role != Role::Etcd);
+    }
+    if [Role::Redis, Role::Zookeeper, Role::Etcd].into_iter().any(|role| lacks(&containers, role)) {
         free_ports(&engine, settings, &containers)?;
         own_network(&engine, settings).await?;
         own_names(&engine, settings, &containers).await?;
-        progress(&format!("starting 5 Redis and {} ZooKeeper servers", settings.ensemble()));
+        let etcd = if settings.has_etcd() { ", and etcd" } else { "" };
+        progress(&format!("starting 5 Redis and {} ZooKeeper servers{etcd}", settings.ensemble()));
         compose::up(&engine, settings, &files::lay_out()?).await?;
         containers = engine.containers().await?;
     }
-    let servers = settings.servers().iter().map(|wanted| {
+    let servers = settings.servers().map(|wanted| {
         let container = as_wanted(wanted, &containers);
         let container = container.ok_or_else(|| ClusterError::Absent(wanted.name.clone()))?;
         let (node, address, port) = (wanted.node, wanted.address, wanted.port());
@@ -249,17 +271,21 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
     let versions = Versions {
         redis: version_of(Role::Redis),
         zookeeper: version_of(Role::Zookeeper),
+        etcd: version_of(Role::Etcd),
         docker: daemon.version.unwrap_or_default(),
         kernel: daemon.kernel_version.unwrap_or_default(),
     };
-    let (redis, zookeeper) = servers.into_iter().partition(|server| server.container.role == Role::Redis);
-    Ok(Cluster { engine, redis, zookeeper, network: cluster(), subnet_prefix: settings.subnet_prefix(), versions })
+    let of = |role| servers.iter().filter(|server| server.container.role == role).cloned().collect();
+    let (redis, zookeeper, etcd) = (of(Role::Redis), of(Role::Zookeeper), of(Role::Etcd));
+    let subnet_prefix = settings.subnet_prefix();
+    Ok(Cluster { engine, redis, zookeeper, etcd, network: cluster(), subnet_prefix, versions })
 }
 
 /// Empties the cluster for the next run: no key in any Redis, which from now on keeps what it is told as `kept` says; no
 /// container of an earlier run.
 ///
-/// ZooKeeper is left alone: ephemeral znodes go with their sessions, and each run works below a path of its own.
+/// ZooKeeper and etcd are left alone: ephemeral znodes go with their sessions, keys with their leases, and each run works
+/// below a path of its own.
 pub async fn reset(cluster: &Cluster, kept: Persistence) -> Result<(), ClusterError> {
     let flush = try_join_all(cluster.redis.iter().map(|server| async move {
         let emptied = async {
@@ -326,7 +352,7 @@ fn is_as_wanted(own: &Container, wanted: &Wanted, settings: &Settings, state: &P
         && is_running(own)
         && own.address == Some(wanted.address)
         && own.published == Some(wanted.published)
-        && own.clock == Some(wanted.clock(state))
+        && own.clock == wanted.clock(state)
         && (own.role != Role::Zookeeper || own.ensemble == Some(settings.ensemble()))
         && images.of(wanted.role) == Some(&own.image)
 }
@@ -337,7 +363,7 @@ fn free_ports(engine: &Engine, settings: &Settings, containers: &[Container]) ->
         return Ok(());
     }
     let held: BTreeSet<u16> = containers.iter().filter_map(|container| container.published).collect();
-    for server in settings.servers().iter().filter(|server| !held.contains(&server.published)) {
+    for server in settings.servers().filter(|server| !held.contains(&server.published)) {
         TcpListener::bind(server.socket()).map_err(|why| ClusterError::PortTaken {
             port: server.published,
             server: server.name.clone(),
@@ -408,7 +434,7 @@ async fn network_subnet(engine: &Engine) -> Result<Option<(bool, String)>, Engin
     }
 }
 
-/// Waits until every server has answered and the ensemble has exactly one leader.
+/// Waits until every server has answered, and the ensemble and etcd have exactly one leader each.
 async fn ready(servers: &[Server], progress: &(dyn Fn(&str) + Sync)) -> Result<Vec<Answer>, ClusterError> {
     let start = Instant::now();
     loop {
@@ -418,10 +444,13 @@ async fn ready(servers: &[Server], progress: &(dyn Fn(&str) + Sync)) -> Result<V
         for (server, answer) in servers.iter().zip(&answers) {
             missing.extend(answer.as_ref().err().map(|error| format!("{} ({error})", server.container.name)));
         }
-        let leaders =
-            answers.iter().flatten().filter(|answer| matches!(&*answer.mode, "leader" | "standalone")).count();
-        if missing.is_empty() && leaders != 1 {
-            missing.push(format!("ZooKeeper has {leaders} leaders, not one"));
+        for (role, name) in [(Role::Zookeeper, "ZooKeeper"), (Role::Etcd, "etcd")] {
+            let of = servers.iter().zip(&answers).filter(|(server, _)| server.container.role == role);
+            let modes: Vec<&str> = of.filter_map(|(_, answer)| Some(&*answer.as_ref().ok()?.mode)).collect();
+            let leaders = modes.iter().filter(|mode| matches!(**mode, "leader" | "standalone")).count();
+            if missing.is_empty() && !modes.is_empty() && leaders != 1 {
+                missing.push(format!("{name} has {leaders} leaders, not one"));
+            }
         }
         if missing.is_empty() {
             return Ok(answers.into_iter().flatten().collect());

@@ -50,8 +50,8 @@ pub async fn up(engine: &Engine, settings: &Settings, folder: &Path) -> Result<(
     command
         .args(["--project-name", cluster(), "--file", files::COMPOSE, "up"])
         .args(["--detach", "--no-build", "--renew-anon-volumes"])
-        // By name: those of a larger ensemble have a profile, and are left out otherwise.
-        .args(settings.servers().iter().map(Wanted::service))
+        // By name: those of a larger ensemble and etcd's have a profile, and are left out otherwise.
+        .args(settings.servers().map(Wanted::service))
         .current_dir(folder)
         .env("DOCKER_HOST", engine.host());
     settings.export(&mut command, folder);

@@ -19,7 +19,7 @@ use crate::lock::runtime::TokioRuntime;
 /// Docker cannot be used, or the program did not introduce itself.
 pub async fn introduced(settings: Settings) -> anyhow::Result<Settings> {
     let engine = Engine::connect().await?;
-    images::ensure(&engine, &|_| {}).await?;
+    images::ensure(&engine, false, &|_| {}).await?;
     let image = images::ensure_for(&engine, &settings, &|_| {}).await?;
     let inner = Spec {
         command: settings.command.clone(),

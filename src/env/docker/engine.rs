@@ -111,6 +111,8 @@ pub enum Role {
     Redis,
     /// A server of the ZooKeeper ensemble.
     Zookeeper,
+    /// A member of the etcd cluster.
+    Etcd,
     /// A page for a person's browser.
     Ui,
     /// A client of the trial.
@@ -128,18 +130,19 @@ pub enum Role {
 impl Role {
     /// Whether the container outlives a run. All others are removed before the next.
     pub fn outlives_runs(self) -> bool {
-        matches!(self, Self::Redis | Self::Zookeeper | Self::Ui)
+        self.is_server() || self == Self::Ui
     }
 
     /// Whether it is a lock server.
     pub fn is_server(self) -> bool {
-        matches!(self, Self::Redis | Self::Zookeeper)
+        matches!(self, Self::Redis | Self::Zookeeper | Self::Etcd)
     }
 
     fn from_label(label: &str) -> Self {
         match label {
             "redis" => Self::Redis,
             "zookeeper" => Self::Zookeeper,
+            "etcd" => Self::Etcd,
             "ui" => Self::Ui,
             "client" => Self::Client,
             "resource" => Self::Resource,
@@ -156,6 +159,7 @@ impl fmt::Display for Role {
         f.pad(match self {
             Self::Redis => "redis",
             Self::Zookeeper => "zookeeper",
+            Self::Etcd => "etcd",
             Self::Ui => "ui",
             Self::Client => "client",
             Self::Resource => "resource",
@@ -537,6 +541,7 @@ mod tests {
         for role in [
             Role::Redis,
             Role::Zookeeper,
+            Role::Etcd,
             Role::Ui,
             Role::Client,
             Role::Resource,

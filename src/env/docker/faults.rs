@@ -55,7 +55,8 @@ pub struct Hands {
 /// The faults of one trial.
 pub struct Faults {
     ground: Arc<Ground>,
-    ensemble: Vec<(NodeId, SocketAddr)>,
+    /// What kind of servers have a leader, and where they answer; none where they have none.
+    ensemble: (Role, Vec<(NodeId, SocketAddr)>),
 }
 
 impl Faults {
@@ -65,7 +66,7 @@ impl Faults {
         places: BTreeMap<Member, Place>,
         orders: Orders,
         lives: Arc<Lives>,
-        ensemble: Vec<(NodeId, SocketAddr)>,
+        ensemble: (Role, Vec<(NodeId, SocketAddr)>),
         tag: String,
     ) -> Self {
         let (active, clocks, doors) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -186,7 +187,9 @@ impl Environment for Faults {
     fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>> {
         async move {
             let address = self.ground.places.get(&Member::Client(client))?.address;
-            let asked = self.ensemble.iter().map(|(node, server)| async move {
+            let sessions =
+                &self.ensemble.1[..if self.ensemble.0 == Role::Zookeeper { self.ensemble.1.len() } else { 0 }];
+            let asked = sessions.iter().map(|(node, server)| async move {
                 let connected = wire::connected(*server, PATIENCE).await.ok()?;
                 connected.iter().any(|(from, _)| *from == address).then_some(*node)
             });
@@ -197,8 +200,9 @@ impl Environment for Faults {
 
     fn leader(&self) -> BoxFuture<'_, Option<NodeId>> {
         async move {
-            let asked = self.ensemble.iter().map(|(node, address)| async move {
-                let answer = wire::ask(Role::Zookeeper, *address, PATIENCE).await.ok()?;
+            let role = self.ensemble.0;
+            let asked = self.ensemble.1.iter().map(|(node, address)| async move {
+                let answer = wire::ask(role, *address, PATIENCE).await.ok()?;
                 (answer.mode == "leader").then_some(*node)
             });
             join_all(asked).await.into_iter().flatten().next()

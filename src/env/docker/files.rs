@@ -19,6 +19,8 @@ const FILES: &[(&str, &str)] = &[
     (BASE, include_str!("../../../docker/base.sh")),
     ("docker/adapter.Dockerfile", include_str!("../../../docker/adapter.Dockerfile")),
     ("docker/clockshim.c", include_str!("../../../docker/clockshim.c")),
+    ("docker/etcd.Dockerfile", include_str!("../../../docker/etcd.Dockerfile")),
+    ("docker/etcd.sh", include_str!("../../../docker/etcd.sh")),
     ("docker/redis.Dockerfile", include_str!("../../../docker/redis.Dockerfile")),
     ("docker/redis.sh", include_str!("../../../docker/redis.sh")),
     ("docker/syncshim.c", include_str!("../../../docker/syncshim.c")),

@@ -1,4 +1,4 @@
-//! The three images of the cluster: made when they are missing, made anew when their files have changed.
+//! The images of the cluster, that of etcd only where it is needed: made when they are missing, made anew when their files have changed.
 //!
 //! Each carries a digest of the files it was built from as a label, so a newer `fencepost` never runs on the servers of
 //! an older one. Deliberately absent: pulling ready-made images, which nobody publishes.
@@ -21,9 +21,11 @@ use crate::seed::fnv1a;
 pub const REDIS: &str = "fencepost-redis";
 /// The image of a ZooKeeper server.
 pub const ZOOKEEPER: &str = "fencepost-zookeeper";
+/// The image of an etcd server.
+pub const ETCD: &str = "fencepost-etcd";
 /// The image of clients, the resource and network helpers.
 pub const TOOLS: &str = "fencepost-tools";
-/// What all three are built on.
+/// What all are built on.
 const BASE: &str = "debian:trixie-slim";
 
 /// What the image of a stranger's lock is made by.
@@ -42,7 +44,13 @@ const RECIPES: &[(&str, &[&str])] = &[
     (REDIS, &["docker/redis.Dockerfile", "docker/redis.sh"]),
     (TOOLS, &["docker/tools.Dockerfile"]),
     (ZOOKEEPER, &["docker/zookeeper.Dockerfile", "docker/zookeeper.sh"]),
+    (ETCD, &["docker/etcd.Dockerfile", "docker/etcd.sh"]),
 ];
+
+/// The recipes that are needed: the last is etcd's.
+fn recipes(etcd: bool) -> &'static [(&'static str, &'static [&'static str])] {
+    if etcd { RECIPES } else { &RECIPES[..RECIPES.len() - 1] }
+}
 
 /// Why an image could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +95,7 @@ impl Images {
         let name = match role {
             Role::Redis => REDIS,
             Role::Zookeeper => ZOOKEEPER,
+            Role::Etcd => ETCD,
             Role::Ui => return None,
             Role::Client | Role::Resource | Role::Door | Role::Netns | Role::Helper => TOOLS,
         };
@@ -94,31 +103,36 @@ impl Images {
     }
 }
 
-/// Sees to it that all images are there and up to date. With nothing to do it takes one look at each.
-pub async fn ensure(engine: &Engine, progress: &(dyn Fn(&str) + Sync)) -> Result<Images, ImageError> {
-    let found = try_join_all(RECIPES.iter().map(|(name, _)| find(engine, name))).await?;
+/// Sees to it that all images are there and up to date, etcd's if it is asked for. With nothing to do it takes one look at
+/// each.
+///
+/// # Errors
+/// One could not be made.
+pub async fn ensure(engine: &Engine, etcd: bool, progress: &(dyn Fn(&str) + Sync)) -> Result<Images, ImageError> {
+    let recipes = recipes(etcd);
+    let found = try_join_all(recipes.iter().map(|(name, _)| find(engine, name))).await?;
     let current = |index: usize| match &found[index] {
-        Some((id, built_from)) if *built_from == digest(RECIPES[index].1) => Some(id.clone()),
+        Some((id, built_from)) if *built_from == digest(recipes[index].1) => Some(id.clone()),
         _ => None,
     };
-    let missing: Vec<_> = (0..RECIPES.len()).filter(|index| current(*index).is_none()).collect();
+    let missing: Vec<_> = (0..recipes.len()).filter(|index| current(*index).is_none()).collect();
     if missing.is_empty() {
-        return Ok(Images((0..RECIPES.len()).filter_map(|index| Some((RECIPES[index].0, current(index)?))).collect()));
+        return Ok(Images((0..recipes.len()).filter_map(|index| Some((recipes[index].0, current(index)?))).collect()));
     }
     let folder = files::lay_out()?;
     if find(engine, BASE).await?.is_none() {
         progress(&format!("getting {BASE} (made here if no registry gives it; once)"));
         base(engine, &folder).await?;
     }
-    let names: Vec<_> = missing.iter().map(|index| RECIPES[*index].0).collect();
+    let names: Vec<_> = missing.iter().map(|index| recipes[*index].0).collect();
     progress(&format!("building {} (once)", names.join(", ")));
     // One alone first: the others take the stage that makes the shims from it.
     let (first, others) = missing.split_at(1);
     for round in [first, others] {
-        try_join_all(round.iter().map(|index| build(engine, &folder, RECIPES[*index].0, RECIPES[*index].1))).await?;
+        try_join_all(round.iter().map(|index| build(engine, &folder, recipes[*index].0, recipes[*index].1))).await?;
     }
-    let found = try_join_all(RECIPES.iter().map(|(name, _)| find(engine, name))).await?;
-    Ok(Images(RECIPES.iter().zip(found).filter_map(|((name, _), found)| Some((*name, found?.0))).collect()))
+    let found = try_join_all(recipes.iter().map(|(name, _)| find(engine, name))).await?;
+    Ok(Images(recipes.iter().zip(found).filter_map(|((name, _), found)| Some((*name, found?.0))).collect()))
 }
 
 /// The image of a stranger's lock: the clients' image with the packages that its program needs. It is named after the
@@ -224,7 +238,7 @@ mod tests {
 
     #[test]
     fn images_are_the_ones_the_compose_file_names() {
-        for image in [REDIS, ZOOKEEPER] {
+        for image in [REDIS, ZOOKEEPER, ETCD] {
             assert!(files::content(files::COMPOSE).contains(&format!("image: {image}\n")), "{image}");
         }
     }

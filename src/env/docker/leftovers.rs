@@ -1,10 +1,15 @@
 //! What the real servers still have, asked from this machine.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::wire;
 use crate::env::leftovers::{Found, Names, Servers};
@@ -22,6 +27,8 @@ pub(super) enum Published {
     Redis(Vec<(NodeId, SocketAddr)>),
     /// An ensemble, and whose sessions come from which address.
     Zookeeper(Vec<SocketAddr>, BTreeMap<Ipv4Addr, ClientId>),
+    /// etcd members.
+    Etcd(Vec<SocketAddr>),
 }
 
 impl Servers for Published {
@@ -29,6 +36,7 @@ impl Servers for Published {
         match self {
             Self::Redis(masters) => look_at_masters(masters, names).boxed(),
             Self::Zookeeper(servers, clients) => look_at_ensemble(servers, clients, names).boxed(),
+            Self::Etcd(members) => look_at_etcd(members, names).boxed(),
         }
     }
 }
@@ -82,6 +90,73 @@ async fn look_at_ensemble(
         Found { left, client: whose.get(&session).copied() }
     });
     (found.collect(), None)
+}
+
+/// What etcd's gateway says of keys: bytes in base64, numbers as texts, and nothing of what is zero.
+#[derive(Deserialize)]
+struct Range {
+    #[serde(default)]
+    kvs: Vec<KeyValue>,
+}
+
+#[derive(Deserialize)]
+struct KeyValue {
+    key: String,
+    #[serde(default)]
+    lease: Option<String>,
+}
+
+/// How many seconds a lease has left: below zero, or none, for one that is over.
+#[derive(Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+struct TimeToLive {
+    #[serde(default)]
+    ttl: Option<String>,
+}
+
+async fn look_at_etcd(members: &[SocketAddr], names: &Names) -> (Vec<Found>, Option<String>) {
+    // Each asks a majority: whichever answers knows all.
+    let mut why = "there is no member".to_owned();
+    for member in members {
+        match keys_of(*member, names.prefix()).await {
+            Ok(found) => return (found, None),
+            Err(error) => why = error.to_string(),
+        }
+    }
+    (Vec::new(), Some(format!("no etcd member tells its keys: {why}")))
+}
+
+async fn keys_of(member: SocketAddr, prefix: &str) -> io::Result<Vec<Found>> {
+    // From the first key to beyond the last.
+    let all = r#"{"key":"AA==","range_end":"AA==","keys_only":true}"#;
+    let range: Range = asked(member, "/v3/kv/range", all).await?;
+    let mut found = Vec::new();
+    for KeyValue { key, lease } in range.kvs {
+        let key = BASE64_STANDARD.decode(&key).map_err(io::Error::other)?;
+        let name = String::from_utf8_lossy(&key).into_owned();
+        if !name.contains(prefix) {
+            continue;
+        }
+        let time_left = match &lease {
+            None => None,
+            Some(lease) => {
+                let asks = format!("{{\"ID\":\"{lease}\"}}");
+                let left: TimeToLive = asked(member, "/v3/lease/timetolive", &asks).await?;
+                let seconds = left.ttl.and_then(|text| text.parse::<i64>().ok()).unwrap_or_default();
+                Some(u64::try_from(seconds).unwrap_or_default() * 1_000_000_000)
+            }
+        };
+        // The id by which `etcdctl lease list` shows it.
+        let lease = lease.and_then(|lease| lease.parse::<i64>().ok());
+        let owner = lease.map_or_else(|| "no lease".to_owned(), |lease| format!("lease {lease:016x}"));
+        found.push(Found { left: Left { node: None, name, owner, time_left }, client: None });
+    }
+    Ok(found)
+}
+
+async fn asked<T: DeserializeOwned>(member: SocketAddr, path: &str, body: &str) -> io::Result<T> {
+    let reply = wire::http(member, &format!("POST {path}"), body, PATIENCE).await?;
+    serde_json::from_str(&reply).map_err(io::Error::other)
 }
 
 /// Whether a znode is one of ZooKeeper's own, or surely belongs to another trial: in the folders in which trials have one

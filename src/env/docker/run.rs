@@ -63,7 +63,7 @@ impl Session {
         let who = format!("{who}, process {}{}", std::process::id(), of_user());
         let lock = RunLock::take(&folder, &who).await?;
         // What takes the daemon is made from one of them.
-        images::ensure(&engine, progress).await?;
+        images::ensure(&engine, false, progress).await?;
         let netns = claim::take(&engine, &who).await?;
         let journal = Arc::new(Journal::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?);
         if lock.was_left {
@@ -78,7 +78,11 @@ impl Session {
             None => {
                 let present = engine.containers().await?.iter().find_map(|own| own.ensemble);
                 let ensemble = ensemble_for(configs.iter().map(|(_, config)| *config), present);
-                let cluster = cluster::up_with(&Settings::from_env()?.with_ensemble(ensemble), progress).await?;
+                // Where it runs it stays.
+                let needs_etcd = configs.iter().any(|(_, config)| config.backend() == Backend::Etcd);
+                let etcd = needs_etcd || cluster::has_etcd(&engine).await?;
+                let settings = Settings::from_env()?.with_ensemble(ensemble).with_etcd(etcd);
+                let cluster = cluster::up_with(&settings, progress).await?;
                 cluster::reset(&cluster, Persistence::None).await?;
                 (None, cluster)
             }
@@ -165,7 +169,8 @@ impl Session {
         let present = u8::try_from(self.cluster.zookeeper.len()).ok();
         let ensemble = ensemble_for(configs(), present);
         if Some(ensemble) != present {
-            self.cluster = cluster::up_with(&Settings::from_env()?.with_ensemble(ensemble), progress).await?;
+            let settings = Settings::from_env()?.with_ensemble(ensemble).with_etcd(!self.cluster.etcd.is_empty());
+            self.cluster = cluster::up_with(&settings, progress).await?;
         }
         let kept = configs().find_map(LockConfig::persistence);
         Ok(cluster::reset(&self.cluster, kept.unwrap_or_default()).await?)
@@ -292,16 +297,16 @@ pub async fn heal_all(force: bool) -> anyhow::Result<Vec<String>> {
     }
 }
 
-/// `fencepost cluster up`: brings the cluster up as the environment asks.
+/// `fencepost cluster up`: brings the cluster up as the environment asks, with etcd where that is asked for.
 ///
 /// # Errors
 /// A run is going on and `force` is not given, or the cluster cannot be brought up.
-pub async fn up(force: bool, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Cluster> {
+pub async fn up(force: bool, etcd: bool, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Cluster> {
     if !force {
         let engine = Engine::connect().await?;
         claim::idle(&engine, "; `--force` goes on all the same, and revives what it has stopped or frozen").await?;
     }
-    Ok(cluster::up(progress).await?)
+    Ok(cluster::up(etcd, progress).await?)
 }
 
 /// `fencepost cluster down`: removes all containers and the network.

@@ -1,5 +1,5 @@
 //! What the environment may choose about the cluster: its subnet and its published ports; and what a scenario may: how
-//! many servers the ensemble has.
+//! many servers the ensemble has, and whether there is etcd.
 //!
 //! The names and defaults are those of `docker-compose.yml`. Deliberately absent: the number of Redis masters, which is
 //! fixed: they know nothing of each other, and a lock takes as many of them as it needs.
@@ -17,6 +17,8 @@ use crate::ids::NodeId;
 pub const REDIS_SERVERS: u8 = 5;
 /// How many ZooKeeper servers the cluster has, unless a scenario asks for another number.
 pub const ZOOKEEPER_SERVERS: u8 = 3;
+/// How many etcd members the cluster has, if a scenario needs any.
+pub const ETCD_SERVERS: u8 = 3;
 /// How many ZooKeeper servers a scenario may ask for at most.
 pub const MOST_ZOOKEEPER_SERVERS: u8 = 5;
 /// The variable that tells Compose how many ZooKeeper servers there are.
@@ -30,7 +32,7 @@ pub const SUBNET_VARIABLE: &str = "FENCEPOST_SUBNET_PREFIX";
 
 /// How many named clusters have a subnet and ports of their own; two of one place are told apart by the variables.
 const PLACES: u16 = 190;
-/// The ports that a cluster has for itself: `x1` to `x5` for Redis, ten higher for ZooKeeper.
+/// The ports that a cluster has for itself: `x1` to `x5` for Redis, ten higher for ZooKeeper, behind those etcd's.
 const PORTS: u16 = 20;
 
 /// A wrong value in the environment.
@@ -60,7 +62,7 @@ pub enum SettingsError {
 /// One server as it is meant to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Redis or ZooKeeper.
+    /// Redis, ZooKeeper or etcd.
     pub role: Role,
     /// Its number.
     pub node: NodeId,
@@ -82,6 +84,7 @@ impl Wanted {
     pub fn port(&self) -> u16 {
         match self.role {
             Role::Zookeeper => 2181,
+            Role::Etcd => 2379,
             _ => 6379,
         }
     }
@@ -96,9 +99,10 @@ impl Wanted {
         format!("{}-{}", self.role, self.node.0)
     }
 
-    /// The folder with its clock's page, below the state folder.
-    pub fn clock(&self, state: &Path) -> PathBuf {
-        state.join("clocks").join(self.service())
+    /// The folder with its clock's page, below the state folder. etcd is a Go program: it asks the kernel for the time, not
+    /// the C library, so that no preloaded shim moves its clock, and it has no page.
+    pub fn clock(&self, state: &Path) -> Option<PathBuf> {
+        (self.role != Role::Etcd).then(|| state.join("clocks").join(self.service()))
     }
 }
 
@@ -109,6 +113,7 @@ pub struct Settings {
     names: String,
     prefix: [u8; 3],
     ensemble: u8,
+    etcd: bool,
     servers: Vec<Wanted>,
 }
 
@@ -135,7 +140,8 @@ impl Settings {
         let redis = (1..=REDIS_SERVERS).map(|n| (Role::Redis, n, 10, 17000));
         let zookeeper = (1..=MOST_ZOOKEEPER_SERVERS).map(|n| (Role::Zookeeper, n, 20, 17010));
         let mut servers: Vec<Wanted> = Vec::new();
-        for (role, number, first_host, first_port) in redis.chain(zookeeper) {
+        let etcd = (1..=ETCD_SERVERS).map(|n| (Role::Etcd, n, 25, 17015));
+        for (role, number, first_host, first_port) in redis.chain(zookeeper).chain(etcd) {
             let node = NodeId(number.into());
             let variable = port_variable(role, node);
             let published = match lookup(&variable) {
@@ -152,13 +158,24 @@ impl Settings {
             let address = Ipv4Addr::new(a, b, c, first_host + number);
             servers.push(Wanted { role, node, name: format!("{names}-{role}-{number}"), address, published });
         }
-        Ok(Self { names, prefix, ensemble: ZOOKEEPER_SERVERS, servers })
+        Ok(Self { names, prefix, ensemble: ZOOKEEPER_SERVERS, etcd: false, servers })
     }
 
     /// The same with an ensemble of `servers`, at most [`MOST_ZOOKEEPER_SERVERS`].
     #[must_use]
     pub fn with_ensemble(self, servers: u8) -> Self {
         Self { ensemble: servers.clamp(1, MOST_ZOOKEEPER_SERVERS), ..self }
+    }
+
+    /// The same with etcd, or without.
+    #[must_use]
+    pub fn with_etcd(self, etcd: bool) -> Self {
+        Self { etcd, ..self }
+    }
+
+    /// Whether there are etcd servers.
+    pub fn has_etcd(&self) -> bool {
+        self.etcd
     }
 
     /// How many servers the ensemble has.
@@ -177,9 +194,14 @@ impl Settings {
         format!("{}.0/24", self.subnet_prefix())
     }
 
-    /// All servers, Redis first.
-    pub fn servers(&self) -> &[Wanted] {
-        &self.servers[..usize::from(REDIS_SERVERS + self.ensemble)]
+    /// All servers, Redis first, etcd last.
+    pub fn servers(&self) -> impl Iterator<Item = &Wanted> {
+        let is_there = |server: &&Wanted| match server.role {
+            Role::Zookeeper => server.node.0 <= self.ensemble.into(),
+            Role::Etcd => self.etcd,
+            _ => true,
+        };
+        self.servers.iter().filter(is_there)
     }
 
     /// Hands the settings to a Compose command, and the folder where clocks are.
@@ -212,10 +234,10 @@ mod tests {
     fn defaults_are_those_of_the_compose_file() {
         let compose = files::content(files::COMPOSE);
         let settings = Settings::from_lookup(None, |_| None).unwrap();
-        assert_eq!(settings.servers().len(), 8);
+        assert_eq!(settings.servers().count(), 8);
         assert!(compose.contains(&format!("{{{ENSEMBLE_VARIABLE}:-{ZOOKEEPER_SERVERS}}}")));
-        let settings = settings.with_ensemble(MOST_ZOOKEEPER_SERVERS);
-        assert_eq!(settings.servers().len(), 10);
+        let settings = settings.with_ensemble(MOST_ZOOKEEPER_SERVERS).with_etcd(true);
+        assert_eq!(settings.servers().count(), 13);
         assert!(compose.contains(&format!("{{{SUBNET_VARIABLE}:-{}}}", settings.subnet_prefix())));
         for server in settings.servers() {
             let ending = server.name.strip_prefix("fencepost").unwrap();
@@ -224,7 +246,7 @@ mod tests {
             let ports = format!("127.0.0.1:${{{}:-{}}}:{}", server.variable(), server.published, server.port());
             assert!(compose.contains(&ports), "{ports}");
             let clock = format!("{{{STATE_VARIABLE}:-./target/fencepost}}/clocks/{}:", server.service());
-            assert!(compose.contains(&clock), "{clock}");
+            assert_eq!(compose.contains(&clock), server.clock(Path::new("")).is_some(), "{clock}");
             let host = format!("ipv4_address: \"${{{SUBNET_VARIABLE}:-172.30.57}}.{}\"", server.address.octets()[3]);
             assert!(compose.contains(&host), "{host}");
         }
@@ -233,28 +255,29 @@ mod tests {
     #[test]
     fn the_environment_chooses_subnet_and_ports() {
         let settings = with(SUBNET_VARIABLE, "10.9.8").unwrap();
-        assert_eq!((settings.subnet(), settings.servers()[0].address), ("10.9.8.0/24".into(), [10, 9, 8, 11].into()));
+        assert_eq!((settings.subnet(), settings.servers[0].address), ("10.9.8.0/24".into(), [10, 9, 8, 11].into()));
         let settings = with("FENCEPOST_ZOOKEEPER_3_PORT", "2183").unwrap();
-        assert_eq!(settings.servers()[7].published, 2183);
+        assert_eq!(settings.servers[7].published, 2183);
         assert_eq!(with(SUBNET_VARIABLE, ""), Settings::from_lookup(None, |_| None), "Compose treats empty as absent");
     }
 
     #[test]
     fn a_cluster_with_a_name_shares_nothing_with_another() {
-        let of = |name| Settings::from_lookup(name, |_| None).unwrap().with_ensemble(MOST_ZOOKEEPER_SERVERS);
+        let of =
+            |name| Settings::from_lookup(name, |_| None).unwrap().with_ensemble(MOST_ZOOKEEPER_SERVERS).with_etcd(true);
         let all = [of(None), of(Some("a")), of(Some("nightly"))];
         for (at, one) in all.iter().enumerate() {
             for other in &all[at + 1..] {
                 assert_ne!(one.subnet(), other.subnet());
                 let shared = |server: &&Wanted| {
-                    other.servers().iter().any(|own| own.published == server.published || own.name == server.name)
+                    other.servers().any(|own| own.published == server.published || own.name == server.name)
                 };
-                assert_eq!(one.servers().iter().find(shared), None);
+                assert_eq!(one.servers().find(shared), None);
             }
         }
-        assert_eq!(all[2].servers()[0].name, "fencepost-nightly-redis-1");
+        assert_eq!(all[2].servers[0].name, "fencepost-nightly-redis-1");
         // Bytes, and ports below those that the kernel gives away.
-        const { assert!(57 + PLACES <= 255 && 17_015 + PLACES * PORTS < 32_768) }
+        const { assert!(57 + PLACES <= 255 && 17_018 + PLACES * PORTS < 32_768) }
     }
 
     #[test]

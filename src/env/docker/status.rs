@@ -39,15 +39,19 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether every server answers and ZooKeeper has exactly one leader.
+    /// Whether every server answers, and ZooKeeper and etcd, where it was started, have exactly one leader each.
     pub fn is_ready(&self) -> bool {
         let servers = || self.members.iter().filter(|member| member.role.is_server());
-        servers().all(|server| matches!(server.answer, Some(Ok(_)))) && self.leaders().count() == 1
+        let one_leads = |role| self.leaders(role).count() == 1;
+        servers().all(|server| matches!(server.answer, Some(Ok(_))))
+            && one_leads(Role::Zookeeper)
+            && (servers().all(|server| server.role != Role::Etcd) || one_leads(Role::Etcd))
     }
 
-    /// The ZooKeeper servers that lead: one, unless something is wrong.
-    pub fn leaders(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().filter(|member| matches!(&member.answer, Some(Ok(mode)) if mode == "leader"))
+    /// The servers of a kind that lead: one, unless something is wrong.
+    pub fn leaders(&self, role: Role) -> impl Iterator<Item = &Member> {
+        let leads = |member: &Member| matches!(&member.answer, Some(Ok(mode)) if mode == "leader");
+        self.members.iter().filter(move |member| member.role == role && leads(member))
     }
 }
 
@@ -79,11 +83,12 @@ impl fmt::Display for Status {
 
 /// Looks at every container of the project and asks every server.
 pub async fn status() -> Result<Status, ClusterError> {
-    let settings = Settings::from_env()?;
     let engine = Engine::connect().await?;
     let containers = engine.containers().await?;
+    // They are there only if something needed them.
+    let settings = Settings::from_env()?.with_etcd(containers.iter().any(|own| own.role == Role::Etcd));
     let is = |wanted: &Wanted, name: &str| wanted.name == name;
-    let servers = settings.servers().iter().map(|wanted| {
+    let servers = settings.servers().map(|wanted| {
         let container = containers.iter().find(|container| is(wanted, &container.name));
         async move {
             let published = container.and_then(|own| own.published).map(|port| (Ipv4Addr::LOCALHOST, port).into());
@@ -102,7 +107,7 @@ pub async fn status() -> Result<Status, ClusterError> {
         }
     });
     let mut members = join_all(servers).await;
-    let others = containers.iter().filter(|own| !settings.servers().iter().any(|wanted| is(wanted, &own.name)));
+    let others = containers.iter().filter(|own| !settings.servers().any(|wanted| is(wanted, &own.name)));
     members.extend(others.map(|own| Member {
         name: own.name.clone(),
         role: own.role,
@@ -134,6 +139,16 @@ mod tests {
         let status = |second| Status { members: vec![zookeeper(1, Some(Ok("leader"))), zookeeper(2, second)] };
         assert!(status(Some(Ok("follower"))).is_ready());
         for wrong in [Some(Ok("leader")), Some(Err("no answer")), None] {
+            assert!(!status(wrong).is_ready(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn etcd_is_looked_at_where_it_was_started() {
+        let etcd = |answer| Member { role: Role::Etcd, ..zookeeper(2, answer) };
+        let status = |answer| Status { members: vec![zookeeper(1, Some(Ok("leader"))), etcd(answer)] };
+        assert!(status(Some(Ok("leader"))).is_ready());
+        for wrong in [Some(Ok("follower")), Some(Err("no answer")), None] {
             assert!(!status(wrong).is_ready(), "{wrong:?}");
         }
     }

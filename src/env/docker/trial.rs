@@ -315,7 +315,7 @@ impl Trial<'_> {
         let prefix = match (self.config, self.config.backend()) {
             (LockConfig::Adapter(_), _) => adapter_prefix(&namespace),
             (_, Backend::Redis) => key_prefix(&namespace),
-            (_, Backend::Zookeeper) => format!("{}/", root(&namespace)),
+            (_, Backend::Zookeeper | Backend::Etcd) => format!("{}/", root(&namespace)),
         };
         let names = Names::new(self.config, self.scenario.workload.locks, &prefix);
         let servers = match self.config.backend() {
@@ -327,6 +327,7 @@ impl Trial<'_> {
                 let clients = self.clients().map(address).collect::<anyhow::Result<_>>()?;
                 Published::Zookeeper(self.servers().iter().map(|server| server.published).collect(), clients)
             }
+            Backend::Etcd => Published::Etcd(self.servers().iter().map(|server| server.published).collect()),
         };
         let bound = Duration::from_nanos(self.config.leaves_within());
         let calm = self.scenario.faults.is_empty();
@@ -339,6 +340,7 @@ impl Trial<'_> {
         let server = match self.config.backend() {
             Backend::Redis => ("redis", &versions.redis),
             Backend::Zookeeper => ("zookeeper", &versions.zookeeper),
+            Backend::Etcd => ("etcd", &versions.etcd),
         };
         let fencepost = env!("CARGO_PKG_VERSION").to_owned();
         let plan = self.scenario.plan_for(self.lock);
@@ -399,22 +401,27 @@ impl Trial<'_> {
                     .map(|folder| ClockPlace { folder, face: Face::Client(*client) }),
                 Speaker::Resource => None,
             };
-            places.insert(member, Place { container: container.clone(), address, clock });
+            places.insert(member, Place { container: container.clone(), address, published: None, clock });
         }
         for server in self.servers() {
+            let published = server.published;
             let face = match self.config.backend() {
-                Backend::Redis => Face::Redis(server.published),
-                Backend::Zookeeper => Face::Zookeeper(server.published),
+                Backend::Redis => Some(Face::Redis(published)),
+                Backend::Zookeeper => Some(Face::Zookeeper(published)),
+                Backend::Etcd => None,
             };
             let container = server.container.clone();
-            let clock = container.clock.clone().map(|folder| ClockPlace { folder, face });
-            places.insert(Member::Node(server.node), Place { container, address: server.address, clock });
+            let clock = container.clock.clone().zip(face).map(|(folder, face)| ClockPlace { folder, face });
+            let (address, published) = (server.address, Some(published));
+            places.insert(Member::Node(server.node), Place { container, address, published, clock });
         }
+        let leaders = || self.servers().iter().map(|server| (server.node, server.published)).collect();
         let ensemble = match self.config.backend() {
+            Backend::Redis => (Role::Redis, Vec::new()),
             // No plan asks a given ensemble who leads, and it need not say so.
-            Backend::Redis => Vec::new(),
-            Backend::Zookeeper if self.given.is_some() => Vec::new(),
-            Backend::Zookeeper => self.servers().iter().map(|server| (server.node, server.published)).collect(),
+            Backend::Zookeeper if self.given.is_some() => (Role::Zookeeper, Vec::new()),
+            Backend::Zookeeper => (Role::Zookeeper, leaders()),
+            Backend::Etcd => (Role::Etcd, leaders()),
         };
         let hands = Hands {
             engine: self.cluster.engine.clone(),

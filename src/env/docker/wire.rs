@@ -7,6 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -25,6 +26,7 @@ pub struct Answer {
 pub async fn ask(role: Role, server: SocketAddr, limit: Duration) -> io::Result<Answer> {
     match role {
         Role::Zookeeper => zookeeper_answer(&talk(server, b"srvr", limit).await?),
+        Role::Etcd => etcd_answer(&http(server, "POST /v3/maintenance/status", "{}", limit).await?),
         _ => redis_answer(&redis(server, &["PING", "INFO server", "INFO replication"], limit).await?),
     }
 }
@@ -36,6 +38,8 @@ pub async fn is_there(role: Role, server: SocketAddr, limit: Duration) -> io::Re
             reply if reply == "imok" => Ok(()),
             reply => Err(not_yet(&reply)),
         },
+        // Its own version is what a member tells without the others; the rest of its status too.
+        Role::Etcd => http(server, "GET /version", "", limit).await.map(drop),
         role => ask(role, server, limit).await.map(drop),
     }
 }
@@ -65,6 +69,21 @@ pub async fn redis(server: SocketAddr, commands: &[&str], limit: Duration) -> io
     match reply.lines().find(|line| line.starts_with('-')) {
         Some(error) => Err(io::Error::other(error[1..].to_owned())),
         None => Ok(reply),
+    }
+}
+
+/// Makes a request of an etcd server; the body of its reply.
+///
+/// # Errors
+/// It gave no answer, or one that is not 200.
+pub async fn http(server: SocketAddr, request: &str, body: &str, limit: Duration) -> io::Result<String> {
+    // HTTP/1.0: the server ends the connection behind its reply.
+    let request = format!("{request} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let reply = talk(server, request.as_bytes(), limit).await?;
+    match reply.split_once("\r\n\r\n") {
+        Some((head, body)) if head.split(' ').nth(1) == Some("200") => Ok(body.to_owned()),
+        Some((head, body)) => Err(not_yet(if body.is_empty() { head } else { body })),
+        None => Err(not_yet(&reply)),
     }
 }
 
@@ -105,6 +124,33 @@ fn zookeeper_answer(reply: &str) -> io::Result<Answer> {
     }
 }
 
+/// What a member's status says: it leads, follows, or knows of no leader.
+#[derive(Deserialize)]
+struct EtcdStatus {
+    header: EtcdHeader,
+    version: String,
+    /// Zero where there is none, which the gateway leaves out.
+    #[serde(default)]
+    leader: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct EtcdHeader {
+    member_id: String,
+}
+
+fn etcd_answer(reply: &str) -> io::Result<Answer> {
+    let Ok(EtcdStatus { header, version, leader }) = serde_json::from_str(reply) else { return Err(not_yet(reply)) };
+    match leader {
+        None => Err(io::Error::other("it knows of no leader")),
+        Some(leader) if leader == "0" => Err(io::Error::other("it knows of no leader")),
+        Some(leader) => {
+            let mode = if leader == header.member_id { "leader" } else { "follower" };
+            Ok(Answer { version, mode: mode.to_owned() })
+        }
+    }
+}
+
 /// A published port takes connections before the server behind it does, and then says nothing.
 fn not_yet(reply: &str) -> io::Error {
     io::Error::other(reply.lines().find(|line| !line.is_empty()).unwrap_or("not serving yet").to_owned())
@@ -135,6 +181,19 @@ mod tests {
         let reply = " /172.30.57.1:51334[0](queued=0,recved=1,sent=0)\n \
                      /172.30.57.32:40186[1](queued=0,recved=9,sent=9,sid=0x100000a2b3c0001,lop=PING,to=2000)\n";
         assert_eq!(sessions(reply), [(Ipv4Addr::new(172, 30, 57, 32), 0x100000a2b3c0001)]);
+    }
+
+    #[test]
+    fn etcd_says_version_and_whether_it_leads() {
+        let reply = |leader| {
+            format!("{{\"header\":{{\"cluster_id\":\"7\",\"member_id\":\"88\"}},\"version\":\"3.5.16\"{leader}}}")
+        };
+        let mode = |leader| etcd_answer(&reply(leader)).map(|answer| answer.mode).map_err(|error| error.to_string());
+        assert_eq!(mode(",\"leader\":\"88\""), Ok("leader".to_owned()));
+        assert_eq!(mode(",\"leader\":\"9\""), Ok("follower".to_owned()));
+        assert_eq!(mode(""), Err("it knows of no leader".to_owned()));
+        assert_eq!(etcd_answer(&reply(",\"leader\":\"9\"")).unwrap().version, "3.5.16");
+        assert_eq!(etcd_answer("").unwrap_err().to_string(), "not serving yet");
     }
 
     #[tokio::test]

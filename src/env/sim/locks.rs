@@ -85,7 +85,7 @@ pub type LockMaker = Arc<dyn Fn(&LockConfig, Seam) -> Arc<dyn DistributedLock> +
 pub(super) fn prefix(config: &LockConfig) -> String {
     match config.backend() {
         Backend::Redis => KEY_PREFIX.to_owned(),
-        Backend::Zookeeper => format!("{ROOT}/"),
+        Backend::Zookeeper | Backend::Etcd => format!("{ROOT}/"),
     }
 }
 

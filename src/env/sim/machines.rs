@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rand::RngExt;
 
 use super::clock::HostClock;
+use super::locks::NO_PROGRAMS;
 use super::node::Role;
 use super::redis::RedisModel;
 use super::world::{Host, HostId, Power};
@@ -51,6 +52,7 @@ pub(super) fn machines(
     parties.clients().for_each(|client| add(client, Role::Program));
     for node in 1..=parties.nodes {
         let role = match config.backend() {
+            Backend::Etcd => unreachable!("{NO_PROGRAMS}"),
             Backend::Redis => Role::Redis(RedisModel::new(config.persistence().unwrap_or_default())),
             Backend::Zookeeper => {
                 let first = 1 + clients as HostId;

@@ -31,7 +31,7 @@ impl Tap {
     pub fn new(scenario: &Scenario, config: &LockConfig) -> Self {
         let written = |lock: &LockName| match config.backend() {
             Backend::Redis => format!("{KEY_PREFIX}{lock}"),
-            Backend::Zookeeper => format!("{ROOT}/{}", as_path_part(lock)),
+            Backend::Zookeeper | Backend::Etcd => format!("{ROOT}/{}", as_path_part(lock)),
         };
         let locks = scenario.workload.lock_names();
         Self {

@@ -33,6 +33,8 @@ pub struct Place {
     pub container: Container,
     /// Its address in the cluster's network.
     pub address: Ipv4Addr,
+    /// Where it answers on this machine, if it is a server.
+    pub published: Option<SocketAddr>,
     /// Its clock, if that can be moved.
     pub clock: Option<ClockPlace>,
 }
@@ -120,10 +122,7 @@ impl Ground {
 
     /// Where a server answers on this machine.
     pub fn published(&self, member: Member) -> Option<SocketAddr> {
-        match self.places.get(&member)?.clock.as_ref()?.face {
-            Face::Redis(address) | Face::Zookeeper(address) => Some(address),
-            Face::Client(_) => None,
-        }
+        self.places.get(&member)?.published
     }
 
     /// A member's clock: one for all strikes of the trial, because they add up.

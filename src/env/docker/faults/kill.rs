@@ -2,7 +2,7 @@
 //!
 //! A power loss also takes what no fsync had covered. A Redis server's container cuts its append-only file back when it
 //! starts and finds the news beside its clock's page (`docker/redis.sh`). A ZooKeeper server syncs each transaction before
-//! it answers, and a client keeps nothing: for them a power loss is a kill.
+//! it answers, an etcd member each entry of its log, and a client keeps nothing: for them a power loss is a kill.
 
 use std::fs;
 use std::sync::Arc;

@@ -142,6 +142,8 @@ impl Given {
         let count = match backend {
             Backend::Redis => self.masters().map(|all| all.len()),
             Backend::Zookeeper => self.ensemble_members().map(|all| all.len()),
+            // No word of `--servers` names any.
+            Backend::Etcd => return 0,
         };
         // It was read before.
         count.unwrap_or_default() as u32
@@ -159,6 +161,7 @@ impl Given {
                 self.masters()?.iter().filter_map(place).collect()
             }
             Backend::Zookeeper => self.ensemble_members()?.iter().filter_map(of_text).collect(),
+            Backend::Etcd => Vec::new(),
         })
     }
 
@@ -257,6 +260,7 @@ impl Given {
         };
         let late = || format!("not done within {LEAVING:?}");
         match backend {
+            Backend::Etcd => Vec::new(),
             Backend::Redis => {
                 let Ok(nodes) = self.nodes(None) else { return Vec::new() };
                 let shown: Vec<String> = self.masters().iter().flatten().map(ToString::to_string).collect();

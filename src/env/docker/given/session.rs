@@ -132,13 +132,15 @@ impl Rooms {
         let versions = Versions {
             redis: version(Role::Redis, redis.first()).await,
             zookeeper: version(Role::Zookeeper, zookeeper.first()).await,
+            etcd: String::new(),
             docker: daemon.version.unwrap_or_default(),
             kernel: daemon.kernel_version.unwrap_or_default(),
         };
         // Of the servers themselves, before the first trial, nothing is told.
         self.seen.iter().for_each(|(_, seen)| drop(seen.take()));
         let subnet_prefix = settings.subnet_prefix();
-        Ok(Cluster { engine: engine.clone(), redis, zookeeper, network: cluster(), subnet_prefix, versions })
+        let (engine, etcd) = (engine.clone(), Vec::new());
+        Ok(Cluster { engine, redis, zookeeper, etcd, network: cluster(), subnet_prefix, versions })
     }
 
     /// The servers.
