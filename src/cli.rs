@@ -492,7 +492,7 @@ pub struct TryArgs {
     /// A program with its arguments, behind `--`.
     #[arg(last = true, conflicts_with = "defendants")]
     pub command: Vec<String>,
-    /// For a program: the servers that its lock rests on, `redis:N` or `zookeeper:N`.
+    /// For a program: the servers that its lock rests on, `redis:N`, `zookeeper:N` or `etcd:3`.
     #[arg(long, value_name = "SERVERS")]
     pub backend: Option<Servers>,
     /// For a program: a Python package that it needs, such as kazoo==2.11.0; may be repeated.
@@ -530,7 +530,7 @@ pub enum AdapterVerb {
 /// Arguments of `adapter check`.
 #[derive(Debug, clap::Args)]
 pub struct AdapterCheckArgs {
-    /// The servers that its lock rests on: `redis:N` or `zookeeper:N`.
+    /// The servers that its lock rests on: `redis:N`, `zookeeper:N` or `etcd:3`.
     #[arg(long, value_name = "SERVERS")]
     pub backend: Servers,
     /// Their addresses, if they are not those of fencepost's own cluster, which is started otherwise.

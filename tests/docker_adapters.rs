@@ -36,6 +36,16 @@ fn our_own_locks_pass_in_fair_weather_through_the_protocol() {
     }
 }
 
+#[test]
+fn etcd_s_own_lock_service_passes_in_fair_weather() {
+    let _turn = turn();
+    let program = ["python3", "adapters/etcd-v3lock/lock.py"];
+    let output = fencepost(&[&["adapter", "check", "--backend", "etcd:3", "--"], &program[..]].concat());
+    let text = told(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("ok    grants what a dead holder had") && text.contains("higher token"), "{text}");
+}
+
 /// Two Python libraries, unmodified: each is clean without faults, and goes on past its lease when its client is frozen.
 #[test]
 fn two_python_libraries_stand_trial_beside_their_faultless_twins() {

@@ -33,7 +33,7 @@ async fn turn() -> MutexGuard<'static, ()> {
 }
 
 async fn up() -> Cluster {
-    cluster::up(&|line| println!("  {line}")).await.unwrap()
+    cluster::up(false, &|line| println!("  {line}")).await.unwrap()
 }
 
 /// Starts a container that does nothing.
@@ -82,6 +82,29 @@ async fn up_from_nothing_then_up_again() {
 }
 
 #[tokio::test]
+async fn etcd_is_started_where_it_is_asked_for_and_stays_and_begins_anew_as_a_whole() {
+    let _turn = turn().await;
+    assert_eq!(up().await.etcd, [], "nobody asked");
+    let first = cluster::up(true, &|line| println!("  {line}")).await.unwrap();
+    println!("{}", first.versions);
+    assert!(first.etcd.len() == 3 && first.versions.etcd.starts_with("3.5"));
+    let told = status().await.unwrap();
+    assert!(told.is_ready() && told.leaders(Role::Etcd).count() == 1, "{told}");
+    let ids = |cluster: &Cluster| cluster.etcd.iter().map(|s| s.container.id().to_owned()).collect::<Vec<_>>();
+    let docker = first.engine.docker();
+    docker.kill_container(&ids(&first)[0], None).await.unwrap();
+    assert!(!status().await.unwrap().is_ready());
+    let again = up().await;
+    assert_eq!(ids(&first), ids(&again), "what was there is revived, though nobody asked");
+    // A member that is gone has taken its votes along.
+    first.engine.remove(&again.etcd[1].container).await.unwrap();
+    let anew = up().await;
+    assert!(ids(&again).iter().all(|id| !ids(&anew).contains(id)));
+    assert!(status().await.unwrap().is_ready());
+    cluster::down().await.unwrap();
+}
+
+#[tokio::test]
 async fn reset_empties_redis_and_touches_no_stranger() {
     let _turn = turn().await;
     let cluster = up().await;
@@ -117,7 +140,7 @@ async fn a_stranger_with_a_server_s_name_is_named_with_a_remedy_and_left_there()
     cluster::down().await.unwrap();
     let stranger = "fencepost-redis-3";
     idle(&engine, stranger, &[]).await;
-    let outcome = cluster::up(&|_| {}).await.map(drop);
+    let outcome = cluster::up(false, &|_| {}).await.map(drop);
     let survived = exists(&engine, stranger).await;
     let force = RemoveContainerOptionsBuilder::new().force(true).build();
     engine.docker().remove_container(stranger, Some(force)).await.unwrap();

@@ -88,7 +88,8 @@ impl Eyes {
         let engine = Engine::connect().await.unwrap();
         let mut servers = engine.containers().await.unwrap();
         servers.retain(|container| container.role.is_server());
-        assert_eq!(servers.len(), 8);
+        // With etcd, if a run before has needed it.
+        assert!([8, 11].contains(&servers.len()), "{servers:?}");
         Self { engine, servers }
     }
 
@@ -151,6 +152,10 @@ async fn clock(server: &Container) -> Option<(Harm, String)> {
     let port = server.published.unwrap();
     let address = (Ipv4Addr::LOCALHOST, port).into();
     let silent = |error| (Harm::Silent, format!("{name}: {error}"));
+    if server.role == Role::Etcd {
+        // Nobody moves its clock.
+        return wire::is_there(server.role, address, PATIENCE).await.err().map(silent);
+    }
     if server.role == Role::Zookeeper {
         // It has no word for its clock.
         let page = ClockPage::open(server.clock.as_ref().unwrap()).unwrap();

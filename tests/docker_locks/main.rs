@@ -68,7 +68,7 @@ async fn cluster() -> Arc<Cluster> {
         told = true;
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
-    let up = cluster::up(&|line| println!("{line}")).await.unwrap();
+    let up = cluster::up(false, &|line| println!("{line}")).await.unwrap();
     let servers: Vec<String> = up.zookeeper.iter().map(|server| server.published.to_string()).collect();
     let redis = up.redis.iter().map(|server| server.published).collect();
     let cluster = Arc::new(Cluster { redis, zookeeper: servers.join(","), _run: run });

@@ -47,7 +47,7 @@ async fn servers() -> String {
         let status = status().await.unwrap();
         let zookeeper: Vec<_> = status.members.iter().filter(|member| member.role == Role::Zookeeper).collect();
         if status.members.iter().all(|member| member.state == "absent") {
-            let cluster = cluster::up(&|line| println!("  {line}")).await.unwrap();
+            let cluster = cluster::up(false, &|line| println!("  {line}")).await.unwrap();
             println!("{}", cluster.versions);
         } else if zookeeper.iter().all(|member| matches!(member.answer, Some(Ok(_)))) && status.leaders().count() == 1 {
             let published = zookeeper.iter().filter_map(|member| member.published);
