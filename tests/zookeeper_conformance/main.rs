@@ -49,7 +49,9 @@ async fn servers() -> String {
         if status.members.iter().all(|member| member.state == "absent") {
             let cluster = cluster::up(false, &|line| println!("  {line}")).await.unwrap();
             println!("{}", cluster.versions);
-        } else if zookeeper.iter().all(|member| matches!(member.answer, Some(Ok(_)))) && status.leaders().count() == 1 {
+        } else if zookeeper.iter().all(|member| matches!(member.answer, Some(Ok(_))))
+            && status.leaders(Role::Zookeeper).count() == 1
+        {
             let published = zookeeper.iter().filter_map(|member| member.published);
             return published.map(|socket| socket.to_string()).collect::<Vec<_>>().join(",");
         }
