@@ -49,6 +49,13 @@ impl Doings {
         }
     }
 
+    /// Forgets what `container` was asked for: whoever listens from now on hears nothing of it, and it must not excuse a
+    /// stranger.
+    pub fn forget(&self, container: &str) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.retain(|doing| doing.container != container);
+    }
+
     /// Whether an event of `container` is one that was asked for here. Each request explains one event of a kind.
     pub fn explains(&self, container: &str, action: &str) -> bool {
         let now = now();
@@ -86,5 +93,9 @@ mod tests {
         doings.note("a", &["pause"]);
         doings.take_back("a", &["pause"]);
         assert!(!doings.explains("a", "pause"), "the request failed");
+        doings.note("a", &["kill"]);
+        doings.note("b", &["kill"]);
+        doings.forget("a");
+        assert!(!doings.explains("a", "kill") && doings.explains("b", "kill"), "nobody listened yet");
     }
 }

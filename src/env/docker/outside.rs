@@ -86,10 +86,13 @@ impl Watch {
     /// The daemon does not answer.
     pub async fn start(engine: &Engine, containers: Vec<Container>, record: Arc<dyn Record>) -> anyhow::Result<Self> {
         let began = BootClock.now();
+        let (_, wall) = clock_page::with_wall(ClockId::Boottime);
+        // What a trial is prepared with is done by now: its events are of before.
+        containers.iter().for_each(|container| engine.doings().forget(container.id()));
         let names: BTreeMap<String, String> =
             containers.iter().map(|container| (container.id().to_owned(), container.name.clone())).collect();
         let daemon = Arc::new(Daemon::default());
-        let events = events(engine.clone(), names, Arc::clone(&record), Arc::clone(&daemon));
+        let events = events(engine.clone(), names, wall, Arc::clone(&record), Arc::clone(&daemon));
         let events = tokio::spawn(events);
         let mut before = Vec::new();
         for container in containers {
@@ -152,11 +155,16 @@ pub(super) fn note(record: &dyn Record, since: Nanos, what: String) {
     record.record(op);
 }
 
-/// Records what happens to containers that nobody here has asked for.
-async fn events(engine: Engine, names: BTreeMap<String, String>, record: Arc<dyn Record>, daemon: Arc<Daemon>) {
+/// Records what happens to containers that nobody here has asked for, from `began` on, which is the wall clock's.
+async fn events(
+    engine: Engine,
+    names: BTreeMap<String, String>,
+    began: i64,
+    record: Arc<dyn Record>,
+    daemon: Arc<Daemon>,
+) {
     // Without a label: a network's events have none. Whose they are is told by the containers' ids.
     let filters = HashMap::from([("type", vec!["container".to_owned(), "network".to_owned()])]);
-    let (_, began) = clock_page::with_wall(ClockId::Boottime);
     // From the last whole second on; what was before the watch is left out below.
     let since = began / 1_000_000_000;
     let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&filters).build();
