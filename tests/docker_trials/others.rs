@@ -52,6 +52,34 @@ fn what_others_do_is_told_and_laid_at_nobodys_door() {
     }
 }
 
+/// The daemon is restarted by hand: the run ends with the reason and the remedy, nothing of it is a verdict, and the remedy works.
+#[test]
+#[ignore = "restarts this machine's Docker daemon, with the containers of everybody"]
+fn a_daemon_that_is_restarted_is_told_and_nobody_is_accused() {
+    let _turn = turn();
+    let out = tempfile::tempdir().unwrap();
+    let run = begun("calm", out.path());
+    let restarted = Command::new(".ci/restart-docker").status().unwrap();
+    assert!(restarted.success(), "the daemon does not come back");
+    let (code, verdict) = ended(run);
+    assert_eq!(code, Some(255), "{verdict}");
+    for lock in ["redlock", "zookeeper"] {
+        let judged = &verdict["locks"][lock];
+        let error = judged["error"].as_str().unwrap();
+        assert!(error.contains("the Docker daemon stopped") && error.contains("fencepost cluster heal"), "{error}");
+        assert_eq!(judged["verdict"], "unknown", "{verdict}");
+        for (name, check) in judged["checks"].as_object().unwrap() {
+            let reached = check["verdict"].as_str().unwrap();
+            assert!(["unknown", "n/a"].contains(&reached), "{lock}: {name} is {reached}");
+        }
+    }
+    assert!(out.path().join("calm/latest/report.html").is_file(), "a run that failed has a page all the same");
+    let healed = Command::new(env!("CARGO_BIN_EXE_fencepost")).args(["cluster", "heal"]).output().unwrap();
+    assert!(healed.status.success(), "{}", String::from_utf8_lossy(&healed.stderr));
+    nothing_is_left();
+    run_with("calm", &["redlock"]);
+}
+
 /// Two clusters on one daemon: a run in each at once, each with all of its own, and what is done to one is not the other's.
 #[test]
 fn clusters_of_different_names_do_not_meet() {
