@@ -347,7 +347,7 @@ pub struct NamingArgs {
 }
 
 impl NamingArgs {
-    /// The same for whoever reads, with a model that may ask for leases and for readers.
+    /// The same for whoever reads, with a model that may ask for leases, for readers and for permits.
     pub fn naming(&self, model: Option<Model>) -> Naming {
         Naming {
             lock: self.lock_key.clone(),
@@ -370,6 +370,7 @@ impl NamingArgs {
             },
             leased: model.is_some_and(Model::is_leased),
             readers: model == Some(Model::ReadWrite),
+            permits: matches!(model, Some(Model::Semaphore { .. })),
         }
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::fields::Fields;
-use super::naming::{Keys, Mode, Naming, Verb, may_end};
+use super::naming::{Keys, Mode, Naming, Role, Verb, may_end};
 use super::notation::Value;
 use super::survey::{self, LockPlace, Places};
 use crate::history::{F, Op, OpType, Process};
@@ -332,6 +332,9 @@ impl<'k> Assembly<'k> {
                 }
             }
         };
+        if acquires {
+            self.counts_permits(fields, &lock);
+        }
         let op = self.op(time, process, OpType::Invoke, f, client, &lock, &hold, shared);
         let open = Open { f, lock, hold, by_value, shared, at: time, client, held_since };
         self.processes.entry(process).or_default().open = Some(open);
@@ -365,7 +368,7 @@ impl<'k> Assembly<'k> {
         if is_other {
             let reason = format!(
                 "process {process} completes :{f} on another lock than `{}`, on which it began; --lock-key says which key \
-                 names the lock",
+                 names the lock, `none` that there is one",
                 open.lock
             );
             return Err(reason.into());
@@ -380,6 +383,7 @@ impl<'k> Assembly<'k> {
         let client = said_owner.filter(|_| acquires).unwrap_or(asked);
         let mut op = self.op(time, process, kind, f, client, &lock, &hold, shared);
         if (f, kind) == (F::Acquire, OpType::Ok) {
+            self.counts_permits(fields, &lock);
             let repeats = by_value || fields.value.as_ref().is_some_and(|value| value.name() == lock.as_str());
             if !repeats {
                 self.found.shapes.take(&lock, fields.value.as_ref());
@@ -460,6 +464,26 @@ impl<'k> Assembly<'k> {
             op.shared = true;
         }
         op
+    }
+
+    /// An acquire that says how many permits it asks for is one of a semaphore, of which the model takes one an acquire.
+    fn counts_permits(&mut self, fields: &Fields<'_>, lock: &LockName) {
+        let within = || match fields.within(self.keys, |role| matches!(role, Role::Permits(_)))? {
+            (Role::Permits(sure), count) => Some((count, sure)),
+            _ => None,
+        };
+        let Some((count, sure)) = fields.permits.clone().or_else(within) else { return };
+        match count.number() {
+            Some(1) | None if self.naming.permits => {}
+            Some(count) if self.naming.permits => self.unclear(lock.clone(), || {
+                format!("{count} permits are acquired at once, and the model takes an acquire for one permit")
+            }),
+            Some(_) if sure => self.unclear(lock.clone(), || {
+                "acquires say how many permits they ask for, which the model does not know: --model semaphore:K"
+                    .to_owned()
+            }),
+            _ => {}
+        }
     }
 
     fn unclear(&mut self, lock: LockName, why: impl FnOnce() -> String) {

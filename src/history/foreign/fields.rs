@@ -19,6 +19,7 @@ pub(super) struct Fields<'a> {
     pub token: Option<Value<'a>>,
     pub valid_until: Option<Value<'a>>,
     pub ttl: Option<(Value<'a>, Unit)>,
+    pub permits: Option<(Value<'a>, bool)>,
 }
 
 /// In what a validity is told.
@@ -34,7 +35,7 @@ impl<'a> Fields<'a> {
     /// Reads an op; the cursor is on its map or on the map's tag.
     pub(super) fn read(cursor: &mut Cursor<'a>, keys: &Keys) -> Result<Self, Stop> {
         let mut fields = Self::default();
-        let mut ranks = [u8::MAX; 4];
+        let mut ranks = [u8::MAX; 5];
         cursor.past_tags()?;
         if cursor.peek() != Some(b'{') {
             let reason = "not an op; an op is a map such as {:process 0, :type :invoke, :f :acquire}";
@@ -78,13 +79,14 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    fn take(&mut self, cursor: &mut Cursor<'a>, role: Role, rank: u8, ranks: &mut [u8; 4]) -> Result<(), Stop> {
+    fn take(&mut self, cursor: &mut Cursor<'a>, role: Role, rank: u8, ranks: &mut [u8; 5]) -> Result<(), Stop> {
         let value = value(cursor, cursor.at)?;
         let place = match role {
             Role::Lock => 0,
             Role::Owner => 1,
             Role::Token => 2,
             Role::ValidUntil | Role::Ttl(_) => 3,
+            Role::Permits(_) => 4,
         };
         if value == Value::Nil || ranks[place] < rank {
             return Ok(());
@@ -96,6 +98,7 @@ impl<'a> Fields<'a> {
             Role::Token => self.token = Some(value),
             Role::ValidUntil => self.valid_until = Some(value),
             Role::Ttl(unit) => self.ttl = Some((value, unit)),
+            Role::Permits(sure) => self.permits = Some((value, sure)),
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ pub struct Naming {
     pub leased: bool,
     /// Whether readers may share a lock.
     pub readers: bool,
+    /// Whether a lock is a semaphore.
+    pub permits: bool,
 }
 
 /// What puts ops in order.
@@ -55,6 +57,8 @@ pub(super) enum Role {
     Token,
     ValidUntil,
     Ttl(Unit),
+    /// How many permits of a semaphore are asked for; whether the key says no less than that.
+    Permits(bool),
 }
 
 /// Which keys have which role. Of several keys of one role the first that is listed counts.
@@ -127,6 +131,24 @@ const TTLS: [(&str, u64); 13] = [
     ("lease-ns", 1),
 ];
 
+/// The first of these are of semaphores only; the others count something, which at a semaphore is permits.
+const PERMITS: [&str; 13] = [
+    "permits",
+    "permit",
+    "num-permits",
+    "num_permits",
+    "numPermits",
+    "permit-count",
+    "permit_count",
+    "permitCount",
+    "count",
+    "n",
+    "amount",
+    "weight",
+    "units",
+];
+const SURE_PERMITS: usize = 8;
+
 /// The keys that say where, in another way than by their names.
 const PLACES: [&str; 5] = ["value", "first", "second", "none", "process"];
 
@@ -141,7 +163,8 @@ impl Keys {
             roles: FxHashMap::default(),
         };
         let own = [&keys.lock, &keys.owner, &keys.token].into_iter().flatten().map(String::as_str);
-        let usual = LOCKS.into_iter().chain(OWNERS).chain(TOKENS).chain(UNTIL).chain(TTLS.map(|(key, _)| key));
+        let usual = LOCKS.into_iter().chain(OWNERS).chain(TOKENS).chain(UNTIL).chain(PERMITS);
+        let usual = usual.chain(TTLS.map(|(key, _)| key));
         let roles = own.chain(usual).filter_map(|key| Some((key.to_owned(), keys.of(key, &[])?)));
         keys.roles = roles.collect();
         keys
@@ -194,6 +217,9 @@ impl Keys {
         if let Some(rank) = place(&UNTIL) {
             return Some((Role::ValidUntil, rank));
         }
+        if let Some(rank) = place(&PERMITS) {
+            return Some((Role::Permits(usize::from(rank) < SURE_PERMITS), rank));
+        }
         let (at, (_, unit)) = TTLS.iter().enumerate().find(|(_, (ttl, _))| *ttl == key)?;
         let unit = if *unit > 0 { Unit::Known(*unit) } else { self.ttl_unit };
         Some((Role::Ttl(unit), (UNTIL.len() + at) as u8))
@@ -228,8 +254,8 @@ impl Keys {
     /// Whether a key in a map in `:value` may be a part of a lock's name, in a map of which no key is one.
     pub(super) fn is_aside(&self, key: &str) -> bool {
         const ASIDE: [&str; 16] = [
-            "uid", "id", "uuid", "timeout", "wait", "value", "node", "permits", "count", "amount", "n", "attempt",
-            "error", "mode", "time", "retries",
+            "uid", "id", "uuid", "timeout", "wait", "value", "node", "attempt", "error", "mode", "time", "retries",
+            "retry", "reason", "comment", "priority",
         ];
         ASIDE.contains(&key) || self.of(key, &[]).is_some()
     }

@@ -307,7 +307,8 @@ pub(super) fn as_name<'v>(value: &'v Value<'_>, keys: &Keys) -> Option<Cow<'v, s
         Value::Map(_) => {
             let mut parts: Vec<String> = value
                 .entries()
-                .filter(|(key, value)| !keys.is_aside(key) && *value != Value::Nil)
+                // What is true or false is how it was asked.
+                .filter(|(key, value)| !keys.is_aside(key) && !matches!(value, Value::Nil | Value::Bool(_)))
                 .map(|(key, value)| format!(":{key} {}", value.written()))
                 .collect();
             parts.sort_unstable();

@@ -62,7 +62,7 @@ impl Unread {
             !key.contradicted
                 && key.invocations == invocations
                 && (2..VALUES).contains(&key.values.len())
-                && key.values.len() as u64 * 2 <= acquires
+                && (key.values.len() as u64) < acquires
                 && key.values.values().any(Option::is_none)
         };
         keys.into_iter().find(|(_, key)| may(key)).map(|(name, _)| name)
@@ -111,11 +111,10 @@ impl Key {
 
 /// Whether a key says something else by its name: what every op has, where it ran, how it was tried.
 fn says_else(key: &str) -> bool {
-    const ELSE: [&str; 40] = [
+    const ELSE: [&str; 37] = [
         "process", "type", "f", "value", "time", "index", "error", "node", "host", "hostname", "server", "addr", "ip",
         "port", "pid", "tid", "region", "zone", "dc", "rack", "cluster", "endpoint", "latency", "attempt", "retries",
         "retry", "timeout", "wait", "duration", "level", "phase", "step", "round", "test", "run", "mode", "version",
-        "permits", "count", "n",
     ];
     ELSE.contains(&key.rsplit_once('/').map_or(key, |(_, own)| own))
 }
