@@ -69,6 +69,9 @@ pub enum Verb {
     Adapter(AdapterVerb),
     /// Show who holds a lock, who waits, since when, for how much longer and with which tokens.
     Inspect(InspectArgs),
+    /// Measure what requests to the cluster's servers take, beside what they take in simulation, and say how a scenario
+    /// simulates that network.
+    Calibrate(CalibrateArgs),
     /// The cluster of real servers that `--env docker` uses.
     #[command(subcommand)]
     Cluster(ClusterVerb),
@@ -543,6 +546,17 @@ pub struct AdapterCheckArgs {
     /// The program and its arguments, behind `--`.
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
+}
+
+/// Arguments of `calibrate`.
+#[derive(Debug, clap::Args)]
+pub struct CalibrateArgs {
+    /// How often to make each request.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// How to print the result: a table, or one object.
+    #[arg(long, value_enum, default_value_t = HuntFormat::Human)]
+    pub format: HuntFormat,
 }
 
 /// What to do with the cluster.

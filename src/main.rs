@@ -17,6 +17,7 @@ use fencepost::scenario;
 mod verbs;
 
 use verbs::adapters::{adapter_check, try_out};
+use verbs::calibrate::calibrate;
 use verbs::check::check_history;
 use verbs::cluster::{cluster, inspect};
 use verbs::compare::compare;
@@ -96,6 +97,7 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
             say(&serde_json::to_string_pretty(&adapter::protocol::schema()).map_err(Failure::own)?)?;
             Ok(0)
         }
+        Verb::Calibrate(args) => calibrate(&args).await,
         Verb::Cluster(verb) => cluster(verb).await,
         Verb::List { locks: true, .. } => {
             say(&locks())?;

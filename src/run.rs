@@ -2,9 +2,10 @@
 //!
 //! The only room that knows every other. `assemble` puts reports together, `sweep` runs many seeds, `repeat` one seed many times
 //! on real servers, `hunt` searches, `stranger` tries locks of others, `replay` proves or denies that a simulated run
-//! repeats.
+//! repeats, [`calibrate`] holds the simulation's round trips against real ones.
 
 mod assemble;
+pub mod calibrate;
 mod hunt;
 mod repeat;
 mod replay;

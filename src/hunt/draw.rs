@@ -23,7 +23,8 @@ use crate::ids::ClientId;
 use crate::phase::Phase;
 use crate::scenario::place::{Algorithm, Word};
 use crate::scenario::{
-    FaultName, Fencing, LockConfig, RedisConfig, RedlockConfig, Resource, Scenario, Workload, ZookeeperConfig,
+    FaultName, Fencing, LockConfig, RedisConfig, RedlockConfig, Resource, Scenario, Simulation, Workload,
+    ZookeeperConfig,
 };
 use crate::seed::ChaCha8Rng;
 
@@ -108,6 +109,7 @@ fn stressed(lock: &str, stress: Stress, assume: Assume, rng: &mut ChaCha8Rng) ->
         workload,
         resource: Resource { fencing },
         locks: BTreeMap::from([(lock.to_owned(), config)]),
+        simulation: Simulation::default(),
         faults,
         expect: BTreeMap::new(),
     })

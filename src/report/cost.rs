@@ -27,13 +27,15 @@ impl Default for Pool {
 }
 
 impl Pool {
-    fn take(&mut self, duration: Duration) {
+    /// One more.
+    pub fn take(&mut self, duration: Duration) {
         // What is longer than half a million years saturates.
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 2);
         let _ = self.0.record(micros);
     }
 
-    fn add(&mut self, other: &Self) {
+    /// All of another pool, too.
+    pub fn add(&mut self, other: &Self) {
         let _ = self.0.add(&other.0);
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Plan, timestamp};
+use super::{Environment, Plan, timestamp};
 use crate::check::{self, FailedRelease, Judgement, Model};
 use crate::history::History;
 use crate::history::foreign::Reading;
@@ -12,7 +12,7 @@ use crate::ids::TraceHash;
 use crate::lock::Tokens;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::report::{Expectation, LockReport, Report};
-use crate::scenario::{self, AdapterConfig, LockConfig, Scenario, WorkloadKind};
+use crate::scenario::{self, AdapterConfig, LockConfig, Scenario, Simulation, WorkloadKind};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use crate::verdict::{CheckName, Demand, Verdict};
@@ -46,7 +46,7 @@ pub(super) fn report(plan: &Plan, seed: Seed, started: SystemTime, folder: PathB
         seed,
         folder,
         started: timestamp(started).replace('T', " ").replace('Z', ""),
-        settings: settings(scenario),
+        settings: settings(scenario).into_iter().chain(network(plan)).collect(),
         plan: scenario.faults.iter().map(ToString::to_string).collect(),
         replay: replay(plan, seed),
         servers: plan.given.as_ref().map(ToString::to_string),
@@ -114,6 +114,16 @@ fn settings(scenario: &Scenario) -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()
+}
+
+/// What the times of a simulated run rest on.
+fn network(plan: &Plan) -> Option<(String, String)> {
+    let Simulation { least_latency, median_latency } = plan.scenario.simulation;
+    let [least, median] = [least_latency, median_latency].map(scenario::duration::text);
+    let told = format!(
+        "{median} one way at the median, {least} at least, one segment in 1,024 up to 10ms more; servers answer at once"
+    );
+    (plan.environment == Environment::Sim).then(|| ("simulated network".to_owned(), told))
 }
 
 fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {

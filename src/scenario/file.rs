@@ -37,6 +37,9 @@ pub struct ScenarioFile {
     /// The locks on trial, by name: the same workload, faults and seed for each.
     #[serde(default)]
     pub lock: BTreeMap<Placed<String>, LockTable>,
+    /// The simulated network; real servers have their own.
+    #[serde(default)]
+    pub simulation: SimulationTable,
     /// What goes wrong, as lists of tables: `[[fault.pause]]`.
     #[serde(default)]
     pub fault: FaultTables,
@@ -84,6 +87,18 @@ pub struct WorkloadTable {
 pub struct ResourceTable {
     /// What it refuses; none if absent.
     pub fencing: Option<Placed<Choice<Fencing>>>,
+}
+
+/// The simulated network, one way and while no fault is in force; `fencepost calibrate` measures a real one and says what to
+/// write here.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub struct SimulationTable {
+    /// No segment takes less; 0.1 ms if absent.
+    pub least_latency: Option<Placed<DurationText>>,
+    /// Half of all segments take no longer than this, the least included, and the rest tail off exponentially; 0.2 ms if
+    /// absent. One segment in 1,024 takes up to 10 ms more.
+    pub median_latency: Option<Placed<DurationText>>,
 }
 
 /// A lock on trial.

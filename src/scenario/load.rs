@@ -18,6 +18,7 @@ pub use super::file::schema;
 use super::error::nearest;
 use super::file::ScenarioFile;
 use super::plan;
+use super::simulation;
 use super::validate::{self, Problems, Trial};
 use super::{LockConfig, Scenario};
 
@@ -55,6 +56,7 @@ fn understand(
     validate::title(&file, &mut problems);
     let (workload, clients, duration) = validate::workload(&file.workload, environment, &mut problems);
     let resource = validate::resource(&file.resource, &mut problems);
+    let simulation = simulation::simulation(&file.simulation, &mut problems);
     let is_own = others.is_none();
     let locks = match others {
         None => validate::locks(&file.lock, path, environment, &mut problems),
@@ -63,7 +65,9 @@ fn understand(
     let trial = Trial { clients, duration, locks };
     let faults = plan::faults(&file.fault, &file.strike, &trial, environment, &mut problems);
     let expect = if is_own { validate::expect(&file, &mut problems) } else { BTreeMap::new() };
-    let (Some(workload), Some(resource), true) = (workload, resource, problems.list.is_empty()) else {
+    let (Some(workload), Some(resource), Some(simulation), true) =
+        (workload, resource, simulation, problems.list.is_empty())
+    else {
         return Err(LoadError::new(path, text, problems.list));
     };
     Ok(Scenario {
@@ -76,6 +80,7 @@ fn understand(
         resource,
         // Without a problem every lock is known.
         locks: trial.locks.into_iter().filter_map(|(name, config)| Some((name, config?))).collect(),
+        simulation,
         faults,
         expect,
     })

@@ -19,6 +19,7 @@ pub mod place;
 mod plan;
 mod requests;
 pub mod shipped;
+mod simulation;
 mod strikes;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use crate::duration::DurationRange;
 pub use capabilities::{Capabilities, FaultName};
 pub use error::LoadError;
 pub use load::{list, load, parse};
+pub use simulation::Simulation;
 pub use write::write;
 
 use std::collections::BTreeMap;
@@ -66,6 +68,8 @@ pub struct Scenario {
     pub resource: Resource,
     /// The locks on trial, by table name, in name order.
     pub locks: BTreeMap<String, LockConfig>,
+    /// How the simulated network is; real servers have their own.
+    pub simulation: Simulation,
     /// The fault plan, in file order.
     pub faults: Vec<Fault>,
     /// Per lock: what is demanded of each named check.

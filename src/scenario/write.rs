@@ -11,7 +11,7 @@ use super::duration::text as duration;
 use super::place::Word;
 use super::{
     AdapterConfig, Backend, ClientStyle, Fencing, LockConfig, Persistence, RedisConfig, RedlockConfig, Scenario,
-    Workload, ZookeeperConfig,
+    Simulation, Workload, ZookeeperConfig,
 };
 use crate::adapter::settings::Lease;
 use crate::fault::{
@@ -37,6 +37,11 @@ pub fn write(scenario: &Scenario, comments: &[String]) -> String {
     workload(&mut text, &scenario.workload);
     if scenario.resource.fencing != Fencing::None {
         text += &format!("\n[resource]\nfencing = \"{}\"\n", word(scenario.resource.fencing));
+    }
+    let Simulation { least_latency, median_latency } = scenario.simulation;
+    if scenario.simulation != Simulation::default() {
+        let (least, median) = (quoted(&duration(least_latency)), quoted(&duration(median_latency)));
+        text += &format!("\n[simulation]\nleast-latency = {least}\nmedian-latency = {median}\n");
     }
     for (name, config) in &scenario.locks {
         lock(&mut text, name, config);

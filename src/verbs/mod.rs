@@ -3,6 +3,7 @@
 //! Deliberately absent: the arguments themselves, which are `cli`'s, and anything that could be of use without a terminal.
 
 pub mod adapters;
+pub mod calibrate;
 pub mod check;
 pub mod cluster;
 pub mod compare;

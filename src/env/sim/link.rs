@@ -9,13 +9,27 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 
 use crate::fault::Refusal;
+use crate::scenario::Simulation;
 use crate::seed::{ChaCha8Rng, Seed};
 use crate::wire::Gate;
 
-/// The least that a segment takes, in nanoseconds: a hop inside of a data centre.
-const LATENCY_MIN: u64 = 100_000;
-/// Half of all segments take no longer than this beyond the least; the rest tail off exponentially.
-const LATENCY_HALF: u64 = 100_000;
+/// How long segments take where no fault is in force, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// No segment takes less.
+    least: u64,
+    /// Half of all segments take no longer than this beyond the least; the rest tail off exponentially.
+    half: u64,
+}
+
+impl From<Simulation> for Pace {
+    fn from(Simulation { least_latency, median_latency }: Simulation) -> Self {
+        // A second at most: scenarios are refused that say more.
+        let [least, median] = [least_latency, median_latency].map(|latency| latency.as_nanos() as u64);
+        Self { least, half: median.saturating_sub(least) }
+    }
+}
+
 /// One segment in two to the power of this meets a hiccup: a full queue, a busy host.
 const HICCUP_BITS: u32 = 10;
 /// How long a hiccup is at most, in nanoseconds.
@@ -83,20 +97,20 @@ impl Link {
     }
 
     /// How long the next segment takes, in nanoseconds.
-    pub fn latency(&mut self) -> u64 {
+    pub fn latency(&mut self, Pace { least, half }: Pace) -> u64 {
         let draw = self.latency.draw();
         // Whole halvings from the trailing zeros of one part of the draw, the rest evenly from another: an exponential
         // distribution in integers, which are the same on every machine.
         let halvings = u64::from((draw as u32).trailing_zeros());
         let part = (draw >> 32) & 0xffff;
-        let mut latency = LATENCY_MIN + LATENCY_HALF * halvings + ((LATENCY_HALF * part) >> 16);
+        let mut latency = least + half * halvings + ((half * part) >> 16);
         if draw >> (64 - HICCUP_BITS) == 0 {
             latency += self.latency.draw() % HICCUP_MAX;
         }
         if let Some(Troubles { rng, delays, struck, .. }) = self.troubles.as_deref_mut() {
             *struck += u64::from(!delays.is_empty());
-            for (least, most) in delays.values() {
-                latency += rng.random_range(least.as_nanos() as u64..=most.as_nanos() as u64);
+            for (shortest, most) in delays.values() {
+                latency += rng.random_range(shortest.as_nanos() as u64..=most.as_nanos() as u64);
             }
         }
         latency
@@ -125,20 +139,37 @@ impl Link {
 mod tests {
     use super::*;
 
-    fn latencies(link: &mut Link, count: usize) -> Vec<u64> {
-        let mut latencies: Vec<u64> = (0..count).map(|_| link.latency()).collect();
+    fn pace() -> Pace {
+        Simulation::default().into()
+    }
+
+    fn latencies(link: &mut Link, pace: Pace, count: usize) -> Vec<u64> {
+        let mut latencies: Vec<u64> = (0..count).map(|_| link.latency(pace)).collect();
         latencies.sort_unstable();
         latencies
     }
 
     #[test]
     fn latencies_have_the_intended_distribution() {
-        let drawn = latencies(&mut Link::new(Seed(1), "c1/n1"), 100_000);
-        assert!(drawn[0] >= LATENCY_MIN);
+        let drawn = latencies(&mut Link::new(Seed(1), "c1/n1"), pace(), 100_000);
+        assert!(drawn[0] >= 100_000);
         let median = drawn[50_000];
         assert!((195_000..205_000).contains(&median), "median {median}");
         let slow = drawn.iter().filter(|latency| **latency > 2_000_000).count();
         assert!((50..200).contains(&slow), "{slow} of 100,000 hiccups above 2 ms");
+    }
+
+    #[test]
+    fn a_slower_network_is_slower_by_what_was_said_and_meets_the_same_hiccups() {
+        let [least_latency, median_latency] = [1, 5].map(Duration::from_millis);
+        let slow = Pace::from(Simulation { least_latency, median_latency });
+        let drawn = latencies(&mut Link::new(Seed(1), "c1/n1"), slow, 100_000);
+        assert!(drawn[0] >= 1_000_000, "{}", drawn[0]);
+        assert!((4_900_000..5_100_000).contains(&drawn[50_000]), "median {}", drawn[50_000]);
+        let none = Pace::from(Simulation { least_latency: Duration::ZERO, median_latency: Duration::ZERO });
+        let drawn = latencies(&mut Link::new(Seed(1), "c1/n1"), none, 100_000);
+        let hiccups = drawn.iter().filter(|latency| **latency > 0).count();
+        assert!((50..200).contains(&hiccups), "{hiccups} of 100,000");
     }
 
     #[test]
@@ -151,7 +182,7 @@ mod tests {
         hurt.troubles = Some(Box::new(troubles));
         for _ in 0..100 {
             hurt.loses();
-            assert_eq!(calm.latency() + 3_000_000, hurt.latency());
+            assert_eq!(calm.latency(pace()) + 3_000_000, hurt.latency(pace()));
         }
     }
 

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::oneshot;
 
-use super::link::{Link, Troubles};
+use super::link::{Link, Pace, Troubles};
 use super::message::Segment;
 use super::requests::StruckReplies;
 use super::socket::End;
@@ -141,6 +141,7 @@ struct Flying {
 pub(super) struct Net {
     seed: Seed,
     names: Vec<String>,
+    pace: Pace,
     links: Vec<Link>,
     between: BTreeMap<(HostId, HostId), u32>,
     /// The connections between peers of an ensemble.
@@ -152,10 +153,11 @@ pub(super) struct Net {
 
 impl Net {
     /// A net between machines of these names, in their order.
-    pub fn new(seed: Seed, names: Vec<String>) -> Self {
+    pub fn new(seed: Seed, names: Vec<String>, pace: Pace) -> Self {
         Self {
             seed,
             names,
+            pace,
             links: Vec::new(),
             between: BTreeMap::new(),
             pipes: BTreeMap::new(),
@@ -259,7 +261,7 @@ impl State {
         let net = &mut self.net;
         let Way { link, last_arrival, era, .. } = &mut net.connections[connection as usize].ways[usize::from(way)];
         let era = *era;
-        let arrival = (self.now + net.links[*link as usize].latency()).max(*last_arrival);
+        let arrival = (self.now + net.links[*link as usize].latency(net.pace)).max(*last_arrival);
         *last_arrival = arrival;
         let flying = Some(Flying { connection, way, era, number, segment });
         let slot = match net.free.pop() {

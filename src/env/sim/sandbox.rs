@@ -21,7 +21,7 @@ use super::world::{HostId, Power, World};
 use crate::fault::{Member, Refusal};
 use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::SharedRuntime;
-use crate::scenario::{Fencing, LockConfig, WorkloadKind};
+use crate::scenario::{Fencing, LockConfig, Simulation, WorkloadKind};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use crate::workload::resource::Resource;
@@ -42,10 +42,20 @@ impl Sandbox {
     /// Runs `body` against the servers that `config` says, in virtual time; what it returns, or `None` if it waits for
     /// something that will never happen.
     pub fn play<T>(config: &LockConfig, seed: Seed, body: impl AsyncFnOnce(&Self) -> T) -> Option<T> {
+        Self::play_over(Simulation::default(), config, seed, body)
+    }
+
+    /// The same over a network of this kind.
+    pub fn play_over<T>(
+        simulation: Simulation,
+        config: &LockConfig,
+        seed: Seed,
+        body: impl AsyncFnOnce(&Self) -> T,
+    ) -> Option<T> {
         let clock = |_| HostClock::new(Nanos::ZERO, 0);
         let resource = Resource::new(WorkloadKind::Inventory, Fencing::None, 1);
         let (hosts, members) = machines(CLIENTS_MAX, config, resource, seed, clock);
-        let world = World::new(hosts, seed, Trace::default());
+        let world = World::new(hosts, seed, simulation, Trace::default());
         let mut scheduler = Scheduler::new(Arc::clone(&world));
         world.lock().start_nodes();
         let sandbox = Self { world, members, nodes: config.nodes(), seed, clients: AtomicU32::new(0) };

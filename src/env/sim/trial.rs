@@ -109,7 +109,7 @@ impl<'a> Trial<'a> {
         let resource = Resource::new(scenario.workload.kind, scenario.resource.fencing, scenario.workload.locks);
         let clock = |member| ordinary_clock(seed, member);
         let (hosts, members) = machines(scenario.workload.clients, config, resource, seed, clock);
-        let world = World::new(hosts, seed, Trace::new(self.told));
+        let world = World::new(hosts, seed, scenario.simulation, Trace::new(self.told));
         let make_lock = self.make_lock;
         let ended = catch_unwind(AssertUnwindSafe(|| run(&world, members, scenario, config, make_lock, seed)));
         let error = match ended {

@@ -19,6 +19,7 @@ use super::trace::{Kind, Trace};
 use super::zookeeper::Output;
 use crate::fault::{ClockChange, Member};
 use crate::history::{Op, ServerRecord};
+use crate::scenario::Simulation;
 use crate::seed::Seed;
 use crate::time::Nanos;
 
@@ -141,7 +142,7 @@ pub(super) struct World {
 
 impl World {
     /// A world of these machines.
-    pub fn new(hosts: Vec<Host>, seed: Seed, mut trace: Trace) -> Arc<Self> {
+    pub fn new(hosts: Vec<Host>, seed: Seed, simulation: Simulation, mut trace: Trace) -> Arc<Self> {
         let processes = Arc::new(Processes::new(hosts.len()));
         let recording = Arc::new(Recording::default());
         let names = hosts.iter().map(|host| host.member.map_or("harness".to_owned(), |member| member.to_string()));
@@ -154,7 +155,7 @@ impl World {
             timers: Vec::new(),
             free_timers: Vec::new(),
             strobes: Default::default(),
-            net: Net::new(seed, names),
+            net: Net::new(seed, names, simulation.into()),
             hosts,
             outputs: Vec::new(),
             trace,

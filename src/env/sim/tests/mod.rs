@@ -20,6 +20,7 @@ use super::world::{Host, HostId, Power, World};
 use crate::fault::Member;
 use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::SharedRuntime;
+use crate::scenario::Simulation;
 use crate::seed::Seed;
 use crate::time::Nanos;
 
@@ -48,7 +49,7 @@ fn world() -> (Arc<World>, Scheduler) {
         host(Some(Member::Client(ClientId(1))), Role::Program),
         host(Some(Member::Node(NodeId(1))), Role::Redis(RedisModel::new(Persistence::Always))),
     ];
-    let world = World::new(hosts, Seed(7), Trace::default());
+    let world = World::new(hosts, Seed(7), Simulation::default(), Trace::default());
     let scheduler = Scheduler::new(Arc::clone(&world));
     (world, scheduler)
 }
