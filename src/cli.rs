@@ -445,6 +445,12 @@ pub struct CompareArgs {
     /// Vary one value of a single scenario: KEY=FROM..TO or KEY=A,B,C, such as lock.redlock.ttl=0.5s..5s.
     #[arg(long, value_name = "KEY=RANGE")]
     pub vary: Option<String>,
+    /// Also run each scenario N times on real servers, and show both worlds side by side.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub real: Option<u64>,
+    /// Show the runs on real servers that are stored below this folder beside the simulated ones; may be repeated.
+    #[arg(long = "with", value_name = "DIR")]
+    pub stored: Vec<PathBuf>,
     /// How to print the comparison.
     #[arg(long, value_enum, default_value_t = CompareFormat::Human)]
     pub format: CompareFormat,

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
 async fn act(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Run(args) => run_all(args).await,
-        Verb::Compare(args) => compare(args),
+        Verb::Compare(args) => compare(args).await,
         Verb::Hunt(args) => hunt(args).await,
         Verb::Shrink(args) => {
             let small = run::shrink(&args.run, args.lock.as_deref(), args.check).map_err(Failure::bad_request)?;

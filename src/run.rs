@@ -1,7 +1,7 @@
 //! The pipeline of one run: scenario → environment → clients and nemesis → history → checks → report.
 //!
 //! The only room that knows every other. `assemble` puts reports together, `sweep` runs many seeds, `repeat` one seed many times
-//! on real servers, `hunt` searches, `stranger` tries locks of others, `replay` proves or denies that a simulated run
+//! on real servers, `stored` finds runs of theirs again, `hunt` searches, `stranger` tries locks of others, `replay` proves or denies that a simulated run
 //! repeats, [`calibrate`] holds the simulation's round trips against real ones.
 
 mod assemble;
@@ -9,6 +9,7 @@ pub mod calibrate;
 mod hunt;
 mod repeat;
 mod replay;
+mod stored;
 mod stranger;
 mod sweep;
 
@@ -33,6 +34,7 @@ pub use assemble::{recheck, rejudged};
 pub use hunt::{Broken, Confirmed, Finding, Heard, HuntRequest, Hunted, ShrinkError, Small, confirm, hunt, shrink};
 pub use repeat::repeat;
 pub use replay::{ReplayError, Replayed, replay};
+pub use stored::add_stored;
 pub use stranger::{Trials, try_out};
 pub use sweep::sweep;
 
@@ -219,7 +221,12 @@ impl Plan {
         Ok(Self { request, environment: Environment::Docker, scenario, locks, again: None, given: Some(given.clone()) })
     }
 
-    /// The scenario.
+    /// What was asked for.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Its scenario.
     pub fn scenario(&self) -> &Scenario {
         &self.scenario
     }

@@ -17,6 +17,7 @@ use super::html::document;
 use super::plain::plain;
 use super::sweep::{Sweep, Tally};
 use super::trial::slug;
+use super::worlds::{self, Agreement, Real};
 use super::{PAGE, replace, words};
 use crate::check::CheckName;
 
@@ -34,11 +35,56 @@ pub struct Compared<'a> {
     pub varied: Option<(&'a str, &'a [(String, f64)])>,
     /// If the comparison was called off: what is missing.
     pub unfinished: Option<&'a str>,
+    /// The same scenarios on real servers, if they are to stand beside them.
+    pub real: Option<&'a Real>,
+}
+
+impl<'a> From<&'a [Sweep]> for Compared<'a> {
+    fn from(sweeps: &'a [Sweep]) -> Self {
+        Self { sweeps, varied: None, unfinished: None, real: None }
+    }
+}
+
+impl<'a> Compared<'a> {
+    fn comparison(&self) -> Comparison<'a> {
+        let comparison = Comparison::of(self.sweeps);
+        match self.real {
+            Some(real) => comparison.beside(real),
+            None => comparison,
+        }
+    }
+
+    /// One object: what was counted in simulation, and what stands beside it.
+    pub fn json(&self) -> serde_json::Value {
+        let mut object = serde_json::json!({
+            "varied": self.varied.map(|(key, _)| key),
+            "unfinished": self.unfinished,
+            "scenarios": self.sweeps,
+        });
+        if let Some(real) = self.real {
+            let comparison = self.comparison();
+            let pairs = comparison.locks.iter().flat_map(|lock| worlds::pairs(&comparison, lock)).map(|pair| {
+                serde_json::json!({
+                    "scenario": pair.sim.sweep.scenario,
+                    "lock": pair.sim.tally.lock,
+                    "agreement": pair.agreement(),
+                })
+            });
+            object["docker"] = serde_json::json!({
+                "scenarios": real.sweeps(),
+                "beside": pairs.collect::<Vec<_>>(),
+                "costs": worlds::costs(&comparison),
+                "left-out": real.left_out,
+            });
+        }
+        object
+    }
 }
 
 /// The result as text, with a line end: a row for each scenario, a column for each lock, then each lock's conclusion.
-pub fn table(sweeps: &[Sweep], style: Style) -> String {
-    let comparison = Comparison::of(sweeps);
+pub fn table<'a>(compared: impl Into<Compared<'a>>, style: Style) -> String {
+    let compared = compared.into();
+    let (sweeps, comparison) = (compared.sweeps, compared.comparison());
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_FULL_CONDENSED)
@@ -54,7 +100,7 @@ pub fn table(sweeps: &[Sweep], style: Style) -> String {
         table.set_header([TableCell::new("scenario")].into_iter().chain(names));
         for sweep in sweeps {
             let cells = comparison.locks.iter().map(|lock| match comparison.cell(sweep, lock) {
-                Some(cell) => told(&cell),
+                Some(cell) => told(&cell, &comparison),
                 None => TableCell::new("–"),
             });
             table.add_row([TableCell::new(plain(&sweep.scenario))].into_iter().chain(cells));
@@ -64,7 +110,7 @@ pub fn table(sweeps: &[Sweep], style: Style) -> String {
         for sweep in sweeps {
             for tally in &sweep.locks {
                 let names = [plain(&sweep.scenario), plain(&tally.lock)].map(TableCell::new);
-                table.add_row(names.into_iter().chain([told(&Cell { sweep, tally })]));
+                table.add_row(names.into_iter().chain([told(&Cell { sweep, tally }, &comparison)]));
             }
         }
     }
@@ -77,7 +123,13 @@ pub fn table(sweeps: &[Sweep], style: Style) -> String {
             lines.push(console::wrap(&format!("{sign} {name}: {}", plain(&sentence)), style.columns()));
         }
         lines.push(console::wrap(&format!("  {name} costs {}", plain(&comparison.cost_told(lock))), style.columns()));
+        if let Some(sentence) = worlds::concluded(&comparison, lock) {
+            lines.push(console::wrap(&format!("  {name}: {}", plain(&sentence)), style.columns()));
+        }
     }
+    lines.extend(costs(&comparison));
+    let left_out = comparison.real.iter().flat_map(|real| &real.left_out);
+    lines.extend(left_out.map(|why| console::wrap(&plain(why), style.columns())));
     for (sweep, tally) in sweeps.iter().flat_map(|sweep| sweep.locks.iter().map(move |tally| (sweep, tally))) {
         if let Some(missed) = missed(tally) {
             let line = format!("{} {}: {}", plain(&sweep.scenario), plain(&tally.lock), plain(&missed));
@@ -88,9 +140,42 @@ pub fn table(sweeps: &[Sweep], style: Style) -> String {
     lines.join("\n") + "\n"
 }
 
-fn told(cell: &Cell<'_>) -> TableCell {
+/// What locks cost in both worlds, a line each; nothing where there is one world only.
+fn costs(comparison: &Comparison<'_>) -> Vec<String> {
+    let lines = worlds::costs(comparison);
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(worlds::COLUMNS);
+    for line in &lines {
+        table.add_row(line.cells().map(|cell| plain(&cell).into_owned()));
+    }
+    table.to_string().lines().map(|line| line.trim_end().to_owned()).chain([String::new()]).collect()
+}
+
+/// A lock in a scenario, with the same on real servers below it.
+fn told(cell: &Cell<'_>, comparison: &Comparison<'_>) -> TableCell {
+    let real = comparison.real.and_then(|real| real.cell(&cell.sweep.scenario, &cell.tally.lock));
+    let mut text = told_of(cell);
+    if let Some(real) = real {
+        text = format!("{text}\nreal: {}", told_of(&real));
+        if let Some(difference) = Agreement::of(cell, &real).told() {
+            text = format!("{text}\n{difference}");
+        }
+    }
+    let text = TableCell::new(text);
+    match cell.outcome() {
+        Outcome::Kept => text.fg(Color::Green),
+        Outcome::Undecided | Outcome::Broken => text.fg(Color::Yellow),
+        Outcome::Harmed => text.fg(Color::Red).add_attribute(Attribute::Bold),
+    }
+}
+
+fn told_of(cell: &Cell<'_>) -> String {
     let share = cell.share();
-    let text = match cell.outcome() {
+    match cell.outcome() {
         Outcome::Kept => format!("kept in all {}", share.runs),
         Outcome::Undecided => format!("undecided in {} of {}", share.of, share.runs),
         Outcome::Broken => format!("broken, no harm, {} of {}", share.of, share.runs),
@@ -99,12 +184,6 @@ fn told(cell: &Cell<'_>) -> TableCell {
                 cell.tally.lost().map_or_else(String::new, |lost| format!(", lost {}", words::percent(lost.pooled)));
             format!("harm in {} of {}{lost}", share.of, share.runs)
         }
-    };
-    let text = TableCell::new(text);
-    match cell.outcome() {
-        Outcome::Kept => text.fg(Color::Green),
-        Outcome::Undecided | Outcome::Broken => text.fg(Color::Yellow),
-        Outcome::Harmed => text.fg(Color::Red).add_attribute(Attribute::Bold),
     }
 }
 
@@ -140,14 +219,14 @@ pub fn write(folder: &Path, compared: Compared<'_>) -> io::Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let index = folder.join(INDEX);
     replace(&index, page(folder, compared).as_bytes())?;
-    replace(&folder.join(MARKDOWN), markdown(compared.sweeps).as_bytes())?;
+    replace(&folder.join(MARKDOWN), markdown(compared).as_bytes())?;
     Ok(index)
 }
 
 /// The index page.
 pub fn page(folder: &Path, compared: Compared<'_>) -> String {
-    let Compared { sweeps, varied, unfinished } = compared;
-    let comparison = Comparison::of(sweeps);
+    let Compared { sweeps, varied, unfinished, .. } = compared;
+    let comparison = compared.comparison();
     let body = html! {
         header {
             h1 { "Locks on trial" }
@@ -161,6 +240,7 @@ pub fn page(folder: &Path, compared: Compared<'_>) -> String {
             @if let Some((key, values)) = varied {
                 section #curves { h2 { "Over " code { (key) } } (curve::curves(&comparison, key, values)) }
             }
+            (worlds::section(&comparison))
             (considered(&comparison))
             section #scenarios {
                 h2 { "Scenario by scenario" }
@@ -204,6 +284,7 @@ fn conclusions(comparison: &Comparison<'_>) -> Markup {
                 ul {
                     @for (outcome, sentence) in &conclusion { li { (outcome.word().split(' ').next().unwrap_or_default()) " " (sentence) } }
                     li { "costs " (comparison.cost_told(lock)) }
+                    @if let Some(sentence) = worlds::concluded(comparison, lock) { li { (sentence) } }
                 }
             }
         }
@@ -214,7 +295,9 @@ fn matrix(folder: &Path, comparison: &Comparison<'_>) -> Markup {
     html! {
         section #matrix {
             h2 { "Locks × scenarios" }
-            p.dim { "The share of runs with that outcome and its 95 % interval; the link leads to the worst run." }
+            p.dim { "The share of runs with that outcome and its 95 % interval; the link leads to the worst run."
+                @if comparison.real.is_some() { " Below it, what the same file came to on real servers." }
+            }
             div.scroll tabindex="0" { table.matrix.outcomes {
                 thead { tr { th { "scenario" } @for lock in &comparison.locks { th { (lock) } } } }
                 tbody {
@@ -223,7 +306,7 @@ fn matrix(folder: &Path, comparison: &Comparison<'_>) -> Markup {
                             th { a href={ "#" (slug(&sweep.scenario)) } { (sweep.scenario) } }
                             @for lock in &comparison.locks {
                                 @match comparison.cell(sweep, lock) {
-                                    Some(cell) => (outcome(folder, &cell)),
+                                    Some(cell) => (both(folder, &cell, comparison)),
                                     None => td.dim { "–" },
                                 }
                             }
@@ -235,17 +318,31 @@ fn matrix(folder: &Path, comparison: &Comparison<'_>) -> Markup {
     }
 }
 
-fn outcome(folder: &Path, cell: &Cell<'_>) -> Markup {
-    let outcome = cell.outcome();
-    let run = cell.tally.worst.as_ref().and_then(|worst| Some((worst.run.as_deref()?, "worst run")));
-    let run = run.or(cell.sweep.example.as_deref().map(|run| (run, "a run")));
+/// A lock in a scenario, with the same on real servers below it.
+fn both(folder: &Path, cell: &Cell<'_>, comparison: &Comparison<'_>) -> Markup {
+    let real = comparison.real.map(|real| real.cell(&cell.sweep.scenario, &cell.tally.lock));
     html! {
         td {
-            span class={ "verdict " (outcome.class()) } { (outcome.word()) }
-            br;
-            span.share { (cell.share().told()) }
-            @if let Some((run, name)) = run { " " a href=(link(folder, run)) { (name) } }
+            (outcome(folder, cell))
+            @match &real {
+                None => {},
+                Some(None) => div.real.dim { "not on real servers" },
+                Some(Some(real)) => div.real {
+                    "real: " (outcome(folder, real))
+                    @if let Some(difference) = Agreement::of(cell, real).told() { div.differs { (difference) } }
+                },
+            }
         }
+    }
+}
+
+fn outcome(folder: &Path, cell: &Cell<'_>) -> Markup {
+    let outcome = cell.outcome();
+    html! {
+        span class={ "verdict " (outcome.class()) } { (outcome.word()) }
+        br;
+        span.share { (cell.share().told()) }
+        @if let Some((run, name)) = worlds::run(cell) { " " a href=(link(folder, &run)) { (name) } }
     }
 }
 
@@ -306,8 +403,9 @@ fn section(folder: &Path, sweep: &Sweep) -> Markup {
 }
 
 /// The comparison for a design review.
-pub fn markdown(sweeps: &[Sweep]) -> String {
-    let comparison = Comparison::of(sweeps);
+pub fn markdown<'a>(compared: impl Into<Compared<'a>>) -> String {
+    let compared = compared.into();
+    let (sweeps, comparison) = (compared.sweeps, compared.comparison());
     let cell = |text: &str| plain(text).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;");
     let row = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
     let names = || comparison.locks.iter().map(|lock| cell(lock));
@@ -321,15 +419,34 @@ pub fn markdown(sweeps: &[Sweep]) -> String {
             lines.push(format!("- **{}**: {}", cell(lock), cell(&sentence)));
         }
         lines.push(format!("- **{}** costs {}", cell(lock), cell(&comparison.cost_told(lock))));
+        lines.extend(worlds::concluded(&comparison, lock).map(|told| format!("- **{}**: {}", cell(lock), cell(&told))));
     }
     lines.extend([String::new(), "## Locks × scenarios".to_owned(), String::new()]);
     lines.extend(head("scenario"));
     for sweep in sweeps {
         let cells = comparison.locks.iter().map(|lock| match comparison.cell(sweep, lock) {
-            Some(of) => format!("{}, {}", of.outcome().word(), of.share().told()),
+            Some(of) => {
+                let told = |of: &Cell<'_>| format!("{}, {}", of.outcome().word(), of.share().told());
+                let real = comparison.real.and_then(|real| real.cell(&sweep.scenario, lock));
+                let beside = real.map(|real| {
+                    let differs = Agreement::of(&of, &real).told().map(|told| format!("<br>{told}"));
+                    format!("<br>real: {}{}", told(&real), differs.unwrap_or_default())
+                });
+                format!("{}{}", told(&of), beside.unwrap_or_default())
+            }
             None => "–".to_owned(),
         });
         lines.push(row(std::iter::once(cell(&sweep.scenario)).chain(cells).collect()));
+    }
+    if let Some(real) = comparison.real {
+        lines.extend(["", "## What it costs, in both worlds", ""].map(str::to_owned));
+        lines.push(row(worlds::COLUMNS.map(str::to_owned).to_vec()));
+        lines.push(row(vec!["---".to_owned(); worlds::COLUMNS.len()]));
+        lines.extend(
+            worlds::costs(&comparison).iter().map(|line| row(line.cells().iter().map(|of| cell(of)).collect())),
+        );
+        lines.extend([String::new(), worlds::COSTS_ARE.to_owned()]);
+        lines.extend(real.left_out.iter().map(|why| cell(why)));
     }
     lines.extend([String::new(), "## What there is to consider".to_owned(), String::new()]);
     lines.extend(head("consideration"));
@@ -371,7 +488,7 @@ mod tests {
     }
 
     fn compared(sweeps: &[Sweep]) -> Compared<'_> {
-        Compared { sweeps, varied: None, unfinished: None }
+        sweeps.into()
     }
 
     #[test]
@@ -418,6 +535,40 @@ mod tests {
     }
 
     #[test]
+    fn real_servers_stand_beside_the_simulation_in_every_form() {
+        let sweeps = [sweep()];
+        let (mut real, mut report) = (Real::default(), sample::report());
+        report.locks.truncate(1);
+        report.folder = "reports/client-pause/real".into();
+        real.add(report);
+        real.left_out.push("calm is not shown".to_owned());
+        let beside = Compared { real: Some(&real), ..compared(&sweeps) };
+        let page = page(Path::new("reports/compare"), beside);
+        for part in [
+            "real: <span class=\"verdict invalid\">",
+            "../client-pause/real/report.html",
+            "not on real servers",
+            "What it costs, in both worlds",
+            "on real servers the same outcome in 1 of 1 scenario (1 run)",
+            "calm is not shown",
+        ] {
+            assert!(page.contains(part), "{part} is not in\n{page}");
+        }
+        let table = table(beside, Style::default());
+        assert!(table.contains("real: harm in 1 of 1") && table.contains("┆ docker ┆"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+        let markdown = markdown(beside);
+        assert!(
+            markdown.contains("<br>real: ✗ harm, 1 of 1") && markdown.contains("| redlock | docker |"),
+            "{markdown}"
+        );
+        let json = beside.json();
+        assert_eq!(json["docker"]["beside"][0]["agreement"], "same");
+        assert_eq!(json["docker"]["costs"][1]["world"], "docker");
+        assert!(compared(&sweeps).json().get("docker").is_none());
+    }
+
+    #[test]
     fn a_varied_knob_has_curves_with_a_point_for_each_value() {
         let sweeps = [sweep(), sweep()];
         let values = [("500ms".to_owned(), 0.5), ("5s".to_owned(), 5.0)];
@@ -431,7 +582,7 @@ mod tests {
     fn the_markdown_has_the_conclusion_the_matrix_and_no_broken_cells() {
         let mut sweep = sweep();
         sweep.scenario = "a|b\n<script>".to_owned();
-        let text = markdown(&[sweep]);
+        let text = markdown(&[sweep][..]);
         assert!(text.contains("- **redlock**: unsafe under a\\|b"), "{text}");
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
         assert!(rows.iter().all(|row| row.replace("\\|", "").matches('|').count() == 4), "{rows:#?}");

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::cost::Cost;
 use super::sweep::{Sweep, Tally};
 use super::words;
+use super::worlds::Real;
 use crate::check::{CheckName, Verdict};
 
 /// What a lock did in the runs of one scenario.
@@ -122,6 +123,8 @@ pub(super) struct Comparison<'a> {
     pub sweeps: &'a [Sweep],
     /// The locks that any of them tried, in the order of their names.
     pub locks: Vec<&'a str>,
+    /// The same scenarios on real servers, if they are to stand beside them.
+    pub real: Option<&'a Real>,
 }
 
 /// One consideration of whoever has to choose, and what was found for each lock.
@@ -137,7 +140,12 @@ impl<'a> Comparison<'a> {
     pub fn of(sweeps: &'a [Sweep]) -> Self {
         let locks: BTreeSet<&str> =
             sweeps.iter().flat_map(|sweep| &sweep.locks).map(|tally| tally.lock.as_str()).collect();
-        Self { sweeps, locks: locks.into_iter().collect() }
+        Self { sweeps, locks: locks.into_iter().collect(), real: None }
+    }
+
+    /// The same, with runs on real servers beside the simulated ones.
+    pub fn beside(self, real: &'a Real) -> Self {
+        Self { real: Some(real), ..self }
     }
 
     /// The cell of a lock in a scenario; none if the scenario does not try it.

@@ -96,12 +96,12 @@ fn a_comparison_shows_it_as_text() {
     let mut sweep = Sweep::new(&report, std::time::Duration::from_secs(1));
     sweep.add(&report, &Cost::of_all(&report));
     let sweeps = [sweep];
-    let compared = compare::Compared { sweeps: &sweeps, varied: None, unfinished: Some(&report.title) };
+    let compared = compare::Compared { unfinished: Some(&report.title), ..sweeps[..].into() };
     let page = compare::page(std::path::Path::new("reports/compare"), compared);
     assert!(!page.contains("<script>") && !page.contains(STEERING));
-    let markdown = compare::markdown(&sweeps);
+    let markdown = compare::markdown(&sweeps[..]);
     assert!(!markdown.contains("<script") && !markdown.contains(STEERING));
-    let table = compare::table(&sweeps, Style::default());
+    let table = compare::table(&sweeps[..], Style::default());
     assert!(!table.contains(STEERING));
     assert!(!table.lines().any(|line| line.starts_with("as expected")));
     assert!(table.lines().all(|line| line.chars().count() <= 100), "however long a name is");

@@ -3,8 +3,8 @@
 //! Everything here is made from a [`Report`]: recorded histories and the checks' results. Nothing is judged here.
 //! [`console`], [`json`], [`junit`] and [`html`] each say the same in their own form; `scene` sorts a history out for
 //! them and `words` phrases it, `plain` takes from it what would steer a terminal; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
-//! parts of the page; [`growing`] is that of a run that goes on. [`calibration`] has two
-//! worlds' round trips side by side. [`strangers`] is the table of locks that are not of fencepost. `conclusion` says how runs ended, for exit codes.
+//! parts of the page; [`growing`] is that of a run that goes on. [`worlds`] lays the results of
+//! both worlds side by side, [`calibration`] their round trips. [`strangers`] is the table of locks that are not of fencepost. `conclusion` says how runs ended, for exit codes.
 
 pub mod calibration;
 pub mod compare;
@@ -32,7 +32,7 @@ mod lanes;
 mod plots;
 mod remedy;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod scene;
 #[cfg(test)]
 #[path = "../../tests/cli/schema_check.rs"]
@@ -41,6 +41,7 @@ pub mod sweep;
 mod timeline;
 mod trial;
 mod words;
+pub mod worlds;
 #[cfg(test)]
 #[path = "../../tests/cli/xsd_check.rs"]
 mod xsd_check;

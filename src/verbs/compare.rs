@@ -7,17 +7,19 @@ use anyhow::Context;
 use fencepost::cli::stdout;
 use fencepost::cli::{CompareArgs, CompareFormat};
 use fencepost::report::compare::Compared;
-use fencepost::report::{self, Conclusion};
-use fencepost::run::{Environment, Plan, Request};
+use fencepost::report::worlds::Real;
+use fencepost::report::{self, Conclusion, Report};
+use fencepost::run::{self, Environment, Plan, Request};
 use fencepost::scenario::vary::{Knob, with_value};
 use fencepost::seed::Seed;
+use tokio::sync::watch;
 
-use super::console::{say, stop_on_signals};
+use super::console::{Progress, say, stop_on_signals};
 use super::failure::Failure;
 use super::run::{called_off, count, scenario_files};
 
 /// The matrix locks × scenarios.
-pub fn compare(args: CompareArgs) -> Result<u8, Failure> {
+pub async fn compare(args: CompareArgs) -> Result<u8, Failure> {
     let files = scenario_files(&args.scenarios)?;
     let folder = args.out.join("compare");
     let knob = args.vary.as_deref().map(Knob::parse).transpose().map_err(Failure::bad_request)?;
@@ -41,6 +43,7 @@ pub fn compare(args: CompareArgs) -> Result<u8, Failure> {
         }
         sweeps.push(count(plan, args.seeds, &stop, &mut |_| ControlFlow::Continue(()))?);
     }
+    let real = real(&args, seed, &plans, &stop).await?;
     let unfinished = stop.borrow().then(|| {
         let (begun, all) = (sweeps.len(), plans.len());
         format!("It was called off: {begun} of {all} scenarios were begun, each with up to {} seeds.", args.seeds)
@@ -49,26 +52,75 @@ pub fn compare(args: CompareArgs) -> Result<u8, Failure> {
         sweeps: &sweeps,
         varied: knob.as_ref().map(|knob| (knob.key.as_str(), &knob.values[..])),
         unfinished: unfinished.as_deref(),
+        real: real.as_ref(),
     };
     let index = report::compare::write(&folder, compared)
         .with_context(|| format!("cannot write the index page in {}", folder.display()))?;
     match args.format {
         CompareFormat::Human => {
-            say(&report::compare::table(&sweeps, stdout::style()))?;
+            say(&report::compare::table(compared, stdout::style()))?;
             say(&format!("page    {}", index.display()))?;
-            say(&unfinished.unwrap_or_else(|| format!("seeds   {} from {seed}", args.seeds)))?;
+            say(&unfinished.clone().unwrap_or_else(|| format!("seeds   {} from {seed}", args.seeds)))?;
         }
-        CompareFormat::Markdown => say(&report::compare::markdown(&sweeps))?,
+        CompareFormat::Markdown => say(&report::compare::markdown(compared))?,
         CompareFormat::Json => {
-            let (varied, page) = (knob.map(|knob| knob.key), index.display().to_string());
-            say(&serde_json::json!({ "page": page, "varied": varied, "unfinished": unfinished, "scenarios": sweeps })
-                .to_string())?;
+            let mut object = compared.json();
+            object["page"] = index.display().to_string().into();
+            say(&object.to_string())?;
         }
     }
     let worst = sweeps.iter().map(|sweep| sweep.conclusion).max().unwrap_or_default();
     // What a file foresaw, it foresaw of its own value.
     let worst = if args.vary.is_some() && worst == Conclusion::Unexpected { Conclusion::AsExpected } else { worst };
     Ok(called_off(worst, &stop).code())
+}
+
+/// What the scenarios came to on real servers: run now, stored, or both; none if nobody asked.
+async fn real(
+    args: &CompareArgs,
+    seed: Seed,
+    plans: &[Plan],
+    stop: &watch::Receiver<bool>,
+) -> Result<Option<Real>, Failure> {
+    if args.real.is_none() && args.stored.is_empty() {
+        return Ok(None);
+    }
+    let mut real = Real::default();
+    run::add_stored(&args.stored, plans, &mut real);
+    if real.runs() == 0 && real.left_out.is_empty() && args.real.is_none() {
+        let folders: Vec<String> = args.stored.iter().map(|folder| folder.display().to_string()).collect();
+        return Err(Failure::bad_request(format!(
+            "--with: below {} is no run of these scenarios on real servers; `fencepost run SCENARIO --env docker` makes \
+             one, and --real N makes them as part of the comparison",
+            folders.join(", ")
+        )));
+    }
+    for plan in plans.iter().filter(|_| args.real.is_some()) {
+        if *stop.borrow() {
+            break;
+        }
+        let Request { scenario, locks, out, .. } = plan.request().clone();
+        let name = &plan.scenario().name;
+        // In simulation it can be run: what is wrong now is what real servers cannot do.
+        let plan = match Plan::load(Request { scenario, locks, seed: Some(seed), out }, Environment::Docker) {
+            Ok(plan) => plan,
+            Err(error) => {
+                let why = error.to_string();
+                let why = why.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                real.left_out.push(format!("{name}: not on real servers: {why}"));
+                continue;
+            }
+        };
+        let progress = Progress::new();
+        let say_so = |message: &str| progress.say(&format!("{name}: {message}"));
+        let mut each = |report: &Report| real.add(report.clone());
+        let counted = run::repeat(plan, args.real.unwrap_or(1), &say_so, stop, &mut each).await;
+        progress.clear();
+        if let Err(error) = counted {
+            real.left_out.push(format!("{name}: not on real servers: {error:#}"));
+        }
+    }
+    Ok(Some(real))
 }
 
 /// Writes a file for each value of the knob, which can be run by itself, and names them in order.
