@@ -22,6 +22,9 @@ pub enum Phase {
     Acquired,
     /// Validity checked, the read of the resource not yet sent.
     BeforeRead,
+    /// The requests of a renewal, or of a sign of life for the session, are on their way. It goes on beside what the holder
+    /// does, so a client may be at this step and at another at once.
+    Renewing,
     /// Validity checked, the write not yet sent: the window that no lease lock can close.
     BeforeWrite,
     /// The write was answered.
@@ -34,12 +37,13 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in a client's own order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Acquiring,
         Self::InLine,
         Self::VotesIn,
         Self::Acquired,
         Self::BeforeRead,
+        Self::Renewing,
         Self::BeforeWrite,
         Self::AfterWrite,
         Self::Releasing,
@@ -54,6 +58,7 @@ impl Phase {
             Self::VotesIn => "votes-in",
             Self::Acquired => "acquired",
             Self::BeforeRead => "before-read",
+            Self::Renewing => "renewing",
             Self::BeforeWrite => "before-write",
             Self::AfterWrite => "after-write",
             Self::Releasing => "releasing",
@@ -63,7 +68,10 @@ impl Phase {
 
     /// Whether a client at this phase believes that it holds the lock.
     pub fn holds(self) -> bool {
-        matches!(self, Self::Acquired | Self::BeforeRead | Self::BeforeWrite | Self::AfterWrite | Self::Releasing)
+        matches!(
+            self,
+            Self::Acquired | Self::BeforeRead | Self::Renewing | Self::BeforeWrite | Self::AfterWrite | Self::Releasing
+        )
     }
 }
 

@@ -450,7 +450,7 @@ fn everybody_is_divided_as_asked_and_meets_again() {
 
 #[test]
 fn targets_and_phases_are_what_they_say_when_a_fault_strikes() {
-    let phases = ["acquired", "before-read", "before-write", "after-write", "releasing"];
+    let phases = ["acquired", "before-read", "renewing", "before-write", "after-write", "releasing"];
     let held = phases.map(|phase| {
         fault("pause", "holder", &format!("at = {{ phase = \"{phase}\", every = \"2s\" }}\nfor = \"100ms\""))
     });

@@ -100,6 +100,7 @@ mod semaphore;
 pub mod settings;
 mod shares;
 mod single;
+mod stops;
 pub mod trace;
 mod zookeeper;
 
@@ -127,19 +128,15 @@ pub use settings::{Settings, SettingsError};
 pub use single::{RedisLock, RedisLockSettings};
 pub use zookeeper::{ZookeeperLock, ZookeeperSettings};
 
+#[cfg(feature = "harness")]
+pub use self::stops::PausePoint;
+use self::stops::Stops;
 use crate::ids::LockName;
 use crate::phase::Phase;
 
 /// How long a guard may last if the settings say nothing of it. Longer than what a lock should be held for, and short
 /// enough that one which was forgotten is missed for an hour and not for ever.
 pub(crate) const DEFAULT_MAX_HOLD: Duration = Duration::from_secs(60 * 60);
-
-/// Stops a client at a named step, for trials.
-#[cfg(feature = "harness")]
-pub trait PausePoint: Send + Sync {
-    /// Called when the client reaches `phase`; it goes on when the future completes.
-    fn reached(&self, phase: Phase) -> BoxFuture<'_, ()>;
-}
 
 /// Completes when an acquire is to be called off.
 type Cancelled = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
@@ -156,8 +153,7 @@ pub struct AcquireOptions {
     /// How long the guard may last, however often it is renewed, in place of what the lock's settings say.
     pub max_hold: Option<Duration>,
     cancelled: Option<Cancelled>,
-    #[cfg(feature = "harness")]
-    pause_point: Option<Arc<dyn PausePoint>>,
+    stops: Stops,
 }
 
 impl AcquireOptions {
@@ -192,22 +188,18 @@ impl AcquireOptions {
         self
     }
 
-    /// The same, stopped at [`Phase::Acquiring`], [`Phase::InLine`] and [`Phase::VotesIn`].
+    /// The same, stopped at [`Phase::Acquiring`], [`Phase::InLine`] and [`Phase::VotesIn`]; and the hold that it leads to at
+    /// [`Phase::Renewing`].
     #[cfg(feature = "harness")]
     #[must_use]
     pub fn stopped_by(mut self, pause_point: Arc<dyn PausePoint>) -> Self {
-        self.pause_point = Some(pause_point);
+        self.stops = Stops::at(pause_point);
         self
     }
 
     /// Announces a phase, in trials.
     pub(crate) async fn reached(&self, phase: Phase) {
-        #[cfg(feature = "harness")]
-        if let Some(pause_point) = &self.pause_point {
-            pause_point.reached(phase).await;
-        }
-        #[cfg(not(feature = "harness"))]
-        let _ = phase;
+        self.stops.reached(phase).await;
     }
 
     /// Refuses what no lock can do and, of a lock whose holds have no leases, what only those have.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::FuturesUnordered;
 
 use self::election::{Answers, Election, Failure};
 use self::lease::{Asked, Ballots, Lease, Vote, bearable, valid_until};
@@ -146,16 +146,11 @@ impl Redlock {
         let sent = runtime.now();
         let ttl = options.ttl.unwrap_or(settings.ttl);
         let ballots = Arc::new(Ballots::new(nodes.len(), sent, ttl));
-        let lease = Lease { shared: Arc::clone(&self.shared), key, counter, owner, ballots };
+        let lease =
+            Lease { shared: Arc::clone(&self.shared), key, counter, owner, ballots, stops: options.stops.clone() };
         // From here on the attempt may have left votes behind: undone unless it becomes a guard.
         let votes = lease.ask(|node| lease.vote(node));
         let mut undo = UndoOnDrop { lease: lease.clone(), votes, armed: true };
-        // Polling until nothing is ready sends the requests to all nodes.
-        let mut early = Vec::new();
-        while let Some(Some(vote)) = undo.votes.next().now_or_never() {
-            early.push((vote, runtime.now()));
-        }
-        options.reached(Phase::Acquiring).await;
         let mut counts = Vec::new();
         let mut judge = |node, vote: Result<Vote, NodeError>| {
             lease.ballots.answered(node, &vote);
@@ -169,9 +164,7 @@ impl Redlock {
             }
         };
         let mut election = Election::new(nodes.len(), sent);
-        for ((node, vote), at) in early {
-            election.note(node, judge(node, vote), at);
-        }
+        election.open(&lease, Phase::Acquiring, &mut undo.votes, &mut judge).await;
         election.hold(&self.shared, &mut undo.votes, &mut judge).await;
         options.reached(Phase::VotesIn).await;
         election.verdict(nodes, runtime.now())?;

@@ -27,6 +27,7 @@ use super::guard::{Guard, Hold};
 use super::name::{as_path_part, check};
 use super::opener::connection;
 use super::runtime::{SharedRuntime, before};
+use super::stops::Stops;
 use super::{AcquireOptions, DistributedLock, trace};
 use crate::ids::{FencingToken, LockName};
 use crate::phase::Phase;
@@ -136,7 +137,7 @@ impl ZookeeperLock {
         contender.come_first(line, options, deadlines).await?;
         options.reached(Phase::VotesIn).await;
         let longest = options.max_hold.or(self.settings.max_hold);
-        let guard = self.guard_until(longest, name, &kept, contender.disarm(), znode);
+        let guard = self.guard_until(longest, name, &kept, contender.disarm(), znode, options.stops.clone());
         // The last act: a session whose time is up holds nothing, whatever the watch said.
         match kept.lost() {
             None => Ok(guard),
@@ -157,7 +158,7 @@ impl ZookeeperLock {
     /// The guard of a contender that is first in line, which lives and dies with its session and its znode.
     #[cfg(feature = "harness")]
     pub(super) fn guard(&self, name: &LockName, kept: &Arc<KeptSession>, path: String, znode: Znode) -> Guard {
-        self.guard_until(self.settings.max_hold, name, kept, path, znode)
+        self.guard_until(self.settings.max_hold, name, kept, path, znode, Stops::default())
     }
 
     /// The same, which lasts no longer than `longest`.
@@ -168,6 +169,7 @@ impl ZookeeperLock {
         kept: &Arc<KeptSession>,
         path: String,
         znode: Znode,
+        stops: Stops,
     ) -> Guard {
         let last_end = longest.map_or(Nanos(u64::MAX), |longest| self.runtime.now() + longest);
         let hold = Hold::ending(kept.valid_until(), last_end);
@@ -176,7 +178,11 @@ impl ZookeeperLock {
             Box::new(move || release(kept, path, runtime).boxed())
         };
         let runtime = Arc::clone(&self.runtime);
-        self.runtime.spawn(follow(Arc::clone(&hold), Arc::clone(kept), path, last_end, runtime).boxed());
+        let stops = Arc::new(stops);
+        kept.stop_at(&stops);
+        let following = follow(Arc::clone(&hold), Arc::clone(kept), path, last_end, runtime);
+        // The session is stopped for this hold while it lasts.
+        self.runtime.spawn(following.map(move |()| drop(stops)).boxed());
         Guard::new(name.clone(), Some(FencingToken(znode.czxid)), hold, Arc::clone(&self.runtime), release)
     }
 

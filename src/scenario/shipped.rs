@@ -24,6 +24,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("partition-minority", include_str!("../../scenarios/partition-minority.toml")),
     ("pause-before-validity-check", include_str!("../../scenarios/pause-before-validity-check.toml")),
     ("pause-while-asking", include_str!("../../scenarios/pause-while-asking.toml")),
+    ("pause-while-renewing", include_str!("../../scenarios/pause-while-renewing.toml")),
     ("power-loss", include_str!("../../scenarios/power-loss.toml")),
     ("register-compare-and-set", include_str!("../../scenarios/register-compare-and-set.toml")),
     ("renewal-under-faults", include_str!("../../scenarios/renewal-under-faults.toml")),

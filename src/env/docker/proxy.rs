@@ -220,10 +220,10 @@ impl Shared {
                     continue;
                 };
                 if let Some(steps) = &self.steps
-                    && steps.asked((both.id, number), both.place, call, is_paired)
+                    && let Some(phase) = steps.asked((both.id, number), both.place, call, is_paired)
                 {
                     put(Instant::now(), std::mem::take(&mut ready), Then::GoOn);
-                    steps.before_request().await;
+                    steps.reached(phase).await;
                 }
                 let decision = lock(&self.gates[both.place]).decide(call);
                 let Some(decision) = decision else {
@@ -349,10 +349,10 @@ impl Shared {
                     FromServer::Reply { number, bytes } => (number, bytes),
                 };
                 if let Some(steps) = &self.steps
-                    && steps.answered((both.id, number), both.place)
+                    && let Some(phase) = steps.answered((both.id, number), both.place)
                 {
                     put(Instant::now(), std::mem::take(&mut ready), deaf);
-                    steps.before_reply().await;
+                    steps.reached(phase).await;
                 }
                 let decision = lock(&both.due).remove(&number);
                 // The strike may be over by now.

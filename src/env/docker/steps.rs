@@ -4,6 +4,8 @@
 //!   asked anew, which is another attempt.
 //! - `votes-in`: the reply of the server that makes a majority of Redis masters is here, and not yet delivered. Of an ensemble
 //!   each answer is one.
+//! - `renewing`: the first request about the lock while it is held, and not yet handed on; again when a server that was asked
+//!   is asked anew, which is another renewal. Signs of life that do not name the lock, as those of a session, are not seen.
 //! - `in-line`: the acquire goes on, all its requests are answered, and for a while it sends no more.
 //!
 //! Each is announced only for requests that were read as such. Deliberately absent: `releasing` and all phases outside of an
@@ -44,6 +46,8 @@ struct State {
     begun: bool,
     voted: bool,
     in_line: bool,
+    /// Which servers were asked for this renewal.
+    renewing: BTreeSet<usize>,
 }
 
 impl Steps {
@@ -60,11 +64,19 @@ impl Steps {
         }
     }
 
-    /// A request about a lock is here; whether [`Steps::before_request`] is to be awaited.
-    pub fn asked(&self, id: RequestId, place: usize, call: Call, is_paired: bool) -> bool {
+    /// A request about a lock is here; the phase that is then to be announced, if any.
+    pub fn asked(&self, id: RequestId, place: usize, call: Call, is_paired: bool) -> Option<Phase> {
         let mut state = self.lock();
+        if call == Call::Renewing {
+            if state.renewing.contains(&place) {
+                state.renewing.clear();
+            }
+            let is_first = state.renewing.is_empty();
+            state.renewing.insert(place);
+            return Some(Phase::Renewing).filter(|phase| is_first && self.announcer.announces(*phase));
+        }
         if call != Call::Acquiring || !state.acquiring {
-            return false;
+            return None;
         }
         state.stirred += 1;
         if is_paired {
@@ -74,28 +86,25 @@ impl Steps {
             (state.begun, state.voted, state.in_line) = (false, false, false);
             state.answered.clear();
         }
-        !std::mem::replace(&mut state.begun, true) && self.announcer.announces(Phase::Acquiring)
+        let is_first = !std::mem::replace(&mut state.begun, true);
+        Some(Phase::Acquiring).filter(|phase| is_first && self.announcer.announces(*phase))
     }
 
-    /// Announces that a request is here.
-    pub async fn before_request(&self) {
-        self.announcer.reached(Phase::Acquiring).await;
-    }
-
-    /// The reply to a request about a lock is here; whether [`Steps::before_reply`] is to be awaited.
-    pub fn answered(&self, id: RequestId, place: usize) -> bool {
+    /// The reply to a request about a lock is here; the phase that is then to be announced, if any.
+    pub fn answered(&self, id: RequestId, place: usize) -> Option<Phase> {
         let mut state = self.lock();
         if !state.outstanding.remove(&id) || !state.acquiring {
-            return false;
+            return None;
         }
         state.answered.insert(place);
         let is_majority = state.answered.len() >= self.needed;
-        is_majority && !std::mem::replace(&mut state.voted, true) && self.announcer.announces(Phase::VotesIn)
+        let is_first = is_majority && !std::mem::replace(&mut state.voted, true);
+        Some(Phase::VotesIn).filter(|phase| is_first && self.announcer.announces(*phase))
     }
 
-    /// Announces that the votes are here.
-    pub async fn before_reply(&self) {
-        self.announcer.reached(Phase::VotesIn).await;
+    /// Announces a phase, before the request or the reply goes on that tells of it.
+    pub async fn reached(&self, phase: Phase) {
+        self.announcer.reached(phase).await;
     }
 
     /// Replies were delivered.

@@ -467,7 +467,7 @@ impl Trial<'_> {
     /// requests, or at a step inside of a program that nobody here wrote.
     fn proxied(&self) -> bool {
         let is_foreign = matches!(self.config, LockConfig::Adapter(_));
-        let inside = [Phase::Acquiring, Phase::VotesIn, Phase::InLine];
+        let inside = [Phase::Acquiring, Phase::VotesIn, Phase::InLine, Phase::Renewing];
         self.scenario.faults.iter().any(|fault| fault.kind.is_of_requests())
             || (is_foreign && self.announced().iter().any(|phase| inside.contains(phase)))
     }

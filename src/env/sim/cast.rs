@@ -4,7 +4,6 @@
 //! it records is in its own clock; here it is moved to true time, which all parties of a history share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use super::locks::{LockMaker, Seam};
 use super::resource_link::ResourceLink;
 use super::runtime::SimRuntime;
 use super::world::{HostId, ProcessId, World, lock};
+use crate::env::go_ahead::GoAheads;
 use crate::fault::Member;
 use crate::history::recorder::Record;
 use crate::history::{Life, Op};
@@ -65,20 +65,20 @@ pub(super) struct Cast {
 /// What is known of one client.
 pub(super) struct Actor {
     life: Life,
-    go: Option<mpsc::UnboundedSender<u64>>,
+    go_aheads: Option<Arc<GoAheads>>,
 }
 
 impl Cast {
     /// Starts a client, for the first time or again.
     pub fn start(self: &Arc<Self>, client: ClientId) {
-        let (go, gone) = mpsc::unbounded_channel();
+        let go_aheads = Arc::new(GoAheads::default());
         {
             let mut actors = lock(&self.actors);
-            let first = || Actor { life: Life::first(client, self.scenario.workload.clients), go: None };
-            actors.entry(client).or_insert_with(first).go = Some(go);
+            let first = || Actor { life: Life::first(client, self.scenario.workload.clients), go_aheads: None };
+            actors.entry(client).or_insert_with(first).go_aheads = Some(Arc::clone(&go_aheads));
         }
         let process = self.world.processes.current(self.host(Member::Client(client)));
-        self.world.processes.spawn(process, Arc::clone(self).play(client, process, gone).boxed());
+        self.world.processes.spawn(process, Arc::clone(self).play(client, process, go_aheads).boxed());
     }
 
     /// Notes that a client was killed: its process has ended, whatever it was about.
@@ -86,7 +86,7 @@ impl Cast {
         let host = self.host(Member::Client(client));
         let now = Nanos(self.world.lock().now);
         let crash = lock(&self.actors).get_mut(&client).map(|actor| {
-            actor.go = None;
+            actor.go_aheads = None;
             actor.life.crash(now)
         });
         // Before the trial has begun there is no history to tell.
@@ -98,9 +98,9 @@ impl Cast {
 
     /// Lets a client go on from its pause point.
     pub fn go(&self, client: ClientId, number: u64) {
-        if let Some(go) = lock(&self.actors).get(&client).and_then(|actor| actor.go.as_ref()) {
-            // A client that is no longer there does not wait.
-            let _ = go.send(number);
+        // A client that is no longer there does not wait.
+        if let Some(go_aheads) = lock(&self.actors).get(&client).and_then(|actor| actor.go_aheads.as_ref()) {
+            go_aheads.go(number);
         }
     }
 
@@ -117,7 +117,7 @@ impl Cast {
     }
 
     /// What the program of a client does, from its start to its end.
-    async fn play(self: Arc<Self>, id: ClientId, process: ProcessId, go: mpsc::UnboundedReceiver<u64>) {
+    async fn play(self: Arc<Self>, id: ClientId, process: ProcessId, go_aheads: Arc<GoAheads>) {
         let life = lock(&self.actors).get(&id).map(|actor| actor.life.clone());
         let Some(life) = life else { return };
         let stream = if life.number() == 1 {
@@ -144,12 +144,7 @@ impl Cast {
             lock: Arc::clone(&lock),
             resource: Arc::new(ResourceLink::new(caller, Arc::clone(&runtime))),
             record: Arc::new(ClientRecord { cast: Arc::clone(&self), client: id, process }),
-            pause_point: Arc::new(Announcer {
-                cast: Arc::clone(&self),
-                client: id,
-                number: AtomicU64::new(0),
-                go: tokio::sync::Mutex::new(go),
-            }),
+            pause_point: Arc::new(Announcer { cast: Arc::clone(&self), client: id, go_aheads }),
             runtime,
             stop: self.stop.clone(),
         };
@@ -202,8 +197,7 @@ impl Record for ClientRecord {
 struct Announcer {
     cast: Arc<Cast>,
     client: ClientId,
-    number: AtomicU64,
-    go: tokio::sync::Mutex<mpsc::UnboundedReceiver<u64>>,
+    go_aheads: Arc<GoAheads>,
 }
 
 impl PausePoint for Announcer {
@@ -212,11 +206,10 @@ impl PausePoint for Announcer {
             return std::future::ready(()).boxed();
         }
         async move {
-            let number = self.number.fetch_add(1, Ordering::Relaxed);
+            let (number, gone) = self.go_aheads.wait();
             self.cast.tell(Some(Event::Reached { client: self.client, number, phase }));
-            let mut go = self.go.lock().await;
-            // Go-aheads for pause points that were given up (a dropped acquire) are passed over.
-            while go.recv().await.is_some_and(|gone| gone < number) {}
+            // Whoever could let it go ends with the trial.
+            let _ = gone.await;
         }
         .boxed()
     }

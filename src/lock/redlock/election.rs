@@ -8,12 +8,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::future::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Shared;
+use super::lease::Lease;
 use crate::lock::backend::RedisNode;
 use crate::lock::error::{AttemptError, AttemptReport, NodeError, NodeOutcome, NodeReport};
 use crate::lock::runtime::unless;
+use crate::phase::Phase;
 use crate::time::Nanos;
 
 /// The answers of the nodes to one request, as they come in.
@@ -138,6 +141,25 @@ impl Election {
             NodeReport { node: node.name().to_owned(), outcome, latency: at - self.sent }
         };
         AttemptReport(nodes.iter().zip(&self.said).map(of).collect())
+    }
+
+    /// Sends the requests to all nodes, and announces that they are on their way. Whoever has answered by then is noted.
+    pub async fn open<T, F: Reply<T>>(
+        &mut self,
+        lease: &Lease,
+        phase: Phase,
+        answers: &mut Answers<F>,
+        mut judge: impl FnMut(usize, Result<T, NodeError>) -> NodeOutcome,
+    ) {
+        // Polling until nothing is ready sends all.
+        let mut early = Vec::new();
+        while let Some(Some(answer)) = answers.next().now_or_never() {
+            early.push((answer, lease.shared.runtime.now()));
+        }
+        lease.stops.reached(phase).await;
+        for ((node, answer), at) in early {
+            self.note(node, judge(node, answer), at);
+        }
     }
 
     /// Gathers answers until they decide, or until the node timeout counts the silent ones as failed. Whoever has not

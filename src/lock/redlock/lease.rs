@@ -21,7 +21,9 @@ use crate::lock::backend::{Ownership, RedisNode, Reply as Sent};
 use crate::lock::error::{ConfigError, ExtendError, LostReason, NodeError, NodeOutcome};
 use crate::lock::guard::Hold;
 use crate::lock::runtime::{before, jitter};
+use crate::lock::stops::Stops;
 use crate::lock::trace;
+use crate::phase::Phase;
 use crate::time::Nanos;
 
 /// One grant, or the attempt at it: what it takes to undo it.
@@ -33,6 +35,8 @@ pub(super) struct Lease {
     pub counter: Option<String>,
     pub owner: OwnerToken,
     pub ballots: Arc<Ballots>,
+    /// Where the attempt and the renewals can be stopped, in trials.
+    pub stops: Stops,
 }
 
 /// What is known of one node's key.
@@ -306,7 +310,7 @@ impl Lease {
             ballots.unanswered.iter().map(|shortest| shortest.fetch_min(nanos(ttl), Ordering::SeqCst)).collect();
         let mut election = Election::new(shared.nodes.len(), sent);
         let mut without = Vec::new();
-        let judge = |node: usize, answer: Result<Ownership, NodeError>| {
+        let mut judge = |node: usize, answer: Result<Ownership, NodeError>| {
             if answer.as_ref().map_or_else(NodeError::is_definite, |_| true) {
                 ballots.unanswered[node].store(earlier[node], Ordering::SeqCst);
             }
@@ -323,6 +327,7 @@ impl Lease {
                 Err(error) => NodeOutcome::Failed(error),
             }
         };
+        election.open(self, Phase::Renewing, &mut answers, &mut judge).await;
         election.hold(shared, &mut answers, judge).await;
         Extended { election, without, answers }
     }

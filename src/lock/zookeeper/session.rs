@@ -20,6 +20,8 @@ use crate::lock::backend::{SessionState, ZkConnector, ZkSession};
 use crate::lock::error::{AttemptReport, LostReason, NodeOutcome, NodeReport, ZkError};
 use crate::lock::opener::{Opener, Slot};
 use crate::lock::runtime::SharedRuntime;
+use crate::lock::stops::Stops;
+use crate::phase::Phase;
 use crate::time::Nanos;
 
 /// The session of one lock, opened when needed by a task of its own, and what a look at the servers shows meanwhile.
@@ -123,6 +125,8 @@ pub(in crate::lock) struct KeptSession {
     pub session: Arc<dyn ZkSession>,
     runtime: SharedRuntime,
     validity: watch::Sender<SessionValidity>,
+    /// Where the holds that live by this session can be stopped, in trials.
+    stops: Mutex<Vec<Weak<Stops>>>,
 }
 
 impl KeptSession {
@@ -130,7 +134,7 @@ impl KeptSession {
     pub fn keep(session: Arc<dyn ZkSession>, connecting: Nanos, runtime: SharedRuntime) -> Arc<Self> {
         let until = valid_until(connecting, session.timeout());
         let validity = watch::Sender::new(SessionValidity { until, suspect: false, lost: None });
-        let kept = Arc::new(Self { session, runtime: Arc::clone(&runtime), validity });
+        let kept = Arc::new(Self { session, runtime: Arc::clone(&runtime), validity, stops: Mutex::default() });
         runtime.spawn(confirm(Arc::downgrade(&kept), connecting, Arc::clone(&runtime)).boxed());
         runtime.spawn(follow_state(Arc::downgrade(&kept), kept.session.state()).boxed());
         kept
@@ -164,6 +168,23 @@ impl KeptSession {
             let until = validity.borrow_and_update().until;
             // The sender lives in self, so waiting cannot fail.
             let _ = crate::lock::runtime::before(&*self.runtime, until, validity.changed()).await;
+        }
+    }
+
+    /// Stops at `stops`, for as long as they are there, while a round trip is on its way.
+    pub fn stop_at(&self, stops: &Arc<Stops>) {
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(stops));
+    }
+
+    /// Announces that a round trip is on its way, by which each hold of this session lives on.
+    async fn renewing(&self) {
+        let stops: Vec<Arc<Stops>> = {
+            let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+            stops.retain(|stops| stops.strong_count() > 0);
+            stops.iter().filter_map(Weak::upgrade).collect()
+        };
+        for stops in stops {
+            stops.reached(Phase::Renewing).await;
         }
     }
 
@@ -202,9 +223,19 @@ async fn confirm(kept: Weak<KeptSession>, connecting: Nanos, runtime: SharedRunt
         // Between two round trips nothing here may keep the session open.
         let Some(session) = kept.upgrade() else { return };
         let sent = runtime.now();
+        let mut round_trip = session.session.sync("/");
+        // The first poll sends it.
+        let early = (&mut round_trip).now_or_never();
+        session.renewing().await;
+        let answer = async {
+            match early {
+                Some(answer) => answer,
+                None => round_trip.await,
+            }
+        };
         tokio::select! {
             biased;
-            answer = session.session.sync("/") => match answer {
+            answer = answer => match answer {
                 Ok(()) => {
                     session.confirmed(last);
                     last = sent;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::check::judge;
 use crate::env::sim::{Trial, run_trial};
-use crate::history::F;
+use crate::fault::Member;
+use crate::history::{F, Op, OpType};
+use crate::phase::Phase;
 use crate::scenario::{self, Capabilities, Scenario};
 use crate::seed::Seed;
 use crate::verdict::{CheckName, Verdict};
@@ -139,4 +141,75 @@ async fn a_runtime_around_it_changes_nothing() {
 fn a_trial_of_a_lock_that_is_not_there_says_so() {
     let outcome = run_trial(&load("calm", CALM, Duration::from_secs(1)), "mutex", Seed(1));
     assert!(outcome.error.is_some_and(|error| error.contains("no lock `mutex`")));
+}
+
+/// Holds of several leases, and a holder that is stopped with the requests of a renewal on their way.
+const RENEWED: &str = r#"
+title = "Stopped while renewing"
+why = "What is answered meanwhile is as old as its request."
+
+[workload]
+kind = "inventory"
+clients = 3
+hold = "900ms..2s"
+think = "0ms..40ms"
+duration = "12s"
+
+[resource]
+fencing = "none"
+
+[lock.redlock]
+nodes = 5
+ttl = "600ms"
+renewal = true
+
+[lock.zookeeper]
+servers = 3
+session-timeout = "600ms"
+
+[lock.redlock-once]
+algorithm = "redlock"
+nodes = 5
+ttl = "600ms"
+
+[[fault.pause]]
+target = "holder"
+at = { phase = "renewing", every = "1s" }
+for = "100ms"
+"#;
+
+#[test]
+fn who_is_stopped_while_renewing_counts_from_the_request() {
+    let scenario = load("renewed", RENEWED, Duration::from_secs(12));
+    let lease = Duration::from_millis(600);
+    for (lock, seed) in ["redlock", "zookeeper"].into_iter().flat_map(|lock| (0..10).map(move |seed| (lock, seed))) {
+        let outcome = run_trial(&scenario, lock, Seed(seed));
+        assert_eq!(outcome.error, None, "{lock}, seed {seed}");
+        let ops = &outcome.history.ops;
+        let mut renewed = 0;
+        for (place, struck) in ops.iter().enumerate().filter(|(_, op)| (op.f, op.kind) == (F::Fault, OpType::Ok)) {
+            let event = struck.fault.as_deref().unwrap();
+            assert_eq!(event.phase, Some(Phase::Renewing), "{lock}, seed {seed}");
+            let [Member::Client(client)] = event.targets[..] else { panic!("{event:?}") };
+            let is_of = |op: &&Op| op.client == Some(client) && op.hold.is_some();
+            let held =
+                ops[..place].iter().rev().find(|op| is_of(op) && matches!(op.f, F::Acquire | F::Release | F::Lost));
+            let held = held.filter(|op| (op.f, op.kind) == (F::Acquire, OpType::Ok));
+            let held = held.unwrap_or_else(|| panic!("{lock}, seed {seed}: {client} holds nothing when it is stopped"));
+            // The answers were not in when it was stopped: they extend the hold when it goes on, from the request's time.
+            let later = ops[place..].iter().find(|op| is_of(op) && matches!(op.f, F::Extend | F::Release | F::Lost));
+            if let Some(extended) = later.filter(|op| op.f == F::Extend) {
+                let (time, until) = (extended.time, extended.valid_until.unwrap());
+                assert_eq!(extended.hold, held.hold);
+                assert!(time >= struck.time + Duration::from_millis(100), "{lock}, seed {seed}: extended at {time}");
+                assert!(until < struck.time + lease, "{lock}, seed {seed}: valid until {until}");
+                renewed += 1;
+            }
+        }
+        assert!(renewed >= 3, "{lock}, seed {seed}: {renewed} renewals");
+    }
+    let never = run_trial(&scenario, "redlock-once", Seed(1));
+    assert!(never.history.ops.iter().all(|op| op.f != F::Fault), "nothing is renewed, so nobody is at that step");
+    let coverage = judge(&never.history).checks.into_iter().find(|result| result.check == CheckName::Coverage);
+    assert_eq!(coverage.map(|coverage| coverage.verdict), Some(Verdict::Unknown));
 }
