@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::evidence::{Facts, Listing, counted, lasting, seconds};
+use super::evidence::{Facts, Listing, Strike, counted, lasting, seconds};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
 use crate::fault::Member;
 use crate::history::{F, Left, Op, OpType};
@@ -128,7 +128,7 @@ struct Ledger<'a> {
     attempts: BTreeMap<&'a LockName, Vec<Attempt<'a>>>,
     /// For each client that died, when it last did.
     deaths: BTreeMap<ClientId, Nanos>,
-    /// When the last fault was over.
+    /// When the last fault was over, and all that it had kept had gone on.
     healed: Nanos,
 }
 
@@ -175,7 +175,12 @@ impl<'a> Ledger<'a> {
                 _ => {}
             }
         }
-        let healed = facts.strikes.iter().map(|strike| strike.healed.map_or(facts.end(), |op| op.time)).max();
+        // A request that was held up goes on after its strike is over.
+        let over = |strike: &Strike<'_>| {
+            let held = strike.event.request.map_or(Duration::ZERO, |rule| rule.by);
+            strike.healed.map_or(facts.end(), |op| op.time) + held
+        };
+        let healed = facts.strikes.iter().map(over).max();
         Self { facts, bound, attempts, deaths, healed: healed.unwrap_or_default() }
     }
 

@@ -115,8 +115,8 @@ fn stressed(lock: &str, stress: Stress, assume: Assume, rng: &mut ChaCha8Rng) ->
     })
 }
 
-/// The faults that are drawn: what strikes single requests is for scenarios that somebody thought out.
-const DRAWN: [FaultName; 10] = [
+/// The faults that are drawn.
+const DRAWN: [FaultName; 11] = [
     FaultName::Pause,
     FaultName::Kill,
     FaultName::Restart,
@@ -127,6 +127,7 @@ const DRAWN: [FaultName; 10] = [
     FaultName::ClockJump,
     FaultName::ClockDrift,
     FaultName::ClockStrobe,
+    FaultName::Request,
 ];
 
 /// Every (fault, role, step) that plans for these locks may have, as the search counts them.
@@ -149,7 +150,7 @@ pub fn pairs(locks: &[String], lawful: bool) -> BTreeSet<String> {
                     "client" => Target::Client(ClientId(1)),
                     role => role.parse().unwrap_or(Target::One),
                 };
-                let steps = phases(&target).into_iter().map(|phase| format!("at {phase}"));
+                let steps = phases(&target, true).into_iter().map(|phase| format!("at {phase}"));
                 let steps = steps.chain(["by time".to_owned()]);
                 pairs.extend(steps.map(|step| format!("{name} {role} {step}")));
             }
@@ -158,9 +159,20 @@ pub fn pairs(locks: &[String], lawful: bool) -> BTreeSet<String> {
     pairs
 }
 
-/// The steps at which a target can be struck.
-fn phases(target: &Target) -> Vec<Phase> {
+/// Whether what a client sends while it holds the lock keeps its hold alive.
+fn renews(config: &LockConfig) -> bool {
+    match config {
+        LockConfig::Zookeeper(_) => true,
+        LockConfig::Redlock(config) => config.renewal,
+        LockConfig::Redis(config) => config.renewal,
+        LockConfig::Adapter(_) => false,
+    }
+}
+
+/// The steps at which a target can be struck, with or without renewals.
+fn phases(target: &Target, renews: bool) -> Vec<Phase> {
     let reaches = |phase: &Phase| match target {
+        _ if *phase == Phase::Renewing && !renews => false,
         Target::Holder => phase.holds(),
         Target::Waiter => matches!(phase, Phase::Acquiring | Phase::InLine | Phase::VotesIn),
         _ => true,

@@ -95,7 +95,7 @@ fn of_servers(config: &LockConfig, fault: &Fault) -> Option<Assumption> {
 ///
 /// Redlock asks a node that did not answer a deletion again after two seconds at most, on a connection that it may have to
 /// open anew; and what was sent into a cut is sent again as late after its end as the cut was long, with exponential
-/// retransmission.
+/// retransmission. A request that was held up arrives as much later.
 pub fn taken_back_within(config: &LockConfig, plan: &[Fault]) -> Option<Duration> {
     let ttl = match config {
         LockConfig::Redis(config) => config.ttl,
@@ -103,7 +103,11 @@ pub fn taken_back_within(config: &LockConfig, plan: &[Fault]) -> Option<Duration
         LockConfig::Zookeeper(_) | LockConfig::Adapter(_) => return None,
     };
     let kills = plan.iter().any(|fault| matches!(fault.kind, FaultKind::Kill) && fault.target.is_client());
-    let longest = plan.iter().map(|fault| fault.duration).max().unwrap_or_default();
+    let lasts = |fault: &Fault| match &fault.kind {
+        FaultKind::Request { rule, .. } => fault.duration + rule.by,
+        _ => fault.duration,
+    };
+    let longest = plan.iter().map(lasts).max().unwrap_or_default();
     let within = Duration::from_secs(4) + 2 * longest;
     (!kills && within < ttl).then_some(within)
 }

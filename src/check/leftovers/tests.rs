@@ -1,7 +1,8 @@
 use super::*;
 use crate::check::story::Story;
 use crate::check::{CheckResult, judge};
-use crate::fault::ClockChange;
+use crate::fault::request::{Call, Does};
+use crate::fault::{ClockChange, RequestRule};
 use crate::history::{Api, CutOff, History, Process};
 use crate::ids::NodeId;
 
@@ -128,6 +129,28 @@ fn the_end_of_a_fault_counts_as_the_end_of_what_it_delayed() {
     left(&mut late, 3_200, None);
     looked(&mut late, 3_200, OpType::Ok);
     assert_eq!(said(&late.history()).verdict, Verdict::Invalid);
+}
+
+#[test]
+fn a_request_that_was_held_up_goes_on_after_its_strike() {
+    let held = |by: u64| {
+        let mut story = turns();
+        story.pause(1, 2, 50, 90);
+        for op in story.ops.iter_mut().filter(|op| op.fault.is_some()) {
+            let by = Duration::from_millis(by);
+            let rule = RequestRule { does: Does::Hold, phase: Call::Acquiring, times: None, by };
+            op.fault.as_mut().unwrap().request = Some(rule);
+        }
+        left(&mut story, 2_000, Some(SECOND / 2));
+        looked(&mut story, 2_000, OpType::Ok);
+        said(&story.history()).verdict
+    };
+    assert_eq!(
+        held(1_000),
+        Verdict::Unknown,
+        "a key that was set at 1.09 s may stay for another lease, late as servers are"
+    );
+    assert_eq!(held(100), Verdict::Invalid);
 }
 
 #[test]

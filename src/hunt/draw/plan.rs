@@ -6,13 +6,17 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::knobs::{Scale, round};
-use super::{DRAWN, Stress, ms, phases, pick, pick_of};
+use super::{DRAWN, Stress, ms, phases, pick, pick_of, renews};
+use crate::fault::request::{Call, Does, RequestRule};
 use crate::fault::{At, ClockChange, Direction, Fault, FaultKind, Member, PeerGroup, Peers, Refusal, Shape, Target};
 use crate::hunt::law;
 use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
 use crate::scenario::{FaultName, LockConfig, Workload};
 use crate::seed::ChaCha8Rng;
+
+/// The longest time for which a request is held, or its reply: a long lease need not be outwaited.
+const LONGEST_HELD: Duration = ms(2_500);
 
 /// What a plan is drawn for.
 pub(super) struct Drawing<'a> {
@@ -89,13 +93,8 @@ impl Drawing<'_> {
             let kind = FaultKind::Delay { peers, direction, extra };
             plan.push(Fault { kind, target, at, duration: round(lasts) });
         }
-        let never_ends = match config {
-            LockConfig::Zookeeper(_) => true,
-            LockConfig::Redlock(config) => config.renewal,
-            LockConfig::Redis(config) => config.renewal,
-            LockConfig::Adapter(_) => false,
-        };
-        if never_ends || rng.random_ratio(1, 4) {
+        // Nothing else ends a lease that is renewed.
+        if renews(config) || rng.random_ratio(1, 4) {
             let target = pick_of(rng, &[Target::Holder, client()]);
             let duration = round(scale.lease * pick(rng, &[100, 110, 130, 180]) / 100);
             let kind = if rng.random_ratio(1, 4) { FaultKind::Pause } else { self.cut(&target, rng) };
@@ -114,6 +113,9 @@ impl Drawing<'_> {
             let every = self.every(duration, rng);
             let at = match rng.random_range(0..4) {
                 0 => At::Phase { phase: self.step(&target, rng), every: Some(every), from: Duration::ZERO },
+                1 if !matches!(target, Target::Waiter) && renews(self.config) => {
+                    At::Phase { phase: Phase::Renewing, every: Some(every), from: Duration::ZERO }
+                }
                 _ => At::Every(every),
             };
             plan.push(Fault { kind, target, at, duration });
@@ -188,7 +190,7 @@ impl Drawing<'_> {
         };
         let length = self.outlasting(&second, &of_servers, rng);
         let every = self.every(duration.max(length), rng);
-        let steps = phases(&of_client);
+        let steps = phases(&of_client, renews(config));
         let (one, other) = if rng.random_ratio(1, 3) {
             (At::Every(every), At::Every(every + ms(pick(rng, &[0, 1, 5]))))
         } else {
@@ -212,9 +214,10 @@ impl Drawing<'_> {
         let Self { config, scale, .. } = *self;
         if rng.random_ratio(1, 2) {
             let target = pick_of(rng, &[Target::Holder, Target::Holder, Target::Waiter, Target::Client(ClientId(1))]);
-            return match rng.random_range(0..8) {
+            return match rng.random_range(0..10) {
                 0 => (FaultKind::Pause, target),
                 1 => (FaultKind::Kill, target),
+                8 | 9 => (requests(&target, config, scale, rng), target),
                 2 => (kind(FaultName::Delay, &target, config, scale, rng), target),
                 3 => (kind(FaultName::Loss, &target, config, scale, rng), target),
                 _ => (self.cut(&target, rng), target),
@@ -228,9 +231,10 @@ impl Drawing<'_> {
             targets.extend([Target::Leader, Target::HolderServer, Target::HolderServer]);
         }
         let target = pick_of(rng, &targets);
-        match rng.random_range(0..8) {
+        match rng.random_range(0..9) {
             0 | 1 => (FaultKind::Pause, target),
             2 | 3 => (FaultKind::Kill, target),
+            8 => (requests(&target, config, scale, rng), target),
             4 => (FaultKind::Restart, target),
             5 => (kind(FaultName::Delay, &target, config, scale, rng), target),
             _ => (self.cut(&target, rng), target),
@@ -239,20 +243,9 @@ impl Drawing<'_> {
 
     /// A cut, at times from some of the servers only.
     fn cut(&self, target: &Target, rng: &mut ChaCha8Rng) -> FaultKind {
-        let nodes = self.config.nodes();
         let direction = pick(rng, &[Direction::Both, Direction::Both, Direction::In, Direction::Out]);
         let refusal = pick(rng, &[Refusal::Drop, Refusal::Drop, Refusal::Reset]);
-        let peers = if !target.is_client() {
-            peers(target, self.config, rng)
-        } else if nodes >= 3 && rng.random_ratio(1, 3) {
-            let mut of: Vec<Member> = (1..=nodes).map(|node| Member::Node(NodeId(node))).collect();
-            of.shuffle(rng);
-            of.truncate(pick(rng, &[nodes / 2, nodes / 2 + 1]) as usize);
-            of.sort_unstable();
-            Peers::Members(of)
-        } else {
-            PeerGroup::Nodes.into()
-        };
+        let peers = if !target.is_client() { peers(target, self.config, rng) } else { some_nodes(self.config, rng) };
         FaultKind::Partition { peers, direction, shape: Shape::Isolate, refusal }
     }
 
@@ -276,7 +269,7 @@ impl Drawing<'_> {
     }
 
     fn step(&self, target: &Target, rng: &mut ChaCha8Rng) -> Phase {
-        let steps = phases(target);
+        let steps = phases(target, renews(self.config));
         pick(rng, &steps)
     }
 
@@ -310,7 +303,7 @@ fn fault(
     }
     duration = duration.min(workload.duration / 3);
     let every = round((scale.lease * pick(rng, &[1, 2, 3, 5])).max(duration * 13 / 10) + ms(1));
-    let phases = phases(&target);
+    let phases = phases(&target, renews(config));
     let at = match rng.random_range(0..10) {
         0..6 => At::Phase { phase: *phases.choose(rng)?, every: Some(every), from: Duration::ZERO },
         _ => At::Every(every),
@@ -380,8 +373,41 @@ fn kind(name: FaultName, target: &Target, config: &LockConfig, scale: Scale, rng
             let ppm = pick(rng, &[law::DRIFT_PPM, law::DRIFT_PPM, law::DRIFT_PPM / 2, 30_000]);
             FaultKind::Clock(ClockChange::Drift { ppm: if rng.random() { ppm } else { -ppm } })
         }
-        FaultName::Request => unreachable!("not drawn"),
+        FaultName::Request => requests(target, config, scale, rng),
     }
+}
+
+/// What befalls single requests about a lock, or their replies: at times the first ones only, or those to some servers.
+fn requests(target: &Target, config: &LockConfig, scale: Scale, rng: &mut ChaCha8Rng) -> FaultKind {
+    let calls: &[Call] = match target {
+        Target::Waiter => &[Call::Acquiring],
+        Target::Holder if renews(config) => &[Call::Renewing, Call::Renewing, Call::Releasing],
+        Target::Holder => &[Call::Releasing],
+        _ if renews(config) => &Call::ALL,
+        _ => &[Call::Acquiring, Call::Acquiring, Call::Releasing],
+    };
+    let does = pick(rng, &Does::ALL);
+    let late = pick(rng, &[scale.patience * 7 / 10, scale.patience * 2, scale.lease / 2, scale.lease * 11 / 10]);
+    let by = if does.takes_time() { round(late.min(LONGEST_HELD)).max(ms(2)) } else { Duration::ZERO };
+    let times = pick(rng, &[Some(1), Some(1), Some(3), None]);
+    let peers = match target {
+        target if target.is_client() => some_nodes(config, rng),
+        _ => PeerGroup::Clients.into(),
+    };
+    FaultKind::Request { peers, rule: RequestRule { does, phase: pick(rng, calls), times, by } }
+}
+
+/// All lock servers, or some of them.
+fn some_nodes(config: &LockConfig, rng: &mut ChaCha8Rng) -> Peers {
+    let nodes = config.nodes();
+    if nodes < 3 || rng.random_ratio(2, 3) {
+        return PeerGroup::Nodes.into();
+    }
+    let mut of: Vec<Member> = (1..=nodes).map(|node| Member::Node(NodeId(node))).collect();
+    of.shuffle(rng);
+    of.truncate(pick(rng, &[nodes / 2, nodes / 2 + 1]) as usize);
+    of.sort_unstable();
+    Peers::Members(of)
 }
 
 /// How far a clock is set wrong, in nanoseconds.
