@@ -81,43 +81,51 @@ fn main() {
 /// Makes the copy, with every bug in it that still has a place, and builds it.
 fn build(root: &Path, target: &Path, bugs: Vec<Bug>) -> (PathBuf, Vec<Bug>) {
     let copy = target.join("planted/copy");
-    let _ = fs::remove_dir_all(&copy);
-    fs::create_dir_all(&copy).expect("the copy's folder");
     // All but what is made: sources include files from everywhere.
     let made = ["target", "reports", ".git", "fuzz"];
+    let mut files: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
     for entry in fs::read_dir(root).expect("the sources").filter_map(Result::ok) {
         if !made.iter().any(|name| entry.file_name() == *name) {
-            let copied = Command::new("cp").arg("-r").arg(entry.path()).arg(&copy).status();
-            assert!(copied.is_ok_and(|status| status.success()), "cannot copy {}", entry.path().display());
+            gather(&entry.path(), root, &mut files);
         }
     }
-    let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
-    let read = |path: &PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let text = |files: &BTreeMap<PathBuf, Vec<u8>>, path: &Path| {
+        files.get(path).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+    };
+    let sources = files.clone();
     let mut planted = Vec::new();
     for bug in bugs {
         // What is found is replaced by what still contains it, so that several bugs can share a place.
-        let has_place = |edit: &Edit| read(&root.join(&edit.file)).matches(&edit.find).count() == 1;
+        let has_place = |edit: &Edit| text(&sources, Path::new(&edit.file)).matches(&edit.find).count() == 1;
         if !bug.edits.iter().all(has_place) {
             println!("{}: no longer has a place in the sources; mend benches/planted.toml", bug.name);
             continue;
         }
         for edit in &bug.edits {
-            let path = copy.join(&edit.file);
-            let text = files.entry(path.clone()).or_insert_with(|| read(&path));
+            let path = Path::new(&edit.file);
+            let before = text(&files, path);
             let chosen = format!("crate::planted::is(\"{}\")", bug.name);
             let plant = edit.plant.replace("PLANTED", &chosen);
-            match text.matches(&edit.find).count() {
-                1 => *text = text.replace(&edit.find, &plant),
-                // Another bug stands there: this one needs a copy of its own place.
-                _ => panic!("{}: shares its place with another bug in a way that cannot be told apart", bug.name),
-            }
+            // Another bug may stand there: this one then needs a place of its own.
+            let count = before.matches(&edit.find).count();
+            assert!(count == 1, "{}: shares its place with another bug in a way that cannot be told apart", bug.name);
+            files.insert(path.to_owned(), before.replace(&edit.find, &plant).into_bytes());
         }
         planted.push(bug);
     }
-    let library = copy.join("src/lib.rs");
-    files.entry(library.clone()).or_insert_with(|| read(&library)).push_str(MODULE);
-    for (path, text) in files {
-        fs::write(&path, text).expect("the copy");
+    files.entry(PathBuf::from("src/lib.rs")).or_default().extend(MODULE.as_bytes());
+    // Only what differs is written, and what is gone from the sources is removed: the build starts from the last one.
+    let mut there = BTreeMap::new();
+    gather(&copy, &copy, &mut there);
+    for path in there.keys().filter(|path| !files.contains_key(*path)) {
+        fs::remove_file(copy.join(path)).expect("the copy");
+    }
+    for (path, bytes) in files {
+        if there.get(&path) != Some(&bytes) {
+            let path = copy.join(path);
+            path.parent().map_or(Ok(()), fs::create_dir_all).expect("the copy's folder");
+            fs::write(&path, bytes).expect("the copy");
+        }
     }
     let built = Command::new(env!("CARGO"))
         .args(["build", "--locked", "--profile", "fast", "--bin", "fencepost", "--manifest-path"])
@@ -127,6 +135,17 @@ fn build(root: &Path, target: &Path, bugs: Vec<Bug>) -> (PathBuf, Vec<Bug>) {
         .status();
     assert!(built.is_ok_and(|status| status.success()), "the copy does not build");
     (target.join("planted/target/fast/fencepost"), planted)
+}
+
+/// All files at and below `path`, by their paths below `root`.
+fn gather(path: &Path, root: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    if let Ok(entries) = fs::read_dir(path) {
+        for entry in entries.filter_map(Result::ok) {
+            gather(&entry.path(), root, files);
+        }
+    } else if let (Ok(bytes), Ok(below)) = (fs::read(path), path.strip_prefix(root)) {
+        files.insert(below.to_owned(), bytes);
+    }
 }
 
 /// What was found of one bug.
