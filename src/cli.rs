@@ -517,6 +517,10 @@ pub struct TryArgs {
     /// How often to run each trial, to count how often a guarantee is broken.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub repeat: u64,
+    /// Go on where an earlier `try` with the same `--out` and `--repeat` ended: with its seed, and without the trials that it
+    /// brought to their end with the same settings and scenarios.
+    #[arg(long, conflicts_with = "seed")]
+    pub resume: bool,
     /// Fixes the fault plans. Drawn and printed if absent.
     #[arg(long)]
     pub seed: Option<Seed>,

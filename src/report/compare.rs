@@ -278,7 +278,7 @@ fn conclusions(comparison: &Comparison<'_>) -> Markup {
         @for lock in &comparison.locks {
             @let conclusion = comparison.conclusion(lock);
             @let worst = conclusion.iter().map(|(outcome, _)| *outcome).max().unwrap_or(Outcome::Undecided);
-            @let class = match worst { Outcome::Kept => "good", Outcome::Undecided => "odd", Outcome::Broken | Outcome::Harmed => "bad" };
+            @let class = match worst { Outcome::Kept => "good", Outcome::Undecided | Outcome::Broken => "odd", Outcome::Harmed => "bad" };
             div class={ "gist " (class) } {
                 b { (lock) }
                 ul {

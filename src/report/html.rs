@@ -10,7 +10,7 @@ use super::plain::plain_page;
 use super::scene::Scene;
 use super::words;
 use super::{LockReport, Report, appendix, excerpt, lanes, plots, remedy, trial};
-use crate::check::{CheckName, Verdict};
+use crate::check::{CheckName, Incident, Verdict};
 
 const STYLE: &str = include_str!("assets/page.css");
 pub(super) const SCRIPT: &str = include_str!("assets/page.js");
@@ -22,18 +22,22 @@ const POLICY: &str =
 pub fn page(report: &Report) -> String {
     let scenes: Vec<Scene<'_>> = report.locks.iter().map(|lock| Scene::of(&lock.history)).collect();
     let span = plots::latencies(&scenes);
+    let protagonist = protagonist(report);
     let title = format!("{}, seed {}: {}", report.scenario, report.seed, report.verdict());
     let body = html! {
         svg.defs width="0" height="0" aria-hidden="true" { defs { (lanes::hatch("expired")) } }
         (headline(report))
         main {
         (lead(report, &scenes))
-        (story(report, &scenes))
+        (story(report, &scenes, protagonist))
         (contents(report))
         (matrix(report, &scenes))
         (foreseen(report))
         @if report.locks.iter().any(|lock| !lock.history.ops.is_empty()) { (appendix::legend()) }
-        @for (lock, scene) in report.locks.iter().zip(&scenes) { (trial::section(report, lock, scene, span)) }
+        @for (place, (lock, scene)) in report.locks.iter().zip(&scenes).enumerate() {
+            @let told = protagonist.filter(|(of, _)| *of == place).map(|(_, number)| number);
+            (trial::section(report, lock, scene, span, told))
+        }
         (appendix::setup(report))
         (appendix::faults(report, &scenes))
         (appendix::replay(report))
@@ -100,27 +104,35 @@ fn lead(report: &Report, scenes: &[Scene<'_>]) -> Markup {
     }
 }
 
-/// How the first incident of the lock that came off worst came about.
-fn story(report: &Report, scenes: &[Scene<'_>]) -> Markup {
-    let broken = report.locks.iter().zip(scenes).filter(|(lock, _)| !lock.judgement.incidents.is_empty());
+/// Whether the data took harm in an incident.
+fn harmed(incident: &Incident) -> bool {
+    incident.violations.contains_key(&CheckName::LostUpdates) || incident.violations.contains_key(&CheckName::Fencing)
+}
+
+/// What the page begins with: the place of the lock that came off worst, and the number of its first incident that did harm, or
+/// else of its first.
+fn protagonist(report: &Report) -> Option<(usize, u32)> {
+    let broken = report.locks.iter().enumerate().filter(|(_, lock)| !lock.judgement.incidents.is_empty());
     // Of equally bad ones the first.
-    let Some((lock, scene)) = broken.rev().max_by_key(|(lock, _)| Standing::of(lock)) else { return html! {} };
+    let (place, lock) = broken.rev().max_by_key(|(_, lock)| Standing::of(lock))?;
     // What did harm says more than what only could have.
-    let harm = |incident: &&crate::check::Incident| {
-        incident.violations.contains_key(&CheckName::LostUpdates)
-            || incident.violations.contains_key(&CheckName::Fencing)
-    };
-    let incidents = &lock.judgement.incidents;
-    let incident = incidents.iter().find(harm).unwrap_or(&incidents[0]);
-    let number = (1..).zip(incidents).find(|(_, other)| std::ptr::eq(*other, incident)).map_or(1, |(number, _)| number);
+    let first = lock.judgement.incidents.iter().position(harmed).unwrap_or(0);
+    Some((place, first as u32 + 1))
+}
+
+/// How that incident came about.
+fn story(report: &Report, scenes: &[Scene<'_>], protagonist: Option<(usize, u32)>) -> Markup {
+    let Some((place, number)) = protagonist else { return html! {} };
+    let (lock, scene) = (&report.locks[place], &scenes[place]);
+    let incident = &lock.judgement.incidents[number as usize - 1];
     let exhibit = Exhibit::of_incident(scene, lock, number, incident, "story".to_owned());
     html! {
         section #story {
             h2 { "How it came about with " (lock.name) }
             p.dim {
-                "The first " @if harm(&incident) { "incident that did harm" } @else { "incident" } ": " (exhibit::title(scene, incident)) "; "
+                "The first " @if harmed(incident) { "incident that did harm" } @else { "incident" } ": " (exhibit::title(scene, incident)) "; "
                 (exhibit::broke(incident)) ". "
-                a href={ "#" (trial::anchor(lock, number)) } { "Its card" } " says more."
+                a href={ "#" (trial::anchor(lock, number)) } { "Its card" } " has each violation in full."
             }
             (excerpt::steps(&exhibit))
             (excerpt::drawings(scene, &exhibit))

@@ -10,13 +10,17 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::{Table, presets};
 use maud::{Markup, html};
+use serde::{Deserialize, Serialize};
 
-use super::compare::{INDEX, link};
+pub use super::compare::INDEX;
+use super::compare::link;
 use super::html::document;
 use super::plain::plain;
+use super::trial::slug;
 use super::{Conclusion, replace};
 use crate::adapter::Settings;
 use crate::check::{CheckName, Verdict};
+use crate::seed::Seed;
 
 /// The guarantees that a table shows, with their letters.
 const SHOWN: [(CheckName, &str); 7] = [
@@ -30,7 +34,8 @@ const SHOWN: [(CheckName, &str); 7] = [
 ];
 
 /// One lock in one scenario.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Row {
     /// The scenario's name.
     pub scenario: String,
@@ -44,8 +49,51 @@ pub struct Row {
     pub standing: Standing,
 }
 
+/// What has been done of many trials, for whoever goes on with them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Done {
+    /// The seed of all plans.
+    pub seed: Seed,
+    /// How often each trial is run.
+    pub times: u64,
+    /// The text of each scenario, as it was tried.
+    pub scenarios: BTreeMap<String, String>,
+    /// What came of it.
+    pub rows: Vec<Row>,
+}
+
+impl Done {
+    /// The name of its file, beside the page.
+    pub const FILE: &str = "done.json";
+
+    /// Reads it from the page's folder.
+    ///
+    /// # Errors
+    /// There is none, or it is of another version.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        serde_json::from_slice(&fs::read(folder.join(Self::FILE))?).map_err(io::Error::from)
+    }
+
+    /// The row of a lock in a scenario if it need not be tried again: it was tried as often as it was to be, to the end, with
+    /// these settings and this scenario.
+    pub fn row(&self, scenario: &str, text: &str, settings: &Settings) -> Option<&Row> {
+        let is_same = self.scenarios.get(scenario).is_some_and(|tried| tried == text);
+        let row = self.rows.iter().find(|row| row.scenario == scenario && row.settings == *settings)?;
+        let is_whole = match &row.standing {
+            Standing::Unfit(_) | Standing::NoLock { .. } => true,
+            Standing::Unclear { .. } => false,
+            Standing::Tried { runs, .. } => {
+                runs.len() as u64 >= self.times && runs.iter().all(|run| run.error.is_none())
+            }
+        };
+        (is_same && is_whole).then_some(row)
+    }
+}
+
 /// What came of a lock in a scenario.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// The scenario has nothing to say of it, and why.
     Unfit(String),
@@ -73,7 +121,8 @@ pub enum Standing {
 }
 
 /// One run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Run {
     /// Its folder.
     pub folder: PathBuf,
@@ -152,18 +201,20 @@ pub fn table(rows: &[Row]) -> String {
     table.to_string() + "\n"
 }
 
-/// Writes the page into `folder` and returns its path.
+/// Writes the page into `folder`, with what is needed to go on, and returns the page's path. `unfinished` says why something
+/// is missing, if it is.
 ///
 /// # Errors
-/// The page cannot be written.
-pub fn write(folder: &Path, rows: &[Row], unfinished: bool) -> io::Result<PathBuf> {
+/// A file cannot be written.
+pub fn write(folder: &Path, done: &Done, unfinished: Option<&str>) -> io::Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let index = folder.join(INDEX);
-    replace(&index, page(folder, rows, unfinished).as_bytes())?;
+    replace(&folder.join(Done::FILE), &serde_json::to_vec_pretty(done)?)?;
+    replace(&index, page(folder, &done.rows, unfinished).as_bytes())?;
     Ok(index)
 }
 
-fn page(folder: &Path, rows: &[Row], unfinished: bool) -> String {
+fn page(folder: &Path, rows: &[Row], unfinished: Option<&str>) -> String {
     let mut defendants: Vec<&Row> = Vec::new();
     let mut scenarios: Vec<&Row> = Vec::new();
     for row in rows {
@@ -182,7 +233,8 @@ fn page(folder: &Path, rows: &[Row], unfinished: bool) -> String {
                 "scenarios. Each trial has a twin without faults; a lock whose twin is not clean is not judged."
             }
         }
-        @if unfinished { p.notice.bad { "This was called off: what was not begun is missing." } }
+        main {
+        @if let Some(why) = unfinished { p.notice.bad { (why) ": what was not begun is missing." } }
         p {
             "A cell names the guarantees that were seen broken: "
             @for (index, (check, letter)) in SHOWN.iter().enumerate() {
@@ -190,8 +242,8 @@ fn page(folder: &Path, rows: &[Row], unfinished: bool) -> String {
             }
             ". " b { "–" } ": nothing was seen broken, which proves nothing. An empty cell: the scenario does not suit the lock."
         }
-        table.matrix {
-            thead { tr { th { "scenario" } @for row in &defendants { th { (row.defendant) } } } }
+        div.scroll tabindex="0" { table.matrix {
+            thead { tr { th { "scenario" } @for row in &defendants { th { a href={ "#" (slug(&row.defendant)) } { (row.defendant) } } } } }
             tbody {
                 @for scenario in &scenarios {
                     tr {
@@ -205,7 +257,7 @@ fn page(folder: &Path, rows: &[Row], unfinished: bool) -> String {
                     }
                 }
             }
-        }
+        } }
         @for defendant in &defendants { (section(folder, defendant, rows)) }
         h2 { "What this shows" }
         p {
@@ -213,6 +265,7 @@ fn page(folder: &Path, rows: &[Row], unfinished: bool) -> String {
             "judged as its API presents it: from the grant to the release, or to the signal or the end of the validity that the API "
             "itself gives; a page also says what remains when holds are cut to the stated lease. fencepost finds violations and cannot "
             "prove their absence."
+        }
         }
     };
     document("Strangers on trial", &body)
@@ -240,14 +293,14 @@ fn section(folder: &Path, defendant: &Row, rows: &[Row]) -> Markup {
     let settings = &defendant.settings;
     let offers: Vec<&str> = settings.capabilities.iter().map(|capability| capability.name()).collect();
     html! {
-        h2 id=(defendant.defendant) { (defendant.defendant) }
+        h2 id=(slug(&defendant.defendant)) { (defendant.defendant) }
         p.dim {
             (settings.command.join(" ")) " · " (settings.servers)
             @for package in settings.pip.iter().chain(&settings.apt) { " · " (package) }
             @for (check, report) in &settings.known { " · " a href=(report) { (check) " as reported" } }
             " · its API offers " (if offers.is_empty() { "acquire and release".to_owned() } else { offers.join(", ") })
         }
-        table.matrix {
+        div.scroll tabindex="0" { table.matrix {
             thead {
                 tr { th { "scenario" } @for (check, _) in SHOWN { th { (check) } } th { "coverage" } th { "runs" } }
             }
@@ -259,7 +312,7 @@ fn section(folder: &Path, defendant: &Row, rows: &[Row]) -> Markup {
                     }
                 }
             }
-        }
+        } }
     }
 }
 
@@ -340,6 +393,39 @@ mod tests {
     }
 
     #[test]
+    fn what_was_done_to_its_end_is_not_done_again_and_the_rest_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut rows = rows();
+        rows.push(row("slow-holder", Standing::Unclear { why: "?".to_owned(), page: PathBuf::new() }));
+        let early = Run { error: Some("interrupted".to_owned()), ..run(Verdict::Unknown) };
+        let twin = PathBuf::new();
+        rows.push(row("clock-jump", Standing::Tried { runs: vec![early], twin: twin.clone() }));
+        rows.push(row("delayed-write", Standing::Tried { runs: Vec::new(), twin }));
+        let scenarios = rows.iter().map(|row| (row.scenario.clone(), "as it was".to_owned())).collect();
+        let done = Done { seed: Seed(7), times: 1, scenarios, rows };
+        write(folder.path(), &done, None).unwrap();
+        let read = Done::read(folder.path()).unwrap();
+        let settings = settings::load(Path::new("adapters/sherlock-0.4.0")).unwrap();
+        let is_done = |scenario: &str| read.row(scenario, "as it was", &settings).is_some();
+        for (scenario, done) in [
+            ("calm", true),
+            ("client-pause", true),
+            ("leader-kill", true),
+            ("partition-client", true),
+            ("slow-holder", false),
+            ("clock-jump", false),
+            ("delayed-write", false),
+            ("late-grant", false),
+        ] {
+            assert_eq!(is_done(scenario), done, "{scenario}");
+        }
+        assert!(read.row("client-pause", "changed since", &settings).is_none());
+        let other = settings::load(Path::new("adapters/sherlock")).unwrap();
+        assert!(read.row("client-pause", "as it was", &other).is_none(), "other settings are another lock");
+        assert_eq!(read.row("client-pause", "as it was", &settings).unwrap().told(), "mutual-exclusion 2/3");
+    }
+
+    #[test]
     fn the_worst_row_decides() {
         let rows = rows();
         assert_eq!(conclusion(&rows), Conclusion::Unexpected);
@@ -352,9 +438,13 @@ mod tests {
 
     #[test]
     fn the_page_links_what_was_broken_escapes_and_loads_nothing() {
-        let page = page(Path::new("reports/try"), &rows(), true);
+        let page = page(Path::new("reports/try"), &rows(), Some("Called off"));
         assert!(page.contains("../client-pause/1/report.html") && page.contains("M 2/3"), "links its runs");
-        assert!(page.contains("&lt;without&gt;") && page.contains("called off") && page.contains("proves nothing"));
+        assert!(
+            page.contains("&lt;without&gt;")
+                && page.contains("Called off: what was not begun is missing")
+                && page.contains("proves nothing")
+        );
         assert!(page.contains("https://github.com/py-sherlock/sherlock/issues/66"));
         assert!(!page.contains("src=\"http") && !page.contains("url("));
     }

@@ -20,8 +20,15 @@ const LINES: usize = 100;
 /// How many violations that are part of no incident are told.
 const LOOSE: usize = 5;
 
-/// The section. `span` is what the latency charts of the page span, in milliseconds.
-pub(super) fn section(report: &Report, lock: &LockReport, scene: &Scene<'_>, span: (f64, f64)) -> Markup {
+/// The section. `span` is what the latency charts of the page span, in milliseconds; `told_above` the number of the incident that the
+/// page begins with, whose steps and drawings stand there.
+pub(super) fn section(
+    report: &Report,
+    lock: &LockReport,
+    scene: &Scene<'_>,
+    span: (f64, f64),
+    told_above: Option<u32>,
+) -> Markup {
     let all: Vec<&Violation> = lock.judgement.checks.iter().flat_map(|check| &check.violations).collect();
     let id = format!("lock-{}", slug(&lock.name));
     let incidents = &lock.judgement.incidents;
@@ -48,7 +55,7 @@ pub(super) fn section(report: &Report, lock: &LockReport, scene: &Scene<'_>, spa
             @if let Some(error) = &lock.error { p.notice.bad { b { "This trial ended early. " } (error) } }
             @if let Some(note) = no_token(lock, scene) { p.notice { b { "Why fencing cannot help here. " } (note) } }
             h3 { "What went wrong" }
-            (self::incidents(report, lock, scene))
+            (self::incidents(report, lock, scene, told_above))
             (loose(lock, scene))
             h3 { "The whole run" }
             (timeline::overview(scene, &all, &told, &format!("{id}-run")))
@@ -78,7 +85,7 @@ pub(super) fn anchor(lock: &LockReport, number: u32) -> String {
     format!("{}-incident-{number}", slug(&lock.name))
 }
 
-fn incidents(report: &Report, lock: &LockReport, scene: &Scene<'_>) -> Markup {
+fn incidents(report: &Report, lock: &LockReport, scene: &Scene<'_>, told_above: Option<u32>) -> Markup {
     let incidents = &lock.judgement.incidents;
     let in_all = lock.judgement.incidents_in_all;
     if incidents.is_empty() {
@@ -91,7 +98,7 @@ fn incidents(report: &Report, lock: &LockReport, scene: &Scene<'_>) -> Markup {
         p {
             b { (words::counted(in_all, "incident", "incidents")) } ": what began with one fault, or with one hold that went on             after its validity, is one incident, however much it broke."
         }
-        @for (number, incident) in numbered().take(DRAWN) { (card(report, lock, scene, number, incident)) }
+        @for (number, incident) in numbered().take(DRAWN) { (card(report, lock, scene, (number, incident), told_above == Some(number))) }
         @if incidents.len() > DRAWN {
             div.scroll tabindex="0" { table.incidents {
                 thead { tr { th.number { "#" } th.number { "time" } th { "what began it" } th { "what it broke" } } }
@@ -113,8 +120,15 @@ fn incidents(report: &Report, lock: &LockReport, scene: &Scene<'_>) -> Markup {
     }
 }
 
-/// An incident: what began it, what it broke, its steps, its drawing, what would have prevented it.
-fn card(report: &Report, lock: &LockReport, scene: &Scene<'_>, number: u32, incident: &Incident) -> Markup {
+/// An incident: what began it, what it broke, its steps, its drawing, what would have prevented it; or where the page has told
+/// that already.
+fn card(
+    report: &Report,
+    lock: &LockReport,
+    scene: &Scene<'_>,
+    (number, incident): (u32, &Incident),
+    is_told: bool,
+) -> Markup {
     let anchor = anchor(lock, number);
     let exhibit = Exhibit::of_incident(scene, lock, number, incident, anchor.clone());
     let listed = exhibit::listed(lock, number);
@@ -129,11 +143,15 @@ fn card(report: &Report, lock: &LockReport, scene: &Scene<'_>, number: u32, inci
                     span class={ "severity " (severity) } { (severity) }
                 }
             }
-            h4 { "How it came about" }
-            (excerpt::steps(&exhibit))
-            (excerpt::drawings(scene, &exhibit))
-            h4 { "What would have prevented it" }
-            ul { @for remedy in remedy::of(report, lock, scene, incident) { li { (remedy) } } }
+            @if is_told {
+                p { "How it came about, and what would have prevented it, is what " a href="#story" { "this page begins with" } "." }
+            } @else {
+                h4 { "How it came about" }
+                (excerpt::steps(&exhibit))
+                (excerpt::drawings(scene, &exhibit))
+                h4 { "What would have prevented it" }
+                ul { @for remedy in remedy::of(report, lock, scene, incident) { li { (remedy) } } }
+            }
             details.listed {
                 summary { (words::counted(broken, "violation", "violations")) " in full" }
                 ul {
@@ -305,7 +323,7 @@ mod tests {
     use crate::report::sample;
 
     fn page(report: &Report, lock: &LockReport) -> String {
-        section(report, lock, &Scene::of(&lock.history), (1.0, 10.0)).into_string()
+        section(report, lock, &Scene::of(&lock.history), (1.0, 10.0), None).into_string()
     }
 
     #[test]
@@ -323,6 +341,15 @@ mod tests {
             assert!(page.contains(part), "{part} is not in\n{page}");
         }
         assert!(!page.contains("counted and not listed"));
+    }
+
+    #[test]
+    fn an_incident_that_the_page_begins_with_is_not_drawn_again() {
+        let report = sample::report();
+        let lock = &report.locks[0];
+        let told = section(&report, lock, &Scene::of(&lock.history), (1.0, 10.0), Some(1)).into_string();
+        assert!(told.contains("href=\"#story\"") && !told.contains("How it came about<"), "{told}");
+        assert!(told.contains("2 violations in full") && !told.contains("figure class=\"excerpt\""), "{told}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -14,7 +14,7 @@ use crate::adapter::Settings;
 use crate::adapter::protocol::Capability;
 use crate::check::{CheckName, Verdict};
 use crate::report::LockReport;
-use crate::report::strangers::{Row, Run, Standing};
+use crate::report::strangers::{Done, Row, Run, Standing};
 use crate::scenario::load::{parse, parse_for};
 use crate::scenario::{
     AdapterConfig, Backend, Capabilities, ClientStyle, DurationRange, Fencing, LockConfig, Persistence, Resource,
@@ -35,6 +35,8 @@ pub struct Trials {
     pub times: u64,
     /// The folder for run folders.
     pub out: PathBuf,
+    /// What was done before, and is not done again.
+    pub done: Option<Done>,
 }
 
 /// A faultless trial that was run, and what it was about.
@@ -52,7 +54,8 @@ enum Clean {
     Unclear { why: String, page: PathBuf },
 }
 
-/// Tries all defendants. `each` sees every row as it is done: scenario by scenario, defendants in order.
+/// Tries all defendants. `each` sees every row as it is done, and those that were done before in their places: scenario by
+/// scenario, defendants in order.
 ///
 /// When `stop` becomes true no further trial is begun, and the one that is going on is called off.
 ///
@@ -63,20 +66,23 @@ pub async fn try_out(
     progress: &(dyn Fn(&str) + Sync),
     stop: &watch::Receiver<bool>,
     each: &mut (dyn FnMut(&Row) + Send),
-) -> Result<Vec<Row>, RunError> {
+) -> Result<(), RunError> {
     let seed = trials.seed.unwrap_or_else(Seed::from_entropy);
-    let mut rows = Vec::new();
+    let mut pace = Pace::new(trials.scenarios.len());
     let mut twins: Vec<Twin> = Vec::new();
     for (number, (name, text)) in trials.scenarios.iter().enumerate() {
         if *stop.borrow() {
             break;
         }
-        let told = |what: &str| progress(&format!("{name} ({} of {}): {what}", number + 1, trials.scenarios.len()));
+        let left = pace.left(number);
+        let told =
+            |what: &str| progress(&format!("{name} ({} of {}{left}): {what}", number + 1, trials.scenarios.len()));
         let path = Path::new("scenarios").join(format!("{name}.toml"));
         let own = parse(&path, text, &Capabilities::docker())?;
         let mut standing: BTreeMap<String, Standing> = BTreeMap::new();
         let mut fit: BTreeMap<String, LockConfig> = BTreeMap::new();
-        for settings in &trials.defendants {
+        let before = |settings: &Settings| trials.done.as_ref().and_then(|done| done.row(name, text, settings));
+        for settings in trials.defendants.iter().filter(|settings| before(settings).is_none()) {
             let config = LockConfig::Adapter(configured(settings, &own));
             match suits(&path, text, &own, settings, &config) {
                 Ok(()) => drop(fit.insert(settings.name.clone(), config)),
@@ -112,9 +118,16 @@ pub async fn try_out(
             if !tried.locks.is_empty() {
                 run_trials(trials, tried, seed, &mut standing, &told, stop).await?;
             }
+            pace.timed += 1;
         }
         for settings in &trials.defendants {
-            let Some(standing) = standing.remove(&settings.name) else { continue };
+            if let Some(row) = before(settings) {
+                each(row);
+                continue;
+            }
+            // Of what was called off before its first run there is nothing to tell.
+            let was_begun = |standing: &Standing| !matches!(standing, Standing::Tried { runs, .. } if runs.is_empty());
+            let Some(standing) = standing.remove(&settings.name).filter(was_begun) else { continue };
             let row = Row {
                 scenario: name.clone(),
                 title: own.title.clone(),
@@ -123,10 +136,36 @@ pub async fn try_out(
                 standing,
             };
             each(&row);
-            rows.push(row);
         }
     }
-    Ok(rows)
+    Ok(())
+}
+
+/// How long scenarios take, for an estimate of what is left. Those that need no run cost nothing.
+struct Pace {
+    scenarios: usize,
+    began: Instant,
+    timed: usize,
+}
+
+impl Pace {
+    fn new(scenarios: usize) -> Self {
+        Self { scenarios, began: Instant::now(), timed: 0 }
+    }
+
+    /// What is left from the scenario of this number on, in words that follow a number; none before one has been timed.
+    fn left(&self, number: usize) -> String {
+        about(self.began.elapsed(), self.timed, self.scenarios.saturating_sub(number))
+    }
+}
+
+/// `, about 12 min left`, of `left` scenarios of which `timed` took `elapsed`.
+fn about(elapsed: Duration, timed: usize, left: usize) -> String {
+    if timed == 0 {
+        return String::new();
+    }
+    let seconds = elapsed.as_secs_f64() / timed as f64 * left as f64;
+    format!(", about {} min left", (seconds / 60.0).ceil() as u64)
 }
 
 /// Runs the faultless twins that have not been run yet.
@@ -301,6 +340,13 @@ mod tests {
         assert!(is_its_own_twin(&of("calm").0));
         let (pause, _) = of("client-pause");
         assert_eq!(within_the_lease(&pause).hold, pause.workload.hold, "what is short stays as it is");
+    }
+
+    #[test]
+    fn what_is_left_is_told_once_something_has_been_timed() {
+        assert_eq!(about(Duration::from_secs(100), 0, 5), "");
+        assert_eq!(about(Duration::from_secs(100), 2, 5), ", about 5 min left");
+        assert_eq!(about(Duration::from_secs(1), 1, 1), ", about 1 min left");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use fencepost::cli::{AdapterCheckArgs, TryArgs};
 use fencepost::env::docker;
 use fencepost::report;
 use fencepost::report::plain::plain;
-use fencepost::report::strangers::Row;
+use fencepost::report::strangers::{Done, Row};
 use fencepost::run;
 use fencepost::scenario::Backend;
 use fencepost::scenario::shipped::SHIPPED;
@@ -27,30 +27,66 @@ pub async fn try_out(args: TryArgs) -> Result<u8, Failure> {
     }
     let wanted = |name: &str| args.scenarios.is_empty() || args.scenarios.iter().any(|wanted| wanted == name);
     let scenarios = SHIPPED.iter().filter(|(name, _)| wanted(name));
-    let seed = args.seed.unwrap_or_else(Seed::from_entropy);
+    let folder = args.out.join("try");
+    let before = if args.resume { Some(resumed(&folder, args.repeat)?) } else { None };
+    let seed = before.as_ref().map(|done| done.seed).or(args.seed).unwrap_or_else(Seed::from_entropy);
+    let scenarios: Vec<(String, String)> =
+        scenarios.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let mut done = Done { seed, times: args.repeat, scenarios: scenarios.iter().cloned().collect(), rows: Vec::new() };
     let trials = run::Trials {
         defendants,
-        scenarios: scenarios.map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
+        scenarios,
         seed: Some(seed),
         times: args.repeat,
         out: args.out.clone(),
+        done: before,
     };
     let stop = stop_on_signals("healing faults and writing the page");
     let progress = Progress::new();
+    let mut written = Ok(());
     let mut each = |row: &Row| {
         // Whatever was broken is in the table at the end; this is for whoever watches.
         progress.aside(|| tell(&format!("{} in {}: {}", plain(&row.defendant), row.scenario, plain(&row.told()))));
+        done.rows.push(row.clone());
+        // It takes hours: whatever ends it, what was done is there.
+        if written.is_ok() {
+            written = report::strangers::write(&folder, &done, Some("This is going on, or was ended")).map(drop);
+        }
     };
-    let rows = run::try_out(&trials, &|message| progress.say(message), &stop, &mut each).await;
+    let ended = run::try_out(&trials, &|message| progress.say(message), &stop, &mut each).await;
     progress.clear();
-    let rows = rows?;
-    let folder = args.out.join("try");
-    let page = report::strangers::write(&folder, &rows, *stop.borrow())
-        .with_context(|| format!("cannot write the page in {}", folder.display()))?;
-    say(report::strangers::table(&rows).trim_end())?;
+    let page = report::strangers::INDEX;
+    written.with_context(|| format!("cannot write {page} in {}", folder.display()))?;
+    let unfinished = match &ended {
+        Err(error) => Some(format!("This ended early ({error:#})")),
+        Ok(()) if *stop.borrow() => Some("This was called off".to_owned()),
+        Ok(()) => None,
+    };
+    let page = report::strangers::write(&folder, &done, unfinished.as_deref())
+        .with_context(|| format!("cannot write {page} in {}", folder.display()))?;
+    say(report::strangers::table(&done.rows).trim_end())?;
     say(&format!("page    {}", page.display()))?;
     say(&format!("seed    {seed}"))?;
-    Ok(called_off(report::strangers::conclusion(&rows), &stop).code())
+    if unfinished.is_some() {
+        say("rest    the same command with --resume does what is missing")?;
+    }
+    ended?;
+    Ok(called_off(report::strangers::conclusion(&done.rows), &stop).code())
+}
+
+/// What was done before.
+fn resumed(folder: &Path, times: u64) -> Result<Done, Failure> {
+    let done = Done::read(folder).with_context(|| {
+        format!("there is nothing to resume in {}: leave out --resume, or say --out DIR as then", folder.display())
+    });
+    let done = done.map_err(Failure::bad_request)?;
+    if done.times != times {
+        return Err(Failure::bad_request(format!(
+            "--resume: each trial was run {} times then; say --repeat {}",
+            done.times, done.times
+        )));
+    }
+    Ok(done)
 }
 
 /// Who is to be tried.

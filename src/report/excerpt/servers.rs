@@ -25,10 +25,10 @@ pub(super) fn servers(scene: &Scene<'_>, exhibit: &Exhibit<'_>, lanes: &Lanes<'_
     let height = lanes.heights.servers - 8.0;
     let (mut given, refused): (Vec<&Had<'_>>, Vec<&Had<'_>>) = theirs.into_iter().partition(|had| had.is_given());
     let cross_of = |had: &Had<'_>| cross(scale.x(had.from), lanes.node(had.node) + lanes.heights.servers / 2.0);
-    // Crosses that lie on each other are one.
+    // Crosses that would touch each other are one.
     let mut drawn = BTreeSet::new();
     let refused: Vec<&Had<'_>> =
-        refused.into_iter().filter(|had| drawn.insert((had.node, (scale.x(had.from) / CROSS) as i64))).collect();
+        refused.into_iter().filter(|had| drawn.insert((had.node, (scale.x(had.from) / APART) as i64))).collect();
     let (single, many) = if refused.len() > REFUSED { (&[][..], &refused[..]) } else { (&refused[..], &[][..]) };
     // Of many the longest tell most.
     given.sort_by_key(|had| std::cmp::Reverse(had.to - had.from));
@@ -67,9 +67,10 @@ pub(super) fn servers(scene: &Scene<'_>, exhibit: &Exhibit<'_>, lanes: &Lanes<'_
     }
 }
 
-/// How wide a cross is.
-const CROSS: f64 = 5.0;
+/// Crosses are about this far apart.
+const APART: f64 = 7.0;
 
+/// Five wide, and as high.
 fn cross(x: f64, y: f64) -> String {
     format!("M{} {}l5 5m-5 0l5 -5", n(x - 2.5), n(y - 2.5))
 }
