@@ -60,14 +60,20 @@ pub enum Stress {
     GivenUp,
     /// Two things at once: a client and the server that it talks to, the requests and their answers.
     Together,
+    /// Clients that stand still where their lock has yet to look at its clock, and then read answers that are as old.
+    Stopped,
 }
 
 impl Stress {
     fn draw(rng: &mut ChaCha8Rng) -> Self {
-        pick(
-            rng,
-            &[Self::Any, Self::Any, Self::Any, Self::Any, Self::Edge, Self::Renewal, Self::GivenUp, Self::Together],
-        )
+        match rng.random_range(0..10) {
+            0 => Self::Edge,
+            1 => Self::Renewal,
+            2 => Self::GivenUp,
+            3 => Self::Together,
+            4 => Self::Stopped,
+            _ => Self::Any,
+        }
     }
 }
 
@@ -230,6 +236,13 @@ mod tests {
                 has(drawn, &|fault| fault.target.is_client()) && has(drawn, &|fault| !fault.target.is_client())
             });
             assert!(together > 150, "{lock}: {together}");
+            let stopped = share(Stress::Stopped, &|drawn, lease| {
+                outlasts(drawn, lease)
+                    && has(drawn, &|fault| {
+                        fault.kind == FaultKind::Pause && matches!(fault.at, At::Phase { phase: Phase::Renewing, .. })
+                    })
+            });
+            assert!(stopped > 20, "{lock}: {stopped}");
         }
     }
 

@@ -18,12 +18,13 @@ pub(super) fn redlock(stress: Stress, may_have_tokens: bool, rng: &mut ChaCha8Rn
     let ttl = match stress {
         Stress::Any | Stress::Renewal | Stress::Together => pick(rng, &[ms(200), ms(300), ms(500), ms(500), ms(1_000)]),
         Stress::Edge => pick(rng, &[ms(300), ms(500), ms(1_000), ms(2_000)]),
+        Stress::Stopped => pick(rng, &[ms(300), ms(500), ms(1_000)]),
         Stress::GivenUp => pick(rng, &[ms(300), ms(1_000), ms(10_000), ms(10_000)]),
     };
     let renewal = match stress {
         Stress::Renewal => true,
         Stress::Edge => rng.random_ratio(1, 4),
-        Stress::Any | Stress::GivenUp | Stress::Together => rng.random_ratio(1, 2),
+        Stress::Any | Stress::GivenUp | Stress::Together | Stress::Stopped => rng.random_ratio(1, 2),
     };
     let usual = (ttl / 10).min(ms(50));
     let tokens = if may_have_tokens && rng.random_ratio(2, 5) { Tokens::Quorum } else { Tokens::None };
@@ -129,6 +130,7 @@ pub(super) fn workload(stress: Stress, scale: Scale, rng: &mut ChaCha8Rng) -> Wo
             pick(rng, &[brief, brief, range(of(2), of(10)), range(of(40).min(ms(400)), of(90).min(ms(900)))])
         }
         Stress::Together => pick(rng, &[brief, range(of(96), of(180)), range(of(120), of(300))]),
+        Stress::Stopped => pick(rng, &[brief, range(of(120), of(300)), range(of(200), of(400))]),
     };
     let think = match stress {
         Stress::Any => pick(rng, &[range(ms(0), of(2)), range(ms(0), of(20)), range(of(30), of(50))]),
@@ -140,7 +142,7 @@ pub(super) fn workload(stress: Stress, scale: Scale, rng: &mut ChaCha8Rng) -> Wo
         Stress::Any => {
             pick(rng, &[patient, patient, patient, round(of(5)), round(of(25)), round(of(60)), round(of(150))])
         }
-        Stress::Edge | Stress::Renewal => patient,
+        Stress::Edge | Stress::Renewal | Stress::Stopped => patient,
         Stress::GivenUp => pick(rng, &[ms(5), round(patience / 2), patience, patience * 3 / 2, ms(400), patient]),
         Stress::Together => pick(rng, &[patient, patient, patient, round(of(25).min(ms(400)))]),
     };

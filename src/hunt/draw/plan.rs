@@ -33,6 +33,7 @@ impl Drawing<'_> {
             Stress::Renewal => self.renewal(rng),
             Stress::GivenUp => self.given_up(rng),
             Stress::Together => self.together(rng),
+            Stress::Stopped => self.stopped(rng),
         }
     }
 
@@ -207,6 +208,39 @@ impl Drawing<'_> {
             Fault { kind: first, target: of_client, at: one, duration },
             Fault { kind: second, target: of_servers, at: other, duration: length },
         ]
+    }
+
+    /// A client that stands still at a step where its lock has yet to look at its clock, for a good part of a lease or for
+    /// longer; and, half the time, a holder that nothing reaches after that, so that no later answer mends what it believes.
+    fn stopped(&self, rng: &mut ChaCha8Rng) -> Vec<Fault> {
+        let Self { config, scale, .. } = *self;
+        let mut steps = vec![
+            (Target::Waiter, Phase::VotesIn),
+            (Target::Waiter, Phase::VotesIn),
+            (Target::Waiter, Phase::Acquiring),
+            (Target::Waiter, Phase::InLine),
+        ];
+        if renews(config) {
+            steps.extend(vec![(Target::Holder, Phase::Renewing); 4]);
+        }
+        let (target, phase) = pick_of(rng, &steps);
+        let duration = round(scale.lease * pick(rng, &[20, 30, 50, 70, 90, 99, 101, 110, 150]) / 100).max(ms(5));
+        let every = Some(self.every(duration, rng));
+        let mut plan = vec![Fault {
+            kind: FaultKind::Pause,
+            target,
+            at: At::Phase { phase, every, from: Duration::ZERO },
+            duration,
+        }];
+        if rng.random_ratio(1, 2) {
+            let duration = round(scale.lease * pick(rng, &[100, 130, 180]) / 100);
+            let kind = self.cut(&Target::Holder, rng);
+            let phase = if renews(config) { Phase::Renewing } else { self.step(&Target::Holder, rng) };
+            let every = Some(self.every(duration, rng));
+            let at = At::Phase { phase, every, from: Duration::ZERO };
+            plan.push(Fault { kind, target: Target::Holder, at, duration });
+        }
+        plan
     }
 
     /// What fails, of the servers or of a client's links.
