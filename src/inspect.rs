@@ -10,12 +10,15 @@ use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::ids::LockName;
-use crate::lock::backend::RedisNode;
-use crate::lock::client::{RedisEndpoint, RedisServer, ZkAddress, ZookeeperEnsemble};
-use crate::lock::{RedlockSettings, Settings, SettingsError, ZookeeperSettings};
+use crate::lock::backend::{EtcdCluster, EtcdKey, EtcdLine, RedisNode};
+use crate::lock::client::{EtcdAddressError, EtcdMembers, RedisEndpoint, RedisServer, ZkAddress, ZookeeperEnsemble};
+use crate::lock::{EtcdSettings, RedlockSettings, Settings, SettingsError, ZookeeperSettings};
 
 /// How long each server may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many members of etcd are asked at most.
+const ETCD_LOOKS: u32 = 3;
 
 /// Whose locks to look at.
 pub enum Servers {
@@ -23,6 +26,8 @@ pub enum Servers {
     Redis(Vec<RedisServer>, String),
     /// The ensemble, and the path of its locks.
     Zookeeper(Box<ZookeeperEnsemble>, String),
+    /// The members of etcd, and the prefix of its locks.
+    Etcd(Box<EtcdMembers>, String),
 }
 
 /// Why a lock cannot be looked at.
@@ -40,7 +45,7 @@ pub enum InspectError {
 }
 
 impl Servers {
-    /// From the command line: addresses `redis://…` or one `zk://…`, or one settings file.
+    /// From the command line: addresses `redis://…`, one `zk://…` or one `etcd://…`, or one settings file.
     ///
     /// # Errors
     /// An address is none, they do not go together, or the settings file is no use.
@@ -57,11 +62,15 @@ impl Servers {
                 let ensemble = ZookeeperEnsemble::new(address.connect_string(), PATIENCE);
                 Ok(Self::Zookeeper(Box::new(ensemble), prefix.unwrap_or_else(|| ZookeeperSettings::default().root)))
             }
+            [members] if members.starts_with("etcd://") => {
+                let members = EtcdMembers::new(members.parse().map_err(|error: EtcdAddressError| wrong(&error))?);
+                Ok(Self::Etcd(Box::new(members), prefix.unwrap_or_else(|| EtcdSettings::default().prefix)))
+            }
             masters => {
                 let server = |place: &String| place.parse().map(|endpoint: RedisEndpoint| RedisServer::new(endpoint));
                 let servers = masters.iter().map(server).collect::<Result<_, _>>().map_err(|error| {
                     wrong(&format!(
-                        "{error}; or an ensemble, `zk://host:port,host:port`, or a settings file, `lock.toml`"
+                        "{error}; or an ensemble, `zk://host:port,host:port`, or etcd, `etcd://host:port,host:port`, or a settings file, `lock.toml`"
                     ))
                 })?;
                 Ok(Self::Redis(servers, prefix.unwrap_or_else(|| RedlockSettings::default().key_prefix)))
@@ -76,6 +85,9 @@ impl Servers {
                 Self::Redis(nodes, prefix.unwrap_or_else(|| table.key_prefix.clone()))
             }
             Settings::Redlock(table) => Self::Redis(table.nodes()?, prefix.unwrap_or_else(|| table.key_prefix.clone())),
+            Settings::Etcd(table) => {
+                Self::Etcd(Box::new(table.cluster()?), prefix.unwrap_or_else(|| table.prefix.clone()))
+            }
             Settings::Zookeeper(table) => {
                 Self::Zookeeper(Box::new(table.ensemble()?), prefix.unwrap_or_else(|| table.root.clone()))
             }
@@ -90,6 +102,7 @@ impl Servers {
         match self {
             Self::Redis(servers, prefix) => look_at_redis(servers, prefix, name).await,
             Self::Zookeeper(ensemble, root) => look_at_line(ensemble, root, name).await,
+            Self::Etcd(members, prefix) => look_at_etcd(members, prefix, name).await,
         }
     }
 
@@ -101,6 +114,7 @@ impl Servers {
         match self {
             Self::Redis(servers, prefix) => release_at_redis(servers, prefix, name).await,
             Self::Zookeeper(ensemble, root) => release_in_line(ensemble, root, name).await,
+            Self::Etcd(members, prefix) => release_in_etcd(members, prefix, name).await,
         }
     }
 }
@@ -239,5 +253,57 @@ async fn release_in_line(ensemble: &ZookeeperEnsemble, root: &str, name: &LockNa
     Ok(format!(
         "lock     {name} (znode {folder})\ntaken from session 0x{:x}, token {}; the next one's token is higher\n",
         holder.session, holder.czxid
+    ))
+}
+
+/// What stands before the keys of all who contend for the lock, and their line. One member that is silent is passed over.
+async fn etcd_line(members: &EtcdMembers, prefix: &str, name: &LockName) -> Result<(String, EtcdLine), InspectError> {
+    let folder = crate::lock::etcd_folder(prefix, name);
+    let mut why = String::new();
+    for _ in 0..ETCD_LOOKS {
+        match in_time(members.line(&folder)).await {
+            Ok(line) => return Ok((folder, line)),
+            Err(error) => why = error,
+        }
+    }
+    Err(InspectError::Servers(format!("{}: {why}", members.name())))
+}
+
+async fn look_at_etcd(members: &EtcdMembers, prefix: &str, name: &LockName) -> Result<String, InspectError> {
+    let (folder, line) = etcd_line(members, prefix, name).await?;
+    let mut told = Vec::new();
+    for EtcdKey { created, lease, .. } in &line.keys {
+        let left = match in_time(members.time_left(*lease)).await {
+            Ok(Some(left)) => format!("{left:?} left unless kept alive"),
+            Ok(None) => "which is over".to_owned(),
+            Err(why) => format!("of which nobody says how long it lasts ({why})"),
+        };
+        told.push(format!("lease {lease:x}, {left}, token {created}"));
+    }
+    let mut text = format!("lock     {name} (keys {folder})\n");
+    match told.first() {
+        None => text += "state    free\n",
+        Some(holder) => {
+            let _ = writeln!(text, "state    held by {holder}");
+        }
+    }
+    let waiting = told.get(1..).unwrap_or_default();
+    let many = if waiting.is_empty() { "nobody waits".to_owned() } else { waiting.len().to_string() };
+    let _ = writeln!(text, "queue    {many}");
+    for (contender, ahead) in waiting.iter().zip(1..) {
+        let _ = writeln!(text, "  {ahead:>3}. {contender}");
+    }
+    Ok(text)
+}
+
+async fn release_in_etcd(members: &EtcdMembers, prefix: &str, name: &LockName) -> Result<String, InspectError> {
+    let (folder, line) = etcd_line(members, prefix, name).await?;
+    let Some(holder) = line.keys.first() else {
+        return Ok(format!("lock     {name} (keys {folder})\nnobody held it\n"));
+    };
+    in_time(members.delete(&holder.key)).await.map_err(InspectError::Servers)?;
+    Ok(format!(
+        "lock     {name} (keys {folder})\ntaken from lease {:x}, token {}; the next one's token is higher\n",
+        holder.lease, holder.created
     ))
 }

@@ -10,8 +10,8 @@
 //! - Ground, which touches nothing: [`ids`], [`time`] (one monotonic timeline), [`seed`] (named random streams),
 //!   [`duration`] (as files have it),
 //!   [`phase`] (where a client can be stopped), `verdict`.
-//! - [`lock`]: the library that programs use, and the first defendants: Redlock and a ZooKeeper lock. Clock, timers and
-//!   randomness are handed in. It is all there is without the feature `harness`; `redis` and `zookeeper` bring the client
+//! - [`lock`]: the library that programs use, and the first defendants: Redlock, a ZooKeeper and an etcd lock. Clock, timers and
+//!   randomness are handed in. It is all there is without the feature `harness`; `redis`, `zookeeper` and `etcd` bring the client
 //!   of one backend each, `settings` the TOML file.
 //! - `adapter`: locks that are not of this crate, as programs behind a protocol of JSON lines.
 //! - `fault`: faults as values, partitions as set arithmetic. `scenario`: the TOML file, validated.

@@ -206,7 +206,7 @@ impl Plan {
             match config {
                 LockConfig::Redlock(config) => config.nodes = count,
                 LockConfig::Zookeeper(config) => config.servers = count,
-                LockConfig::Redis(_) | LockConfig::Adapter(_) => {}
+                LockConfig::Redis(_) | LockConfig::Etcd(_) | LockConfig::Adapter(_) => {}
             }
             let named =
                 scenario.faults.iter().find_map(|fault| Some((fault, fault.names_node_beyond(config.nodes())?)));

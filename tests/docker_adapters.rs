@@ -27,7 +27,7 @@ fn told(output: &Output) -> String {
 fn our_own_locks_pass_in_fair_weather_through_the_protocol() {
     let _turn = turn();
     let own = [env!("CARGO_BIN_EXE_fencepost"), "adapter", "own"];
-    for (backend, offers) in [("redis:5", "valid_for"), ("zookeeper:3", "token")] {
+    for (backend, offers) in [("redis:5", "valid_for"), ("zookeeper:3", "token"), ("etcd:3", "token")] {
         let output = fencepost(&[&["adapter", "check", "--backend", backend, "--"], &own[..]].concat());
         let text = told(&output);
         assert_eq!(output.status.code(), Some(0), "{backend}: {text}");

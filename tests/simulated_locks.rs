@@ -1,12 +1,13 @@
 //! The lock suite in the simulation: the bodies that `docker_locks` runs on real servers, in virtual time, over many
 //! seeds.
 //!
-//! Redlock over five simulated Redis masters, the ZooKeeper lock over a simulated ensemble of three. Each client is a
+//! Redlock over five simulated Redis masters, the ZooKeeper lock over a simulated ensemble of three, the etcd lock over three
+//! simulated members. Each client is a
 //! simulated process: killed, it sends nothing more.
 
 mod lock_suite;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,16 +17,18 @@ use fencepost::env::sim::redis::{Command, Persistence, Reply};
 use fencepost::env::sim::{LockMaker, Sandbox, Seam, single_process_mutex};
 use fencepost::fault::{Member, Refusal};
 use fencepost::ids::{ClientId, LockName, NodeId};
-use fencepost::lock::backend::{Connections, RedisNode, ZkConnector};
+use fencepost::lock::backend::{Connections, EtcdCluster, RedisNode, ZkConnector};
 use fencepost::lock::runtime::SharedRuntime;
 use fencepost::lock::{
-    DistributedLock, ReadWriteLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Semaphore, Tokens, Waiting,
-    ZookeeperLock, ZookeeperSettings,
+    DistributedLock, EtcdLock, EtcdSettings, ReadWriteLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings,
+    Semaphore, Tokens, Waiting, ZookeeperLock, ZookeeperSettings,
 };
-use fencepost::scenario::{DurationRange, LockConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
+use fencepost::scenario::{DurationRange, EtcdConfig, LockConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
 use fencepost::seed::Seed;
 use futures_util::future::{FutureExt, LocalBoxFuture};
-use lock_suite::{Client, Fate, Fixture, OnePermit, RedlockFixture, SharedFixture, Writers};
+use lock_suite::{
+    Client, EtcdFixture, Fate, Fixture, OnePermit, RedlockFixture, SHORTEST_LEASE, SharedFixture, Writers, take_away,
+};
 use smol_str::SmolStr;
 
 /// How many seeds each body is run with.
@@ -254,6 +257,56 @@ impl Fixture for OnZookeeper<'_> {
     }
 }
 
+/// With a janitor's way to the members, and how many leases there were.
+struct OnEtcd<'a>(&'a Sandbox, OnceCell<Arc<dyn EtcdCluster>>, Cell<i64>);
+
+impl OnEtcd<'_> {
+    fn config() -> LockConfig {
+        LockConfig::Etcd(EtcdConfig { ttl: lock_suite::LONG })
+    }
+}
+
+impl EtcdFixture for OnEtcd<'_> {
+    fn members(&self) -> Arc<dyn EtcdCluster> {
+        let opened = || self.0.client(&Self::config()).1.etcd.expect("its servers are etcd's");
+        Arc::clone(self.1.get_or_init(opened))
+    }
+
+    fn prefix(&self) -> String {
+        EtcdSettings::default().prefix
+    }
+
+    fn lease(&self) -> i64 {
+        self.2.set(self.2.get() + 1);
+        self.2.get()
+    }
+}
+
+impl Fixture for OnEtcd<'_> {
+    fn client(&self, lease: Duration) -> Client {
+        let (id, Seam { etcd, runtime, .. }) = self.0.client(&Self::config());
+        let settings = EtcdSettings { ttl: lease.max(SHORTEST_LEASE), ..EtcdSettings::default() };
+        let cluster = etcd.expect("its servers are etcd's");
+        client(id, Arc::new(EtcdLock::new(cluster, settings, Arc::clone(&runtime)).unwrap()), runtime)
+    }
+
+    fn crash(&self, client: &Client) {
+        crash(self.0, client);
+    }
+
+    fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
+        take_away(self, name).boxed_local()
+    }
+
+    fn has_leases(&self) -> bool {
+        false
+    }
+
+    fn gives_tokens(&self) -> bool {
+        true
+    }
+}
+
 /// The control, which has no servers.
 struct OnNothing<'a> {
     sandbox: &'a Sandbox,
@@ -336,6 +389,15 @@ fn redis_lock(body: impl AsyncFn(&OnOne)) {
 
 fn redis_lock_called(body: impl AsyncFn(&OnOne)) {
     play(&OnOne::config(), async |sandbox| body(&OnOne(sandbox, Waiting::Called)).await);
+}
+
+fn etcd(body: impl AsyncFn(&OnEtcd)) {
+    play(&OnEtcd::config(), async |sandbox| {
+        let fixture = OnEtcd(sandbox, OnceCell::new(), Cell::new(0));
+        // There is no leader before the first election, which takes longer than one attempt may.
+        fixture.members().line("/").await.expect("it is answered when there is a leader");
+        body(&fixture).await;
+    });
 }
 
 fn zookeeper(body: impl AsyncFn(&OnZookeeper)) {
@@ -433,6 +495,11 @@ mod redis_lock_called {
 
 mod zookeeper_lock {
     crate::tests_of_any_lock!(crate::zookeeper);
+}
+
+mod etcd_lock {
+    crate::tests_of_any_lock!(crate::etcd);
+    crate::tests_of_etcd!(crate::etcd);
 }
 
 mod shared_at_redis {

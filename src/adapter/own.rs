@@ -1,4 +1,4 @@
-//! fencepost's own two locks as a program that speaks the protocol: what they are through an adapter, they must be directly.
+//! fencepost's own locks as a program that speaks the protocol: what they are through an adapter, they must be directly.
 //!
 //! Deliberately absent: anything that a stranger's program could not do.
 
@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 use super::protocol::{Request, Verb};
 use crate::ids::LockName;
 use crate::lock::backend::RedisNode;
-use crate::lock::client::{RedisServer, ZookeeperEnsemble};
+use crate::lock::client::{EtcdMembers, RedisServer, ZookeeperEnsemble};
 use crate::lock::runtime::TokioRuntime;
 use crate::lock::{
-    AcquireOptions, DistributedLock, Guard, GuardState, Redlock, RedlockSettings, ReleaseOutcome, ZookeeperLock,
-    ZookeeperSettings,
+    AcquireOptions, DistributedLock, EtcdLock, EtcdSettings, Guard, GuardState, Redlock, RedlockSettings,
+    ReleaseOutcome, ZookeeperLock, ZookeeperSettings,
 };
 use crate::time::Clock;
 
@@ -42,6 +42,12 @@ pub async fn serve() -> anyhow::Result<()> {
             let node_timeout = (lease / 10).min(Duration::from_millis(50));
             let settings = RedlockSettings { ttl: lease, node_timeout, ..Default::default() };
             (Arc::new(Redlock::new(nodes, settings, runtime.clone())?), json!(["valid_for", "is_valid", "lost"]))
+        }
+        "etcd" => {
+            let members = Arc::new(EtcdMembers::new(format!("etcd://{servers}").parse()?));
+            let settings = EtcdSettings { ttl: lease, ..EtcdSettings::default() };
+            let lock = EtcdLock::new(members, settings, runtime.clone())?;
+            (Arc::new(lock), json!(["valid_for", "is_valid", "lost", "token", "extend"]))
         }
         _ => {
             let ensemble = Arc::new(ZookeeperEnsemble::new(servers, lease));

@@ -16,13 +16,14 @@ use futures_util::future::BoxFuture;
 use crate::fault::Strike;
 use crate::history::Probe;
 use crate::ids::{ClientId, NodeId};
-use crate::lock::backend::{RedisNode, ZkConnector};
+use crate::lock::backend::{EtcdCluster, RedisNode, ZkConnector};
 use crate::lock::flawed::{self, WallClock};
 use crate::lock::runtime::SharedRuntime;
 use crate::lock::{
-    DistributedLock, RedisLock, RedisLockSettings, RedlockSettings, Waiting, ZookeeperLock, ZookeeperSettings,
+    DistributedLock, EtcdLock, EtcdSettings, RedisLock, RedisLockSettings, RedlockSettings, Waiting, ZookeeperLock,
+    ZookeeperSettings,
 };
-use crate::scenario::{RedisConfig, RedlockConfig, ZookeeperConfig};
+use crate::scenario::{EtcdConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
 
 /// Why a fault could not be applied or undone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,4 +122,16 @@ pub(crate) fn zookeeper(
         None => Arc::new(ZookeeperLock::new(ensemble, settings, runtime)),
         Some(flaw) => flawed::zookeeper(flaw, ensemble, settings, runtime, wall),
     }
+}
+
+/// The lock on trial in an etcd cluster: the same in every world.
+pub(crate) fn etcd(
+    config: &EtcdConfig,
+    cluster: Arc<dyn EtcdCluster>,
+    prefix: String,
+    runtime: SharedRuntime,
+) -> Arc<dyn DistributedLock> {
+    // A trial is shorter than any longest hold.
+    let settings = EtcdSettings { prefix, ttl: config.ttl, max_hold: None };
+    Arc::new(EtcdLock::new(cluster, settings, runtime).expect("a scenario's settings were checked when it was loaded"))
 }

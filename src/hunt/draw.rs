@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use self::knobs::{Scale, redlock, workload, zookeeper};
+use self::knobs::{Scale, etcd, redlock, workload, zookeeper};
 use self::plan::Drawing;
 use super::law;
 use crate::fault::Target;
@@ -94,6 +94,7 @@ fn stressed(lock: &str, stress: Stress, assume: Assume, rng: &mut ChaCha8Rng) ->
         }
         Algorithm::Redlock(flaw) => LockConfig::Redlock(RedlockConfig { flaw, ..redlock(stress, flaw.is_none(), rng) }),
         Algorithm::Zookeeper(flaw) => LockConfig::Zookeeper(ZookeeperConfig { flaw, ..zookeeper(rng) }),
+        Algorithm::Etcd => LockConfig::Etcd(etcd(rng)),
     };
     let scale = Scale::of(&config);
     let workload = workload(stress, scale, rng);
@@ -142,15 +143,16 @@ pub fn pairs(locks: &[String], lawful: bool) -> BTreeSet<String> {
     for lock in locks {
         let Some((_, algorithm)) = Algorithm::words().into_iter().find(|(name, _)| name == lock) else { continue };
         let is_ensemble = matches!(algorithm, Algorithm::Zookeeper(_));
-        let of_servers: &[&str] = if is_ensemble {
-            &["one", "minority", "majority", "all", "leader", "holder-server"]
-        } else {
-            &["one", "minority", "majority", "all"]
+        let has_leader = is_ensemble || algorithm == Algorithm::Etcd;
+        let of_servers: &[&str] = match (is_ensemble, has_leader) {
+            (true, _) => &["one", "minority", "majority", "all", "leader", "holder-server"],
+            (false, true) => &["one", "minority", "majority", "all", "leader"],
+            (false, false) => &["one", "minority", "majority", "all"],
         };
         for name in DRAWN {
             let sets_clocks = matches!(name, FaultName::ClockJump | FaultName::ClockStrobe);
             let of_clients = if name == FaultName::PowerLoss { &[][..] } else { &["holder", "waiter", "client"] };
-            let of_servers = if sets_clocks && lawful && !is_ensemble { &[] } else { of_servers };
+            let of_servers = if sets_clocks && lawful && !has_leader { &[] } else { of_servers };
             for role in of_clients.iter().chain(of_servers) {
                 let target = match *role {
                     "client" => Target::Client(ClientId(1)),
@@ -168,7 +170,7 @@ pub fn pairs(locks: &[String], lawful: bool) -> BTreeSet<String> {
 /// Whether what a client sends while it holds the lock keeps its hold alive.
 fn renews(config: &LockConfig) -> bool {
     match config {
-        LockConfig::Zookeeper(_) => true,
+        LockConfig::Zookeeper(_) | LockConfig::Etcd(_) => true,
         LockConfig::Redlock(config) => config.renewal,
         LockConfig::Redis(config) => config.renewal,
         LockConfig::Adapter(_) => false,

@@ -61,8 +61,8 @@ pub fn beyond(config: &LockConfig, plan: &[Fault]) -> BTreeSet<Assumption> {
 /// The assumption that one fault of a lock server is beyond, other than that of drift.
 fn of_servers(config: &LockConfig, fault: &Fault) -> Option<Assumption> {
     let (ttl, persistence, counts) = match config {
-        // An ensemble syncs before it answers, and measures sessions by clocks that nobody sets.
-        LockConfig::Zookeeper(_) => return None,
+        // An ensemble and etcd sync before they answer, and measure sessions and leases by clocks that nobody sets.
+        LockConfig::Zookeeper(_) | LockConfig::Etcd(_) => return None,
         // Nothing is known of a stranger's tokens: what forgets is beyond them.
         LockConfig::Adapter(config) => (config.lease.unwrap_or_default(), config.persistence, true),
         LockConfig::Redlock(config) => (config.ttl, config.persistence, config.tokens == Tokens::Quorum),
@@ -100,7 +100,7 @@ pub fn taken_back_within(config: &LockConfig, plan: &[Fault]) -> Option<Duration
     let ttl = match config {
         LockConfig::Redis(config) => config.ttl,
         LockConfig::Redlock(config) => config.ttl,
-        LockConfig::Zookeeper(_) | LockConfig::Adapter(_) => return None,
+        LockConfig::Zookeeper(_) | LockConfig::Etcd(_) | LockConfig::Adapter(_) => return None,
     };
     let kills = plan.iter().any(|fault| matches!(fault.kind, FaultKind::Kill) && fault.target.is_client());
     let lasts = |fault: &Fault| match &fault.kind {
@@ -120,11 +120,11 @@ pub fn accused(scenario: &Scenario, lock: &str, judgement: &Judgement) -> Vec<Ch
     };
     let has_tokens = match scenario.locks.get(lock) {
         Some(LockConfig::Redlock(config)) => config.tokens == Tokens::Quorum,
-        Some(LockConfig::Zookeeper(_) | LockConfig::Redis(_)) => true,
+        Some(LockConfig::Zookeeper(_) | LockConfig::Etcd(_) | LockConfig::Redis(_)) => true,
         // Whether a stranger's lock gives any is not known.
         Some(LockConfig::Adapter(_)) | None => false,
     };
-    let has_line = matches!(scenario.locks.get(lock), Some(LockConfig::Zookeeper(_)));
+    let has_line = matches!(scenario.locks.get(lock), Some(LockConfig::Zookeeper(_) | LockConfig::Etcd(_)));
     let is_fenced = has_tokens && scenario.resource.fencing == Fencing::Access;
     let promised = |check: &CheckName| match check {
         CheckName::MutualExclusion => {

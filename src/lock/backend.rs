@@ -1,6 +1,7 @@
 //! The seam between the algorithms and the servers: the fewest verbs that the algorithms need.
 //!
-//! `client` implements it over the `redis` and `zookeeper-client` crates; a simulation implements it over models.
+//! `client` implements it over the `redis` and `zookeeper-client` crates and over etcd's JSON gateway; a simulation implements
+//! Redis' and ZooKeeper's part over models.
 //!
 //! **Contract of all futures here.** A request is sent when its future is first polled or, where there is no connection
 //! yet, as soon as there is one; requests of one connection or session reach the server in the order in which they were
@@ -15,7 +16,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
-use super::error::{NodeError, NodeOutcome, ZkError};
+use super::error::{EtcdError, NodeError, NodeOutcome, ZkError};
 use crate::ids::{FencingToken, OwnerToken};
 
 /// The answer to a request, when it comes.
@@ -238,4 +239,56 @@ pub trait ZkConnector: Send + Sync {
     fn look(&self) -> Vec<(String, BoxFuture<'static, NodeOutcome>)> {
         Vec::new()
     }
+}
+
+/// A key in etcd, as a lock needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdKey {
+    /// The key.
+    pub key: String,
+    /// The revision of the whole store at which it was created: rises with every change of anything.
+    pub created: u64,
+    /// The lease that it lives with, or 0.
+    pub lease: i64,
+}
+
+/// All keys below a prefix at one revision of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdLine {
+    /// The keys, the one that was created first in front.
+    pub keys: Vec<EtcdKey>,
+    /// The revision.
+    pub revision: u64,
+}
+
+/// The members of one etcd cluster. Each verb is asked of one of them, which answers for a majority; one whose answer
+/// nobody waited for is not asked next. Every verb may be repeated until it is answered: what was carried out already
+/// changes nothing and is answered alike.
+pub trait EtcdCluster: Send + Sync {
+    /// What to call it in messages.
+    fn name(&self) -> &str;
+
+    /// Grants a lease of this id, chosen by the caller, and of at least this length, in whole seconds: how long it is. One
+    /// that is there already is as good, and as it is.
+    fn grant(&self, lease: i64, ttl: Duration) -> Reply<Duration, EtcdError>;
+
+    /// Has the lease last its whole length from when the leader does this: how long that is, or `None` if it is over.
+    fn keep_alive(&self, lease: i64) -> Reply<Option<Duration>, EtcdError>;
+
+    /// Ends the lease, and deletes all keys that live with it: whether it was there.
+    fn revoke(&self, lease: i64) -> Reply<bool, EtcdError>;
+
+    /// Creates `key`, unless it is there, to live with the lease, and lists all keys below `prefix`, in one step.
+    /// [`EtcdError::NoLease`] if the lease is over: then nothing was created.
+    fn enter(&self, key: &str, lease: i64, prefix: &str) -> Reply<EtcdLine, EtcdError>;
+
+    /// Lists all keys below `prefix`, as a majority has them.
+    fn line(&self, prefix: &str) -> Reply<EtcdLine, EtcdError>;
+
+    /// Completes when `key` has been deleted at revision `from` or later, also long ago. An error says that nobody looks any
+    /// more.
+    fn deleted(&self, key: &str, from: u64) -> Reply<(), EtcdError>;
+
+    /// Deletes a key: whether it was there. For whoever takes a lock away.
+    fn delete(&self, key: &str) -> Reply<bool, EtcdError>;
 }

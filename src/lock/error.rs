@@ -26,12 +26,18 @@ pub enum ConfigError {
     /// A guard that may last no time is lost when it is given.
     #[error("the longest hold is zero: a guard would be lost as soon as it is given")]
     NoMaxHold,
+    /// etcd counts leases in whole seconds.
+    #[error("etcd takes leases of whole seconds, not of {0:?}")]
+    NotWholeSeconds(Duration),
     /// A TTL was asked for of a lock whose hold lasts as long as a session, or as long as a process.
     #[error(
         "this lock has no TTL: its hold lasts as long as its session; set the session timeout where the lock is made, or \
          a longest hold for the call"
     )]
     NoLease,
+    /// A lock of this kind has several holders, and in etcd there is none yet.
+    #[error("no {0} in etcd: use ZooKeeper or one Redis server")]
+    NotOnEtcd(&'static str),
     /// A lock of this kind has several holders, and over several masters that cannot be done.
     #[error(
         "no {0} over several Redis masters: votes and tokens rest on each master having one holder at a time (of three \
@@ -177,6 +183,59 @@ impl ZkError {
     }
 }
 
+/// Why a request to etcd brought no usable answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EtcdError {
+    /// The lease is over, or never was. The request had no effect.
+    #[error("no such lease")]
+    NoLease,
+    /// No connection could be made: the request was never sent.
+    #[error("cannot connect: {0}")]
+    Unreachable(String),
+    /// It refused the request for now: it had no effect.
+    #[error("refused for now: {0}")]
+    Busy(String),
+    /// It refuses the request and will refuse the next one: credentials, access rights, arguments. It had no effect.
+    #[error("denied: {0}")]
+    Denied(String),
+    /// The request was sent, or may have been, and no answer came, or one that leaves open what became of it.
+    #[error("no answer: {0}")]
+    Unanswered(String),
+}
+
+/// gRPC's codes, as far as they decide here (grpc.io, "Status codes and their use in gRPC").
+mod grpc {
+    pub const INVALID_ARGUMENT: i64 = 3;
+    pub const NOT_FOUND: i64 = 5;
+    pub const PERMISSION_DENIED: i64 = 7;
+    pub const RESOURCE_EXHAUSTED: i64 = 8;
+    pub const UNIMPLEMENTED: i64 = 12;
+    pub const UNAUTHENTICATED: i64 = 16;
+}
+
+impl EtcdError {
+    /// Whether the request certainly had no effect.
+    pub fn is_definite(&self) -> bool {
+        !matches!(self, Self::Unanswered(_))
+    }
+
+    /// What an error reply of etcd says of the request, by its gRPC code and its text.
+    ///
+    /// Which code goes with which error is in `api/v3rpc/rpctypes/error.go` of etcd 3.5. `Unavailable` tells nothing: it is
+    /// the code of "request timed out, possibly due to previous leader failure", which may have been carried out, as well as
+    /// of "no leader".
+    pub fn from_error_reply(code: i64, text: &str) -> Self {
+        match code {
+            grpc::NOT_FOUND if text.contains("requested lease not found") => Self::NoLease,
+            grpc::RESOURCE_EXHAUSTED => Self::Busy(text.to_owned()),
+            grpc::INVALID_ARGUMENT | grpc::PERMISSION_DENIED | grpc::UNIMPLEMENTED | grpc::UNAUTHENTICATED => {
+                Self::Denied(text.to_owned())
+            }
+            _ => Self::Unanswered(text.to_owned()),
+        }
+    }
+}
+
 /// Why one attempt did not bring the lock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttemptError {
@@ -301,6 +360,29 @@ pub enum ReleaseOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_reply_of_etcd_leaves_open_what_may_have_been_carried_out() {
+        let of = EtcdError::from_error_reply;
+        assert_eq!(of(5, "etcdserver: requested lease not found"), EtcdError::NoLease);
+        assert!(matches!(of(8, "etcdserver: too many requests"), EtcdError::Busy(_)));
+        for (code, text) in [
+            (16, "etcdserver: invalid auth token"),
+            (7, "etcdserver: permission denied"),
+            (3, "etcdserver: key is not provided"),
+        ] {
+            assert!(matches!(of(code, text), EtcdError::Denied(_)), "{text}");
+        }
+        for (code, text) in [
+            (14, "etcdserver: request timed out, possibly due to previous leader failure"),
+            (14, "etcdserver: no leader"),
+            (2, "context deadline exceeded"),
+            (5, "etcdserver: something else is not found"),
+            (0, ""),
+        ] {
+            assert!(!of(code, text).is_definite(), "{text}");
+        }
+    }
 
     #[test]
     fn an_error_reply_tells_a_refusal_from_an_unknown_outcome() {

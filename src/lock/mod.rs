@@ -63,6 +63,26 @@
 //! It does *not* promise that a client which stops between looking at its guard and writing writes in time: only a store that
 //! looks at tokens does. It has no TTL: a hold ends with its session.
 //!
+//! [`EtcdLock`], a lease and a key with it (the recipe of etcd's own clients, with which it stands in one line):
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{sync::Arc, time::Duration};
+//! use fencepost::{ids::LockName, lock::{client::EtcdMembers, runtime::TokioRuntime}};
+//! use fencepost::lock::{AcquireOptions, DistributedLock, EtcdLock, EtcdSettings};
+//!
+//! let members = Arc::new(EtcdMembers::new("etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379".parse()?));
+//! let lock = EtcdLock::new(members, EtcdSettings::default(), Arc::new(TokioRuntime::from_entropy()))?;
+//! let guard = lock.acquire(&LockName::new("invoice-17"), &AcquireOptions::within(Duration::from_secs(5))).await?;
+//! println!("the store must refuse tokens below {:?}", guard.token());
+//! guard.release().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It does *not* promise that a client which stops between looking at its guard and writing writes in time, nor anything with
+//! servers older than 3.5.13, whose deposed leaders may keep a lease alive that is over.
+//!
 //! [`ReadWriteLock`] and [`Semaphore`], in a ZooKeeper ensemble or at one Redis server, have several holders.
 //!
 //! From a file, with passwords from the environment: `settings`. On top of any lock: [`MultiLock`], several
@@ -84,6 +104,7 @@ pub mod capabilities {}
 pub mod client;
 mod election;
 pub mod error;
+mod etcd;
 pub mod events;
 #[cfg(feature = "harness")]
 pub mod flawed;
@@ -96,7 +117,7 @@ mod redlock;
 mod reentrant;
 pub mod runtime;
 mod semaphore;
-#[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
+#[cfg(all(feature = "settings", any(feature = "etcd", feature = "redis", feature = "zookeeper")))]
 pub mod settings;
 mod shares;
 mod single;
@@ -114,6 +135,9 @@ pub use error::{
     AcquireError, AttemptError, AttemptReport, ConfigError, ExtendError, LostReason, NodeOutcome, NodeReport,
     ReleaseOutcome,
 };
+#[cfg(feature = "harness")]
+pub(crate) use etcd::folder as etcd_folder;
+pub use etcd::{EtcdLock, EtcdSettings};
 pub use guard::{Guard, GuardState, Promise, Promises};
 #[cfg(feature = "harness")]
 pub(crate) use guard::{Hold, UNSTATED};
@@ -123,7 +147,7 @@ pub use read_write::ReadWriteLock;
 pub use redlock::{Redlock, RedlockSettings, Tokens, Waiting};
 pub use reentrant::{Reentrant, ReentrantGuard};
 pub use semaphore::Semaphore;
-#[cfg(all(feature = "settings", any(feature = "redis", feature = "zookeeper")))]
+#[cfg(all(feature = "settings", any(feature = "etcd", feature = "redis", feature = "zookeeper")))]
 pub use settings::{Settings, SettingsError};
 pub use single::{RedisLock, RedisLockSettings};
 pub use zookeeper::{ZookeeperLock, ZookeeperSettings};

@@ -132,7 +132,7 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
         LockConfig::Redis(_) => None,
         LockConfig::Redlock(redlock) => redlock.flaw.map(RedlockFlaw::about),
         LockConfig::Zookeeper(zookeeper) => zookeeper.flaw.map(ZookeeperFlaw::about),
-        LockConfig::Adapter(_) => None,
+        LockConfig::Etcd(_) | LockConfig::Adapter(_) => None,
     };
     let settings = match config {
         LockConfig::Redis(redis) => vec![
@@ -156,6 +156,12 @@ fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
         LockConfig::Zookeeper(zookeeper) => vec![
             ("servers", format!("{} ZooKeeper servers", zookeeper.servers)),
             ("session timeout", duration(zookeeper.session_timeout)),
+        ],
+        LockConfig::Etcd(etcd) => vec![
+            ("members", format!("{} etcd members", scenario::ETCD_MEMBERS)),
+            ("ttl", duration(etcd.ttl)),
+            ("renewal", "every fourth of the ttl".to_owned()),
+            ("fencing tokens", "the revision at which the key was created".to_owned()),
         ],
         LockConfig::Adapter(adapter) => adapter_settings(adapter),
     };

@@ -292,6 +292,7 @@ fn configured(settings: &Settings, own: &Scenario) -> AdapterConfig {
         (_, Some(LockConfig::Redis(config))) => (config.ttl, config.persistence),
         (_, Some(LockConfig::Redlock(config))) => (config.ttl, config.persistence),
         (_, Some(LockConfig::Zookeeper(config))) => (config.session_timeout, Persistence::None),
+        (_, Some(LockConfig::Etcd(config))) => (config.ttl, Persistence::None),
         (Backend::Redis, _) => (Duration::from_secs(1), Persistence::None),
         (Backend::Zookeeper | Backend::Etcd, _) => (Duration::from_secs(2), Persistence::None),
     };

@@ -93,6 +93,8 @@ pub struct Capabilities {
     pub adapters: bool,
     /// Whether it may do anything to lock servers: to those that it has started, and to no others.
     pub strikes_servers: bool,
+    /// Whether it has etcd.
+    pub etcd: bool,
     /// Whether the wall clock of an etcd server can be moved.
     pub moves_etcd_clocks: bool,
     /// The ensemble's tick; a session timeout is granted between 2 and 20 of them. None where the ensemble is not known yet.
@@ -112,6 +114,7 @@ impl Capabilities {
             adapters: true,
             strikes_servers: true,
             // etcd asks the kernel, and the harness can only stand between a program and its C library.
+            etcd: true,
             moves_etcd_clocks: false,
             zookeeper_tick: Some(Duration::from_millis(200)),
         }
@@ -124,6 +127,7 @@ impl Capabilities {
             persistence: BTreeSet::from([Persistence::None]),
             adapters: false,
             strikes_servers: false,
+            etcd: false,
             zookeeper_tick: None,
             ..Self::docker()
         }
@@ -140,6 +144,7 @@ impl Capabilities {
             max_zookeeper_servers: 9,
             adapters: false,
             strikes_servers: true,
+            etcd: true,
             moves_etcd_clocks: true,
             // That of the containers, so that one file means the same in both worlds.
             zookeeper_tick: Some(Duration::from_millis(200)),

@@ -226,6 +226,8 @@ pub enum LockConfig {
     Redlock(RedlockConfig),
     /// The ZooKeeper ephemeral-sequential lock.
     Zookeeper(ZookeeperConfig),
+    /// The lock in an etcd cluster.
+    Etcd(EtcdConfig),
     /// A program that speaks the adapter protocol.
     Adapter(AdapterConfig),
 }
@@ -258,6 +260,7 @@ impl LockConfig {
         match self {
             Self::Redis(_) | Self::Redlock(_) => Backend::Redis,
             Self::Zookeeper(_) => Backend::Zookeeper,
+            Self::Etcd(_) => Backend::Etcd,
             Self::Adapter(config) => config.settings.servers.backend,
         }
     }
@@ -267,7 +270,7 @@ impl LockConfig {
         match self {
             Self::Redis(config) => Some(config.persistence),
             Self::Redlock(config) => Some(config.persistence),
-            Self::Zookeeper(_) => None,
+            Self::Zookeeper(_) | Self::Etcd(_) => None,
             Self::Adapter(config) => (self.backend() == Backend::Redis).then_some(config.persistence),
         }
     }
@@ -279,6 +282,7 @@ impl LockConfig {
             Self::Adapter(_) => "adapter",
             Self::Redlock(config) => config.flaw.map_or("redlock", |flaw| flaw.about().name),
             Self::Zookeeper(config) => config.flaw.map_or("zookeeper", |flaw| flaw.about().name),
+            Self::Etcd(_) => "etcd",
         }
     }
 
@@ -290,6 +294,7 @@ impl LockConfig {
             Self::Redis(config) => config.ttl,
             Self::Redlock(config) => config.ttl,
             Self::Zookeeper(config) => config.session_timeout,
+            Self::Etcd(config) => config.longest_lease(),
             Self::Adapter(config) => config.lease?,
         };
         Some(2 * lease + Duration::from_secs(2))
@@ -302,6 +307,7 @@ impl LockConfig {
             Self::Redis(config) => config.ttl,
             Self::Redlock(config) => config.ttl,
             Self::Zookeeper(config) => config.session_timeout,
+            Self::Etcd(config) => config.longest_lease(),
             Self::Adapter(config) => config.lease.unwrap_or_default(),
         };
         u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)
@@ -314,6 +320,7 @@ impl LockConfig {
             Self::Redis(_) => vec![Tokens::Quorum.permanent().to_owned()],
             Self::Redlock(config) => vec![config.tokens.permanent().to_owned()],
             Self::Zookeeper(_) => vec![ZookeeperSettings::PERMANENT.to_owned()],
+            Self::Etcd(_) => Vec::new(),
             Self::Adapter(config) => config.settings.permanent.clone(),
         }
     }
@@ -334,8 +341,27 @@ impl LockConfig {
             Self::Redis(_) => 1,
             Self::Redlock(config) => config.nodes,
             Self::Zookeeper(config) => config.servers,
+            Self::Etcd(_) => ETCD_MEMBERS,
             Self::Adapter(config) => config.settings.servers.count,
         }
+    }
+}
+
+/// How many members the etcd cluster has.
+pub const ETCD_MEMBERS: u32 = 3;
+
+/// The settings of the lock in an etcd cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcdConfig {
+    /// The lease's length, in whole seconds.
+    pub ttl: Duration,
+}
+
+impl EtcdConfig {
+    /// How long a lease may last whose client is gone: a new leader gives it its whole length once more, and an election
+    /// timeout; and leases that are over are looked for every half second.
+    pub fn longest_lease(&self) -> Duration {
+        2 * self.ttl + Duration::from_millis(1_500)
     }
 }
 

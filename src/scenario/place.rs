@@ -202,11 +202,18 @@ pub enum Algorithm {
     Redlock(Option<RedlockFlaw>),
     /// The ZooKeeper ephemeral-sequential lock, or a flawed lock in an ensemble.
     Zookeeper(Option<ZookeeperFlaw>),
+    /// The lock in an etcd cluster.
+    Etcd,
 }
 
 impl Word for Algorithm {
     fn words() -> Vec<(&'static str, Self)> {
-        let sound = [("redis", Self::Redis), ("redlock", Self::Redlock(None)), ("zookeeper", Self::Zookeeper(None))];
+        let sound = [
+            ("redis", Self::Redis),
+            ("redlock", Self::Redlock(None)),
+            ("zookeeper", Self::Zookeeper(None)),
+            ("etcd", Self::Etcd),
+        ];
         let redlock = RedlockFlaw::ALL.iter().map(|flaw| (flaw.about().name, Self::Redlock(Some(*flaw))));
         let zookeeper = ZookeeperFlaw::ALL.iter().map(|flaw| (flaw.about().name, Self::Zookeeper(Some(*flaw))));
         sound.into_iter().chain(redlock).chain(zookeeper).collect()

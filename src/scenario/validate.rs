@@ -14,8 +14,8 @@ use super::error::Problem;
 use super::file::{LockTable, ResourceTable, ScenarioFile, WorkloadTable};
 use super::place::{Algorithm, Choice, Count, Placed, Word};
 use super::{
-    AdapterConfig, Backend, DurationRange, LockConfig, Persistence, RedisConfig, RedlockConfig, Resource, Workload,
-    ZookeeperConfig,
+    AdapterConfig, Backend, DurationRange, EtcdConfig, LockConfig, Persistence, RedisConfig, RedlockConfig, Resource,
+    Workload, ZookeeperConfig,
 };
 use crate::adapter::settings;
 use crate::lock::Tokens;
@@ -222,6 +222,7 @@ pub(super) fn locks(
                 Algorithm::Redis => redis(table, environment, problems).map(LockConfig::Redis),
                 Algorithm::Redlock(flaw) => redlock(table, flaw, environment, problems).map(LockConfig::Redlock),
                 Algorithm::Zookeeper(flaw) => zookeeper(table, flaw, environment, problems).map(LockConfig::Zookeeper),
+                Algorithm::Etcd => etcd(name, table, environment, problems).map(LockConfig::Etcd),
             }),
         };
         locks.insert(name.value.clone(), config);
@@ -457,6 +458,31 @@ fn lease(table: &LockTable, lock: &str, environment: &Capabilities, problems: &m
 /// of ten seconds.
 fn default_node_timeout(ttl: Duration) -> Duration {
     (ttl / 10).min(Duration::from_millis(50))
+}
+
+/// The lock in an etcd cluster.
+fn etcd(
+    name: &Placed<String>,
+    table: &LockTable,
+    environment: &Capabilities,
+    problems: &mut Problems<'_>,
+) -> Option<EtcdConfig> {
+    if !environment.etcd {
+        let title =
+            format!("lock `{}` rests on etcd, which environment {} does not have", name.value, environment.environment);
+        let problem = Problem::at(&name.span, title, "an etcd lock");
+        return problems.refuse(problem.help("run it on fencepost's own containers with `--env docker`"));
+    }
+    foreign("nodes", table.nodes.as_ref(), "redlock", "etcd", problems);
+    foreign("servers", table.servers.as_ref(), "zookeeper", "etcd", problems);
+    foreign("session-timeout", table.session_timeout.as_ref(), "zookeeper", "etcd", problems);
+    foreign("renewal", table.renewal.as_ref(), "redlock", "etcd", problems);
+    foreign("node-timeout", table.node_timeout.as_ref(), "redlock", "etcd", problems);
+    foreign("retry-delay", table.retry_delay.as_ref(), "redlock", "etcd", problems);
+    foreign("persistence", table.persistence.as_ref(), "redlock", "etcd", problems);
+    foreign("connections", table.connections.as_ref(), "redlock", "etcd", problems);
+    foreign("tokens", table.tokens.as_ref(), "redlock", "etcd", problems);
+    Some(EtcdConfig { ttl: etcd_ttl(table, problems)? })
 }
 
 /// The lease of a lock over etcd. etcd takes leases in whole seconds, and none that is shorter than one and a half of its

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::duration::text as duration;
 use super::place::Word;
 use super::{
-    AdapterConfig, Backend, ClientStyle, Fencing, LockConfig, Persistence, RedisConfig, RedlockConfig, Scenario,
-    Simulation, Workload, ZookeeperConfig,
+    AdapterConfig, Backend, ClientStyle, EtcdConfig, Fencing, LockConfig, Persistence, RedisConfig, RedlockConfig,
+    Scenario, Simulation, Workload, ZookeeperConfig,
 };
 use crate::adapter::settings::Lease;
 use crate::fault::{
@@ -128,6 +128,7 @@ fn lock(text: &mut String, name: &str, config: &LockConfig) {
                 key(text, "persistence", &quoted(word(*persistence)));
             }
         }
+        LockConfig::Etcd(EtcdConfig { ttl }) => key(text, "ttl", &time(*ttl)),
         LockConfig::Zookeeper(ZookeeperConfig { servers, session_timeout, flaw: _ }) => {
             key(text, "servers", &servers.to_string());
             key(text, "session-timeout", &time(*session_timeout));

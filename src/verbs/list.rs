@@ -37,6 +37,7 @@ pub fn locks() -> String {
     [
         "redlock\n  Redlock over independent Redis masters.".to_owned(),
         "zookeeper\n  Ephemeral sequential znodes in a ZooKeeper ensemble.".to_owned(),
+        "etcd\n  Keys with leases in an etcd cluster.".to_owned(),
         "\nCanaries, which must be caught:".to_owned(),
     ]
     .into_iter()

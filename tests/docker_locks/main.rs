@@ -1,12 +1,13 @@
 //! The lock suite on real servers: `cargo test --features docker-tests --test docker_locks -- --nocapture`.
 //!
-//! Redlock over the cluster's five Redis masters, the ZooKeeper lock over its ensemble of three, both through
-//! `src/lock/client`. Each client has a tokio runtime of its own, which stands for its process: shut down, it sends
+//! Redlock over the cluster's five Redis masters, the ZooKeeper lock over its ensemble of three, the etcd lock
+//! over its three members, all through `src/lock/client`. Each client has a tokio runtime of its own, which stands for its process: shut down, it sends
 //! nothing more. Keys and znodes have a prefix of their own for each test, so tests and others share the cluster.
 
 #![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
 
 mod connections;
+mod etcd;
 mod library;
 #[path = "../lock_suite/mod.rs"]
 mod lock_suite;
@@ -46,6 +47,7 @@ use tokio::sync::Mutex;
 struct Cluster {
     redis: Vec<SocketAddr>,
     zookeeper: String,
+    etcd: String,
     _run: RunLock,
 }
 
@@ -68,10 +70,13 @@ async fn cluster() -> Arc<Cluster> {
         told = true;
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
-    let up = cluster::up(false, &|line| println!("{line}")).await.unwrap();
-    let servers: Vec<String> = up.zookeeper.iter().map(|server| server.published.to_string()).collect();
+    let up = cluster::up(true, &|line| println!("{line}")).await.unwrap();
+    let places = |servers: &[cluster::Server]| {
+        servers.iter().map(|server| server.published.to_string()).collect::<Vec<_>>().join(",")
+    };
+    let (zookeeper, etcd) = (places(&up.zookeeper), places(&up.etcd));
     let redis = up.redis.iter().map(|server| server.published).collect();
-    let cluster = Arc::new(Cluster { redis, zookeeper: servers.join(","), _run: run });
+    let cluster = Arc::new(Cluster { redis, zookeeper, etcd, _run: run });
     *shared = Arc::downgrade(&cluster);
     cluster
 }

@@ -8,6 +8,7 @@
 
 mod any_lock;
 mod called;
+mod etcd;
 mod redlock;
 mod shared;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use any_lock::*;
 pub use called::*;
+pub use etcd::*;
 use fencepost::ids::LockName;
 use fencepost::lock::runtime::SharedRuntime;
 use fencepost::lock::{

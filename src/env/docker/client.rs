@@ -22,7 +22,7 @@ use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
 use crate::ids::{ClientId, LockName, NodeId};
 use crate::lock::backend::RedisNode;
-use crate::lock::client::{RedisServer, ZookeeperEnsemble};
+use crate::lock::client::{EtcdMembers, RedisServer, ZookeeperEnsemble};
 use crate::lock::name::as_path_part;
 use crate::lock::runtime::{SharedRuntime, TokioRuntime};
 use crate::lock::{DistributedLock, PausePoint};
@@ -181,6 +181,11 @@ async fn build_lock(
             };
             let nodes = (1..).zip(nodes(config.connections)?).map(heard).collect();
             env::redlock(config, nodes, key_prefix(&plan.namespace), runtime, wall)
+        }
+        LockConfig::Etcd(config) => {
+            let members = plan.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            let address = format!("etcd://{members}").parse().map_err(|error| format!("{error}"))?;
+            env::etcd(config, Arc::new(EtcdMembers::new(address)), root(&plan.namespace), runtime)
         }
         LockConfig::Zookeeper(config) => {
             let (connector, path) = match &plan.given {

@@ -43,12 +43,37 @@ impl Servers for Inside {
         }
         let (in_ensemble, leaderless) = state.contenders(names);
         found.extend(in_ensemble);
-        let missing = missing.or(leaderless);
+        let (in_etcd, unled) = state.contenders_in_etcd(names);
+        found.extend(in_etcd);
+        let missing = missing.or(leaderless).or(unled);
         std::future::ready((found, missing)).boxed()
     }
 }
 
 impl State {
+    /// What the leader of an etcd cluster has, if there is a cluster; why not, if nobody leads it.
+    fn contenders_in_etcd(&self, names: &Names) -> (Vec<Found>, Option<String>) {
+        let is_etcd = |host: &&super::world::Host| matches!(host.role, Role::Etcd(_));
+        if !self.hosts.iter().any(|host| is_etcd(&host)) {
+            return (Vec::new(), None);
+        }
+        let leader = self.etcd_leader();
+        let host = self.hosts.iter().find(|host| {
+            let Role::Etcd(node) = &host.role else { return false };
+            leader.is_some_and(|leader| leader.id() == node.server.id())
+        });
+        let (Some(leader), Some(host)) = (leader, host) else {
+            return (Vec::new(), Some("nobody leads etcd".to_owned()));
+        };
+        let left = leader.keys(host.clock.mono(self.now)).filter(|(key, ..)| names.lock_of(key).is_some());
+        let found = left.map(|(key, lease, left)| {
+            let time_left = left.map(|left| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX));
+            let owner = format!("lease {lease:016x}");
+            Found { left: Left { node: None, name: key.to_owned(), owner, time_left }, client: None }
+        });
+        (found.collect(), None)
+    }
+
     /// What the leader of an ensemble has, if there is an ensemble; why not, if nobody leads it.
     fn contenders(&self, names: &Names) -> (Vec<Found>, Option<String>) {
         let servers = self.hosts.iter().filter_map(|host| match &host.role {

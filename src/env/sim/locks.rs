@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::call::Caller;
+use super::etcd_link::EtcdLink;
 use super::redis_link::RedisLink;
 use super::world::{HostId, ProcessId, World};
 use super::zk_link::ZkTransport;
@@ -11,7 +12,7 @@ use super::zookeeper::session::SimEnsemble;
 use crate::env;
 use crate::ids::NodeId;
 use crate::lock::DistributedLock;
-use crate::lock::backend::{RedisNode, ZkConnector};
+use crate::lock::backend::{EtcdCluster, RedisNode, ZkConnector};
 use crate::lock::flawed::WallClock;
 use crate::lock::runtime::SharedRuntime;
 use crate::scenario::{Backend, LockConfig, RedisConfig, RedlockConfig};
@@ -32,6 +33,8 @@ pub struct Seam {
     pub redis: Vec<Arc<dyn RedisNode>>,
     /// The ensemble, if the lock's servers are ZooKeeper's.
     pub zookeeper: Option<Arc<dyn ZkConnector>>,
+    /// The etcd cluster, if the lock's servers are etcd's.
+    pub etcd: Option<Arc<dyn EtcdCluster>>,
     /// The client's own clock, timers, randomness and spawner.
     pub runtime: SharedRuntime,
     /// The time of day of the client's machine, for canaries that rest on it.
@@ -56,9 +59,12 @@ impl Seam {
                 Nanos(milliseconds.unsigned_abs() * 1_000_000)
             })
         };
-        let mut seam = Self { redis: Vec::new(), zookeeper: None, runtime: Arc::clone(runtime), wall };
+        let mut seam = Self { redis: Vec::new(), zookeeper: None, etcd: None, runtime: Arc::clone(runtime), wall };
         match config {
             LockConfig::Adapter(_) => unreachable!("{NO_PROGRAMS}"),
+            LockConfig::Etcd(_) => {
+                seam.etcd = Some(Arc::new(EtcdLink::new(callers.map(|(_, caller)| caller).collect())));
+            }
             LockConfig::Redis(RedisConfig { connections, .. })
             | LockConfig::Redlock(RedlockConfig { connections, .. }) => {
                 let link = |(node, caller): (NodeId, _)| {
@@ -104,6 +110,10 @@ pub(super) fn configured(config: &LockConfig, seam: Seam) -> Arc<dyn Distributed
             env::zookeeper(config, ensemble, ROOT.to_owned(), seam.runtime, seam.wall)
         }
         (LockConfig::Adapter(_), _) => unreachable!("{NO_PROGRAMS}"),
+        (LockConfig::Etcd(config), _) => match seam.etcd {
+            Some(cluster) => env::etcd(config, cluster, ROOT.to_owned(), seam.runtime),
+            None => unreachable!("an etcd lock's seam has a cluster"),
+        },
         (LockConfig::Zookeeper(_), None) => unreachable!("a ZooKeeper lock's seam has an ensemble"),
     }
 }

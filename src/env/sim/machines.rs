@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rand::RngExt;
 
 use super::clock::HostClock;
-use super::locks::NO_PROGRAMS;
+use super::etcd_node::EtcdNode;
 use super::node::Role;
 use super::redis::RedisModel;
 use super::world::{Host, HostId, Power};
@@ -50,15 +50,15 @@ pub(super) fn machines(
         hosts.push(host(Some(member), clock(member), role));
     };
     parties.clients().for_each(|client| add(client, Role::Program));
+    let peers = || {
+        let first = 1 + clients as HostId;
+        (1..=parties.nodes).map(|peer| (NodeId(peer), first + peer as HostId - 1)).collect()
+    };
     for node in 1..=parties.nodes {
         let role = match config.backend() {
-            Backend::Etcd => unreachable!("{NO_PROGRAMS}"),
+            Backend::Etcd => Role::Etcd(Box::new(EtcdNode::new(NodeId(node), peers(), seed))),
             Backend::Redis => Role::Redis(RedisModel::new(config.persistence().unwrap_or_default())),
-            Backend::Zookeeper => {
-                let first = 1 + clients as HostId;
-                let peers = (1..=parties.nodes).map(|peer| (NodeId(peer), first + peer as HostId - 1)).collect();
-                Role::Zookeeper(Box::new(ZkNode::new(NodeId(node), peers, seed)))
-            }
+            Backend::Zookeeper => Role::Zookeeper(Box::new(ZkNode::new(NodeId(node), peers(), seed))),
         };
         add(Member::Node(NodeId(node)), role);
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::etcd;
 use super::redis::{Command, Reply};
 use super::zookeeper;
 use crate::history::ItemValue;
@@ -20,6 +21,12 @@ pub(super) enum Payload {
     Answer(zookeeper::Reply),
     /// From one ZooKeeper server to another.
     Peer(Box<zookeeper::PeerMessage>),
+    /// To an etcd member.
+    Asked(etcd::Request),
+    /// From an etcd member.
+    Told(etcd::Answer),
+    /// From one etcd member to another.
+    Raft(Box<etcd::PeerMessage>),
     /// To the protected resource.
     Access(Box<Access>),
     /// From the protected resource: the item, or why it refused.
@@ -60,6 +67,9 @@ impl fmt::Display for Segment {
                 Payload::Request(request) => write!(f, "the request {request:?}"),
                 Payload::Answer(answer) => write!(f, "the answer {answer:?}"),
                 Payload::Peer(message) => write!(f, "the peer's message {message:?}"),
+                Payload::Asked(request) => write!(f, "the request {request:?}"),
+                Payload::Told(answer) => write!(f, "the answer {answer:?}"),
+                Payload::Raft(message) => write!(f, "the peer's message {message:?}"),
                 Payload::Access(access) => write!(f, "the access {access:?}"),
                 Payload::Served(served) => write!(f, "the resource's answer {served:?}"),
             },

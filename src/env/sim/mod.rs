@@ -4,7 +4,8 @@
 //! - `world`: true time, the `queue` of what will happen, machines with their `clock`s and timers; `trace` hashes it all.
 //! - `net`: connections as TCP keeps them, over `link`s with latency, loss and cuts; `socket`: their ends. `message`: what
 //!   travels there.
-//! - `node`: what servers do with it: the models of [`redis`] and [`zookeeper`] (driven by `zk_node`), the resource.
+//! - `node`: what servers do with it: the models of [`redis`] and [`zookeeper`] (driven by `zk_node`) and
+//!   [`etcd`] (`etcd_node`), with their timers (`alarm`), the resource.
 //! - `scheduler`: polls the futures of processes, which freeze and die; `runtime` is what those have for one.
 //! - `call`, `redis_link`, `zk_link`, `resource_link`: the lock seam and the resource's, over the net.
 //! - `leftovers`: what its servers have when all is over.
@@ -19,10 +20,14 @@
 //! `biased` selects; no ambient clock, randomness, thread or runtime; one random stream per process and part, so that
 //! removing one fault does not shift the rest.
 
+mod alarm;
 mod call;
 mod cast;
 mod clock;
 mod control;
+pub mod etcd;
+mod etcd_link;
+mod etcd_node;
 mod faults;
 mod ledger;
 mod leftovers;

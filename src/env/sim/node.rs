@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::etcd_node::EtcdNode;
 use super::ledger::Asked;
 use super::message::Payload;
 use super::net::ConnectionId;
@@ -29,6 +30,8 @@ pub(super) enum Role {
     Redis(RedisModel),
     /// A ZooKeeper server.
     Zookeeper(Box<ZkNode>),
+    /// An etcd member.
+    Etcd(Box<EtcdNode>),
     /// The protected resource.
     Resource(Resource),
 }
@@ -60,6 +63,8 @@ impl Role {
             Self::Redis(model) if power == Power::Off => model.power_loss(mono),
             Self::Redis(model) => model.crash(),
             Self::Zookeeper(node) => node.server.crash(),
+            // It has synced all that it answered for.
+            Self::Etcd(node) => node.server.crash(),
             // Its store is a database, which a crash does not harm.
             Self::Resource(_) | Self::Program => {}
         }
@@ -70,7 +75,7 @@ impl Role {
         match self {
             Self::Redis(model) => model.restart(),
             // It is an input of its own.
-            Self::Zookeeper(_) | Self::Resource(_) | Self::Program => {}
+            Self::Zookeeper(_) | Self::Etcd(_) | Self::Resource(_) | Self::Program => {}
         }
     }
 }
@@ -115,6 +120,7 @@ impl State {
                 Payload::Served(answer)
             }
             (Role::Zookeeper(_), what) => return self.serve_zookeeper(host, connection, what),
+            (Role::Etcd(_), what) => return self.serve_etcd(host, connection, what),
             _ => return,
         };
         self.answer(connection, answer);

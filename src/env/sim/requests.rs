@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::etcd;
 use super::locks::{KEY_PREFIX, ROOT};
 use super::message::{Payload, Segment};
 use super::net::{ConnectionId, DOWN, UP};
@@ -58,7 +59,7 @@ pub(super) struct StruckReplies {
 /// How a reply is known to be a request's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Number {
-    /// Redis answers in order.
+    /// Redis answers in order, and etcd one at a time.
     Nth(u32),
     /// ZooKeeper names the request.
     Xid(i32),
@@ -68,7 +69,7 @@ impl State {
     /// What is to be done to a request, if anything. Counts it, too.
     pub(super) fn decide(&mut self, connection: ConnectionId, payload: &Payload) -> Option<Decision> {
         let of = &mut self.net.connections[connection as usize];
-        if let Payload::Command(_) = payload {
+        if let Payload::Command(_) | Payload::Asked(_) = payload {
             of.asked[usize::from(UP)] += 1;
         }
         let tap = self.tap.as_ref()?;
@@ -112,7 +113,7 @@ impl State {
     pub(super) fn lets_through(&mut self, connection: ConnectionId, payload: &Payload) -> bool {
         let of = &mut self.net.connections[connection as usize];
         let number = match payload {
-            Payload::Reply(_) => {
+            Payload::Reply(_) | Payload::Told(_) => {
                 of.asked[usize::from(DOWN)] += 1;
                 Number::Nth(of.asked[usize::from(DOWN)])
             }
@@ -172,6 +173,15 @@ fn text(payload: &Payload) -> String {
             | Operation::Children { path }
             | Operation::RemoveWatch { path } => path.to_string(),
             Operation::Change(Change::CloseSession) | Operation::Sync => String::new(),
+        },
+        Payload::Asked(request) => match request {
+            etcd::Request::Enter { key, .. } | etcd::Request::Watch { key, .. } | etcd::Request::Delete { key } => {
+                key.to_string()
+            }
+            etcd::Request::Line { prefix } => prefix.to_string(),
+            etcd::Request::Grant { .. } | etcd::Request::KeepAlive { .. } | etcd::Request::Revoke { .. } => {
+                String::new()
+            }
         },
         // What a client's library says by itself when it has a new connection: nobody waits for its reply.
         _ => String::new(),

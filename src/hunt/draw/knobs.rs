@@ -8,7 +8,8 @@ use super::{Stress, TICK, ms, pick};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::scenario::{
-    ClientStyle, DurationRange, LockConfig, Persistence, RedlockConfig, Workload, WorkloadKind, ZookeeperConfig,
+    ClientStyle, DurationRange, EtcdConfig, LockConfig, Persistence, RedlockConfig, Workload, WorkloadKind,
+    ZookeeperConfig,
 };
 use crate::seed::ChaCha8Rng;
 
@@ -56,6 +57,10 @@ pub(super) fn zookeeper(rng: &mut ChaCha8Rng) -> ZookeeperConfig {
     }
 }
 
+pub(super) fn etcd(rng: &mut ChaCha8Rng) -> EtcdConfig {
+    EtcdConfig { ttl: pick(rng, &[ms(2_000), ms(2_000), ms(2_000), ms(3_000), ms(4_000)]) }
+}
+
 /// The lock's own constants: what lengths are drawn around.
 #[derive(Clone, Copy)]
 pub(super) struct Scale {
@@ -80,6 +85,7 @@ impl Scale {
             LockConfig::Redlock(config) => {
                 Self { lease: config.ttl, renewal: config.ttl / 3, patience: config.node_timeout }
             }
+            LockConfig::Etcd(config) => Self { lease: config.ttl, renewal: config.ttl / 4, patience: config.ttl / 5 },
             LockConfig::Zookeeper(config) => {
                 Self { lease: config.session_timeout, renewal: config.session_timeout / 10, patience: TICK }
             }

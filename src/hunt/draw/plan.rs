@@ -178,6 +178,8 @@ impl Drawing<'_> {
         if matches!(config, LockConfig::Zookeeper(_)) {
             of_servers =
                 vec![Target::HolderServer, Target::HolderServer, Target::HolderServer, Target::Leader, Target::One];
+        } else if matches!(config, LockConfig::Etcd(_)) {
+            of_servers = vec![Target::Leader, Target::Leader, Target::One, Target::Minority, Target::All];
         }
         if config.nodes() < 3 {
             of_servers = vec![Target::One];
@@ -263,6 +265,8 @@ impl Drawing<'_> {
         }
         if matches!(config, LockConfig::Zookeeper(_)) {
             targets.extend([Target::Leader, Target::HolderServer, Target::HolderServer]);
+        } else if matches!(config, LockConfig::Etcd(_)) {
+            targets.extend([Target::Leader, Target::Leader]);
         }
         let target = pick_of(rng, &targets);
         match rng.random_range(0..9) {
@@ -358,6 +362,8 @@ fn target(name: FaultName, config: &LockConfig, workload: &Workload, rng: &mut C
     }
     if matches!(config, LockConfig::Zookeeper(_)) {
         of_servers.extend([Target::Leader, Target::HolderServer]);
+    } else if matches!(config, LockConfig::Etcd(_)) {
+        of_servers.push(Target::Leader);
     }
     // Only servers have disks; in the simulation's Redis world nobody sets a server's clock lawfully.
     let sets_clocks = matches!(name, FaultName::ClockJump | FaultName::ClockStrobe);
@@ -451,7 +457,7 @@ fn by(scale: Scale, rng: &mut ChaCha8Rng) -> i64 {
 }
 
 fn peers(target: &Target, config: &LockConfig, rng: &mut ChaCha8Rng) -> Peers {
-    let is_ensemble = matches!(config, LockConfig::Zookeeper(_));
+    let is_ensemble = matches!(config, LockConfig::Zookeeper(_) | LockConfig::Etcd(_));
     let groups: &[PeerGroup] = match target {
         target if target.is_client() => &[PeerGroup::Nodes, PeerGroup::Nodes, PeerGroup::Nodes, PeerGroup::Resource],
         Target::All => &[PeerGroup::Clients],

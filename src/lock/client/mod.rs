@@ -1,4 +1,4 @@
-//! The seam filled with real servers: one file per client crate.
+//! The seam filled with real servers: one file per client crate, and one for etcd's gateway.
 //!
 //! Each maps its crate's errors to *certainly did not happen* and *may have happened*, and nothing else: no retries,
 //! no timeouts, no decisions. Deliberately absent: the crates' own lock recipes and reconnecting managers, which hide
@@ -8,6 +8,8 @@
 mod contents;
 #[cfg(feature = "redis")]
 mod endpoint;
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(feature = "redis")]
 mod fenced;
 #[cfg(feature = "zookeeper")]
@@ -23,6 +25,8 @@ mod zookeeper;
 
 #[cfg(feature = "redis")]
 pub use endpoint::{EndpointError, RedisEndpoint};
+#[cfg(feature = "etcd")]
+pub use etcd::{EtcdAddress, EtcdAddressError, EtcdMembers};
 #[cfg(feature = "redis")]
 pub use fenced::{FENCED_READ, FENCED_WRITE, Fenced, FencedRedis};
 #[cfg(feature = "zookeeper")]

@@ -24,6 +24,8 @@
 //! Every key is used, and one that is unknown is refused with its place. The tables document each. Deliberately absent:
 //! the file's search path, environment overrides of single keys, reloading.
 
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(feature = "redis")]
 mod redis;
 mod values;
@@ -35,6 +37,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "etcd")]
+use super::EtcdLock;
 #[cfg(feature = "zookeeper")]
 use super::ZookeeperLock;
 #[cfg(feature = "redis")]
@@ -47,6 +51,8 @@ use super::{DistributedLock, ReadWriteLock, Semaphore};
 use super::{RedisLock, Redlock};
 use serde::Deserialize;
 
+#[cfg(feature = "etcd")]
+pub use self::etcd::EtcdTable;
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisTable, RedlockTable};
 #[cfg(feature = "zookeeper")]
@@ -75,6 +81,9 @@ pub enum Settings {
     /// The lock in a ZooKeeper ensemble.
     #[cfg(feature = "zookeeper")]
     Zookeeper(ZookeeperTable),
+    /// The lock in an etcd cluster.
+    #[cfg(feature = "etcd")]
+    Etcd(EtcdTable),
 }
 
 /// Why settings cannot be used, or bring no lock.
@@ -177,6 +186,10 @@ impl Settings {
             Self::Zookeeper(table) => {
                 Ok(Box::new(ZookeeperLock::new(ensemble(table, &runtime).await?, table.behaviour(), runtime)))
             }
+            #[cfg(feature = "etcd")]
+            Self::Etcd(table) => {
+                Ok(Box::new(EtcdLock::new(table.looked_at(&runtime).await?, table.behaviour(), runtime)?))
+            }
         }
     }
 
@@ -197,6 +210,8 @@ impl Settings {
             Self::Zookeeper(table) => {
                 Ok(ReadWriteLock::in_zookeeper(ensemble(table, &runtime).await?, table.behaviour(), runtime))
             }
+            #[cfg(feature = "etcd")]
+            Self::Etcd(_) => Err(ConfigError::NotOnEtcd("read-write lock").into()),
         }
     }
 
@@ -217,6 +232,8 @@ impl Settings {
             Self::Zookeeper(table) => {
                 Ok(Semaphore::in_zookeeper(ensemble(table, &runtime).await?, table.behaviour(), permits, runtime))
             }
+            #[cfg(feature = "etcd")]
+            Self::Etcd(_) => Err(ConfigError::NotOnEtcd("semaphore").into()),
         }
     }
 }
@@ -259,6 +276,12 @@ struct File {
     #[serde(default, deserialize_with = "values::unbuilt")]
     #[expect(dead_code, reason = "only there to be refused")]
     zookeeper: Option<()>,
+    #[cfg(feature = "etcd")]
+    etcd: Option<EtcdTable>,
+    #[cfg(not(feature = "etcd"))]
+    #[serde(default, deserialize_with = "values::unbuilt")]
+    #[expect(dead_code, reason = "only there to be refused")]
+    etcd: Option<()>,
 }
 
 impl File {
@@ -277,11 +300,15 @@ impl File {
         if let Some(table) = self.zookeeper {
             found.push(("zookeeper", table.checked().map(Settings::Zookeeper)));
         }
+        #[cfg(feature = "etcd")]
+        if let Some(table) = self.etcd {
+            found.push(("etcd", table.checked().map(Settings::Etcd)));
+        }
         match found.len() {
             1 => found.remove(0).1,
             0 => Err((
                 "redlock".to_owned(),
-                "there is no lock: write a table `[redlock]`, `[redis]` or `[zookeeper]`".to_owned(),
+                "there is no lock: write a table `[redlock]`, `[redis]`, `[zookeeper]` or `[etcd]`".to_owned(),
             )),
             _ => {
                 let problem = format!("there is a table `[{}]`, too: a file has one lock", found[0].0);
@@ -302,5 +329,5 @@ fn secret(key: &'static str, variable: &str) -> Result<String, SettingsError> {
     Err(SettingsError::Environment { key, variable: variable.to_owned(), problem })
 }
 
-#[cfg(all(test, feature = "redis", feature = "zookeeper"))]
+#[cfg(all(test, feature = "etcd", feature = "redis", feature = "zookeeper"))]
 mod tests;

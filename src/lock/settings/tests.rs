@@ -1,8 +1,30 @@
 use super::*;
-use crate::lock::{RedisLockSettings, RedlockSettings, ZookeeperSettings};
+use crate::lock::{EtcdSettings, RedisLockSettings, RedlockSettings, ZookeeperSettings};
 
 fn error(text: &str) -> String {
     Settings::parse(text, "lock.toml").expect_err(text).to_string()
+}
+
+#[test]
+fn a_file_of_etcd_is_read_whole_and_its_mistakes_are_told() {
+    let text = "[etcd]\nmembers = \"etcd://a,b:12379\"\nttl = \"3s\"\nprefix = \"/shop\"\nmax-hold = \"none\"\nconnect-timeout = \"1s\"";
+    let Ok(Settings::Etcd(table)) = Settings::parse(text, "lock.toml") else { panic!("not read") };
+    assert_eq!(table.members.as_ref().map(ToString::to_string).as_deref(), Some("etcd://a:2379,b:12379"));
+    let expected = EtcdSettings { prefix: "/shop".to_owned(), ttl: Duration::from_secs(3), max_hold: None };
+    assert_eq!((table.behaviour(), table.connect_timeout), (expected, Duration::from_secs(1)));
+    let Ok(Settings::Etcd(table)) = Settings::parse("[etcd]\nmembers = \"etcd://a\"", "lock.toml") else {
+        panic!("not read")
+    };
+    assert_eq!(table.behaviour(), EtcdSettings::default());
+    for (text, says) in [
+        ("[etcd]", "no member is named"),
+        ("[etcd]\nmembers = \"a:2379\"", "write `etcd://host:port"),
+        ("[etcd]\nmembers = \"etcd://a\"\nttl = \"1500ms\"", "whole seconds"),
+        ("[etcd]\nmembers = \"etcd://a\"\nprefix = \"/a/\"", "without a `/` at its end"),
+        ("[etcd]\nmembers = \"etcd://a\"\nservers = 3", "unknown field `servers`"),
+    ] {
+        assert!(error(text).contains(says), "{text}: {}", error(text));
+    }
 }
 
 #[test]

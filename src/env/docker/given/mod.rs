@@ -102,6 +102,10 @@ impl Given {
             let (slot, kind) = match Settings::parse(&toml, word_shown(word).as_str())? {
                 Settings::Zookeeper(_) => (&mut given.zookeeper, "ZooKeeper"),
                 Settings::Redis(_) | Settings::Redlock(_) => (&mut given.redis, "Redis"),
+                Settings::Etcd(_) => {
+                    let problem = "etcd that is there already is not tried yet".to_owned();
+                    return Err(GivenError::Word { shown: word_shown(word), problem });
+                }
             };
             if slot.replace(toml).is_some() {
                 return Err(GivenError::Twice(kind));
@@ -215,6 +219,7 @@ impl Given {
                     Settings::Redlock(table) => table.password_env,
                     Settings::Redis(table) => table.password_env,
                     Settings::Zookeeper(table) => table.auth_env,
+                    Settings::Etcd(_) => None,
                 }
             });
         named.filter_map(|name| Some(format!("{name}={}", std::env::var(&name).ok()?))).collect()

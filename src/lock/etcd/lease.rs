@@ -1,0 +1,214 @@
+//! A lease and the deadline until which it may be believed.
+//!
+//! etcd's leader ends a lease when its length has passed on the leader's monotonic clock since it was granted or last kept
+//! alive, and a new leader gives each lease its whole length once more, and an election timeout on top. A keep-alive that
+//! was answered was carried out after it was sent; so a lease is good for its length, less 1 % drift and 2 ms, from the
+//! *sending* of the last keep-alive that was answered, and no longer. What has lapsed is not revived.
+//!
+//! That rests on a leader that asks the others whether it still leads before it answers a keep-alive, which etcd does from
+//! 3.5.13 on (`LeaseRenew` and `ensureLeadership` in `server/etcdserver/v3_server.go`; etcd#15247). An older one that was
+//! deposed while it was frozen may answer one from the connection's backlog when it is thawed.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use futures_util::future::FutureExt;
+use tokio::sync::watch;
+
+use crate::lock::backend::{EtcdCluster, Reply};
+use crate::lock::error::{EtcdError, LostReason};
+use crate::lock::runtime::{SharedRuntime, before};
+use crate::lock::stops::Stops;
+use crate::phase::Phase;
+use crate::time::Nanos;
+
+/// Keep-alives for each length of a lease.
+const KEEP_ALIVES: u32 = 4;
+/// The pause after a request that brought no answer.
+pub(super) const RETRY_DELAY: Duration = Duration::from_millis(50);
+/// How long one member may take to answer before another is asked: a lease must survive a member that is silent.
+const SHARE: u32 = 5;
+
+/// How long a member may take to answer a request that is about a lease of this length.
+pub(super) fn patience(ttl: Duration) -> Duration {
+    ttl / SHARE
+}
+
+/// How long the lease may be believed, as known now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LeaseValidity {
+    pub until: Nanos,
+    /// The last keep-alive brought no answer.
+    pub suspect: bool,
+    pub lost: Option<LostReason>,
+}
+
+/// A lease that is kept alive in the background until nobody uses it any more, and then ended.
+pub(super) struct Lease {
+    pub id: i64,
+    pub ttl: Duration,
+    pub cluster: Arc<dyn EtcdCluster>,
+    runtime: SharedRuntime,
+    validity: watch::Sender<LeaseValidity>,
+    /// Where its hold can be stopped, in trials.
+    stops: OnceLock<Stops>,
+}
+
+impl Lease {
+    /// A lease that was granted by a request that was sent at `sent`.
+    pub fn keep(
+        cluster: Arc<dyn EtcdCluster>,
+        id: i64,
+        ttl: Duration,
+        sent: Nanos,
+        runtime: &SharedRuntime,
+    ) -> Arc<Self> {
+        let validity = watch::Sender::new(LeaseValidity { until: valid_until(sent, ttl), suspect: false, lost: None });
+        let (of_its_own, stops) = (Arc::clone(runtime), OnceLock::new());
+        let lease = Arc::new(Self { id, ttl, cluster, runtime: of_its_own, validity, stops });
+        runtime.spawn(keep_alive(Arc::downgrade(&lease), sent, ttl, Arc::clone(runtime)).boxed());
+        lease
+    }
+
+    /// Stops its hold at `stops` while a keep-alive is on its way.
+    pub fn stop_at(&self, stops: Stops) {
+        // A lease has one hold.
+        let _ = self.stops.set(stops);
+    }
+
+    /// Until when the lease may be believed.
+    pub fn valid_until(&self) -> Nanos {
+        self.validity.borrow().until
+    }
+
+    /// Follows the validity.
+    pub fn validity(&self) -> watch::Receiver<LeaseValidity> {
+        self.validity.subscribe()
+    }
+
+    /// Why the lease may no longer be believed, if so. Once lost it stays lost.
+    pub fn lost(&self) -> Option<LostReason> {
+        if self.validity.borrow().lost.is_none() && self.runtime.now() >= self.valid_until() {
+            self.lose(LostReason::Expired);
+        }
+        self.validity.borrow().lost.clone()
+    }
+
+    /// Completes when the lease may no longer be believed.
+    pub async fn ended(&self) -> LostReason {
+        let mut validity = self.validity.subscribe();
+        loop {
+            if let Some(reason) = self.lost() {
+                return reason;
+            }
+            let until = validity.borrow_and_update().until;
+            // The sender lives in self, so waiting cannot fail.
+            let _ = before(&*self.runtime, until, validity.changed()).await;
+        }
+    }
+
+    pub fn lose(&self, reason: LostReason) {
+        self.validity.send_modify(|validity| {
+            validity.lost.get_or_insert(reason);
+        });
+    }
+
+    /// Moves the deadline on after an answer, unless it had passed.
+    fn confirmed(&self, sent: Nanos, ttl: Duration) {
+        if self.lost().is_none() {
+            // A server may have granted more than was asked for; what was asked for is what is relied on.
+            let until = valid_until(sent, ttl.min(self.ttl));
+            self.validity.send_modify(|validity| {
+                validity.until = validity.until.max(until);
+                validity.suspect = false;
+            });
+        }
+    }
+
+    /// Ends the lease at the servers: whether it was there. Until there is an answer, but no longer than the lease can last;
+    /// nobody keeps it alive meanwhile.
+    pub async fn revoke(&self) -> Result<bool, EtcdError> {
+        self.lose(LostReason::Expired);
+        revoke(&self.cluster, self.id, self.ttl, &self.runtime).await
+    }
+}
+
+/// Ends a lease, whether or not it was ever granted: whether it was there.
+///
+/// A grant that is on its way may be carried out after the answer that there is no such lease. Nobody keeps that lease alive,
+/// and no key of ours can be put with it: the attempt that would have is over.
+pub(super) async fn revoke(
+    cluster: &Arc<dyn EtcdCluster>,
+    id: i64,
+    ttl: Duration,
+    runtime: &SharedRuntime,
+) -> Result<bool, EtcdError> {
+    // Beyond that the servers have ended it: a new leader may have given it its length once more, and an election's time.
+    let end = runtime.now() + 3 * ttl;
+    loop {
+        match asked(runtime, patience(ttl), cluster.revoke(id)).await {
+            Ok(was_there) => return Ok(was_there),
+            Err(error @ EtcdError::Denied(_)) => return Err(error),
+            Err(EtcdError::NoLease) => return Ok(false),
+            Err(error) if runtime.now() >= end => return Err(error),
+            Err(_) => runtime.sleep_until(runtime.now() + RETRY_DELAY).await,
+        }
+    }
+}
+
+/// The answer to a request, if it comes within `patience`.
+pub(super) async fn asked<T>(
+    runtime: &SharedRuntime,
+    patience: Duration,
+    request: Reply<T, EtcdError>,
+) -> Result<T, EtcdError> {
+    let late = || Err(EtcdError::Unanswered(format!("nothing within {patience:?}")));
+    before(&**runtime, runtime.now() + patience, request).await.unwrap_or_else(late)
+}
+
+fn valid_until(sent: Nanos, ttl: Duration) -> Nanos {
+    (sent + ttl).saturating_sub(ttl / 100 + Duration::from_millis(2))
+}
+
+/// Keeps the lease alive until it is lost or nobody uses it any more.
+async fn keep_alive(kept: Weak<Lease>, granted: Nanos, ttl: Duration, runtime: SharedRuntime) {
+    let mut due = granted + ttl / KEEP_ALIVES;
+    loop {
+        runtime.sleep_until(due).await;
+        let Some(lease) = kept.upgrade() else { return };
+        let sent = runtime.now();
+        let mut asking = asked(&runtime, patience(ttl), lease.cluster.keep_alive(lease.id)).boxed();
+        // The first poll sends it.
+        let early = (&mut asking).now_or_never();
+        if let Some(stops) = lease.stops.get() {
+            stops.reached(Phase::Renewing).await;
+        }
+        let answer = async {
+            match early {
+                Some(answer) => answer,
+                None => asking.await,
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            _ = lease.ended() => return,
+        };
+        due = match answer {
+            Ok(Some(left)) => {
+                lease.confirmed(sent, left);
+                sent + ttl / KEEP_ALIVES
+            }
+            Ok(None) | Err(EtcdError::NoLease) => {
+                return lease.lose(LostReason::SessionEnded("etcd has ended the lease".to_owned()));
+            }
+            Err(_) => {
+                lease.validity.send_modify(|validity| validity.suspect = true);
+                runtime.now() + RETRY_DELAY
+            }
+        };
+        if lease.lost().is_some() {
+            return;
+        }
+    }
+}
