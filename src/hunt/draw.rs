@@ -94,7 +94,7 @@ fn stressed(lock: &str, stress: Stress, assume: Assume, rng: &mut ChaCha8Rng) ->
         }
         Algorithm::Redlock(flaw) => LockConfig::Redlock(RedlockConfig { flaw, ..redlock(stress, flaw.is_none(), rng) }),
         Algorithm::Zookeeper(flaw) => LockConfig::Zookeeper(ZookeeperConfig { flaw, ..zookeeper(rng) }),
-        Algorithm::Etcd => LockConfig::Etcd(etcd(rng)),
+        Algorithm::Etcd => LockConfig::Etcd(etcd()),
     };
     let scale = Scale::of(&config);
     let workload = workload(stress, scale, rng);

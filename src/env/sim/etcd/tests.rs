@@ -38,6 +38,8 @@ struct World {
     leaders: BTreeMap<u64, NodeId>,
     answers: u64,
     lossy: bool,
+    /// How much of each member's log was looked at.
+    seen: Vec<usize>,
 }
 
 impl World {
@@ -60,6 +62,7 @@ impl World {
             leaders: BTreeMap::new(),
             answers: 0,
             lossy: true,
+            seen: vec![0; 3],
         };
         (0..3).for_each(|at| world.handle(at, Input::Started));
         world
@@ -156,9 +159,11 @@ impl World {
     }
 
     /// What a client was promised of its lease holds at every member.
-    fn look(&self) {
-        for server in &self.servers {
-            for ask in server.applied() {
+    fn look(&mut self) {
+        for (server, seen) in self.servers.iter().zip(&mut self.seen) {
+            // Once for each: a member that was down applies its log again.
+            let new = server.applied().skip(std::mem::replace(seen, server.applied().count()));
+            for ask in new {
                 let Ask::Revoke { lease } = ask else { continue };
                 let Some(kept) = self.leases.get(lease).filter(|_| !self.revoked.contains(lease)) else { continue };
                 let over = kept.sent + kept.seconds * 1_000 * MS;
@@ -168,7 +173,9 @@ impl World {
     }
 
     fn hurt(&mut self) {
-        let at = self.rng.random_range(0..3);
+        // Mostly whoever leads: that is what leases rest on.
+        let leader = self.servers.iter().position(Server::is_leader).filter(|_| self.rng.random_ratio(3, 4));
+        let at = leader.unwrap_or_else(|| self.rng.random_range(0..3));
         let until = self.now + self.rng.random_range(50..6_000) * MS;
         if self.down.iter().chain(&self.frozen).all(|until| *until == 0) {
             if self.rng.random() {
@@ -185,22 +192,22 @@ impl World {
 #[test]
 fn a_lease_that_was_answered_for_lasts_and_one_leads_each_term_and_all_have_one_history() {
     let (mut answers, mut ended) = (0, 0);
-    for seed in 0..40 {
+    for seed in 0..16 {
         let (mut world, mut granted) = (World::new(seed), 1_i64);
         for millisecond in 0..40_000_u64 {
             world.step();
             let at = world.rng.random_range(0..3);
             if millisecond % 50 == 0 {
                 // A lease's id is used once, as clients do.
-                let lease = (granted - world.rng.random_range(0..8)).max(1);
+                let lease = (granted - world.rng.random_range(0..12)).max(1);
                 let request = match world.rng.random_range(0..12) {
                     0 => {
                         granted += 1;
-                        Request::Grant { lease: granted, seconds: world.rng.random_range(1..6) }
+                        Request::Grant { lease: granted, seconds: world.rng.random_range(1..10) }
                     }
-                    1 if world.rng.random() => Request::Revoke { lease },
+                    1 if world.rng.random_ratio(1, 4) => Request::Revoke { lease },
                     2 => Request::Enter { key: format!("k/{lease}").into(), lease, prefix: "k/".into() },
-                    3 => Request::Line { prefix: "k/".into() },
+                    3..8 => Request::Line { prefix: "k/".into() },
                     _ => Request::KeepAlive { lease },
                 };
                 world.ask(at, request);
@@ -219,7 +226,7 @@ fn a_lease_that_was_answered_for_lasts_and_one_leads_each_term_and_all_have_one_
         ended += histories[0].iter().filter(|ask| matches!(ask, Ask::Revoke { .. })).count();
         answers += world.answers;
     }
-    assert!(answers > 2_000 && ended > 40, "{answers} answers, {ended} leases ended");
+    assert!(answers > 1_000 && ended > 20, "{answers} answers, {ended} leases ended");
 }
 
 #[test]
