@@ -181,6 +181,7 @@ fn header(size: Size) -> Header {
         scenario: "bench".to_owned(),
         lock: "bench".to_owned(),
         algorithm: "bench".to_owned(),
+        kind: fencepost::history::LockKind::Mutex,
         environment: "sim".to_owned(),
         seed: Seed(1),
         clients: size.clients + size.pending as u32,

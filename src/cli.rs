@@ -372,7 +372,7 @@ impl NamingArgs {
                 Some(OrderName::Time) => Order::Time,
             },
             leased: model.is_some_and(Model::is_leased),
-            readers: model == Some(Model::ReadWrite),
+            readers: matches!(model, Some(Model::ReadWrite { .. })),
             permits: matches!(model, Some(Model::Semaphore { .. })),
         }
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use fencepost::env::sim::redis::{Command, Persistence, Reply};
 use fencepost::env::sim::{LockMaker, Sandbox, Seam, single_process_mutex};
 use fencepost::fault::{Member, Refusal};
+use fencepost::history::LockKind;
 use fencepost::ids::{ClientId, LockName, NodeId};
 use fencepost::lock::backend::{Connections, EtcdCluster, RedisNode, ZkConnector};
 use fencepost::lock::runtime::SharedRuntime;
@@ -142,6 +143,7 @@ struct OnOne<'a>(&'a Sandbox, Waiting);
 impl OnOne<'_> {
     fn config() -> LockConfig {
         LockConfig::Redis(RedisConfig {
+            kind: LockKind::Mutex,
             ttl: lock_suite::LONG,
             renewal: true,
             node_timeout: Duration::from_millis(50),
@@ -201,7 +203,7 @@ struct OnZookeeper<'a>(&'a Sandbox);
 
 impl OnZookeeper<'_> {
     fn config(session_timeout: Duration) -> LockConfig {
-        LockConfig::Zookeeper(ZookeeperConfig { servers: 3, session_timeout, flaw: None })
+        LockConfig::Zookeeper(ZookeeperConfig { kind: LockKind::Mutex, servers: 3, session_timeout, flaw: None })
     }
 }
 

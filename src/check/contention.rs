@@ -1,25 +1,26 @@
 //! Whether clients competed: how many acquires met a held lock.
 //!
-//! An acquire meets a held lock if it is open at a moment at which another client's hold is. Clients that merely take
+//! An acquire meets a held lock if it is open at a moment at which another client's hold is, or as many holds of others as keep
+//! it out of a lock that several may hold. Clients that merely take
 //! turns ask nothing of a lock, and a check of exclusion has nothing to say of them. Op by op, in memory that grows with
 //! what is open. Deliberately absent: who was in the right.
 
 use std::collections::BTreeMap;
 
-use crate::history::{F, Op, OpType, Process};
+use crate::history::{F, History, LockKind, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId, LockName};
 
 /// How many acquires met a held lock.
-pub(super) fn acquires(ops: &[Op]) -> usize {
-    let mut contention = Contention::default();
-    ops.iter().for_each(|op| contention.take(op));
+pub(super) fn acquires(history: &History) -> usize {
+    let mut contention = Contention::of(history.header.kind);
+    history.ops.iter().for_each(|op| contention.take(op));
     contention.acquires
 }
 
-/// Whether any acquire met a held lock; looks no further than the first.
-pub(super) fn occurs(ops: &[Op]) -> bool {
-    let mut contention = Contention::default();
-    ops.iter().any(|op| {
+/// Whether any acquire met a held lock of this kind; looks no further than the first.
+pub(super) fn occurs(history: &History, kind: LockKind) -> bool {
+    let mut contention = Contention::of(kind);
+    history.ops.iter().any(|op| {
         contention.take(op);
         contention.acquires > 0
     })
@@ -29,6 +30,7 @@ pub(super) fn occurs(ops: &[Op]) -> bool {
 #[derive(Default)]
 pub(super) struct Contention {
     locks: BTreeMap<LockName, Lock>,
+    kind: LockKind,
     anybody_releases: bool,
     /// How many acquires met a held lock.
     pub acquires: usize,
@@ -36,12 +38,17 @@ pub(super) struct Contention {
 
 #[derive(Default)]
 struct Lock {
-    holds: Vec<(ClientId, Option<HoldId>)>,
-    /// Who has asked and met nobody yet: nobody while another client holds it.
-    alone: Vec<ClientId>,
+    holds: Vec<(ClientId, Option<HoldId>, bool)>,
+    /// Who has asked, shared or not, and met nobody yet: nobody who is kept out by those who hold it.
+    alone: Vec<(ClientId, bool)>,
 }
 
 impl Contention {
+    /// Of a lock of this kind.
+    pub fn of(kind: LockKind) -> Self {
+        Self { kind, ..Self::default() }
+    }
+
     /// Of a lock that anybody may release: a release by a client that holds nothing ends another one's hold.
     pub fn of_ownerless() -> Self {
         Self { anybody_releases: true, ..Self::default() }
@@ -52,8 +59,8 @@ impl Contention {
         let (Process::Client(_), Some(client)) = (op.process, op.client) else { return };
         if op.f == F::Crash {
             for lock in self.locks.values_mut() {
-                lock.holds.retain(|(holder, _)| *holder != client);
-                lock.alone.retain(|waiter| *waiter != client);
+                lock.holds.retain(|(holder, ..)| *holder != client);
+                lock.alone.retain(|(waiter, _)| *waiter != client);
             }
             return;
         }
@@ -63,16 +70,18 @@ impl Contention {
         }
         let Some(lock) = self.locks.get_mut(name) else { return };
         match (op.f, op.kind) {
-            (F::Acquire, OpType::Invoke) if lock.holds.iter().any(|(holder, _)| *holder != client) => {
-                self.acquires += 1;
-            }
-            (F::Acquire, OpType::Invoke) => lock.alone.push(client),
-            (F::Acquire, kind) => {
-                lock.alone.retain(|waiter| *waiter != client);
-                if kind == OpType::Ok {
-                    self.acquires += lock.alone.len();
-                    lock.alone.clear();
-                    lock.holds.push((client, op.hold.clone()));
+            (F::Acquire, OpType::Invoke) if lock.keeps_out(self.kind, client, op.shared) => self.acquires += 1,
+            (F::Acquire, OpType::Invoke) => lock.alone.push((client, op.shared)),
+            (F::Acquire, outcome) => {
+                lock.alone.retain(|(waiter, _)| *waiter != client);
+                if outcome == OpType::Ok {
+                    lock.holds.push((client, op.hold.clone(), op.shared));
+                    let before = lock.alone.len();
+                    let alone = std::mem::take(&mut lock.alone);
+                    let meets_nobody =
+                        |(waiter, shared): &(ClientId, bool)| !lock.keeps_out(self.kind, *waiter, *shared);
+                    lock.alone = alone.into_iter().filter(meets_nobody).collect();
+                    self.acquires += before - lock.alone.len();
                 }
             }
             (F::Release, OpType::Invoke) | (F::Lost, _) => lock.end(client, op.hold.as_ref(), self.anybody_releases),
@@ -82,8 +91,14 @@ impl Contention {
 }
 
 impl Lock {
+    /// Whether the holds of others keep a client out.
+    fn keeps_out(&self, kind: LockKind, client: ClientId, shared: bool) -> bool {
+        let others = self.holds.iter().filter(|(holder, ..)| *holder != client);
+        kind.keeps_out(others.map(|(.., shared)| *shared), shared)
+    }
+
     fn end(&mut self, client: ClientId, hold: Option<&HoldId>, anybodys: bool) {
-        match self.holds.iter().position(|(holder, id)| *holder == client && id.as_ref() == hold) {
+        match self.holds.iter().position(|(holder, id, _)| *holder == client && id.as_ref() == hold) {
             Some(place) => drop(self.holds.remove(place)),
             None if anybodys && !self.holds.is_empty() => drop(self.holds.remove(0)),
             None => {}
@@ -99,9 +114,9 @@ mod tests {
     fn told(tell: impl FnOnce(&mut Story)) -> usize {
         let mut story = Story::new(3);
         tell(&mut story);
-        let ops = story.history().ops;
-        let count = acquires(&ops);
-        assert_eq!(occurs(&ops), count > 0);
+        let history = story.history();
+        let count = acquires(&history);
+        assert_eq!(occurs(&history, history.header.kind), count > 0);
         count
     }
 
@@ -189,15 +204,33 @@ mod tests {
     }
 
     #[test]
+    fn who_may_hold_together_meets_nobody() {
+        let three = |kind, shared: &'static [&'static str]| {
+            told(|story| {
+                story.header.kind = kind;
+                story.acquire("c1-1", 10, 11, 1);
+                story.acquire("c2-1", 12, 13, 2);
+                story.op(14, "c3-1", OpType::Invoke, F::Acquire);
+                let reads = |op: &&mut Op| shared.iter().any(|hold| op.hold == Some(HoldId::new(hold)));
+                story.ops.iter_mut().filter(reads).for_each(|op| op.shared = true);
+            })
+        };
+        assert_eq!(three(LockKind::ReadWrite, &["c1-1", "c2-1", "c3-1"]), 0);
+        assert_eq!(three(LockKind::ReadWrite, &["c1-1", "c2-1"]), 1, "a writer waits for readers");
+        assert_eq!(three(LockKind::Semaphore { permits: 2 }, &[]), 1, "the third of two");
+        assert_eq!(three(LockKind::Semaphore { permits: 3 }, &[]), 0);
+    }
+
+    #[test]
     fn anybody_may_release_what_knows_no_owner() {
         let mut story = Story::new(3);
         story.acquire("c1-1", 10, 11, None);
         story.release("c2-1", 20);
         story.acquire("c3-1", 30, 31, None);
-        let ops = story.history().ops;
-        assert_eq!(acquires(&ops), 1, "by its owner it was never released");
+        let history = story.history();
+        assert_eq!(acquires(&history), 1, "by its owner it was never released");
         let mut ownerless = Contention::of_ownerless();
-        ops.iter().for_each(|op| ownerless.take(op));
+        history.ops.iter().for_each(|op| ownerless.take(op));
         assert_eq!(ownerless.acquires, 0);
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     }
     let grants = facts.holds.len();
     let clients = facts.holds.iter().map(|hold| hold.client).collect::<BTreeSet<_>>().len();
-    let contended = contention::acquires(&facts.history.ops);
+    let contended = contention::acquires(facts.history);
     let planned = facts.history.header.planned_faults;
     let is_failed = |strike: &&Strike<'_>| strike.applied.is_some_and(|op| op.kind != OpType::Ok);
     let applied = facts.strikes.iter().filter(|strike| strike.is_verified()).count();
@@ -66,10 +66,13 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     );
     let idle_told = idle_told(&idle, idle_unnamed);
     let vain_told = vain_told(&vain);
+    let together = granted_together(facts);
+    let apart = together == Some(0);
     let missing = [
         (grants == 0, "nothing was granted"),
         (grants > 0 && clients < 2, "only one client was ever granted the lock"),
         (contended == 0, "no acquire met a held lock"),
+        (apart, "nobody held it together with another, though several may"),
         (!idle_told.is_empty(), &idle_told),
         (faulty && applied == 0 && idle_told.is_empty(), "no fault was seen to take effect"),
         (
@@ -106,7 +109,27 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         ("lost-signals", lost_signals as f64),
         ("refused-accesses", refused as f64),
     ];
+    let together = together.map(|grants| ("grants-together", grants as f64));
+    let figures: Vec<_> = figures.into_iter().chain(together).collect();
     conclude(CheckName::Coverage, GUARANTEE, verdict, summary, &figures, listing)
+}
+
+/// How many grants came while another client lawfully held the lock; none for one client's lock.
+fn granted_together(facts: &Facts<'_>) -> Option<usize> {
+    let kind = facts.history.header.kind;
+    if kind.is_mutex() {
+        return None;
+    }
+    let mut together = 0;
+    for places in &facts.locks {
+        let mut open: Vec<&Hold> = Vec::new();
+        for hold in places.iter().map(|place| &facts.holds[*place]) {
+            open.retain(|other| facts.before(hold.from, other.to));
+            together += usize::from(open.iter().any(|other| !kind.excludes(other.shared, hold.shared)));
+            open.push(hold);
+        }
+    }
+    Some(together)
 }
 
 /// What came of the plan: its entries, each as often as it stands there.

@@ -8,6 +8,8 @@
 //!    is stale, whichever is older: the later access is counted. That covers every hold that used the resource before
 //!    the other acquire completed.
 //!
+//! Readers of a read-write lock hold together, in any order: a reader is older or newer than writers only, a writer than both.
+//!
 //! So a stale first access under a lock without tokens is not accused if the two acquires were concurrent; it is counted
 //! as undecided, and leaves the check without a verdict of its own.
 //! Deliberately absent: how the resource decides, and what came of it; the latter is `lost_updates`'.
@@ -16,7 +18,7 @@ use std::collections::BTreeMap;
 
 use super::evidence::{Facts, Listing, counted, seconds, validity};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
-use crate::history::{F, Op, OpType};
+use crate::history::{F, LockKind, Op, OpType};
 use crate::ids::FencingToken;
 use crate::time::Nanos;
 
@@ -25,6 +27,11 @@ const GUARANTEE: &str =
 
 /// Judges whether the resource accepted a stale access.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
+    if let LockKind::Semaphore { .. } = facts.history.header.kind {
+        let summary =
+            "Holders of a semaphore use the resource together, in any order: none of them is stale.".to_owned();
+        return conclude(CheckName::Fencing, GUARANTEE, Verdict::NotApplicable, summary, &[], Listing::default());
+    }
     let mut listing = Listing::default();
     let mut undecided = 0usize;
     let (mut accepted, mut stale_reads, mut stale_writes, mut stale_refused) = (0usize, 0usize, 0usize, 0usize);
@@ -62,7 +69,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         (Verdict::Invalid, summary)
     } else if services.services.iter().all(|service| service.visitors < 2) {
         (Verdict::Unknown, format!("{told}; no item was reached by two holds: nothing could be stale.{nothing}"))
-    } else if !contention::occurs(&facts.history.ops) {
+    } else if !contention::occurs(facts.history, facts.history.header.kind) {
         (Verdict::Unknown, format!("{told}; no acquire met a held lock: there was nobody to be fenced from.{nothing}"))
     } else if undecided > 0 {
         let accesses = counted(undecided, "access was", "accesses were");
@@ -124,6 +131,15 @@ impl<'a> Services<'a> {
 struct Service<'a> {
     /// How many holds reached it.
     visitors: usize,
+    /// Whoever came.
+    all: Marks<'a>,
+    /// Those who share the lock with nobody.
+    alone: Marks<'a>,
+}
+
+/// Those who were served so far, as far as it tells who is stale.
+#[derive(Default)]
+struct Marks<'a> {
     /// The served hold whose acquire was invoked last.
     youngest: Option<(Nanos, Served<'a>)>,
     /// The served hold with the highest token.
@@ -143,8 +159,35 @@ struct Served<'a> {
 }
 
 impl<'a> Service<'a> {
+    /// Those whom the hold at `place` may be older than.
+    fn rivals(&self, facts: &Facts<'_>, place: usize) -> &Marks<'a> {
+        if facts.holds[place].shared && facts.history.header.kind == LockKind::ReadWrite {
+            &self.alone
+        } else {
+            &self.all
+        }
+    }
+
     /// Whether an access of the hold at `place`, whose first served access here was `first`, is stale now, after which
     /// access, and how that is known.
+    fn staleness(&self, facts: &Facts<'_>, place: usize, first: Option<&'a Op>) -> Option<Stale<'a>> {
+        self.rivals(facts, place).staleness(facts, place, first)
+    }
+
+    /// Whether an access that is not known to be stale comes after one of a hold whose acquire completed later.
+    fn is_undecided(&self, facts: &Facts<'_>, place: usize) -> bool {
+        self.rivals(facts, place).is_undecided(facts, place)
+    }
+
+    fn serve(&mut self, facts: &Facts<'_>, op: &'a Op, place: usize, stale: bool) {
+        if !facts.holds[place].shared {
+            self.alone.serve(facts, op, place, stale);
+        }
+        self.all.serve(facts, op, place, stale);
+    }
+}
+
+impl<'a> Marks<'a> {
     fn staleness(&self, facts: &Facts<'_>, place: usize, first: Option<&'a Op>) -> Option<Stale<'a>> {
         let hold = &facts.holds[place];
         if let Some((requested, newer)) = self.youngest
@@ -159,11 +202,11 @@ impl<'a> Service<'a> {
             return Some(Stale { newer, known: Known::Token });
         }
         let first = first?;
-        let other = self.last.filter(|served| served.place != place)?;
+        // A reader's first access may have come after the last of a writer.
+        let other = self.last.filter(|served| served.place != place && served.op.index > first.index)?;
         Some(Stale { newer: other, known: Known::Between(first) })
     }
 
-    /// Whether an access that is not known to be stale comes after one of a hold whose acquire completed later.
     fn is_undecided(&self, facts: &Facts<'_>, place: usize) -> bool {
         self.latest.is_some_and(|latest| latest > place && !is_older(facts, latest, place))
     }

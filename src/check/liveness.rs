@@ -1,7 +1,7 @@
 //! Who wants the lock gets it, once nothing is wrong any more.
 //!
 //! Judged while no fault is in force, from the moment at which the last one was undone. A lock is *idle but wanted* while
-//! somebody waits for it and nobody holds it; how much of that a lock may need, to be rid of a dead holder's lease or
+//! somebody waits for it whom nobody's hold keeps out; how much of that a lock may need, to be rid of a dead holder's lease or
 //! session, is the history's own bound. More than that means that something which nobody holds keeps it: a ghost.
 //! Besides, nobody may be passed over for ever: a fair draw among all clients passes one over twenty-five times as often
 //! as there are clients about once in 10^10 times.
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, lasting, milliseconds, seconds};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
-use crate::history::{Ending, F, Hold, Op, OpType, Process};
+use crate::history::{Ending, F, Hold, LockKind, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
 
@@ -39,10 +39,10 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
 /// One lock, as far as the history has been read.
 #[derive(Default)]
 struct Lock<'a> {
-    /// The open acquires, with when each was invoked.
-    waiting: BTreeMap<&'a HoldId, (ClientId, Nanos)>,
-    /// How many holds are open.
-    held: usize,
+    /// The open acquires.
+    waiting: BTreeMap<&'a HoldId, Waiter>,
+    /// The open holds, and whether each is shared.
+    held: Vec<(&'a HoldId, bool)>,
     /// The last hold that ended.
     last: Option<usize>,
     /// How long it has been idle but wanted, without a fault in force, since the last grant, end of a hold, or fault.
@@ -59,6 +59,17 @@ struct Lock<'a> {
     grants: usize,
     /// For each client that has waited in vain so far: how often it was passed over, since when, in which attempt.
     passed: BTreeMap<ClientId, Passed<'a>>,
+}
+
+/// An open acquire.
+struct Waiter {
+    client: ClientId,
+    /// When it was invoked.
+    since: Nanos,
+    /// Whether others that share the lock, too, keep it from nothing.
+    shared: bool,
+    /// Whether the holds of others kept it out at some moment.
+    kept_out: bool,
 }
 
 /// What a client that waits has seen go by.
@@ -148,7 +159,7 @@ impl<'a, 'b> Watch<'a, 'b> {
             let Some((name, _)) = self.locks.get_key_value(&self.facts.holds[place].lock) else { continue };
             self.pass_time(name, op.time);
             let Some(lock) = self.locks.get_mut(&self.facts.holds[place].lock) else { continue };
-            lock.held = lock.held.saturating_sub(1);
+            lock.held.retain(|(id, _)| **id != self.facts.holds[place].id);
             lock.last = Some(place);
             lock.start_over(op.time);
         }
@@ -159,7 +170,7 @@ impl<'a, 'b> Watch<'a, 'b> {
             (Process::Client(_), F::Crash, _, _, Some(client)) => {
                 self.pass_time_everywhere(op.time);
                 for lock in self.locks.values_mut() {
-                    let left = lock.waiting.iter().find(|(_, (waiting, _))| *waiting == client).map(|(id, _)| *id);
+                    let left = lock.waiting.iter().find(|(_, waiter)| waiter.client == client).map(|(id, _)| *id);
                     left.inspect(|attempt| lock.stop_waiting(attempt));
                 }
             }
@@ -169,9 +180,10 @@ impl<'a, 'b> Watch<'a, 'b> {
 
     /// Counts the time up to `now` for a lock, if it was idle but wanted.
     fn pass_time(&mut self, name: &'a LockName, now: Nanos) {
+        let kind = self.facts.history.header.kind;
         let lock = self.locks.entry(name).or_default();
         let passed = now - std::mem::replace(&mut lock.seen_until, now);
-        if self.in_force > 0 || lock.held > 0 || lock.waiting.is_empty() {
+        if self.in_force > 0 || !lock.is_free_for_somebody(kind) {
             return;
         }
         lock.idle += passed;
@@ -206,16 +218,19 @@ impl<'a, 'b> Watch<'a, 'b> {
         if op.kind != OpType::Invoke {
             self.count_passes(name, client, op.index, op.time);
         }
+        let kind = self.facts.history.header.kind;
         let lock = self.locks.entry(name).or_default();
         if op.kind == OpType::Invoke {
-            lock.waiting.insert(attempt, (client, op.time));
+            let (since, shared, kept_out) = (op.time, op.shared, lock.keeps_out(kind, op.shared));
+            lock.waiting.insert(attempt, Waiter { client, since, shared, kept_out });
             let (mark, since) = (lock.grants, op.time);
             let passed =
                 lock.passed.entry(client).or_insert(Passed { times: 0, mark: None, since, attempt, accused: false });
             (passed.mark, passed.attempt) = (Some(mark), attempt);
             return;
         }
-        let waited_from = lock.waiting.get(attempt).map_or(op.time, |(_, from)| *from);
+        let waiter = lock.waiting.get(attempt);
+        let (waited_from, kept_out) = waiter.map_or((op.time, false), |waiter| (waiter.since, waiter.kept_out));
         lock.stop_waiting(attempt);
         if op.kind == OpType::Info {
             // It may be held by somebody who does not know, until its lease is over; the bound allows for that.
@@ -225,10 +240,14 @@ impl<'a, 'b> Watch<'a, 'b> {
             return;
         }
         self.longest_wait = self.longest_wait.max(op.time - waited_from);
-        let met = |place: usize| self.facts.holds[place].to > waited_from;
-        self.contended += usize::from(lock.held > 0 || lock.last.is_some_and(met));
+        self.contended += usize::from(kept_out);
         self.recoveries += usize::from(std::mem::take(&mut lock.recovering) && self.in_force == 0);
-        lock.held += 1;
+        lock.held.push((attempt, op.shared));
+        let held = std::mem::take(&mut lock.held);
+        for waiter in lock.waiting.values_mut() {
+            waiter.kept_out |= kind.keeps_out(held.iter().map(|(_, shared)| *shared), waiter.shared);
+        }
+        lock.held = held;
         lock.grants += usize::from(self.in_force == 0);
         lock.start_over(op.time);
         lock.passed.remove(&client);
@@ -287,13 +306,27 @@ impl<'a, 'b> Watch<'a, 'b> {
 }
 
 impl Lock<'_> {
+    fn keeps_out(&self, kind: LockKind, shared: bool) -> bool {
+        kind.keeps_out(self.held.iter().map(|(_, shared)| *shared), shared)
+    }
+
+    /// Whether somebody waits whom those who hold it do not keep out. Readers may have to let a writer go first.
+    fn is_free_for_somebody(&self, kind: LockKind) -> bool {
+        let mut writers = self.waiting.values().filter(|waiter| !waiter.shared);
+        match (kind, writers.next()) {
+            _ if self.waiting.is_empty() => false,
+            (LockKind::ReadWrite, None) => !self.keeps_out(kind, true),
+            _ => !self.keeps_out(kind, false),
+        }
+    }
+
     fn start_over(&mut self, now: Nanos) {
         (self.idle, self.idle_from, self.accused) = (Duration::ZERO, now, false);
     }
 
     fn stop_waiting(&mut self, attempt: &HoldId) {
-        let Some((client, _)) = self.waiting.remove(attempt) else { return };
-        if let Some(passed) = self.passed.get_mut(&client) {
+        let Some(waiter) = self.waiting.remove(attempt) else { return };
+        if let Some(passed) = self.passed.get_mut(&waiter.client) {
             passed.times = passed.times(self.grants);
             passed.mark = None;
         }
@@ -313,9 +346,13 @@ fn ghost(facts: &Facts<'_>, name: &LockName, lock: &Lock<'_>, bound: Duration, n
         }
         _ => "It was never held.".to_owned(),
     };
-    let waiters = lock.waiting.values().map(|(client, _)| client.to_string()).collect::<Vec<_>>().join(", ");
+    let waiters = lock.waiting.values().map(|waiter| waiter.client.to_string()).collect::<Vec<_>>().join(", ");
+    let free = match lock.held.len() {
+        0 => format!("Nobody holds {name}"),
+        held => format!("{name} has room beside {}", counted(held, "hold", "holds")),
+    };
     let text = format!(
-        "Nobody holds {name} since {}, no fault is in force, and by {} whoever waits for it ({waiters}) has waited longer \
+        "{free} since {}, no fault is in force, and by {} whoever waits for it ({waiters}) has waited longer \
          than the {} that it may take. {history}",
         seconds(lock.idle_from),
         seconds(now),

@@ -7,6 +7,7 @@
 //! cannot be told anything, so the time in which it was stopped, or waited for the harness at a pause point, does not
 //! count; nor do [`GRACE`]'s worth of moments, since shorter stalls leave no trace. Of a hold that is open when the history
 //! ends it is known that its client ran untold up to the client's own last op, and no longer: the word may be on its way.
+//! A grant beside which the hold may lawfully be tells nothing: another reader's, another permit's.
 //! Where a history does not tell every renewal ([`Hold::renewals_known`]), only the other's grant counts.
 //! Deliberately absent: what the client does once it is told, and whether the other grant was right; that is
 //! `mutual_exclusion`'s.
@@ -138,7 +139,12 @@ fn granted_to_others(facts: &Facts<'_>) -> Vec<Option<(Nanos, u32)>> {
         let open = open.entry(&later.lock).or_default();
         open.retain(|place| {
             let hold = &facts.holds[*place];
-            if later.client != hold.client && facts.before(later.from, hold.to) && facts.before(hold.from, later.from) {
+            let excludes = facts.history.header.kind.excludes(hold.shared, later.shared);
+            if later.client != hold.client
+                && excludes
+                && facts.before(later.from, hold.to)
+                && facts.before(hold.from, later.from)
+            {
                 granted[*place] = Some((later.from, later.granted));
                 return false;
             }

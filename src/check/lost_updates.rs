@@ -10,13 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Facts, Listing, counted, seconds, validity_of};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
-use crate::history::{Content, F, Hold, ItemValue, Op, OpType, Process};
+use crate::history::{Content, F, Hold, ItemValue, LockKind, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
 
 const GUARANTEE: &str = "No update vanishes: the final value of each item descends from every write that the resource accepted or acknowledged.";
 
 /// Judges whether accepted updates vanished.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
+    if let LockKind::Semaphore { .. } = facts.history.header.kind {
+        let summary = "Holders of a semaphore may use the resource together: it keeps nobody's update.".to_owned();
+        return conclude(CheckName::LostUpdates, GUARANTEE, Verdict::NotApplicable, summary, &[], Listing::default());
+    }
     let mut items: BTreeMap<u32, Item<'_>> = BTreeMap::new();
     for (op, place) in &facts.served {
         let Some(value) = op.value.filter(|_| op.kind == OpType::Ok) else { continue };
@@ -67,7 +71,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
             Verdict::Unknown,
             format!("{acknowledged}, and no item was written by two holds: nothing could be overwritten."),
         )
-    } else if !contention::occurs(&facts.history.ops) {
+    } else if !contention::occurs(facts.history, facts.history.header.kind) {
         (
             Verdict::Unknown,
             format!(

@@ -7,6 +7,7 @@
 mod assumptions;
 mod contention;
 mod coverage;
+mod crowds;
 mod effect;
 mod evidence;
 mod fencing;
@@ -29,6 +30,7 @@ mod overlaps;
 #[cfg(test)]
 mod properties;
 mod reading;
+mod several;
 #[cfg(test)]
 pub(crate) mod story;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use super::evidence::{Blame, Facts, Listing, counted, lasting, milliseconds, seconds, validity};
 use super::harm::Harm;
 use super::overlaps::{Overlaps, Span, overlaps, overlaps_that_meet, pairs_that_overlap};
-use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
+use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention, several};
 use crate::history::{Api, Ending, F, Hold, OpType, Process};
 use crate::time::Nanos;
 
@@ -22,6 +22,10 @@ const GUARANTEE: &str = "No two holds of one lock overlap, from the completion o
 
 /// Judges whether two holds of one lock certainly overlap.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
+    let kind = facts.history.header.kind;
+    if !kind.is_mutex() {
+        return several::check(facts, kind);
+    }
     let (mut tally, mut listing) = (Tally::default(), Listing::default());
     if is_broken(facts) {
         let uses = uses(facts);
@@ -55,7 +59,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         (Verdict::Invalid, summary)
     } else if !was_shared(facts) {
         (Verdict::Unknown, format!("{holds}, and no lock was ever held by two clients: nothing could overlap."))
-    } else if !contention::occurs(&facts.history.ops) {
+    } else if !contention::occurs(facts.history, kind) {
         (Verdict::Unknown, format!("{holds}, and no acquire met a held lock: the lock never had to keep anybody out."))
     } else {
         (Verdict::Valid, format!("{holds}, no two of one lock overlapped."))

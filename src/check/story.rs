@@ -1,7 +1,7 @@
 //! A few words to write histories in, for tests: times in milliseconds, clients told by the hold's id (`c2-7` is c2's).
 
 use crate::fault::Member;
-use crate::history::{F, FaultEvent, Header, History, ItemValue, Op, OpType, Probe, Process};
+use crate::history::{F, FaultEvent, Header, History, ItemValue, LockKind, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::seed::Seed;
 use crate::time::Nanos;
@@ -20,6 +20,7 @@ impl Story {
             scenario: "story".to_owned(),
             lock: "fable".to_owned(),
             algorithm: "fable".to_owned(),
+            kind: LockKind::Mutex,
             environment: "sim".to_owned(),
             seed: Seed(1),
             clients,

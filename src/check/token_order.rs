@@ -52,7 +52,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     } else if ordered == 0 {
         let grants = counted(grants, "grant", "grants");
         (Verdict::Unknown, format!("{grants}, and none of a lock was certain to follow another one."))
-    } else if !contention::occurs(&facts.history.ops) {
+    } else if !contention::occurs(facts.history, facts.history.header.kind) {
         let grants = counted(grants, "grant", "grants");
         (Verdict::Unknown, format!("{grants}, and no acquire met a held lock: nobody was there to be told apart."))
     } else {

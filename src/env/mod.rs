@@ -8,20 +8,21 @@ mod go_ahead;
 mod leftovers;
 pub mod sim;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use crate::fault::Strike;
-use crate::history::Probe;
+use crate::history::{LockKind, Probe};
 use crate::ids::{ClientId, NodeId};
 use crate::lock::backend::{EtcdCluster, RedisNode, ZkConnector};
 use crate::lock::flawed::{self, WallClock};
 use crate::lock::runtime::SharedRuntime;
 use crate::lock::{
-    DistributedLock, EtcdLock, EtcdSettings, RedisLock, RedisLockSettings, RedlockSettings, Waiting, ZookeeperLock,
-    ZookeeperSettings,
+    ConfigError, DistributedLock, EtcdLock, EtcdSettings, ReadWriteLock, RedisLock, RedisLockSettings, RedlockSettings,
+    Semaphore, Waiting, ZookeeperLock, ZookeeperSettings,
 };
 use crate::scenario::{EtcdConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
 
@@ -79,7 +80,19 @@ pub(crate) fn redis(
         key_prefix,
         max_hold: None,
     };
-    Arc::new(RedisLock::new(node, settings, runtime).expect("a scenario's settings were checked when it was loaded"))
+    let made: Result<Arc<dyn DistributedLock>, ConfigError> = match config.kind {
+        LockKind::Mutex => RedisLock::new(node, settings, runtime).map(|lock| Arc::new(lock) as _),
+        LockKind::ReadWrite => ReadWriteLock::at_redis(node, settings, runtime).map(|lock| Arc::new(lock) as _),
+        LockKind::Semaphore { permits } => {
+            Semaphore::at_redis(node, settings, at_least_one(permits), runtime).map(|lock| Arc::new(lock) as _)
+        }
+    };
+    made.expect("a scenario's settings were checked when it was loaded")
+}
+
+/// A semaphore's permits. A scenario with none is refused when it is loaded.
+fn at_least_one(permits: u32) -> NonZeroU32 {
+    NonZeroU32::new(permits).unwrap_or(NonZeroU32::MIN)
 }
 
 /// A lock on trial over Redis masters, sound or not: the same in every world.
@@ -118,9 +131,13 @@ pub(crate) fn zookeeper(
 ) -> Arc<dyn DistributedLock> {
     // A trial is shorter than any longest hold.
     let settings = ZookeeperSettings { root, max_hold: None };
-    match config.flaw {
-        None => Arc::new(ZookeeperLock::new(ensemble, settings, runtime)),
-        Some(flaw) => flawed::zookeeper(flaw, ensemble, settings, runtime, wall),
+    match (config.flaw, config.kind) {
+        (Some(flaw), kind) => flawed::zookeeper(flaw, kind, ensemble, settings, runtime, wall),
+        (None, LockKind::Mutex) => Arc::new(ZookeeperLock::new(ensemble, settings, runtime)),
+        (None, LockKind::ReadWrite) => Arc::new(ReadWriteLock::in_zookeeper(ensemble, settings, runtime)),
+        (None, LockKind::Semaphore { permits }) => {
+            Arc::new(Semaphore::in_zookeeper(ensemble, settings, at_least_one(permits), runtime))
+        }
     }
 }
 

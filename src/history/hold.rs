@@ -42,6 +42,8 @@ pub struct Hold {
     pub client: ClientId,
     /// What is held.
     pub lock: LockName,
+    /// Whether others that share it, too, may hold it at the same time: it is a reader's.
+    pub shared: bool,
     /// The fencing token, where the lock gives one.
     pub token: Option<FencingToken>,
     /// Index of the op that completed the acquire.
@@ -247,6 +249,7 @@ impl<'a> Holds<'a> {
             id: id.clone(),
             client,
             lock: lock.clone(),
+            shared: op.shared,
             token: op.token,
             granted: op.index,
             from: op.time,

@@ -97,7 +97,7 @@ impl Record for Recorder {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::history::{F, OpType, Process};
+    use crate::history::{F, LockKind, OpType, Process};
     use crate::seed::Seed;
 
     pub fn header() -> Header {
@@ -106,6 +106,7 @@ pub(super) mod tests {
             scenario: "calm".to_owned(),
             lock: "redlock".to_owned(),
             algorithm: "redlock".to_owned(),
+            kind: LockKind::Mutex,
             environment: "docker".to_owned(),
             seed: Seed(7),
             clients: 2,

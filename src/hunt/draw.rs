@@ -19,7 +19,9 @@ use self::knobs::{Scale, etcd, redlock, workload, zookeeper};
 use self::plan::Drawing;
 use super::law;
 use crate::fault::Target;
+use crate::history::LockKind;
 use crate::ids::ClientId;
+use crate::lock::flawed::ZookeeperFlaw;
 use crate::phase::Phase;
 use crate::scenario::place::{Algorithm, Word};
 use crate::scenario::{
@@ -90,10 +92,14 @@ fn stressed(lock: &str, stress: Stress, assume: Assume, rng: &mut ChaCha8Rng) ->
         Algorithm::Redis => {
             let RedlockConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections, .. } =
                 redlock(stress, false, rng);
-            LockConfig::Redis(RedisConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections })
+            let kind = LockKind::Mutex;
+            LockConfig::Redis(RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections })
         }
         Algorithm::Redlock(flaw) => LockConfig::Redlock(RedlockConfig { flaw, ..redlock(stress, flaw.is_none(), rng) }),
-        Algorithm::Zookeeper(flaw) => LockConfig::Zookeeper(ZookeeperConfig { flaw, ..zookeeper(rng) }),
+        Algorithm::Zookeeper(flaw) => {
+            let kind = flaw.map_or(LockKind::Mutex, ZookeeperFlaw::kind);
+            LockConfig::Zookeeper(ZookeeperConfig { kind, flaw, ..zookeeper(rng) })
+        }
         Algorithm::Etcd => LockConfig::Etcd(etcd()),
     };
     let scale = Scale::of(&config);
@@ -105,8 +111,10 @@ fn stressed(lock: &str, stress: Stress, assume: Assume, rng: &mut ChaCha8Rng) ->
             break plan;
         }
     };
-    let workload = Workload { grant_within: law::taken_back_within(&config, &faults), ..workload };
-    let fencing = if rng.random_ratio(1, 2) { Fencing::Access } else { Fencing::None };
+    let readers = if config.kind() == LockKind::ReadWrite { 50 } else { 0 };
+    let workload = Workload { grant_within: law::taken_back_within(&config, &faults), readers, ..workload };
+    let one_at_a_time = !matches!(config.kind(), LockKind::Semaphore { .. });
+    let fencing = if rng.random_ratio(1, 2) && one_at_a_time { Fencing::Access } else { Fencing::None };
     Some(Scenario {
         name: "hunt".to_owned(),
         path: PathBuf::from("hunt.toml"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{Expectation, LockReport, Report};
 use crate::check::{CheckName, CheckResult, Judgement, Severity, Verdict, Violation};
 use crate::fault::Member;
-use crate::history::{F, FaultEvent, Header, History, ItemValue, Op, OpType, Probe, Process};
+use crate::history::{F, FaultEvent, Header, History, ItemValue, LockKind, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::phase::Phase;
 use crate::seed::Seed;
@@ -107,6 +107,7 @@ impl Script {
             scenario: "client-pause".to_owned(),
             lock: lock.to_owned(),
             algorithm: lock.to_owned(),
+            kind: LockKind::Mutex,
             environment: "sim".to_owned(),
             seed: Seed(7),
             clients: 3,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::history::server::{Ballot, Contender, LeaseEnd, Session, SessionEnd, Vote};
-use crate::history::{F, FaultEvent, History, Hold, Op, OpType, Process, ServerRecord};
+use crate::history::{F, FaultEvent, History, Hold, LockKind, Op, OpType, Process, ServerRecord};
 use crate::ids::{ClientId, HoldId, LockName, NodeId};
 use crate::time::Nanos;
 
@@ -386,21 +386,28 @@ fn spans(history: &History, end: Nanos) -> Vec<Span<'_>> {
 }
 
 /// Marks each access whose hold is older, by the order of grants, than one of the same lock whose access to that item was
-/// accepted already. The resource's ops name a hold, and no lock.
+/// accepted already. Readers are older than writers only, and the holders of a semaphore than nobody. The resource's ops name a
+/// hold, and no lock.
 fn served<'a>(history: &'a History, holds: &[Hold]) -> Vec<Served<'a>> {
-    let granted: BTreeMap<&HoldId, (&LockName, u32)> =
-        holds.iter().map(|hold| (&hold.id, (&hold.lock, hold.granted))).collect();
-    let mut newest: BTreeMap<(&LockName, Option<u32>), u32> = BTreeMap::new();
+    let kind = history.header.kind;
+    let granted: BTreeMap<&HoldId, &Hold> = holds.iter().map(|hold| (&hold.id, hold)).collect();
+    // The newest grant of anybody, and of one that is shared with nobody.
+    let mut newest: BTreeMap<(&LockName, Option<u32>), (u32, u32)> = BTreeMap::new();
     let accesses = history.ops.iter().filter(|op| op.process == Process::Resource && op.kind != OpType::Invoke);
     accesses
         .map(|op| {
-            let Some((lock, rank)) = op.hold.as_ref().and_then(|hold| granted.get(hold)) else {
+            let Some(hold) = op.hold.as_ref().and_then(|hold| granted.get(hold)) else {
                 return Served { op, stale: false };
             };
-            let newest = newest.entry((lock, op.value.map(|value| value.item))).or_default();
-            let stale = *rank < *newest;
+            let (newest, alone) = newest.entry((&hold.lock, op.value.map(|value| value.item))).or_default();
+            let stale = match kind {
+                LockKind::Semaphore { .. } => false,
+                LockKind::ReadWrite if hold.shared => hold.granted < *alone,
+                _ => hold.granted < *newest,
+            };
             if op.kind == OpType::Ok {
-                *newest = (*newest).max(*rank);
+                *newest = (*newest).max(hold.granted);
+                *alone = if hold.shared { *alone } else { (*alone).max(hold.granted) };
             }
             Served { op, stale }
         })

@@ -14,6 +14,7 @@ use crate::env::docker::engine::Engine;
 use crate::env::docker::run_lock::RunLock;
 use crate::env::docker::{claim, files};
 use crate::env::sim::{Sandbox, Seam};
+use crate::history::LockKind;
 use crate::ids::{LockName, OwnerToken};
 use crate::lock::backend::{Connections, RedisNode, ZkConnector};
 use crate::lock::client::{RedisServer, ZookeeperEnsemble};
@@ -146,7 +147,7 @@ fn masters() -> RedlockConfig {
 }
 
 fn servers() -> ZookeeperConfig {
-    ZookeeperConfig { servers: 3, session_timeout: LEASE, flaw: None }
+    ZookeeperConfig { kind: LockKind::Mutex, servers: 3, session_timeout: LEASE, flaw: None }
 }
 
 /// A row of stopwatches, one for each kind in order.

@@ -301,6 +301,11 @@ fn configured(settings: &Settings, own: &Scenario) -> AdapterConfig {
 
 /// Whether a scenario has anything to say of a defendant.
 fn suits(path: &Path, text: &str, own: &Scenario, settings: &Settings, config: &LockConfig) -> Result<(), String> {
+    if let Some(kind) = own.locks.values().map(LockConfig::kind).find(|kind| !kind.is_mutex()) {
+        return Err(format!(
+            "it is about a lock that several hold ({kind}), which the protocol of adapters has no word for"
+        ));
+    }
     let fences = matches!(own.resource.fencing, Fencing::Write | Fencing::Access);
     if fences && !own.faults.is_empty() && !settings.offers(Capability::Token) {
         return Err("its resource fences by tokens, and this lock gives none".to_owned());

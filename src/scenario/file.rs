@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::duration::{DurationText, RangeText};
 use super::fault_tables::FaultTables;
-use super::place::{Algorithm, Choice, Count, Placed};
+use super::place::{Algorithm, Choice, Count, KindName, Placed};
 use super::strikes::StrikeTable;
 use super::{ClientStyle, Fencing, Persistence, WorkloadKind};
 use crate::lock::Tokens;
@@ -79,6 +79,9 @@ pub struct WorkloadTable {
     pub grant_within: Option<Placed<DurationText>>,
     /// Whether clients heed the lock's warnings; careful if absent.
     pub client: Option<Placed<Choice<ClientStyle>>>,
+    /// How many of a hundred attempts only read, by a draw; 0 if absent. A read-write lock lets those hold it together, any
+    /// other lock takes them for attempts like others.
+    pub readers: Option<Placed<Count>>,
 }
 
 /// The protected resource.
@@ -107,6 +110,11 @@ pub struct SimulationTable {
 pub struct LockTable {
     /// The algorithm; if absent, the one that the lock is named after.
     pub algorithm: Option<Placed<Choice<Algorithm>>>,
+    /// Redis, ZooKeeper: how many may hold it at once: one client (`mutex`), readers together or a writer alone (`read-write`), as
+    /// many as there are `permits` (`semaphore`); mutex if absent.
+    pub kind: Option<Placed<Choice<KindName>>>,
+    /// A semaphore: how many permits it has.
+    pub permits: Option<Placed<Count>>,
     /// A defendant that is not of fencepost, by the name of its folder in `adapters`, or by a path; real servers only. Its
     /// folder says which servers it rests on; `ttl` or `session-timeout` is the lease that it is told to take.
     pub adapter: Option<Placed<String>>,

@@ -17,6 +17,7 @@ pub use super::file::schema;
 
 use super::error::nearest;
 use super::file::ScenarioFile;
+use super::locks;
 use super::plan;
 use super::simulation;
 use super::validate::{self, Problems, Trial};
@@ -59,9 +60,12 @@ fn understand(
     let simulation = simulation::simulation(&file.simulation, &mut problems);
     let is_own = others.is_none();
     let locks = match others {
-        None => validate::locks(&file.lock, path, environment, &mut problems),
+        None => locks::locks(&file.lock, path, environment, &mut problems),
         Some(others) => others.into_iter().map(|(name, config)| (name, Some(config))).collect(),
     };
+    if is_own {
+        locks::fit(&file, &locks, &mut problems);
+    }
     let trial = Trial { clients, duration, locks };
     let faults = plan::faults(&file.fault, &file.strike, &trial, environment, &mut problems);
     let expect = if is_own { validate::expect(&file, &mut problems) } else { BTreeMap::new() };

@@ -1,7 +1,7 @@
 //! A scenario as plain data: the workload, the resource, the locks on trial, the fault plan and what is expected.
 //!
 //! [`mod@load`] reads it from a TOML file and refuses every mistake with its place: [`mod@file`], [`fault_tables`] and
-//! `strikes` have the format's keys, `validate` and `plan` their meaning (`plan` with its parts `links`, `clocks` and `requests`),
+//! `strikes` have the format's keys, `validate`, `locks` and `plan` their meaning (`plan` with its parts `links`, `clocks` and `requests`),
 //! [`fn@write`] makes such a file,
 //! [`mod@error`] the way mistakes are shown. Deliberately absent: any knowledge of how an environment runs it; an
 //! environment says in its [`Capabilities`] what it can do.
@@ -15,6 +15,7 @@ pub mod fault_values;
 pub mod file;
 mod links;
 pub mod load;
+mod locks;
 pub mod place;
 mod plan;
 mod requests;
@@ -42,7 +43,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::format_smolstr;
 
 use crate::fault::{Fault, Target};
-use crate::history::Content;
+use crate::history::{Content, LockKind};
 use crate::ids::{ClientId, LockName};
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
@@ -117,6 +118,9 @@ pub struct Workload {
     pub grant_within: Option<Duration>,
     /// Whether clients heed the lock's warnings.
     pub client: ClientStyle,
+    /// How many of a hundred attempts only read, by a draw. A read-write lock lets those hold it together.
+    #[serde(default)]
+    pub readers: u32,
 }
 
 impl Workload {
@@ -265,6 +269,15 @@ impl LockConfig {
         }
     }
 
+    /// How many may hold it at once.
+    pub fn kind(&self) -> LockKind {
+        match self {
+            Self::Redis(config) => config.kind,
+            Self::Zookeeper(config) => config.kind,
+            Self::Redlock(_) | Self::Etcd(_) | Self::Adapter(_) => LockKind::Mutex,
+        }
+    }
+
     /// What its Redis masters keep, if it rests on some.
     pub fn persistence(&self) -> Option<Persistence> {
         match self {
@@ -368,6 +381,9 @@ impl EtcdConfig {
 /// The settings of the lock at one Redis server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedisConfig {
+    /// How many may hold it at once.
+    #[serde(default)]
+    pub kind: LockKind,
     /// The lease's length.
     pub ttl: Duration,
     /// Whether a held lease is renewed every third of its length. Off by default.
@@ -436,6 +452,9 @@ pub enum Persistence {
 /// The ZooKeeper lock's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ZookeeperConfig {
+    /// How many may hold it at once.
+    #[serde(default)]
+    pub kind: LockKind,
     /// How many servers the ensemble has.
     pub servers: u32,
     /// How long the ensemble waits for a silent client before it ends the session.

@@ -247,6 +247,23 @@ words! {
     Tokens { "none" => None, "quorum" => Quorum }
 }
 
+/// How many may hold a lock at once; how many permits a semaphore has is a key of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KindName {
+    /// One client.
+    Mutex,
+    /// Readers together, or a writer alone.
+    ReadWrite,
+    /// As many as there are permits.
+    Semaphore,
+}
+
+impl Word for KindName {
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![("mutex", Self::Mutex), ("read-write", Self::ReadWrite), ("semaphore", Self::Semaphore)]
+    }
+}
+
 impl Word for Call {
     fn words() -> Vec<(&'static str, Self)> {
         Self::ALL.map(|call| (call.name(), call)).to_vec()

@@ -447,7 +447,18 @@ fn every_word_that_the_schema_offers_is_accepted() {
                 (_, "WorkloadKind") => trial("[lock.redlock]\n").replace("inventory", word),
                 (_, "ClientStyle") => trial(&format!("client = \"{word}\"\n[lock.redlock]\n")),
                 (_, "Fencing") => trial(&format!("[resource]\nfencing = \"{word}\"\n[lock.redlock]\n")),
-                (_, "algorithm") => trial(&format!("[lock.it]\nalgorithm = \"{word}\"\n")),
+                (_, "algorithm") => {
+                    let more = match word.as_str() {
+                        "zookeeper-writer-ignores-readers" => "kind = \"read-write\"\n",
+                        "zookeeper-lists-then-creates" => "kind = \"semaphore\"\npermits = 2\n",
+                        _ => "",
+                    };
+                    trial(&format!("readers = 50\n[lock.it]\nalgorithm = \"{word}\"\n{more}"))
+                }
+                (_, "kind") => {
+                    let more = if word == "semaphore" { "permits = 2\n" } else { "" };
+                    trial(&format!("readers = 50\n[lock.redis]\nkind = \"{word}\"\n{more}"))
+                }
                 (_, "Persistence") => trial(&format!("[lock.redlock]\npersistence = \"{word}\"\n")),
                 (_, "Tokens") => trial(&format!("[lock.redlock]\ntokens = \"{word}\"\n")),
                 (_, "Connections") => trial(&format!("[lock.redlock]\nconnections = \"{word}\"\n")),
@@ -488,6 +499,40 @@ fn every_word_that_the_schema_offers_is_accepted() {
         }
     }
     assert!(lists.len() >= 20, "{:?}", lists.keys());
+}
+
+#[test]
+fn a_lock_that_several_hold_is_refused_where_it_cannot_be_with_the_reason() {
+    let problems = |text: &str| -> Vec<String> {
+        let read = parse(Path::new("trial.toml"), &trial(text), &Capabilities::sim());
+        read.err().map_or_else(Vec::new, |error| error.problems().iter().map(|one| one.title.clone()).collect())
+    };
+    for (text, told) in [
+        ("readers = 50\n[lock.redlock]\nkind = \"read-write\"\n", "there is no `read-write` on redlock"),
+        ("[lock.redlock]\nkind = \"semaphore\"\n", "there is no `semaphore` on redlock"),
+        ("[lock.redis]\nkind = \"semaphore\"\n", "a semaphore without `permits`"),
+        ("[lock.redis]\nkind = \"semaphore\"\npermits = 0\n", "`permits` must be at least 1"),
+        ("[lock.zookeeper]\npermits = 2\n", "`permits` is a setting of a semaphore"),
+        ("[lock.zookeeper]\nkind = \"read-write\"\n", "has readers, and nobody only reads"),
+        ("readers = 101\n[lock.zookeeper]\n", "`readers` must be at most 100"),
+        (
+            "[resource]\nfencing = \"access\"\n[lock.zookeeper]\nkind = \"semaphore\"\npermits = 2\n",
+            "cannot fence the holders of the semaphore",
+        ),
+        ("[lock.it]\nalgorithm = \"zookeeper-lists-then-creates\"\n", "is a semaphore"),
+        (
+            "readers = 1\n[lock.it]\nalgorithm = \"zookeeper-never-tells\"\nkind = \"read-write\"\n",
+            "is one client's lock",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(matches!(&found[..], [one] if one.contains(told)), "{text}: {found:?}");
+    }
+    for text in ["kind = \"mutex\"\n", "kind = \"read-write\"\n", "kind = \"semaphore\"\npermits = 3\n"] {
+        for lock in ["redis", "zookeeper"] {
+            assert_eq!(problems(&format!("readers = 50\n[lock.{lock}]\n{text}")), [""; 0], "{lock}: {text}");
+        }
+    }
 }
 
 #[test]

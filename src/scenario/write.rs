@@ -17,6 +17,7 @@ use crate::adapter::settings::Lease;
 use crate::fault::{
     At, ClockChange, Direction, Fault, FaultKind, Member, PeerGroup, Peers, Refusal, RequestRule, Shape, Target,
 };
+use crate::history::LockKind;
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::verdict::{CheckName, Demand};
@@ -86,6 +87,9 @@ fn workload(text: &mut String, workload: &Workload) {
     if let Some(within) = workload.grant_within {
         key(text, "grant-within", &time(within));
     }
+    if workload.readers > 0 {
+        key(text, "readers", &workload.readers.to_string());
+    }
     if workload.client != ClientStyle::default() {
         key(text, "client", &quoted(word(workload.client)));
     }
@@ -113,7 +117,8 @@ fn lock(text: &mut String, name: &str, config: &LockConfig) {
                 flaw: _,
             } = config.clone();
             key(text, "nodes", &nodes.to_string());
-            lease(text, &RedisConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections });
+            let kind = LockKind::Mutex;
+            lease(text, &RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections });
             if tokens != Tokens::default() {
                 key(text, "tokens", &quoted(word(tokens)));
             }
@@ -129,9 +134,22 @@ fn lock(text: &mut String, name: &str, config: &LockConfig) {
             }
         }
         LockConfig::Etcd(EtcdConfig { ttl }) => key(text, "ttl", &time(*ttl)),
-        LockConfig::Zookeeper(ZookeeperConfig { servers, session_timeout, flaw: _ }) => {
+        LockConfig::Zookeeper(ZookeeperConfig { kind, servers, session_timeout, flaw: _ }) => {
+            several(text, *kind);
             key(text, "servers", &servers.to_string());
             key(text, "session-timeout", &time(*session_timeout));
+        }
+    }
+}
+
+/// How many may hold a lock at once.
+fn several(text: &mut String, kind: LockKind) {
+    match kind {
+        LockKind::Mutex => {}
+        LockKind::ReadWrite => key(text, "kind", &quoted("read-write")),
+        LockKind::Semaphore { permits } => {
+            key(text, "kind", &quoted("semaphore"));
+            key(text, "permits", &permits.to_string());
         }
     }
 }
@@ -139,7 +157,8 @@ fn lock(text: &mut String, name: &str, config: &LockConfig) {
 /// What every lock over Redis says of its leases and servers.
 fn lease(text: &mut String, config: &RedisConfig) {
     let time = |time: Duration| quoted(&duration(time));
-    let RedisConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections } = config;
+    let RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections } = config;
+    several(text, *kind);
     key(text, "ttl", &time(*ttl));
     if *renewal {
         key(text, "renewal", "true");

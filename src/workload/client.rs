@@ -1,4 +1,4 @@
-//! The client loop: acquire → read → hold → write → release → think, recorded as it happens.
+//! The client loop: acquire → read → hold → write → release → think, recorded as it happens. Some attempts only read.
 //!
 //! The same code in every environment. Deliberately absent: any knowledge of which lock it uses or where it runs.
 
@@ -60,6 +60,10 @@ struct Turn {
     lock: LockName,
     hold: HoldId,
     token: Option<FencingToken>,
+    /// Whether it only reads.
+    reads: bool,
+    /// Whether others that only read may hold the lock at the same time.
+    shared: bool,
 }
 
 impl Client {
@@ -115,7 +119,12 @@ impl Client {
             lock: Workload::lock_name(item),
             hold: HoldId::new(format_smolstr!("{}-{}", self.log.client, self.attempts)),
             token: None,
+            reads: self.workload.readers > 0 && self.rng.random_range(0..100) < self.workload.readers,
+            shared: false,
         };
+        let readers = if turn.reads { self.parts.lock.for_reading() } else { None };
+        turn.shared = readers.is_some();
+        let lock = readers.unwrap_or(&*self.parts.lock);
         let wait = self.workload.wait.min(end - self.parts.runtime.now());
         let options = AcquireOptions::within(wait).stopped_by(Arc::clone(&self.parts.pause_point));
         let hold_for = self.workload.hold.draw(&mut self.rng);
@@ -123,7 +132,7 @@ impl Client {
         let mut stop = self.parts.stop.clone();
         let acquired = tokio::select! {
             biased;
-            acquired = self.parts.lock.acquire(&turn.lock, &options) => {
+            acquired = lock.acquire(&turn.lock, &options) => {
                 acquired.map_err(|error| (matches!(error, AcquireError::InDoubt(_)), error.to_string()))
             }
             // Dropping the acquire takes back what it left at the servers: nothing is held.
@@ -234,7 +243,7 @@ impl Client {
         });
     }
 
-    /// What the lock protects: read the item, take some time, write what follows from it.
+    /// What the lock protects: read the item, take some time, write what follows from it, unless the attempt only reads.
     async fn critical_section(&self, turn: &Turn, guard: &Guard, hold_for: Duration) {
         // A careful client asks before each access; a naive one goes ahead.
         let may_go_on = async || self.workload.client == ClientStyle::Naive || guard.confirmed().await;
@@ -250,7 +259,7 @@ impl Client {
             ClientStyle::Naive => work.await,
             ClientStyle::Careful => drop(select(work, pin!(guard.lost())).await),
         }
-        if !may_go_on().await {
+        if turn.reads || !may_go_on().await {
             return;
         }
         self.sending.send_replace(true);
@@ -271,8 +280,9 @@ impl Client {
         };
         self.log.note(turn, OpType::Invoke, f, |op| op.value = asked);
         self.sending.send_replace(false);
-        let (item, hold, client, token) = (turn.item, turn.hold.clone(), self.log.client, turn.token);
-        match self.parts.resource.access(Access { item, hold, client, token, action }).await {
+        let Turn { item, token, shared, .. } = *turn;
+        let (hold, client) = (turn.hold.clone(), self.log.client);
+        match self.parts.resource.access(Access { item, hold, client, token, shared, action }).await {
             Ok(value) => {
                 self.log.note(turn, OpType::Ok, f, |op| op.value = Some(value));
                 Some(value)
@@ -315,6 +325,9 @@ impl Log {
         op.lock = Some(turn.lock.clone());
         op.hold = Some(turn.hold.clone());
         op.token = turn.token;
+        if turn.shared {
+            op.shared = true;
+        }
         fill(&mut op);
         self.record.record(op);
         if kind == OpType::Info {

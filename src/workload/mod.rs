@@ -6,13 +6,15 @@
 pub mod client;
 pub mod resource;
 
+use std::hash::{Hash, Hasher};
+
 use futures_util::future::BoxFuture;
 
 use crate::history::ItemValue;
 use crate::ids::{ClientId, FencingToken, HoldId};
 
 /// One access to the protected resource, made under a hold.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Which item.
     pub item: u32,
@@ -22,8 +24,22 @@ pub struct Access {
     pub client: ClientId,
     /// With which fencing token, if the lock gave one.
     pub token: Option<FencingToken>,
+    /// Whether the hold is one of readers, who hold together: their tokens come in any order.
+    pub shared: bool,
     /// What is done.
     pub action: Action,
+}
+
+impl Hash for Access {
+    /// Shared or not stands last, and only if it is: an access of one client's lock adds to a run's trace hash what it always
+    /// did.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { item, hold, client, token, shared, action } = self;
+        (item, hold, client, token, action).hash(state);
+        if *shared {
+            shared.hash(state);
+        }
+    }
 }
 
 /// What an access does.

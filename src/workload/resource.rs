@@ -30,13 +30,23 @@ pub struct Item {
     /// Counts accepted writes.
     pub version: u32,
     seen: Option<FencingToken>,
+    /// The highest token of a hold that is no reader's.
+    seen_alone: Option<FencingToken>,
     written: Option<FencingToken>,
 }
 
 impl Item {
     /// An item that nobody has accessed.
     pub fn new(name: impl Into<String>, description: impl Into<String>, stock: i64) -> Self {
-        Self { name: name.into(), description: description.into(), stock, version: 0, seen: None, written: None }
+        Self {
+            name: name.into(),
+            description: description.into(),
+            stock,
+            version: 0,
+            seen: None,
+            seen_alone: None,
+            written: None,
+        }
     }
 }
 
@@ -97,6 +107,8 @@ impl Resource {
     pub fn serve(&mut self, access: &Access) -> Result<ItemValue, Refusal> {
         let item = self.items.get_mut(&access.item).ok_or(Refusal::NoSuchItem(access.item))?;
         let highest = match (self.fencing, access.action) {
+            // Readers hold together: a lower token than another reader's is not stale.
+            (Fencing::Access, _) if access.shared => item.seen_alone,
             (Fencing::Access, _) => item.seen,
             (Fencing::Write, Action::Write { .. }) => item.written,
             _ => None,
@@ -113,6 +125,9 @@ impl Resource {
             return Err(Refusal::StaleValue { based_on, current: item.version });
         }
         item.seen = item.seen.max(access.token);
+        if !access.shared {
+            item.seen_alone = item.seen_alone.max(access.token);
+        }
         let based_on = match access.action {
             Action::Read => None,
             Action::Write { stock, based_on } => {
@@ -145,6 +160,7 @@ mod tests {
             hold: HoldId::new("c1-1"),
             client: ClientId(1),
             token: Some(FencingToken(token)),
+            shared: false,
             action,
         };
         accesses.iter().map(|given| resource.serve(&access(*given)).is_ok()).collect()
@@ -169,6 +185,19 @@ mod tests {
     }
 
     #[test]
+    fn readers_are_compared_with_writers_only() {
+        let mut resource = Resource::new(WorkloadKind::Inventory, Fencing::Access, 1);
+        let mut served = |token, shared, action| {
+            let token = Some(FencingToken(token));
+            let access = Access { item: 1, hold: HoldId::new("c1-1"), client: ClientId(1), token, shared, action };
+            resource.serve(&access).is_ok()
+        };
+        assert!(served(5, true, READ) && served(3, true, READ), "readers in any order");
+        assert!(!served(4, false, write(0)) && served(6, false, write(0)), "a writer older than a reader is stale");
+        assert!(!served(5, true, READ) && served(7, true, READ), "a reader older than a writer is stale");
+    }
+
+    #[test]
     fn cas_refuses_writes_that_do_not_follow_from_the_current_value() {
         assert_eq!(accepted(Fencing::Cas, &[(9, write(0)), (9, write(0)), (1, write(1))]), [true, false, true]);
     }
@@ -181,6 +210,7 @@ mod tests {
             hold: HoldId::new("c1-1"),
             client: ClientId(1),
             token: Some(FencingToken(7)),
+            shared: false,
             action: READ,
         };
         assert!(resource.serve(&access).is_ok());
@@ -192,7 +222,14 @@ mod tests {
     fn a_refused_write_changes_nothing() {
         let mut resource = Resource::new(WorkloadKind::Inventory, Fencing::Cas, 1);
         let before = resource.items().map(|(_, item)| item.clone()).collect::<Vec<_>>();
-        let access = Access { item: 1, hold: HoldId::new("c1-1"), client: ClientId(1), token: None, action: write(3) };
+        let access = Access {
+            item: 1,
+            hold: HoldId::new("c1-1"),
+            client: ClientId(1),
+            token: None,
+            shared: false,
+            action: write(3),
+        };
         assert_eq!(resource.serve(&access), Err(Refusal::StaleValue { based_on: 3, current: 0 }));
         assert_eq!(resource.items().map(|(_, item)| item.clone()).collect::<Vec<_>>(), before);
     }

@@ -3,11 +3,13 @@
 //! An order is allowed if each op has a place between its invocation and its completion (linearizability, Herlihy and
 //! Wing 1990); an op in doubt has one anywhere after its invocation, or none. Locks need no search for it: [`replay`]
 //! decides owner-aware locks, reentrant and fenced ones too, by a single run, [`zones`] leased ones by intervals,
-//! [`ownerless`] a mutex that anybody may release by deadlines, [`permits`] what several may hold by counting; each file says why that is exact, and the tests compare it
+//! [`ownerless`] a mutex that anybody may release by deadlines, [`permits`] what several may hold by counting, and
+//! [`super::crowds`] the same with leases; each file says why that is exact, and the tests compare it
 //! with trying every order. Lock names are judged one by one (linearizability is local). Deliberately absent: the
 //! resource, and any model of a lock's servers.
 //!
-//! By itself the check takes the lock to be leased and owner-aware, fenced if it gives tokens. Where `mutual-exclusion`
+//! By itself the check takes the lock to be leased and of the kind that its history states; one client's to be owner-aware,
+//! and fenced if it gives tokens. Where `mutual-exclusion`
 //! tells what clients may have believed, this check tells whether the lock granted anew what its own deadline still
 //! promised to another: a client that goes on past that deadline makes two believers, and a lawful history. Why it goes on
 //! is beyond this check. Mostly it did not look, or could not; but a lock that misreads the clock and lets its holder go on
@@ -33,8 +35,8 @@ use std::time::Duration;
 use super::contention::{self, Contention};
 use super::evidence::{Facts, Listing, counted, seconds, validity};
 use super::harm::Harm;
-use super::{CheckName, CheckResult, Verdict, Violation, conclude, mutual_exclusion};
-use crate::history::{Header, History, Hold, Op, Plain};
+use super::{CheckName, CheckResult, Verdict, Violation, conclude, crowds, mutual_exclusion};
+use crate::history::{Header, History, Hold, LockKind, Op, Plain};
 use crate::ids::ClientId;
 use crate::time::Nanos;
 pub use model::{FailedRelease, Model, ModelError};
@@ -45,23 +47,30 @@ use zones::{Claim, Misfit};
 const GUARANTEE: &str = "The lock's operations can be put into one order that a correct lock could have produced, each between its \
      invocation and its completion.";
 
-/// Judges a history by the model that suits its lock: leased and owner-aware, fenced if it gives tokens.
+/// Judges a history by the model that suits its lock: leased, and one client's, readers' and writers', or with permits, as it
+/// says itself; one client's is owner-aware, and fenced if it gives tokens.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let gives_tokens = facts.holds.iter().any(|hold| hold.token.is_some());
-    leased(facts, if gives_tokens { Model::FENCED } else { Model::OWNER }.leased())
+    let model = match facts.history.header.kind {
+        LockKind::Mutex if gives_tokens => Model::FENCED,
+        LockKind::Mutex => Model::OWNER,
+        LockKind::ReadWrite => Model::ReadWrite { lease: true },
+        LockKind::Semaphore { permits } => Model::Semaphore { permits, lease: true },
+    };
+    leased(facts, model.leased())
 }
 
 /// Judges a well-formed history by a model of the caller's choice. A leased model takes every release to end the claim.
 pub(super) fn check_model(history: &History, model: Model, failed_release: FailedRelease) -> CheckResult {
     let clock_error = Duration::from_nanos(history.header.clock_error);
     match model {
-        Model::Owned { lease: true, .. } => leased(&Facts::of(history), model),
+        _ if model.is_leased() => leased(&Facts::of(history), model),
         Model::Owned { .. } => {
             let mut replay = ModelReplay::new(&history.header, model, failed_release);
             Plain::of(&history.ops).ops().for_each(|op| replay.take(op));
             replay.finish()
         }
-        Model::Semaphore { .. } | Model::ReadWrite => {
+        Model::Semaphore { .. } | Model::ReadWrite { .. } => {
             let plain = Plain::of(&history.ops);
             let ops: Vec<&Op> = plain.ops().collect();
             let (listing, seen, contended) = permits::check(&ops, model, failed_release, clock_error);
@@ -96,7 +105,7 @@ impl ModelReplay {
     /// A replay that has not begun; the lease of a leased model is left out.
     pub fn new(header: &Header, model: Model, failed_release: FailedRelease) -> Self {
         let rules = match model {
-            Model::Mutex | Model::Semaphore { .. } | Model::ReadWrite => Rules { depth: 1, fenced: false },
+            Model::Mutex | Model::Semaphore { .. } | Model::ReadWrite { .. } => Rules { depth: 1, fenced: false },
             Model::Owned { depth, fenced, .. } => Rules { depth, fenced },
         };
         let replay = Replay::new(rules, failed_release, Duration::from_nanos(header.clock_error));
@@ -124,6 +133,20 @@ impl ModelReplay {
 
 fn leased(facts: &Facts<'_>, model: Model) -> CheckResult {
     let mut seen = Seen { grants: facts.holds.len() as u64, in_doubt: facts.in_doubt, ..Seen::default() };
+    let kind = model.kind();
+    let contended = contention::occurs(facts.history, kind);
+    if !kind.is_mutex() {
+        let claimed =
+            |place: usize| claims(facts, place).map(|claim| (claim.begun, claim.may_end.unwrap_or(Nanos(u64::MAX))));
+        let crowds = crowds::of(facts, kind, claimed);
+        seen.handovers = crowds::handovers(facts);
+        let mut listing = Listing::default();
+        for crowd in &crowds {
+            listing
+                .blame(crowd.others[0], Some(crowd.place), crowd.from, || crowds::granted_beside(facts, kind, crowd));
+        }
+        return told(model, FailedRelease::EndsTheClaim, &seen, contended, listing);
+    }
     let fenced = matches!(model, Model::Owned { fenced: true, .. });
     let mut misfits = Vec::new();
     for places in &facts.locks {
@@ -134,7 +157,6 @@ fn leased(facts: &Facts<'_>, model: Model) -> CheckResult {
             misfits.append(&mut zones::misfits(&claims.collect::<Vec<_>>(), fenced));
         }
     }
-    let contended = contention::occurs(&facts.history.ops);
     told(model, FailedRelease::EndsTheClaim, &seen, contended, listed(facts, &misfits))
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::history::LockKind;
+
 /// A lock's sequential specification, by the name that `--model` takes.
 ///
 /// The first five are those of Knossos (`mutex`) and of Jepsen's Hazelcast suite (the others), as is `semaphore:K`. With `+lease` a hold may
@@ -25,16 +27,22 @@ pub enum Model {
     Semaphore {
         /// How many there are.
         permits: u32,
+        /// Whether a hold may end by itself, from the end of its validity on.
+        lease: bool,
     },
     /// A read-write lock: a writer alone, or readers together. What one owner holds twice is its own business.
-    ReadWrite,
+    ReadWrite {
+        /// Whether a hold may end by itself, from the end of its validity on.
+        lease: bool,
+    },
 }
 
 /// Why a model's name is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no model `{0}`; there are mutex, owner-mutex, reentrant:K, fenced, reentrant-fenced:K (K holds of one owner at \
-     once, 1 or more), owner-mutex+lease, fenced+lease, semaphore:K (K permits), read-write"
+     once, 1 or more), owner-mutex+lease, fenced+lease, semaphore:K (K permits), semaphore:K+lease, read-write, \
+     read-write+lease"
 )]
 pub struct ModelError(String);
 
@@ -49,13 +57,27 @@ impl Model {
     pub fn leased(self) -> Self {
         match self {
             Self::Owned { depth: 1, fenced, .. } => Self::Owned { depth: 1, fenced, lease: true },
+            Self::Semaphore { permits, .. } => Self::Semaphore { permits, lease: true },
+            Self::ReadWrite { .. } => Self::ReadWrite { lease: true },
             other => other,
+        }
+    }
+
+    /// How many may hold it at once.
+    pub fn kind(self) -> LockKind {
+        match self {
+            Self::Mutex | Self::Owned { .. } => LockKind::Mutex,
+            Self::Semaphore { permits, .. } => LockKind::Semaphore { permits },
+            Self::ReadWrite { .. } => LockKind::ReadWrite,
         }
     }
 
     /// Whether holds may end by themselves.
     pub fn is_leased(self) -> bool {
-        matches!(self, Self::Owned { lease: true, .. })
+        matches!(
+            self,
+            Self::Owned { lease: true, .. } | Self::Semaphore { lease: true, .. } | Self::ReadWrite { lease: true }
+        )
     }
 }
 
@@ -76,10 +98,10 @@ impl FromStr for Model {
             None if text == "mutex" => Ok(Self::Mutex),
             None if text == "owner-mutex" => Ok(Self::OWNER),
             None if text == "fenced" => Ok(Self::FENCED),
-            None if text == "read-write" => Ok(Self::ReadWrite),
+            None if text == "read-write" => Ok(Self::ReadWrite { lease: false }),
             Some(("semaphore", permits)) => {
                 let permits = permits.parse().ok().filter(|permits| *permits > 0).ok_or_else(unknown)?;
-                Ok(Self::Semaphore { permits })
+                Ok(Self::Semaphore { permits, lease: false })
             }
             Some(("reentrant", depth)) => reentrant(depth, false),
             Some(("reentrant-fenced", depth)) => reentrant(depth, true),
@@ -96,8 +118,9 @@ impl fmt::Display for Model {
                 f.write_str(if *fenced { "fenced" } else { "owner-mutex" })?;
                 f.write_str(if *lease { "+lease" } else { "" })
             }
-            Self::Semaphore { permits } => write!(f, "semaphore:{permits}"),
-            Self::ReadWrite => f.write_str("read-write"),
+            Self::Semaphore { lease, .. } | Self::ReadWrite { lease } => {
+                write!(f, "{}{}", self.kind(), if *lease { "+lease" } else { "" })
+            }
             Self::Owned { depth, fenced, .. } => {
                 write!(f, "reentrant{}:{depth}", if *fenced { "-fenced" } else { "" })
             }
@@ -139,7 +162,9 @@ mod tests {
             "fenced+lease",
             "reentrant:2",
             "semaphore:2",
+            "semaphore:2+lease",
             "read-write",
+            "read-write+lease",
         ] {
             assert_eq!(name.parse::<Model>().unwrap().to_string(), name);
         }

@@ -72,7 +72,7 @@ impl Model {
     /// Whether a lock that is held like this may not be granted to a client.
     fn keeps_out<'a>(self, mut holds: impl Iterator<Item = &'a Held>, client: ClientId, shared: bool) -> bool {
         match self {
-            Self::Semaphore { permits } => holds.count() >= permits as usize,
+            Self::Semaphore { permits, .. } => holds.count() >= permits as usize,
             _ => holds.any(|held| held.grant.client != client && !(held.shared && shared)),
         }
     }
@@ -142,14 +142,14 @@ fn parts<'a>(
 fn too_many(lock: &LockName, model: Model, active: &[&Held], held: &Held) -> Violation {
     let who = |held: &Held| {
         let kind = match (model, held.shared) {
-            (Model::ReadWrite, true) => " to read",
-            (Model::ReadWrite, false) => " to write",
+            (Model::ReadWrite { .. }, true) => " to read",
+            (Model::ReadWrite { .. }, false) => " to write",
             _ => "",
         };
         format!("{} (hold {}) was granted it{kind} at {}", held.grant.client, held.grant.hold, seconds(held.grant.at))
     };
     let in_the_way: Vec<&&Held> = match model {
-        Model::ReadWrite => active
+        Model::ReadWrite { .. } => active
             .iter()
             .filter(|other| other.grant.client != held.grant.client && !(other.shared && held.shared))
             .collect(),
@@ -191,14 +191,14 @@ mod tests {
         let mut fits = three();
         fits.release("c1-1", 20);
         fits.op(22, "c3-1", OpType::Ok, F::Acquire);
-        assert_eq!(found(fits, Model::Semaphore { permits: 2 }), (0, true));
+        assert_eq!(found(fits, Model::Semaphore { permits: 2, lease: false }), (0, true));
         let mut too_many = three();
         too_many.op(22, "c3-1", OpType::Ok, F::Acquire);
         too_many.release("c1-1", 24);
         let ops = too_many.ops.clone();
-        assert_eq!(found(too_many, Model::Semaphore { permits: 2 }), (1, true));
+        assert_eq!(found(too_many, Model::Semaphore { permits: 2, lease: false }), (1, true));
         let again = Story { ops, ..Story::new(3) };
-        assert_eq!(found(again, Model::Semaphore { permits: 3 }), (0, false), "nobody had to wait");
+        assert_eq!(found(again, Model::Semaphore { permits: 3, lease: false }), (0, false), "nobody had to wait");
     }
 
     #[test]
@@ -211,8 +211,16 @@ mod tests {
             }
             story
         };
-        assert_eq!(found(shared(three(), &["c1-1", "c2-1", "c3-1"]), Model::ReadWrite), (0, false));
-        assert_eq!(found(shared(three(), &["c1-1", "c2-1"]), Model::ReadWrite), (0, true), "a writer waits");
-        assert_eq!(found(shared(three(), &["c1-1"]), Model::ReadWrite), (1, true), "c2 writes while c1 reads");
+        assert_eq!(found(shared(three(), &["c1-1", "c2-1", "c3-1"]), Model::ReadWrite { lease: false }), (0, false));
+        assert_eq!(
+            found(shared(three(), &["c1-1", "c2-1"]), Model::ReadWrite { lease: false }),
+            (0, true),
+            "a writer waits"
+        );
+        assert_eq!(
+            found(shared(three(), &["c1-1"]), Model::ReadWrite { lease: false }),
+            (1, true),
+            "c2 writes while c1 reads"
+        );
     }
 }

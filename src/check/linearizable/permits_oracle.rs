@@ -17,10 +17,10 @@ use crate::ids::{ClientId, HoldId};
 use crate::seed::{ChaCha8Rng, Seed};
 
 const MODELS: [Model; 4] = [
-    Model::Semaphore { permits: 1 },
-    Model::Semaphore { permits: 2 },
-    Model::Semaphore { permits: 3 },
-    Model::ReadWrite,
+    Model::Semaphore { permits: 1, lease: false },
+    Model::Semaphore { permits: 2, lease: false },
+    Model::Semaphore { permits: 3, lease: false },
+    Model::ReadWrite { lease: false },
 ];
 
 /// Something that must or may take effect between two instants.
@@ -77,7 +77,7 @@ impl Search<'_> {
         let holds = (0..self.attempts.len()).filter(|at| held & 1 << at != 0);
         let wanted = &self.attempts[wanted];
         match self.model {
-            Model::Semaphore { permits } => holds.count() < permits as usize,
+            Model::Semaphore { permits, .. } => holds.count() < permits as usize,
             _ => holds
                 .map(|at| &self.attempts[at])
                 .all(|other| other.client == wanted.client || (other.shared && wanted.shared)),

@@ -1,7 +1,7 @@
 //! The protected resource over HTTP: the service, and the way that clients use it.
 //!
 //! `GET /inventory` lists the items, for people. `GET /inventory/{id}`, `PUT /inventory/{id}` and `POST /inventory` are
-//! accesses: they carry the headers `hold` and `client`, and `fencing-token` where the lock gives one, are served one
+//! accesses: they carry the headers `hold` and `client`, `fencing-token` where the lock gives one and `shared` if it is a reader's, are served one
 //! after another, and are recorded in that order. A stale access is answered 412, as a failed precondition.
 
 use std::net::SocketAddr;
@@ -35,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const HOLD: &str = "hold";
 const CLIENT: &str = "client";
 const TOKEN: &str = "fencing-token";
+/// Present where the hold is a reader's.
+const SHARED: &str = "shared";
 
 /// An item as the service shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +146,8 @@ fn access(headers: &HeaderMap, item: u32, action: Action) -> Result<Access, Prob
     let token = text(TOKEN)
         .map(|token| token.parse().map_err(|_| bad("the header `fencing-token` is a whole number")))
         .transpose()?;
-    Ok(Access { item, hold: HoldId::new(hold), client: ClientId(client), token: token.map(FencingToken), action })
+    let (hold, client, token) = (HoldId::new(hold), ClientId(client), token.map(FencingToken));
+    Ok(Access { item, hold, client, token, shared: text(SHARED).is_some(), action })
 }
 
 async fn list(State(service): State<Service>) -> Json<Vec<ItemView>> {
@@ -216,6 +219,9 @@ impl HttpResource {
         request = request.header(HOLD, access.hold.text().as_str()).header(CLIENT, access.client.0);
         if let Some(token) = access.token {
             request = request.header(TOKEN, token.0);
+        }
+        if access.shared {
+            request = request.header(SHARED, "yes");
         }
         let request = request.body(Full::from(body)).map_err(|error| AccessError::Unreachable(error.to_string()))?;
         let response = self.client.request(request).await.map_err(|error| {

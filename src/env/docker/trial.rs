@@ -350,6 +350,7 @@ impl Trial<'_> {
             scenario: self.scenario.name.clone(),
             lock: self.lock.to_owned(),
             algorithm: self.config.algorithm().to_owned(),
+            kind: self.config.kind(),
             environment: "docker".to_owned(),
             seed: self.seed,
             clients: self.scenario.workload.clients,

@@ -25,7 +25,7 @@ use crate::env::leftovers::{Names, inspect};
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
 use crate::history::recorder::Record;
-use crate::history::{FORMAT, Header, History, Op};
+use crate::history::{FORMAT, Header, History, LockKind, Op};
 use crate::ids::ClientId;
 use crate::lock::runtime::{SharedRuntime, before};
 use crate::nemesis::{Desk, Nemesis};
@@ -140,6 +140,7 @@ fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Se
         scenario: scenario.name.clone(),
         lock: lock.to_owned(),
         algorithm: config.map_or("unknown", LockConfig::algorithm).to_owned(),
+        kind: config.map_or(LockKind::Mutex, LockConfig::kind),
         environment: "sim".to_owned(),
         seed,
         clients: scenario.workload.clients,

@@ -370,6 +370,7 @@ fn header(path: &Path, clients: u32) -> Header {
         scenario: name,
         lock: FOREIGN.to_owned(),
         algorithm: FOREIGN.to_owned(),
+        kind: super::LockKind::Mutex,
         environment: FOREIGN.to_owned(),
         seed: Seed(0),
         clients,

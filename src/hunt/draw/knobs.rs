@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::{Stress, TICK, ms, pick};
+use crate::history::LockKind;
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::scenario::{
@@ -51,6 +52,7 @@ pub(super) fn redlock(stress: Stress, may_have_tokens: bool, rng: &mut ChaCha8Rn
 
 pub(super) fn zookeeper(rng: &mut ChaCha8Rng) -> ZookeeperConfig {
     ZookeeperConfig {
+        kind: LockKind::Mutex,
         servers: pick(rng, &[3, 3, 3, 3, 3, 3, 5, 1]),
         session_timeout: pick(rng, &[ms(400), ms(600), ms(1_000), ms(1_000), ms(2_000)]),
         flaw: None,
@@ -154,6 +156,7 @@ pub(super) fn workload(stress: Stress, scale: Scale, rng: &mut ChaCha8Rng) -> Wo
         Stress::Together => pick(rng, &[patient, patient, patient, round(of(25).min(ms(400)))]),
     };
     Workload {
+        readers: 0,
         kind: WorkloadKind::Inventory,
         clients: pick(rng, &[2, 2, 3, 3, 3, 4, 5]),
         locks: if stress == Stress::Any && rng.random_ratio(1, 4) { 2 } else { 1 },

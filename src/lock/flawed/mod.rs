@@ -11,6 +11,7 @@ mod article;
 mod clock_token;
 mod expired_while_waiting;
 mod gives_up_without_leaving;
+mod lists_then_creates;
 mod never_tells;
 mod no_validity_check;
 mod one_owner;
@@ -23,6 +24,7 @@ mod told_while_waiting;
 mod two_names;
 mod votes;
 mod wall_clock;
+mod writer_ignores_readers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,7 @@ use super::error::ReleaseOutcome;
 use super::guard::{Guard, Hold, Release};
 use super::runtime::SharedRuntime;
 use super::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use crate::history::LockKind;
 use crate::ids::{FencingToken, LockName};
 use crate::time::Nanos;
 
@@ -130,6 +133,23 @@ flaws! {
         Article: "zookeeper-article",
             "The article's own lock provider, bug for bug: whoever has stood in the line once is told that it holds the lock.",
             "HamedSalameh/blog-distributed-locks, Demo4/LockProvider/DistributedLockProvider.cs";
+        WriterIgnoresReaders: "zookeeper-writer-ignores-readers",
+            "A read-write lock whose writers stand behind writers only: one is granted it while readers hold it.",
+            "apache/curator issue 1138 (CURATOR-621): the write lock is taken while a read lock is held";
+        ListsThenCreates: "zookeeper-lists-then-creates",
+            "A semaphore that counts who holds it and enters if there is room, in two requests: two that count at once both enter.",
+            "python-zk/kazoo issue 213: a non-blocking Semaphore looks and takes outside of its lock";
+    }
+}
+
+impl ZookeeperFlaw {
+    /// The kind of lock that it is a flaw of; a semaphore's may have another number of permits.
+    pub fn kind(self) -> LockKind {
+        match self {
+            Self::WriterIgnoresReaders => LockKind::ReadWrite,
+            Self::ListsThenCreates => LockKind::Semaphore { permits: 2 },
+            _ => LockKind::Mutex,
+        }
     }
 }
 
@@ -178,6 +198,7 @@ pub fn redlock(
 /// Makes a flawed lock in a ZooKeeper ensemble.
 pub fn zookeeper(
     flaw: ZookeeperFlaw,
+    kind: LockKind,
     ensemble: Arc<dyn ZkConnector>,
     settings: ZookeeperSettings,
     runtime: SharedRuntime,
@@ -186,6 +207,8 @@ pub fn zookeeper(
     if flaw == ZookeeperFlaw::Article {
         return Arc::new(article::Article { ensemble, settings, runtime });
     }
+    // A scenario in which it is no semaphore is refused when it is loaded.
+    let permits = if let LockKind::Semaphore { permits } = kind { permits } else { 1 };
     let lock = ZookeeperLock::new(ensemble, settings, Arc::clone(&runtime));
     match flaw {
         ZookeeperFlaw::Article => unreachable!("it is made above"),
@@ -195,6 +218,8 @@ pub fn zookeeper(
         ZookeeperFlaw::AdoptsOldSession => Arc::new(adopts_old_session::AdoptsOldSession { lock, runtime }),
         ZookeeperFlaw::ExpiredWhileWaiting => Arc::new(expired_while_waiting::ExpiredWhileWaiting { lock, runtime }),
         ZookeeperFlaw::NeverTells => Arc::new(never_tells::NeverTells { lock, runtime }),
+        ZookeeperFlaw::WriterIgnoresReaders => Arc::new(writer_ignores_readers::WriterIgnoresReaders::new(&lock)),
+        ZookeeperFlaw::ListsThenCreates => Arc::new(lists_then_creates::ListsThenCreates { lock, permits }),
         ZookeeperFlaw::GivesUpWithoutLeaving => Arc::new(gives_up_without_leaving::GivesUpWithoutLeaving(lock)),
     }
 }

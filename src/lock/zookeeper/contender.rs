@@ -16,7 +16,7 @@ use crate::phase::Phase;
 use crate::time::Nanos;
 
 /// The pause between two tries to reach an ensemble that does not answer.
-pub(super) const RETRY_DELAY: Duration = Duration::from_millis(50);
+pub(in crate::lock) const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// By when an attempt must be through.
 #[derive(Clone, Copy)]
@@ -45,6 +45,12 @@ impl Admission {
     pub const READ: Self = Self { letter: READER, behind_readers: false, permits: 1 };
     /// A writer's.
     pub const WRITE: Self = Self { letter: 'w', behind_readers: true, permits: 1 };
+
+    /// The same, which does not stand behind readers.
+    #[cfg(feature = "harness")]
+    pub fn past_readers(self) -> Self {
+        Self { behind_readers: false, ..self }
+    }
 
     /// Of those who share so many permits.
     pub fn permits(permits: NonZeroU32) -> Self {
@@ -124,6 +130,17 @@ impl Contender {
     /// The line as it is now.
     pub async fn list(&self, deadlines: Deadlines) -> Result<Vec<String>, Stop> {
         self.ask(deadlines, || self.kept.session.children(&self.folder)).await
+    }
+
+    /// How many contenders there are; none if nobody has ever come.
+    #[cfg(feature = "harness")]
+    pub async fn holders(&self, deadlines: Deadlines) -> Result<usize, Stop> {
+        let listed = |line: Result<Vec<String>, ZkError>| match line {
+            Err(ZkError::NoNode) => Ok(Vec::new()),
+            line => line,
+        };
+        let line = self.ask(deadlines, || self.kept.session.children(&self.folder).map(listed).boxed()).await?;
+        Ok(line.iter().filter(|name| guid(name).is_some()).count())
     }
 
     /// Our place in `line`; `None` if our znode is not in it.
