@@ -7,9 +7,9 @@
 //! absent: what may still be concluded; that is the history's reach. Not seen: what a program does inside of a container that
 //! was there before (one that somebody starts there is), or to its network by other means than Docker's.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::models::EventMessage;
@@ -67,6 +67,8 @@ struct Daemon {
     is_suspect: AtomicBool,
     /// It no longer tells what happens.
     has_stopped: AtomicBool,
+    /// The names of the containers that something happened to which was not ours.
+    told: Mutex<BTreeSet<String>>,
 }
 
 /// The watch over one trial. Dropping it ends it.
@@ -119,6 +121,9 @@ impl Watch {
     /// Ends the watch with a last look: whatever no event has told of may have been so from the beginning.
     pub async fn end(mut self) {
         for (container, before) in &self.before {
+            if self.daemon.told.lock().unwrap_or_else(PoisonError::into_inner).contains(&container.name) {
+                continue;
+            }
             let told = match self.engine.standing(container).await {
                 Ok(now) if now.state != State::Running => format!("{} is {} at the end", container.name, now.state),
                 // We start what we kill: only an event can tell that somebody else did.
@@ -173,8 +178,10 @@ async fn events(
     while let Some(Ok(event)) = told.next().await {
         heard = BootClock.now();
         let is_of_before = event.time_nano.is_some_and(|at| at < began);
-        if !is_of_before && let Some((at, what)) = outside(engine.doings(), &names, &event) {
+        if !is_of_before && let Some((at, name, happened)) = outside(engine.doings(), &names, &event) {
             daemon.is_suspect.store(true, Ordering::Relaxed);
+            let what = format!("{name} {happened}, not by us");
+            daemon.told.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
             note(&*record, Nanos(at.0.saturating_sub(BEFORE.as_nanos() as u64)), what);
         }
     }
@@ -182,8 +189,12 @@ async fn events(
     note(&*record, heard, "the Docker daemon stopped telling what happens to containers".to_owned());
 }
 
-/// When an event was, and what, if it is about one of `names` and was not asked for here.
-fn outside(doings: &Doings, names: &BTreeMap<String, String>, event: &EventMessage) -> Option<(Nanos, String)> {
+/// When an event was, to which of `names`, and what, if it was not asked for here.
+fn outside(
+    doings: &Doings,
+    names: &BTreeMap<String, String>,
+    event: &EventMessage,
+) -> Option<(Nanos, String, &'static str)> {
     let actor = event.actor.as_ref()?;
     let of_network = || actor.attributes.as_ref()?.get("container");
     let (id, name) = [actor.id.as_ref(), of_network()].into_iter().flatten().find_map(|id| names.get_key_value(id))?;
@@ -195,7 +206,7 @@ fn outside(doings: &Doings, names: &BTreeMap<String, String>, event: &EventMessa
     }
     let (boot, wall) = clock_page::with_wall(ClockId::Boottime);
     let ago = event.time_nano.map_or(0, |at| (wall - at).max(0));
-    Some((Nanos(boot.saturating_sub(ago).unsigned_abs()), format!("{name} {happened}, not by us")))
+    Some((Nanos(boot.saturating_sub(ago).unsigned_abs()), name.clone(), happened))
 }
 
 /// Records when this machine stood still, when its wall clock was set, and when its processors were somebody else's.
@@ -274,7 +285,7 @@ mod tests {
                 container.map(|id| std::collections::HashMap::from([("container".to_owned(), id.to_owned())]));
             let actor = bollard::models::EventActor { id: Some(id.to_owned()), attributes };
             let event = EventMessage { actor: Some(actor), action: Some(action.to_owned()), ..EventMessage::default() };
-            outside(&doings, &names, &event).map(|(_, what)| what)
+            outside(&doings, &names, &event).map(|(_, name, happened)| format!("{name} {happened}, not by us"))
         };
         let ours = |what: &str| Some(format!("fencepost-redis-1 {what}, not by us"));
         doings.note("0a", &["die", "disconnect"]);
