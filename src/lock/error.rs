@@ -209,6 +209,7 @@ mod grpc {
     pub const NOT_FOUND: i64 = 5;
     pub const PERMISSION_DENIED: i64 = 7;
     pub const RESOURCE_EXHAUSTED: i64 = 8;
+    pub const OUT_OF_RANGE: i64 = 11;
     pub const UNIMPLEMENTED: i64 = 12;
     pub const UNAUTHENTICATED: i64 = 16;
 }
@@ -228,9 +229,11 @@ impl EtcdError {
         match code {
             grpc::NOT_FOUND if text.contains("requested lease not found") => Self::NoLease,
             grpc::RESOURCE_EXHAUSTED => Self::Busy(text.to_owned()),
-            grpc::INVALID_ARGUMENT | grpc::PERMISSION_DENIED | grpc::UNIMPLEMENTED | grpc::UNAUTHENTICATED => {
-                Self::Denied(text.to_owned())
-            }
+            grpc::INVALID_ARGUMENT
+            | grpc::PERMISSION_DENIED
+            | grpc::OUT_OF_RANGE
+            | grpc::UNIMPLEMENTED
+            | grpc::UNAUTHENTICATED => Self::Denied(text.to_owned()),
             _ => Self::Unanswered(text.to_owned()),
         }
     }

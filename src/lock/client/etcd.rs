@@ -206,13 +206,15 @@ async fn read(body: Incoming) -> Result<Value, EtcdError> {
     message(value)
 }
 
-/// The message in a reply: that of a stream is in `result`, an error in `error`.
+/// The message in a reply: that of a stream is in `result`. An error is an object in `error` if it is of a stream, and
+/// stands by itself, as a `code` and a `message`, if it is of a single call; older gateways add its text as `error`.
 fn message(mut value: Value) -> Result<Value, EtcdError> {
     let error = match value.get("error") {
-        None => return Ok(value.get_mut("result").map(Value::take).unwrap_or(value)),
-        // Of a stream, or of a single call.
         Some(Value::Object(error)) => Value::Object(error.clone()),
-        Some(_) => value,
+        None if value.get("code").is_none() => {
+            return Ok(value.get_mut("result").map(Value::take).unwrap_or(value));
+        }
+        _ => value,
     };
     let code = ["grpc_code", "code"].into_iter().find_map(|key| error.get(key)?.as_i64());
     let text = ["message", "error"].into_iter().find_map(|key| error.get(key)?.as_str());
@@ -498,10 +500,17 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_s_errors_are_told_in_both_shapes() {
+    fn the_gateway_s_errors_are_told_in_every_shape() {
         let of = |text: &str| message(serde_json::from_str(text).unwrap());
         let single = r#"{"error":"etcdserver: requested lease not found","code":5,"message":"etcdserver: requested lease not found"}"#;
         assert_eq!(of(single), Err(EtcdError::NoLease));
+        // What 3.5.16 says to whoever grants a lease that is there, or asks for what no lease can be.
+        let there = r#"{"code":9,"message":"etcdserver: lease already exists","details":[]}"#;
+        assert_eq!(of(there), Err(EtcdError::Unanswered("etcdserver: lease already exists".to_owned())));
+        let long = r#"{"code":11,"message":"etcdserver: too large lease TTL","details":[]}"#;
+        assert_eq!(of(long), Err(EtcdError::Denied("etcdserver: too large lease TTL".to_owned())));
+        let gone = r#"{"code":5,"message":"etcdserver: requested lease not found","details":[]}"#;
+        assert_eq!(of(gone), Err(EtcdError::NoLease));
         let stream = r#"{"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: no leader"}}"#;
         assert_eq!(of(stream), Err(EtcdError::Unanswered("etcdserver: no leader".to_owned())));
         let told = of(r#"{"result":{"ID":"7","TTL":"2"}}"#).unwrap();
