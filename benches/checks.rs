@@ -181,7 +181,7 @@ fn header(size: Size) -> Header {
         scenario: "bench".to_owned(),
         lock: "bench".to_owned(),
         algorithm: "bench".to_owned(),
-        kind: fencepost::history::LockKind::Mutex,
+        kind: fencepost::lock_kind::LockKind::Mutex,
         environment: "sim".to_owned(),
         seed: Seed(1),
         clients: size.clients + size.pending as u32,
@@ -219,7 +219,7 @@ fn replay(size: Size) -> Measured {
         chunk.iter().for_each(|op| replay.take(op));
         seconds += cpu_time() - begun;
     }
-    let result = replay.finish();
+    let result = replay.finish(fencepost::lock_kind::LockKind::Mutex);
     assert_eq!(result.verdict, Verdict::Valid, "{}", result.summary);
     Measured { seconds, peak: memory("VmHWM:"), input }
 }
@@ -290,7 +290,7 @@ fn file_judged(size: Size, is_edn: bool) -> Measured {
         let file = std::fs::File::open(&path).expect("it was just written");
         let read = foreign::stream(file, &path, &Naming::default(), |op| replay.take(&op)).expect("a history");
         read.expect("in order");
-        replay.finish()
+        replay.finish(fencepost::lock_kind::LockKind::Mutex)
     } else {
         let file =
             std::io::BufReader::with_capacity(256 << 10, std::fs::File::open(&path).expect("it was just written"));

@@ -9,7 +9,7 @@
 //!
 //! - Ground, which touches nothing: [`ids`], [`time`] (one monotonic timeline), [`seed`] (named random streams),
 //!   [`duration`] (as files have it),
-//!   [`phase`] (where a client can be stopped), `verdict`.
+//!   [`phase`] (where a client can be stopped), `lock_kind` (how many may hold a lock at once), `verdict`.
 //! - [`lock`]: the library that programs use, and the first defendants: Redlock, a ZooKeeper and an etcd lock. Clock, timers and
 //!   randomness are handed in. It is all there is without the feature `harness`; `redis`, `zookeeper` and `etcd` bring the client
 //!   of one backend each, `settings` the TOML file.
@@ -47,6 +47,8 @@ pub mod ids;
 #[expect(clippy::disallowed_methods, reason = "looks at real servers, in real time")]
 pub mod inspect;
 pub mod lock;
+#[cfg(feature = "harness")]
+pub mod lock_kind;
 #[cfg(feature = "harness")]
 pub mod nemesis;
 #[cfg(feature = "harness")]

@@ -36,7 +36,7 @@ impl LockKind {
     }
 
     /// Whether a file need not say so.
-    pub(super) fn is_the_usual(&self) -> bool {
+    pub(crate) fn is_the_usual(&self) -> bool {
         self.is_mutex()
     }
 

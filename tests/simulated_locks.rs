@@ -16,7 +16,6 @@ use std::time::Duration;
 use fencepost::env::sim::redis::{Command, Persistence, Reply};
 use fencepost::env::sim::{LockMaker, Sandbox, Seam, single_process_mutex};
 use fencepost::fault::{Member, Refusal};
-use fencepost::history::LockKind;
 use fencepost::ids::{ClientId, LockName, NodeId};
 use fencepost::lock::backend::{Connections, EtcdCluster, RedisNode, ZkConnector};
 use fencepost::lock::runtime::SharedRuntime;
@@ -24,6 +23,7 @@ use fencepost::lock::{
     DistributedLock, EtcdLock, EtcdSettings, ReadWriteLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings,
     Semaphore, Tokens, Waiting, ZookeeperLock, ZookeeperSettings,
 };
+use fencepost::lock_kind::LockKind;
 use fencepost::scenario::{DurationRange, EtcdConfig, LockConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
 use fencepost::seed::Seed;
 use futures_util::future::{FutureExt, LocalBoxFuture};

@@ -7,8 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{F, History, LockKind, Op, OpType, Process};
+use crate::history::{F, History, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId, LockName};
+use crate::lock_kind::LockKind;
 
 /// How many acquires met a held lock.
 pub(super) fn acquires(history: &History) -> usize {

@@ -7,7 +7,8 @@
 
 use super::Violation;
 use super::evidence::{Facts, seconds, validity};
-use crate::history::{Hold, LockKind};
+use crate::history::Hold;
+use crate::lock_kind::LockKind;
 use crate::time::Nanos;
 
 /// As many as a violation tells of.

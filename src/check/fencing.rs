@@ -18,8 +18,9 @@ use std::collections::BTreeMap;
 
 use super::evidence::{Facts, Listing, counted, seconds, validity};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
-use crate::history::{F, LockKind, Op, OpType};
+use crate::history::{F, Op, OpType};
 use crate::ids::FencingToken;
+use crate::lock_kind::LockKind;
 use crate::time::Nanos;
 
 const GUARANTEE: &str =

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, lasting, milliseconds, seconds};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
-use crate::history::{Ending, F, Hold, LockKind, Op, OpType, Process};
+use crate::history::{Ending, F, Hold, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId, LockName};
+use crate::lock_kind::LockKind;
 use crate::time::Nanos;
 
 const GUARANTEE: &str = "While no fault is in force, a lock that somebody waits for and nobody holds is granted within the bound, and \

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Facts, Listing, counted, seconds, validity_of};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
-use crate::history::{Content, F, Hold, ItemValue, LockKind, Op, OpType, Process};
+use crate::history::{Content, F, Hold, ItemValue, Op, OpType, Process};
 use crate::ids::{ClientId, HoldId};
+use crate::lock_kind::LockKind;
 
 const GUARANTEE: &str = "No update vanishes: the final value of each item descends from every write that the resource accepted or acknowledged.";
 

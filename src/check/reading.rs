@@ -94,7 +94,8 @@ mod tests {
         if let Some(mut replay) = crate::check::ModelReplay::streaming(model, FailedRelease::EndsTheClaim) {
             let streamed = foreign::stream(source.open().unwrap(), path, &naming, |op| replay.take(&op)).unwrap();
             if let Some((history, reading)) = streamed {
-                let streamed = qualified(crate::check::judged(&history, vec![replay.finish()]), &reading, model);
+                let result = replay.finish(history.header.kind);
+                let streamed = qualified(crate::check::judged(&history, vec![result]), &reading, model);
                 assert_eq!(streamed, judgement, "{}", path.display());
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::evidence::{Facts, Listing, counted, lasting, milliseconds, seconds, united, validity};
 use super::harm::Harm;
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention, crowds, mutual_exclusion};
-use crate::history::LockKind;
+use crate::lock_kind::LockKind;
 
 /// The guarantee of a lock of this kind.
 fn guarantee(kind: LockKind) -> String {

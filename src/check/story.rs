@@ -1,8 +1,9 @@
 //! A few words to write histories in, for tests: times in milliseconds, clients told by the hold's id (`c2-7` is c2's).
 
 use crate::fault::Member;
-use crate::history::{F, FaultEvent, Header, History, ItemValue, LockKind, Op, OpType, Probe, Process};
+use crate::history::{F, FaultEvent, Header, History, ItemValue, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
+use crate::lock_kind::LockKind;
 use crate::seed::Seed;
 use crate::time::Nanos;
 

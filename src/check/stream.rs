@@ -63,7 +63,7 @@ impl ModelStream {
             return Err(NeedsAll);
         }
         let assumed = judges.assumed.finish().ok_or(NeedsAll)?;
-        let result = judges.replay.finish();
+        let result = judges.replay.finish(header.kind);
         if result.verdict == Verdict::Invalid {
             return Err(NeedsAll);
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::fault::Strike;
-use crate::history::{LockKind, Probe};
+use crate::history::Probe;
 use crate::ids::{ClientId, NodeId};
 use crate::lock::backend::{EtcdCluster, RedisNode, ZkConnector};
 use crate::lock::flawed::{self, WallClock};
@@ -24,6 +24,7 @@ use crate::lock::{
     ConfigError, DistributedLock, EtcdLock, EtcdSettings, ReadWriteLock, RedisLock, RedisLockSettings, RedlockSettings,
     Semaphore, Waiting, ZookeeperLock, ZookeeperSettings,
 };
+use crate::lock_kind::LockKind;
 use crate::scenario::{EtcdConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
 
 /// Why a fault could not be applied or undone.

@@ -3,7 +3,7 @@
 //! [`op`] is one element, `order` puts them in order, [`end`] tells a complete history from one that is cut off, `reach` up
 //! to when it can be judged, [`recorder`] is the single writer, [`source`] sees what a file is, [`file`] reads a stored
 //! history, [`foreign`] one of another harness, [`edn`] writes ours for Jepsen's, [`hold`] gathers the ops of one hold,
-//! [`LockKind`] says how many may hold at once, `plain` tells a history in acquires and releases alone, [`server`] is what lock servers had for whom, beside the ops,
+//! `plain` tells a history in acquires and releases alone, [`server`] is what lock servers had for whom, beside the ops,
 //! [`life`] numbers the processes of a client that dies.
 //! Deliberately absent: any judgement; that is `check`'s.
 
@@ -12,7 +12,6 @@ pub mod end;
 pub mod file;
 pub mod foreign;
 pub mod hold;
-mod kind;
 pub mod life;
 mod line;
 pub mod op;
@@ -28,12 +27,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::FencingToken;
+use crate::lock_kind::LockKind;
 use crate::seed::Seed;
 use crate::time::Nanos;
 pub use end::CutOff;
 pub(crate) use hold::Holds;
 pub use hold::{Ending, Hold, Renewal};
-pub use kind::{LockKind, NoKind};
 pub use life::Life;
 pub use op::{ClockReading, F, FaultEvent, ItemValue, Left, Op, OpType, Probe, Process, Rare};
 pub(crate) use order::InOrder;

@@ -97,7 +97,8 @@ impl Record for Recorder {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::history::{F, LockKind, OpType, Process};
+    use crate::history::{F, OpType, Process};
+    use crate::lock_kind::LockKind;
     use crate::seed::Seed;
 
     pub fn header() -> Header {

@@ -19,9 +19,9 @@ use self::knobs::{Scale, etcd, redlock, workload, zookeeper};
 use self::plan::Drawing;
 use super::law;
 use crate::fault::Target;
-use crate::history::LockKind;
 use crate::ids::ClientId;
 use crate::lock::flawed::ZookeeperFlaw;
+use crate::lock_kind::LockKind;
 use crate::phase::Phase;
 use crate::scenario::place::{Algorithm, Word};
 use crate::scenario::{

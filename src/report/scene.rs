@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::history::server::{Ballot, Contender, LeaseEnd, Session, SessionEnd, Vote};
-use crate::history::{F, FaultEvent, History, Hold, LockKind, Op, OpType, Process, ServerRecord};
+use crate::history::{F, FaultEvent, History, Hold, Op, OpType, Process, ServerRecord};
 use crate::ids::{ClientId, HoldId, LockName, NodeId};
+use crate::lock_kind::LockKind;
 use crate::time::Nanos;
 
 use super::words;

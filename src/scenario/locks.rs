@@ -17,10 +17,10 @@ use super::{
     ZookeeperConfig,
 };
 use crate::adapter::settings;
-use crate::history::LockKind;
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
+use crate::lock_kind::LockKind;
 
 /// The shortest lease that etcd grants as it comes, and in the containers.
 const SHORTEST_ETCD_LEASE: Duration = Duration::from_secs(2);

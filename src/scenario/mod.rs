@@ -43,11 +43,12 @@ use serde::{Deserialize, Serialize};
 use smol_str::format_smolstr;
 
 use crate::fault::{Fault, Target};
-use crate::history::{Content, LockKind};
+use crate::history::Content;
 use crate::ids::{ClientId, LockName};
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::lock::{Tokens, ZookeeperSettings};
+use crate::lock_kind::LockKind;
 use crate::verdict::{CheckName, Demand};
 
 /// One scenario: everything that a trial needs to know, validated.

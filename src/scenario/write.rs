@@ -17,9 +17,9 @@ use crate::adapter::settings::Lease;
 use crate::fault::{
     At, ClockChange, Direction, Fault, FaultKind, Member, PeerGroup, Peers, Refusal, RequestRule, Shape, Target,
 };
-use crate::history::LockKind;
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
+use crate::lock_kind::LockKind;
 use crate::verdict::{CheckName, Demand};
 
 /// The text of a scenario file; `comments` stand above it, a line each.

@@ -111,7 +111,8 @@ pub fn streamed(
         replay.take(&op);
     });
     let Some((history, reading)) = streamed.map_err(Failure::bad_request)? else { return Ok(None) };
-    let judgement = check::qualified(check::judged(&history, vec![replay.finish()]), &reading, model);
+    let result = replay.finish(history.header.kind);
+    let judgement = check::qualified(check::judged(&history, vec![result]), &reading, model);
     Ok(Some(run::rejudged(
         source.path(),
         history,

@@ -36,8 +36,9 @@ use super::contention::{self, Contention};
 use super::evidence::{Facts, Listing, counted, seconds, validity};
 use super::harm::Harm;
 use super::{CheckName, CheckResult, Verdict, Violation, conclude, crowds, mutual_exclusion};
-use crate::history::{Header, History, Hold, LockKind, Op, Plain};
+use crate::history::{Header, History, Hold, Op, Plain};
 use crate::ids::ClientId;
+use crate::lock_kind::LockKind;
 use crate::time::Nanos;
 pub use model::{FailedRelease, Model, ModelError};
 use replay::{Replay, Seen};
@@ -63,12 +64,13 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
 /// Judges a well-formed history by a model of the caller's choice. A leased model takes every release to end the claim.
 pub(super) fn check_model(history: &History, model: Model, failed_release: FailedRelease) -> CheckResult {
     let clock_error = Duration::from_nanos(history.header.clock_error);
-    match model {
+    let kind = history.header.kind;
+    let result = match model {
         _ if model.is_leased() => leased(&Facts::of(history), model),
         Model::Owned { .. } => {
             let mut replay = ModelReplay::new(&history.header, model, failed_release);
             Plain::of(&history.ops).ops().for_each(|op| replay.take(op));
-            replay.finish()
+            replay.finish(kind)
         }
         Model::Semaphore { .. } | Model::ReadWrite { .. } => {
             let plain = Plain::of(&history.ops);
@@ -82,7 +84,26 @@ pub(super) fn check_model(history: &History, model: Model, failed_release: Faile
             history.ops.iter().for_each(|op| contention.take(op));
             told(model, failed_release, &seen, contention.acquires > 0, listing)
         }
+    };
+    suited(result, kind, model)
+}
+
+/// What a model makes of a lock of another kind is no verdict on the lock: a reader beside a reader breaks no lock that lets
+/// readers in together. A model of more permits than there are is no other kind.
+fn suited(mut result: CheckResult, kind: LockKind, model: Model) -> CheckResult {
+    let suits = match (kind, model.kind()) {
+        (LockKind::Mutex, _) => true,
+        (LockKind::Semaphore { permits }, LockKind::Semaphore { permits: judged }) => permits <= judged,
+        (kind, judged) => kind == judged,
+    };
+    if !suits {
+        result.verdict = Verdict::Unknown;
+        result.violations.clear();
+        result.grounds = Default::default();
+        result.summary =
+            format!("The history is of a lock of another kind than {model}: judge it with --model {kind}.");
     }
+    result
 }
 
 /// Judges owner-aware locks without leases op by op, in memory that does not grow with the history.
@@ -124,10 +145,11 @@ impl ModelReplay {
         }
     }
 
-    /// Says what came of it.
-    pub fn finish(mut self) -> CheckResult {
+    /// Says what came of it, for a history of a lock of this kind.
+    pub fn finish(mut self, kind: LockKind) -> CheckResult {
         self.replay.finish();
-        told(self.model, self.failed_release, &self.replay.seen, self.contention.is_none(), self.replay.listing)
+        let Self { model, failed_release, replay, contention } = self;
+        suited(told(model, failed_release, &replay.seen, contention.is_none(), replay.listing), kind, model)
     }
 }
 

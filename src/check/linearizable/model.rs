@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::history::LockKind;
+use crate::lock_kind::LockKind;
 
 /// A lock's sequential specification, by the name that `--model` takes.
 ///

@@ -714,3 +714,39 @@ fn the_summary_says_how_releases_were_read() {
         assert_eq!(result.figures["grants"], 1.0);
     }
 }
+
+#[test]
+fn a_model_of_another_kind_says_nothing_of_a_lock_that_several_may_hold() {
+    let judged = |kind: &str, model: &str| {
+        let mut story = Story::new(2);
+        story.header.kind = kind.parse().unwrap();
+        for hold in ["c1-1", "c2-1"] {
+            story.acquire(hold, 1, 2, None);
+            story.release(hold, 10);
+        }
+        story.ops.sort_by_key(|op| op.time);
+        let judgement = judge_model(&story.history(), model.parse().unwrap(), FailedRelease::EndsTheClaim);
+        let result = judgement.checks.into_iter().rfind(|result| result.check == CheckName::Linearizable).unwrap();
+        assert!(result.verdict == Verdict::Invalid || result.violations.is_empty(), "{result:?}");
+        (result.verdict, result.summary)
+    };
+    for kind in ["read-write", "semaphore:2"] {
+        for model in ["mutex", "owner-mutex", "fenced", "reentrant:2", "owner-mutex+lease", "semaphore:1"] {
+            let (verdict, summary) = judged(kind, model);
+            assert_eq!(verdict, Verdict::Unknown, "{kind} by {model}: {summary}");
+            assert!(summary.contains(&format!("--model {kind}")), "{summary}");
+        }
+    }
+    // Two writers at once, two holders of one permit, and of a mutex whatever the model.
+    for (kind, model) in [
+        ("read-write", "read-write"),
+        ("semaphore:1", "semaphore:1"),
+        ("mutex", "mutex"),
+        ("mutex", "owner-mutex"),
+        ("mutex", "semaphore:1"),
+        ("mutex", "read-write"),
+    ] {
+        assert_eq!(judged(kind, model).0, Verdict::Invalid, "{kind} by {model}");
+    }
+    assert_ne!(judged("semaphore:2", "semaphore:3").0, Verdict::Invalid);
+}

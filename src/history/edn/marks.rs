@@ -1,4 +1,5 @@
-//! The comments with which our own EDN files begin and end, so that one that was cut off at a line's end can be told.
+//! The comments with which our own EDN files begin and end, so that one that was cut off at a line's end can be told, and what
+//! kind of lock it is about.
 //!
 //! EDN readers pass over comments. A file without the first one is somebody else's: it has no mark, and counts as
 //! complete if its forms are whole.
@@ -6,9 +7,13 @@
 use std::io::{self, Read};
 
 use super::super::end::CutOff;
+use crate::lock_kind::LockKind;
 
 /// The first line of our files.
 pub(super) const BEGIN: &str = "; fencepost: the last line marks the end";
+
+/// In the first line, before the kind of lock that is no mutex.
+pub(super) const KIND: &str = "; the lock is a ";
 
 /// The last line of our files, before how many ops there are.
 pub(super) const END: &str = "; fencepost: the end of ";
@@ -37,6 +42,13 @@ impl<R> Watched<R> {
     /// Whether the stream, which has been read from, is a file of ours.
     pub fn is_ours(&self) -> bool {
         self.ends.first.starts_with(BEGIN.as_bytes())
+    }
+
+    /// How many may hold the lock at once, as the first line of a file of ours says.
+    pub fn kind(&self) -> LockKind {
+        let line = self.ends.first.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let told = std::str::from_utf8(line).ok().and_then(|line| line.strip_prefix(BEGIN)?.strip_prefix(KIND));
+        told.and_then(|kind| kind.trim_end().parse().ok()).unwrap_or_default()
     }
 
     /// Whether the stream, which has been read to its end, lacks the mark that it should have behind its `ops` ops.

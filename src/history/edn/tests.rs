@@ -141,3 +141,24 @@ fn our_own_files_say_where_they_end_and_others_end_where_their_forms_do() {
     history.cut_off = Some(CutOff::NoMark);
     assert_eq!(foreign(&written(&history)).history.cut_off, Some(CutOff::NoMark), "it stays so");
 }
+
+#[test]
+fn what_kind_of_lock_it_is_goes_along() {
+    for kind in ["mutex", "read-write", "semaphore:3"] {
+        let mut history = History::new(crate::history::recorder::tests::header(), granted_twice());
+        history.header.kind = kind.parse().unwrap();
+        let mut text = Vec::new();
+        write_to(&mut text, &history, None).unwrap().unwrap();
+        for line_end in ["\n", "\r\n"] {
+            let text = String::from_utf8(text.clone()).unwrap().replace('\n', line_end);
+            assert_eq!(foreign(&text).history.header.kind.to_string(), kind, "{text}");
+        }
+    }
+    let stranger = "{:process 0, :type :invoke, :f :acquire, :value nil}\n; fencepost: the last line marks the end; the lock is a read-write";
+    assert!(foreign(stranger).history.header.kind.is_mutex(), "only our first line says it");
+}
+
+fn granted_twice() -> Vec<Op> {
+    let acquire = |client| [op(1, client, OpType::Invoke, F::Acquire), op(2, client, OpType::Ok, F::Acquire)];
+    (1..3).flat_map(acquire).collect()
+}

@@ -6,8 +6,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use super::super::{F, History, Op, OpType, Plain};
-use super::marks::{BEGIN, END};
+use super::marks::{BEGIN, END, KIND};
 use crate::ids::{ClientId, LockName};
+use crate::lock_kind::LockKind;
 use crate::time::Nanos;
 
 /// Why it is not clear which lock to write: Knossos' models know one.
@@ -36,6 +37,7 @@ pub enum ChoiceError {
 /// knows no clock error: so what begins at an instant stands before what ends at it, where one order can say that.
 ///
 /// Comments begin and end the file, so that one that was cut off can be told; a history that is cut off has only the first.
+/// The first says, too, of what kind a lock is that is no mutex.
 ///
 /// A file appears whole or not at all; to a pipe or a device, what can be written is.
 ///
@@ -71,7 +73,10 @@ pub fn write_to(mut to: impl Write, history: &History, lock: Option<&LockName>) 
     if let Err(error) = is_chosen(history, lock) {
         return Ok(Err(error));
     }
-    writeln!(to, "{BEGIN}")?;
+    match history.header.kind {
+        LockKind::Mutex => writeln!(to, "{BEGIN}")?,
+        kind => writeln!(to, "{BEGIN}{KIND}{kind}")?,
+    }
     let promised = history.holds().iter().filter_map(|hold| Some((hold.granted, hold.promised_until()?))).collect();
     let mut writer = Writer { to, lines: 0, acting: BTreeMap::new(), promised: &promised, processes: 0 };
     let plain = Plain::of(&history.ops);

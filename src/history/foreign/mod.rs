@@ -27,6 +27,7 @@ use super::file::HistoryError;
 use super::source::READABLE;
 use super::{CutOff, FORMAT, Header, History, Op};
 use crate::ids::LockName;
+use crate::lock_kind::LockKind;
 use crate::seed::Seed;
 use assemble::{Assembly, Trouble, told_time};
 use naming::{Keys, Role};
@@ -99,7 +100,12 @@ pub fn read<R: Read>(open: impl Fn() -> io::Result<R>, path: &Path, naming: &Nam
         ops.iter_mut().zip(0..).for_each(|(op, index)| op.index = index);
     }
     Ok(Foreign {
-        history: History { header: header(path, passed.clients), ops, servers: Vec::new(), cut_off: passed.cut_off },
+        history: History {
+            header: header(path, passed.clients, passed.kind),
+            ops,
+            servers: Vec::new(),
+            cut_off: passed.cut_off,
+        },
         reading,
     })
 }
@@ -124,8 +130,12 @@ pub fn stream<R: Read>(
         return Ok(None);
     };
     let reading = passed.reading(naming, &keys);
-    let history =
-        History { header: header(path, passed.clients), ops: Vec::new(), servers: Vec::new(), cut_off: passed.cut_off };
+    let history = History {
+        header: header(path, passed.clients, passed.kind),
+        ops: Vec::new(),
+        servers: Vec::new(),
+        cut_off: passed.cut_off,
+    };
     Ok(Some((history, reading)).filter(|(_, reading)| reading.unclear.is_empty()))
 }
 
@@ -142,6 +152,7 @@ struct Passed {
     found: assemble::Found,
     clients: u32,
     sorted: bool,
+    kind: LockKind,
     cut_off: Option<CutOff>,
 }
 
@@ -168,9 +179,9 @@ fn pass<R: Read>(
             (_, Err(Trouble::Disorder)) => return Ok(Err(Trouble::Disorder)),
         }
     }
-    let cut_off = stream.reader().cut_off(count);
+    let (kind, cut_off) = (stream.reader().kind(), stream.reader().cut_off(count));
     let (found, clients) = finished(assembly, false)?;
-    Ok(Ok(Passed { places, found, clients, sorted: false, cut_off }))
+    Ok(Ok(Passed { places, found, clients, sorted: false, kind, cut_off }))
 }
 
 /// Goes through the ops in the order of their indices, or of their times if the user says so.
@@ -197,7 +208,7 @@ fn sorted<R: Read>(
         };
         ops.push((rank.map_err(malformed)?.ok_or_else(lacks)?, place));
     }
-    let cut_off = stream.reader().cut_off(ops.len() as u64);
+    let (kind, cut_off) = (stream.reader().kind(), stream.reader().cut_off(ops.len() as u64));
     ops.sort_by_key(|(rank, _)| *rank);
     if let Some(pair) = ops.windows(2).find(|pair| !by_time && pair[0].0 == pair[1].0) {
         let reason = format!(
@@ -218,7 +229,7 @@ fn sorted<R: Read>(
         }
     }
     let (found, clients) = finished(assembly, naming.order == Order::Index)?;
-    Ok(Passed { places, found, clients, sorted: true, cut_off })
+    Ok(Passed { places, found, clients, sorted: true, kind, cut_off })
 }
 
 fn surveyed<R: Read>(stream: &mut Stream<R>, keys: &Keys) -> Result<Places, StreamError> {
@@ -363,14 +374,14 @@ impl Passed {
     }
 }
 
-fn header(path: &Path, clients: u32) -> Header {
+fn header(path: &Path, clients: u32, kind: LockKind) -> Header {
     let name = path.file_stem().map_or_else(|| FOREIGN.to_owned(), |stem| stem.to_string_lossy().into_owned());
     Header {
         fencepost: FORMAT,
         scenario: name,
         lock: FOREIGN.to_owned(),
         algorithm: FOREIGN.to_owned(),
-        kind: super::LockKind::Mutex,
+        kind,
         environment: FOREIGN.to_owned(),
         seed: Seed(0),
         clients,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::{Stress, TICK, ms, pick};
-use crate::history::LockKind;
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
+use crate::lock_kind::LockKind;
 use crate::scenario::{
     ClientStyle, DurationRange, EtcdConfig, LockConfig, Persistence, RedlockConfig, Workload, WorkloadKind,
     ZookeeperConfig,

@@ -36,8 +36,8 @@ use super::error::ReleaseOutcome;
 use super::guard::{Guard, Hold, Release};
 use super::runtime::SharedRuntime;
 use super::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
-use crate::history::LockKind;
 use crate::ids::{FencingToken, LockName};
+use crate::lock_kind::LockKind;
 use crate::time::Nanos;
 
 /// The time of day of a client's machine, since the epoch. No lock decision may rest on it; these do.
