@@ -112,12 +112,7 @@ struct Watch<'a, 'b> {
 
 impl<'a, 'b> Watch<'a, 'b> {
     fn new(facts: &'b Facts<'a>, bound: Duration) -> Self {
-        let mut ends: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (place, hold) in facts.holds.iter().enumerate() {
-            if let Some((end, _)) = hold.ended {
-                ends.entry(end).or_default().push(place);
-            }
-        }
+        let ends = ends(facts);
         let mut faults: BTreeMap<u32, i64> = BTreeMap::new();
         for strike in &facts.strikes {
             *faults.entry(strike.invoked.index).or_default() += 1;
@@ -332,6 +327,42 @@ impl Lock<'_> {
             passed.mark = None;
         }
     }
+}
+
+/// Which holds end at which op, by its index.
+///
+/// What a client was told to have lost may lawfully be kept for it until it gives it back: who does not listen leaves its
+/// place in a line only then, as long as its session lives. So such a hold ends when its release begins, when its client
+/// dies or asks for the lock again, and otherwise not within this history.
+fn ends(facts: &Facts<'_>) -> BTreeMap<u32, Vec<usize>> {
+    let mut ends: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    let mut lost: BTreeMap<u32, usize> = BTreeMap::new();
+    for (place, hold) in facts.holds.iter().enumerate() {
+        match hold.ended {
+            Some((end, Ending::Lost)) => drop(lost.insert(end, place)),
+            Some((end, Ending::Released | Ending::Crashed)) => ends.entry(end).or_default().push(place),
+            None => {}
+        }
+    }
+    let mut kept: Vec<usize> = Vec::new();
+    for op in facts.history.ops.iter().filter(|_| !lost.is_empty()) {
+        kept.retain(|place| {
+            let hold = &facts.holds[*place];
+            let is_over = op.client == Some(hold.client)
+                && match (op.f, op.kind) {
+                    (F::Crash, _) => true,
+                    (F::Release, OpType::Invoke) => op.hold.as_ref() == Some(&hold.id),
+                    (F::Acquire, OpType::Invoke) => op.lock.as_ref() == Some(&hold.lock),
+                    _ => false,
+                };
+            if is_over {
+                ends.entry(op.index).or_default().push(*place);
+            }
+            !is_over
+        });
+        kept.extend(lost.get(&op.index));
+    }
+    ends
 }
 
 fn ghost(facts: &Facts<'_>, name: &LockName, lock: &Lock<'_>, bound: Duration, now: Nanos) -> Violation {

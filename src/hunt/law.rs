@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::check::{CheckResult, Judgement};
 use crate::fault::{ClockChange, Fault, FaultKind, Member, Target};
 use crate::lock::Tokens;
-use crate::scenario::{ClientStyle, Fencing, LockConfig, Persistence, Scenario};
+use crate::scenario::{Fencing, LockConfig, Persistence, Scenario};
 use crate::verdict::{CheckName, Verdict};
 
 /// By how much two clocks may drift apart, in parts per million: the locks allow for 1 %, of which every machine's own
@@ -132,8 +132,6 @@ pub fn accused(scenario: &Scenario, lock: &str, judgement: &Judgement) -> Vec<Ch
             !stops_clients(&scenario.faults) || invalid(*check).is_some_and(within)
         }
         CheckName::Fencing | CheckName::LostUpdates => is_fenced,
-        // Who goes on with a hold that it was told is lost keeps its place in the line, for as long as its session lives.
-        CheckName::Liveness if has_line && scenario.workload.client == ClientStyle::Naive => false,
         // Who asks now and then may come too late for as often as chance will have it: only a line has an order.
         CheckName::Liveness => {
             has_line || invalid(*check).is_some_and(|result| is_above_zero(&result.figures, "stuck"))
@@ -181,8 +179,6 @@ fn stops_clients(plan: &[Fault]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check;
-    use crate::env::sim::run_trial;
     use crate::fault::At;
     use crate::hunt::draw;
     use crate::ids::ClientId;
@@ -213,22 +209,6 @@ mod tests {
         // A client's leases are by a clock that nobody sets, and so are an ensemble's sessions.
         assert_eq!(beyond(&redlock, &[drift(-4_950, Target::Client(ClientId(1)))]), BTreeSet::new());
         assert_eq!(beyond(&zookeeper, &[drift(-4_950, Target::All)]), BTreeSet::new());
-    }
-
-    /// Found by a search: a naive client whose session lives on goes on working for four seconds after it was told.
-    #[test]
-    fn a_naive_client_that_keeps_its_place_is_not_held_against_the_line() {
-        let mut drawn = draw::scenario("zookeeper", draw::Assume::Declared, &mut Seed(1).stream("law")).unwrap();
-        drawn.faults.clear();
-        drawn.workload.duration = Duration::from_secs(1);
-        let mut judgement = check::judge(&run_trial(&drawn, "zookeeper", Seed(1)).history);
-        let liveness = judgement.checks.iter_mut().find(|result| result.check == CheckName::Liveness);
-        liveness.unwrap().verdict = Verdict::Invalid;
-        let mut is_accused = |client| {
-            drawn.workload.client = client;
-            accused(&drawn, "zookeeper", &judgement).contains(&CheckName::Liveness)
-        };
-        assert_eq!([ClientStyle::Careful, ClientStyle::Naive].map(&mut is_accused), [true, false]);
     }
 
     #[test]

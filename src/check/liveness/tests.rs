@@ -205,3 +205,40 @@ fn finds_what_a_look_at_every_millisecond_finds() {
     }
     assert!(stuck > 50 && fine > 50, "{stuck} stuck, {fine} fine: the mix shows nothing");
 }
+
+/// Found by a search: a naive client whose session lives on goes on working for four seconds after it was told.
+#[test]
+fn who_does_not_listen_keeps_others_waiting_until_the_hold_is_given_back() {
+    let story = |finish: &dyn Fn(&mut Story)| {
+        let mut story = bounded();
+        story.acquire("c1-1", 10, 12, None);
+        story.op(50, "c2-1", OpType::Invoke, F::Acquire);
+        story.op(100, "c1-1", OpType::Ok, F::Lost);
+        finish(&mut story);
+        judged(story)
+    };
+    let ends = [
+        ("given back in time", Verdict::Valid, 3_000, F::Release, 3_500),
+        ("kept when it had been given back", Verdict::Invalid, 3_000, F::Release, 4_501),
+        ("asked for again", Verdict::Invalid, 3_000, F::Acquire, 4_501),
+    ];
+    for (name, verdict, at, f, granted_at) in ends {
+        let hold = if f == F::Release { "c1-1" } else { "c1-2" };
+        let result = story(&|story| {
+            story.op(at, hold, OpType::Invoke, f);
+            story.op(at + 5, hold, if f == F::Release { OpType::Ok } else { OpType::Fail }, f);
+            granted(story, granted_at);
+        });
+        assert_eq!(result.verdict, verdict, "{name}: {result:?}");
+    }
+    let died = story(&|story| {
+        story.op(3_000, "c1-1", OpType::Info, F::Crash);
+        granted(story, 4_501);
+    });
+    assert_eq!(died.verdict, Verdict::Invalid, "its holder is dead: {died:?}");
+    // The file ends before the holder has said anything.
+    let cut = story(&|story| {
+        story.op(4_501, "c2-1", OpType::Fail, F::Acquire);
+    });
+    assert_eq!(cut.violations, [], "still kept for c1, for all that is known");
+}
