@@ -50,7 +50,7 @@ fn no_sound_lock_is_accused_by_a_lawful_plan() {
 fn every_canary_is_found() {
     let out = folder();
     let canaries: Vec<&str> = draw::locks().into_iter().filter(|lock| lock.contains('-')).collect();
-    assert_eq!(canaries.len(), 16);
+    assert_eq!(canaries.len(), 18);
     for canary in canaries {
         let found = hunt(&HuntRequest { findings: Some(1), ..request(&[canary], 200, out.path()) });
         let finding = found.findings.first().unwrap_or_else(|| panic!("{canary} was not found"));
