@@ -13,6 +13,7 @@ mod library;
 mod lock_suite;
 mod relay;
 mod runtimes;
+mod tls;
 mod traces;
 mod zookeeper_link;
 

@@ -1,6 +1,6 @@
 //! Where one Redis server is and how to log in there: an address as people write it, and a stream to it.
 //!
-//! Deliberately absent: when to connect, and how long to try; that is the connection's business.
+//! With the feature `tls`, `rediss://` goes there encrypted. Deliberately absent: when to connect, and how long to try; that is the connection's business.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,7 +11,10 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionI
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// One Redis server, as `redis://[user[:password]@]host[:port][/database]` says it, or
+#[cfg(feature = "tls")]
+use super::tls::{Tls, TlsFiles};
+
+/// One Redis server, as `redis://[user[:password]@]host[:port][/database]` says it, `rediss://…` for TLS, or
 /// `unix:///path/to/socket[?db=1&user=…&pass=…]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisEndpoint {
@@ -19,6 +22,19 @@ pub struct RedisEndpoint {
     login: Login,
     /// Where the server is reached, if that is not the place that names it.
     via: Option<SocketAddr>,
+    /// How far it is encrypted.
+    #[cfg(feature = "tls")]
+    secrecy: Secrecy,
+}
+
+/// Whether and how what is said is encrypted.
+#[cfg(feature = "tls")]
+#[derive(Clone, PartialEq, Eq)]
+enum Secrecy {
+    Plain,
+    /// As the system trusts.
+    Usual,
+    As(Tls),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +60,7 @@ pub enum EndpointError {
     )]
     Scheme(String),
     /// It asks for TLS.
-    #[error("`rediss://` asks for TLS, which no build speaks yet: write `redis://` and tunnel it")]
+    #[error("`rediss://` asks for TLS, which this build does not speak: build it with the feature `tls`")]
     Tls,
     /// The rest of it is wrong.
     #[error("{0}")]
@@ -69,6 +85,22 @@ impl RedisEndpoint {
     #[must_use]
     pub(crate) fn reached_at(mut self, via: SocketAddr) -> Self {
         self.via = Some(via);
+        self
+    }
+
+    /// Whether the address asks for TLS.
+    #[cfg(feature = "tls")]
+    pub fn is_encrypted(&self) -> bool {
+        self.secrecy != Secrecy::Plain
+    }
+
+    /// The same with these certificates, if the address asks for TLS.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: &Tls) -> Self {
+        if self.is_encrypted() {
+            self.secrecy = Secrecy::As(tls.clone());
+        }
         self
     }
 
@@ -109,6 +141,15 @@ impl RedisEndpoint {
                 };
                 // Requests are single small packets: waiting to fill them up would only delay them.
                 stream.set_nodelay(true)?;
+                #[cfg(feature = "tls")]
+                match &self.secrecy {
+                    Secrecy::Plain => {}
+                    Secrecy::Usual => {
+                        let tls = Tls::new(TlsFiles::default()).map_err(std::io::Error::other)?;
+                        return Ok(Box::pin(tls.greet(host, stream).await?));
+                    }
+                    Secrecy::As(tls) => return Ok(Box::pin(tls.greet(host, stream).await?)),
+                }
                 Ok(Box::pin(stream))
             }
             Place::Unix(path) => Ok(Box::pin(UnixStream::connect(path).await?)),
@@ -123,14 +164,18 @@ impl FromStr for RedisEndpoint {
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         match scheme {
             "redis" | "valkey" | "unix" | "redis+unix" => {}
+            "rediss" | "valkeys" if cfg!(feature = "tls") => {}
             "rediss" | "valkeys" => return Err(EndpointError::Tls),
             _ => return Err(EndpointError::Scheme(hidden(text))),
         }
         if rest.contains('#') {
             return Err(EndpointError::Rest("a `#` in an address must be written `%23`".to_owned()));
         }
+        // The crate knows these schemes only with its own TLS, which is not used here.
+        let is_encrypted = matches!(scheme, "rediss" | "valkeys");
+        let plain = if is_encrypted { format!("redis://{rest}") } else { text.to_owned() };
         let info: ConnectionInfo =
-            text.into_connection_info().map_err(|error| EndpointError::Rest(error.to_string()))?;
+            plain.into_connection_info().map_err(|error| EndpointError::Rest(error.to_string()))?;
         let place = match info.addr() {
             ConnectionAddr::Tcp(host, port) => Place::Tcp { host: host.clone(), port: *port },
             ConnectionAddr::Unix(path) => Place::Unix(path.clone()),
@@ -142,7 +187,13 @@ impl FromStr for RedisEndpoint {
             password: settings.password().map(str::to_owned),
             database: settings.db(),
         };
-        Ok(Self { place, login, via: None })
+        Ok(Self {
+            place,
+            login,
+            via: None,
+            #[cfg(feature = "tls")]
+            secrecy: if is_encrypted { Secrecy::Usual } else { Secrecy::Plain },
+        })
     }
 }
 
@@ -157,7 +208,13 @@ fn hidden(text: &str) -> String {
 impl From<SocketAddr> for RedisEndpoint {
     fn from(address: SocketAddr) -> Self {
         let place = Place::Tcp { host: address.ip().to_string(), port: address.port() };
-        Self { place, login: Login::default(), via: None }
+        Self {
+            place,
+            login: Login::default(),
+            via: None,
+            #[cfg(feature = "tls")]
+            secrecy: Secrecy::Plain,
+        }
     }
 }
 
@@ -200,6 +257,17 @@ mod tests {
         assert_eq!(endpoint.to_string(), "[::1]:6379");
     }
 
+    #[cfg(feature = "tls")]
+    #[test]
+    fn an_address_asks_for_tls_by_its_scheme() {
+        let endpoint: RedisEndpoint = "rediss://ann:s%40crt@cache.example/3".parse().unwrap();
+        assert!(endpoint.is_encrypted());
+        assert_eq!(endpoint.place, Place::Tcp { host: "cache.example".to_owned(), port: 6379 });
+        assert_eq!((endpoint.login().password(), endpoint.login().db()), (Some("s@crt"), 3));
+        let plain: RedisEndpoint = "redis://ann:s%40crt@cache.example/3".parse().unwrap();
+        assert!(!plain.is_encrypted() && endpoint != plain);
+    }
+
     #[test]
     fn a_password_is_never_shown() {
         let endpoint: RedisEndpoint = "redis://:secret@h".parse().unwrap();
@@ -216,6 +284,9 @@ mod tests {
         for text in ["127.0.0.1:6379", "http://h", "", "redis://", "redis://h/zero", "redis://h:port", "redis://h#1"] {
             assert!(text.parse::<RedisEndpoint>().is_err(), "{text}");
         }
+        #[cfg(not(feature = "tls"))]
         assert_eq!("rediss://h".parse::<RedisEndpoint>(), Err(EndpointError::Tls));
+        // No way is read that leaves the server's certificate unlooked at.
+        assert!("rediss://h/#insecure".parse::<RedisEndpoint>().is_err());
     }
 }

@@ -18,6 +18,8 @@ mod line;
 mod look;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "zookeeper")]
 mod zk_address;
 #[cfg(feature = "zookeeper")]
@@ -38,6 +40,10 @@ pub use redis::{
     DELETE_AND_CALL, DELETE_IF_OWNER, EXTEND_IF_OWNER, EXTEND_SHARE, LEAVE_LINE, RAISE_IF_OWNER, RETURN_SHARE,
     RedisServer, SET_AND_COUNT, SET_AND_FENCE, STAND_IN_LINE, TAKE_SHARE,
 };
+#[cfg(all(feature = "tls", feature = "redis"))]
+pub use tls::Tls;
+#[cfg(feature = "tls")]
+pub use tls::{TlsError, TlsFiles};
 #[cfg(feature = "zookeeper")]
 pub use zk_address::{ZkAddress, ZkAddressError};
 #[cfg(feature = "zookeeper")]

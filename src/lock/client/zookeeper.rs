@@ -10,6 +10,8 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::watch;
 use zookeeper_client::{Acls, Client, CreateMode, Error, EventType, SessionState as ClientState};
 
+#[cfg(feature = "tls")]
+use super::tls::{TlsError, TlsFiles};
 use crate::lock::backend::{Reply, SessionState, Watch, WatchEvent, ZkConnector, ZkSession, Znode};
 use crate::lock::error::{NodeOutcome, ZkError};
 use crate::lock::runtime::tokio_around;
@@ -21,6 +23,8 @@ pub struct ZookeeperEnsemble {
     session_timeout: Duration,
     /// `user:password` for the digest scheme.
     digest: Option<String>,
+    #[cfg(feature = "tls")]
+    tls: Option<zookeeper_client::TlsOptions>,
 }
 
 struct Session {
@@ -33,7 +37,13 @@ impl ZookeeperEnsemble {
     /// The ensemble with these servers (`host:port,host:port`). Sessions ask for `session_timeout`; the ensemble may
     /// grant another one.
     pub fn new(servers: impl Into<String>, session_timeout: Duration) -> Self {
-        Self { servers: servers.into(), session_timeout, digest: None }
+        Self {
+            servers: servers.into(),
+            session_timeout,
+            digest: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 
     /// The same, as the user of `credentials` (`user:password`, ZooKeeper's digest scheme). Only this user may touch the
@@ -44,30 +54,47 @@ impl ZookeeperEnsemble {
         self
     }
 
+    /// The same, by TLS. The authority has to be named: the system's are not asked.
+    ///
+    /// # Errors
+    /// A file is not there or not what it should be, or none names the authority; a server's name can be in no certificate.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(mut self, files: &TlsFiles) -> Result<Self, TlsError> {
+        for server in look::servers(&self.servers) {
+            super::tls::nameable(&server)?;
+        }
+        self.tls = Some(super::tls::of_zookeeper(files)?);
+        Ok(self)
+    }
+
     /// A session for a short visit, which takes no part in a lock.
     pub(super) async fn visit(&self) -> Result<Client, ZkError> {
-        open(&self.servers, self.session_timeout, self.digest.as_deref()).await.map_err(classify)
+        self.open().await.map_err(classify)
     }
-}
 
-/// A session of the crate's.
-async fn open(servers: &str, session_timeout: Duration, digest: Option<&str>) -> Result<Client, Error> {
-    let mut connector = Client::connector().with_session_timeout(session_timeout);
-    if let Some(digest) = digest {
-        connector = connector.with_auth("digest", digest.as_bytes());
+    /// A session of the crate's.
+    async fn open(&self) -> Result<Client, Error> {
+        let mut connector = Client::connector().with_session_timeout(self.session_timeout);
+        if let Some(digest) = &self.digest {
+            connector = connector.with_auth("digest", digest.as_bytes());
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return connector.with_tls(tls.clone()).secure_connect(&self.servers).await;
+        }
+        connector.connect(&self.servers).await
     }
-    connector.connect(servers).await
 }
 
 impl ZkConnector for ZookeeperEnsemble {
     fn connect(&self) -> Reply<Arc<dyn ZkSession>, ZkError> {
-        let Self { servers, session_timeout, digest } = self.clone();
+        let ensemble = self.clone();
         let connecting = async move {
-            let acls = if digest.is_some() { Acls::creator_all() } else { Acls::anyone_all() };
-            let client = open(&servers, session_timeout, digest.as_deref()).await.map_err(classify)?;
+            let acls = if ensemble.digest.is_some() { Acls::creator_all() } else { Acls::anyone_all() };
+            let client = ensemble.open().await.map_err(classify)?;
             let (sender, state) = watch::channel(SessionState::Connected);
             let mut watcher = client.state_watcher();
-            let named: Arc<[String]> = look::servers(&servers).into();
+            let named: Arc<[String]> = look::servers(&ensemble.servers).into();
             let _ = tokio::time::timeout(NAMED_WITHIN, set_nodelay(Arc::clone(&named))).await;
             tokio::spawn(async move {
                 loop {
@@ -99,6 +126,11 @@ impl ZkConnector for ZookeeperEnsemble {
     }
 
     fn look(&self) -> Vec<(String, BoxFuture<'static, NodeOutcome>)> {
+        // The look is in plain words.
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return Vec::new();
+        }
         look::servers(&self.servers).into_iter().map(|server| (server.clone(), look::look(server).boxed())).collect()
     }
 }

@@ -21,6 +21,8 @@
 //! # }
 //! ```
 //!
+//! Addresses that begin with `rediss://`, and a table `tls = { ca = "/etc/ssl/ours.pem" }`, mean TLS: with the feature `tls`.
+//!
 //! Every key is used, and one that is unknown is refused with its place. The tables document each. Deliberately absent:
 //! the file's search path, environment overrides of single keys, reloading.
 
@@ -28,6 +30,8 @@
 mod etcd;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "tls")]
+mod tls;
 mod values;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
@@ -55,6 +59,8 @@ use serde::Deserialize;
 pub use self::etcd::EtcdTable;
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisTable, RedlockTable};
+#[cfg(feature = "tls")]
+pub use self::tls::TlsTable;
 #[cfg(feature = "zookeeper")]
 pub use self::zookeeper::ZookeeperTable;
 use super::runtime::{SharedRuntime, TokioRuntime};
@@ -127,6 +133,15 @@ pub enum SettingsError {
         variable: String,
         /// Why it cannot be used.
         problem: &'static str,
+    },
+    /// A certificate or a key cannot be used.
+    #[cfg(feature = "tls")]
+    #[error("`{key}`: {error}")]
+    Tls {
+        /// The key that names it.
+        key: &'static str,
+        /// What is wrong.
+        error: super::client::TlsError,
     },
     /// The values make no lock together.
     #[error(transparent)]

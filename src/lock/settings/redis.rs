@@ -5,9 +5,13 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Deserializer};
 
+#[cfg(feature = "tls")]
+use super::tls::TlsTable;
 use super::{CONNECT_TIMEOUT, Problem, SHORTEST_TTL, SettingsError, secret, values};
 use crate::duration::{self, DurationRange, UNITS_HELP};
 use crate::lock::backend::RedisNode;
+#[cfg(feature = "tls")]
+use crate::lock::client::Tls;
 use crate::lock::client::{RedisEndpoint, RedisServer};
 use crate::lock::error::NodeError;
 use crate::lock::runtime::{SharedRuntime, before};
@@ -17,12 +21,15 @@ use crate::lock::{RedisLockSettings, RedlockSettings, Tokens, Waiting};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default, expecting = "a table")]
 pub struct RedlockTable {
-    /// The masters: `redis://[user[:password]@]host[:port][/database]`, `unix:///path`. They must know nothing of each other;
+    /// The masters: `redis://[user[:password]@]host[:port][/database]`, `rediss://…` for TLS, `unix:///path`. They must know nothing of each other;
     /// an odd number, five as published.
     #[serde(deserialize_with = "addresses")]
     pub nodes: Vec<RedisEndpoint>,
     /// The name of an environment variable with the password of every node that has none in its address.
     pub password_env: Option<String>,
+    /// Certificates for addresses that begin with `rediss://`: whom to trust, and who the client is.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsTable>,
     /// The lease's length, in whole milliseconds; `10s` if absent.
     #[serde(deserialize_with = "values::duration")]
     pub ttl: Duration,
@@ -55,6 +62,8 @@ impl Default for RedlockTable {
         Self {
             nodes: Vec::new(),
             password_env: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             ttl: behaviour.ttl,
             node_timeout: behaviour.node_timeout,
             retry_delay: DurationRange::new(behaviour.retry_delay_min, behaviour.retry_delay_max),
@@ -87,6 +96,10 @@ impl RedlockTable {
         if self.password_env.is_some() && self.nodes.iter().all(RedisEndpoint::has_password) {
             return problem("password-env", "every node has a password in its address already".to_owned());
         }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            tls.checked("redlock", self.nodes.iter().any(RedisEndpoint::is_encrypted))?;
+        }
         lease(self.ttl, self.node_timeout, self.retry_delay).map_err(|(key, text)| (format!("redlock.{key}"), text))?;
         values::some_time(self.max_hold).map_err(|text| ("redlock.max-hold".to_owned(), text))?;
         let more_keys = self.tokens == Tokens::Quorum || self.waiting == Waiting::Called;
@@ -115,9 +128,12 @@ impl RedlockTable {
     /// The masters, with their passwords; nothing is sent yet.
     ///
     /// # Errors
-    /// The environment variable with the password is not there.
+    /// The environment variable with the password is not there, or a certificate cannot be used.
     pub fn nodes(&self) -> Result<Vec<RedisServer>, SettingsError> {
-        self.nodes.iter().map(|node| server(node, "redlock.password-env", self.password_env.as_deref())).collect()
+        let endpoints = self.nodes.iter().map(|node| keyed(node, "redlock.password-env", self.password_env.as_deref()));
+        #[cfg(feature = "tls")]
+        let endpoints = encrypted(endpoints, "redlock.tls", self.tls.as_ref())?;
+        endpoints.map(|endpoint| Ok(RedisServer::new(endpoint?))).collect()
     }
 }
 
@@ -125,11 +141,14 @@ impl RedlockTable {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default, expecting = "a table")]
 pub struct RedisTable {
-    /// The server: `redis://[user[:password]@]host[:port][/database]`, `unix:///path`.
+    /// The server: `redis://[user[:password]@]host[:port][/database]`, `rediss://…` for TLS, `unix:///path`.
     #[serde(deserialize_with = "address")]
     pub node: Option<RedisEndpoint>,
     /// The name of an environment variable with the password, if the address has none.
     pub password_env: Option<String>,
+    /// Certificates for addresses that begin with `rediss://`: whom to trust, and who the client is.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsTable>,
     /// The lease's length, in whole milliseconds; `10s` if absent.
     #[serde(deserialize_with = "values::duration")]
     pub ttl: Duration,
@@ -160,6 +179,8 @@ impl Default for RedisTable {
         Self {
             node: None,
             password_env: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             ttl: behaviour.ttl,
             node_timeout: behaviour.node_timeout,
             retry_delay: DurationRange::new(behaviour.retry_delay_min, behaviour.retry_delay_max),
@@ -180,6 +201,10 @@ impl RedisTable {
         };
         if self.password_env.is_some() && node.has_password() {
             return problem("password-env", "the node has a password in its address already");
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            tls.checked("redis", node.is_encrypted())?;
         }
         lease(self.ttl, self.node_timeout, self.retry_delay).map_err(|(key, text)| (format!("redis.{key}"), text))?;
         values::some_time(self.max_hold).map_err(|text| ("redis.max-hold".to_owned(), text))?;
@@ -209,19 +234,40 @@ impl RedisTable {
     /// The server, with its password; nothing is sent yet. None if no address is set.
     ///
     /// # Errors
-    /// The environment variable with the password is not there.
+    /// The environment variable with the password is not there, or a certificate cannot be used.
     pub fn node(&self) -> Result<Option<RedisServer>, SettingsError> {
-        let node = self.node.as_ref();
-        node.map(|node| server(node, "redis.password-env", self.password_env.as_deref())).transpose()
+        let endpoints = self.node.iter().map(|node| keyed(node, "redis.password-env", self.password_env.as_deref()));
+        #[cfg(feature = "tls")]
+        let mut endpoints = encrypted(endpoints, "redis.tls", self.tls.as_ref())?;
+        #[cfg(not(feature = "tls"))]
+        let mut endpoints = endpoints;
+        endpoints.next().map(|endpoint| Ok(RedisServer::new(endpoint?))).transpose()
     }
 }
 
-fn server(endpoint: &RedisEndpoint, key: &'static str, variable: Option<&str>) -> Result<RedisServer, SettingsError> {
-    let endpoint = match variable {
+/// An address with the password from a variable, if it has none.
+fn keyed(endpoint: &RedisEndpoint, key: &'static str, variable: Option<&str>) -> Result<RedisEndpoint, SettingsError> {
+    Ok(match variable {
         Some(variable) if !endpoint.has_password() => endpoint.clone().or_password(&secret(key, variable)?),
         _ => endpoint.clone(),
-    };
-    Ok(RedisServer::new(endpoint))
+    })
+}
+
+/// The same with certificates, where the address asks for TLS.
+#[cfg(feature = "tls")]
+fn encrypted(
+    endpoints: impl Iterator<Item = Result<RedisEndpoint, SettingsError>>,
+    key: &'static str,
+    table: Option<&TlsTable>,
+) -> Result<impl Iterator<Item = Result<RedisEndpoint, SettingsError>>, SettingsError> {
+    let tls =
+        table.map(|table| Tls::new(table.files()).map_err(|error| SettingsError::Tls { key, error })).transpose()?;
+    Ok(endpoints.map(move |endpoint| {
+        endpoint.map(|endpoint| match &tls {
+            Some(tls) => endpoint.with_tls(tls),
+            None => endpoint,
+        })
+    }))
 }
 
 /// What holds for every lease at Redis nodes.

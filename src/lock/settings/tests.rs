@@ -187,3 +187,23 @@ async fn what_several_hold_is_refused_over_several_masters_with_the_reason() {
         assert!(error.to_string().contains("one holder at a time"), "{error}");
     }
 }
+
+#[cfg(feature = "tls")]
+#[test]
+fn certificates_are_read_and_their_mistakes_are_told() {
+    let text = "[redlock]\nnodes = [\"rediss://a\", \"rediss://b\", \"redis://c\"]\ntls = { ca = \"ca.pem\", cert = \"me.pem\", key = \"me.key\" }";
+    let Ok(Settings::Redlock(table)) = Settings::parse(text, "lock.toml") else { panic!("not read") };
+    let files = table.tls.as_ref().unwrap().files();
+    assert_eq!((files.ca, files.identity), (Some("ca.pem".into()), Some(("me.pem".into(), "me.key".into()))));
+    let missing = table.nodes().err().unwrap().to_string();
+    assert!(missing.contains("`redlock.tls`: ca.pem"), "{missing}");
+    for (text, says) in [
+        ("[redis]\nnode = \"redis://a\"\ntls = { ca = \"x\" }", "`redis.tls`: no address begins with `rediss://`"),
+        ("[redis]\nnode = \"rediss://a\"\ntls = { cert = \"x\" }", "`redis.tls.cert`: needs its private key"),
+        ("[redis]\nnode = \"rediss://a\"\ntls = { key = \"x\" }", "`redis.tls.key`: needs its certificate"),
+        ("[redis]\nnode = \"rediss://a\"\ntls = { insecure = true }", "unknown field `insecure`"),
+        ("[zookeeper]\nservers = \"zk://a\"\ntls = {}", "`zookeeper.tls.ca`: must name a file"),
+    ] {
+        assert!(error(text).contains(says), "{text}: {}", error(text));
+    }
+}

@@ -59,8 +59,9 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Address<T> {
 }
 
 /// Refuses the table of a lock whose client is not in this build.
-#[cfg(not(all(feature = "redis", feature = "zookeeper")))]
+#[cfg(not(all(feature = "etcd", feature = "redis", feature = "zookeeper")))]
 pub(super) fn unbuilt<'de, D: Deserializer<'de>>(_: D) -> Result<Option<()>, D::Error> {
-    let feature = if cfg!(feature = "redis") { "zookeeper" } else { "redis" };
-    Err(D::Error::custom(format!("this build has no such client: build with the feature `{feature}`")))
+    Err(D::Error::custom(
+        "this build has no such client: build with the feature `etcd`, `redis` or `zookeeper`, as it is for",
+    ))
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+#[cfg(feature = "tls")]
+use super::tls::TlsTable;
 use super::{CONNECT_TIMEOUT, Problem, SHORTEST_TTL, SettingsError, secret, values};
 use crate::lock::ZookeeperSettings;
 use crate::lock::backend::ZkConnector;
@@ -21,6 +23,9 @@ pub struct ZookeeperTable {
     /// The name of an environment variable with `user:password` for ZooKeeper's digest scheme. With it, only this user may
     /// touch the lock's znodes; without it, anybody may.
     pub auth_env: Option<String>,
+    /// TLS to the servers: whom to trust, which must be said, and who the client is. Plain if absent.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsTable>,
     /// How long the ensemble waits for a silent client before it ends the session and gives its locks away, in whole
     /// milliseconds; the ensemble grants 2 to 20 of its ticks. `10s` if absent.
     #[serde(deserialize_with = "values::duration")]
@@ -40,6 +45,8 @@ impl Default for ZookeeperTable {
         Self {
             servers: None,
             auth_env: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             session_timeout: Duration::from_secs(10),
             root: ZookeeperSettings::default().root,
             max_hold: ZookeeperSettings::default().max_hold,
@@ -53,6 +60,13 @@ impl ZookeeperTable {
         let problem = |key: &str, problem: &str| Err((format!("zookeeper.{key}"), problem.to_owned()));
         if self.servers.is_none() {
             return problem("servers", "no server is named: write `servers = \"zk://10.0.0.1:2181,10.0.0.2:2181\"`");
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            tls.checked("zookeeper", true)?;
+            if tls.ca.is_none() {
+                return problem("tls.ca", "must name a file with the certificates of the servers' authority");
+            }
         }
         if self.session_timeout < SHORTEST_TTL || !self.session_timeout.subsec_nanos().is_multiple_of(1_000_000) {
             return problem("session-timeout", "must be whole milliseconds, at least 10 ms");
@@ -73,10 +87,18 @@ impl ZookeeperTable {
     /// The ensemble, with its credentials; nothing is sent yet.
     ///
     /// # Errors
-    /// The environment variable with the credentials is not there.
+    /// The environment variable with the credentials is not there, or a certificate cannot be used.
     pub fn ensemble(&self) -> Result<ZookeeperEnsemble, SettingsError> {
         let servers = self.servers.as_ref().map(ZkAddress::connect_string).unwrap_or_default();
         let ensemble = ZookeeperEnsemble::new(servers, self.session_timeout);
+        #[cfg(feature = "tls")]
+        let ensemble = match &self.tls {
+            None => ensemble,
+            Some(tls) => {
+                let key = "zookeeper.tls";
+                ensemble.with_tls(&tls.files()).map_err(|error| SettingsError::Tls { key, error })?
+            }
+        };
         match &self.auth_env {
             None => Ok(ensemble),
             Some(variable) => Ok(ensemble.with_digest(&secret("zookeeper.auth-env", variable)?)),
