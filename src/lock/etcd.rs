@@ -109,7 +109,7 @@ impl EtcdLock {
         options.reached(Phase::VotesIn).await;
         let guard = self.guard(name, options, contender.disarm(), Arc::clone(&lease), created);
         // The last act: a lease whose time is up holds nothing, whatever the servers said.
-        match lease.lost() {
+        match lease.validity.lost() {
             None => Ok(guard),
             Some(reason) => Err(Stop::Lease(reason.to_string())),
         }
@@ -125,7 +125,7 @@ impl EtcdLock {
     ) -> Guard {
         let longest = options.max_hold.or(self.settings.max_hold);
         let last_end = longest.map_or(Nanos(u64::MAX), |longest| self.runtime.now() + longest);
-        let hold = Hold::ending(lease.valid_until(), last_end);
+        let hold = Hold::ending(lease.validity.until(), last_end);
         lease.stop_at(options.stops.clone());
         let release = {
             let (lease, runtime) = (Arc::clone(&lease), Arc::clone(&self.runtime));
@@ -224,14 +224,14 @@ impl Contender {
                 tokio::select! {
                     biased;
                     answer = asked(&self.runtime, patience(self.ttl), request()) => Ok(answer),
-                    reason = lease.ended() => Err(Stop::Lease(reason.to_string())),
+                    reason = lease.validity.ended() => Err(Stop::Lease(reason.to_string())),
                 }
             };
             match before(&*self.runtime, deadlines.servers, answer).await {
                 Some(Ok(Ok(answer))) => return Ok(answer),
                 Some(Ok(Err(EtcdError::NoLease))) => {
                     let reason = "etcd has ended the lease".to_owned();
-                    lease.lose(LostReason::SessionEnded(reason.clone()));
+                    lease.validity.lose(LostReason::SessionEnded(reason.clone()));
                     return Err(Stop::Lease(reason));
                 }
                 Some(Ok(Err(EtcdError::Denied(reason)))) => return Err(Stop::Denied(reason)),
@@ -284,7 +284,7 @@ impl Contender {
                         }
                         Ok(())
                     }
-                    reason = lease.ended() => Err(Stop::Lease(reason.to_string())),
+                    reason = lease.validity.ended() => Err(Stop::Lease(reason.to_string())),
                     // A member that falls silent says nothing of what it watches.
                     () = self.runtime.sleep_until(self.runtime.now() + self.ttl) => Ok(()),
                 }
@@ -333,28 +333,12 @@ async fn follow(
     last_end: Nanos,
     runtime: SharedRuntime,
 ) {
-    let mut validity = lease.validity();
-    let mut own_key = std::pin::pin!(gone(&lease, &key, created, &runtime));
-    loop {
-        let known = validity.borrow_and_update().clone();
-        match known.lost {
-            Some(reason) => return hold.lose(reason),
-            None => hold.follow(known.until, known.suspect, last_end),
-        }
-        tokio::select! {
-            biased;
-            () = hold.over() => return,
-            () = &mut own_key => return hold.lose(LostReason::Revoked("the key was deleted".to_owned())),
-            () = runtime.sleep_until(last_end), if last_end < Nanos(u64::MAX) => {
-                hold.end();
-                // Nobody may ever come to give it back.
-                let _ = lease.revoke().await;
-                return;
-            }
-            // The sender lives in lease, so waiting cannot fail.
-            _ = validity.changed() => {}
-        }
-    }
+    let own_key = async {
+        gone(&lease, &key, created, &runtime).await;
+        "the key was deleted"
+    };
+    let give_back = async { drop(lease.revoke().await) };
+    lease.validity.follow(&hold, own_key, last_end, give_back).await;
 }
 
 /// Completes when the key is gone.

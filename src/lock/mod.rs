@@ -123,6 +123,7 @@ mod shares;
 mod single;
 mod stops;
 pub mod trace;
+mod validity;
 mod zookeeper;
 
 use std::sync::Arc;

@@ -22,7 +22,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::FuturesUnordered;
 
 use self::election::{Answers, Election, Failure};
-use self::lease::{Asked, Ballots, Lease, Vote, bearable, valid_until};
+use self::lease::{Asked, Ballots, Lease, Vote, bearable};
 pub use self::line::Waiting;
 use self::line::{Lines, Place};
 pub use self::tokens::Tokens;
@@ -32,6 +32,7 @@ use super::error::{AcquireError, AttemptError, ConfigError, NodeError, NodeOutco
 use super::guard::{Guard, Hold};
 use super::name::check;
 use super::runtime::{SharedRuntime, jitter, random_text};
+use super::validity::valid_until;
 use super::{AcquireOptions, DistributedLock, trace};
 use crate::ids::{FencingToken, LockName, OwnerToken};
 use crate::phase::Phase;

@@ -22,7 +22,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use self::contender::{Admission, Contender, Deadlines, RETRY_DELAY, delete, failed};
 use self::session::{KeptSession, Sessions};
 use super::backend::{WatchEvent, ZkConnector, Znode};
-use super::error::{AcquireError, AttemptError, LostReason, NodeError, NodeOutcome, ReleaseOutcome, ZkError};
+use super::error::{AcquireError, AttemptError, NodeError, NodeOutcome, ReleaseOutcome, ZkError};
 use super::guard::{Guard, Hold};
 use super::name::{as_path_part, check};
 use super::opener::connection;
@@ -139,7 +139,7 @@ impl ZookeeperLock {
         let longest = options.max_hold.or(self.settings.max_hold);
         let guard = self.guard_until(longest, name, &kept, contender.disarm(), znode, options.stops.clone());
         // The last act: a session whose time is up holds nothing, whatever the watch said.
-        match kept.lost() {
+        match kept.validity.lost() {
             None => Ok(guard),
             Some(reason) => Err(Stop::Session(reason.to_string())),
         }
@@ -172,7 +172,7 @@ impl ZookeeperLock {
         stops: Stops,
     ) -> Guard {
         let last_end = longest.map_or(Nanos(u64::MAX), |longest| self.runtime.now() + longest);
-        let hold = Hold::ending(kept.valid_until(), last_end);
+        let hold = Hold::ending(kept.validity.until(), last_end);
         let release = {
             let (kept, path, runtime) = (Arc::clone(kept), path.clone(), Arc::clone(&self.runtime));
             Box::new(move || release(kept, path, runtime).boxed())
@@ -226,7 +226,6 @@ impl DistributedLock for ZookeeperLock {
 
 /// Keeps a hold true: passes the session's validity on, and watches the contender's own znode.
 async fn follow(hold: Arc<Hold>, kept: Arc<KeptSession>, path: String, last_end: Nanos, runtime: SharedRuntime) {
-    let mut validity = kept.validity();
     let own_znode = async {
         loop {
             match kept.session.watch(&path).await {
@@ -241,27 +240,8 @@ async fn follow(hold: Arc<Hold>, kept: Arc<KeptSession>, path: String, last_end:
             }
         }
     };
-    let mut own_znode = std::pin::pin!(own_znode);
-    loop {
-        let known = validity.borrow_and_update().clone();
-        match known.lost {
-            Some(reason) => return hold.lose(reason),
-            None => hold.follow(known.until, known.suspect, last_end),
-        }
-        tokio::select! {
-            biased;
-            () = hold.over() => return,
-            reason = &mut own_znode => return hold.lose(LostReason::Revoked(reason.to_owned())),
-            () = runtime.sleep_until(last_end), if last_end < Nanos(u64::MAX) => {
-                hold.end();
-                // Nobody may ever come to give it back.
-                let _ = delete(&*kept.session, &path, &runtime).await;
-                return;
-            }
-            // The sender lives in kept, so waiting cannot fail.
-            _ = validity.changed() => {}
-        }
-    }
+    let give_back = async { drop(delete(&*kept.session, &path, &runtime).await) };
+    kept.validity.follow(&hold, own_znode, last_end, give_back).await;
 }
 
 /// Deletes the holder's znode; after [`PATIENCE`] the deletion goes on in the background.

@@ -13,12 +13,12 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::FutureExt;
-use tokio::sync::watch;
 
 use crate::lock::backend::{EtcdCluster, Reply};
 use crate::lock::error::{EtcdError, LostReason};
 use crate::lock::runtime::{SharedRuntime, before};
 use crate::lock::stops::Stops;
+use crate::lock::validity::{Validity, valid_until};
 use crate::phase::Phase;
 use crate::time::Nanos;
 
@@ -34,22 +34,13 @@ pub(super) fn patience(ttl: Duration) -> Duration {
     ttl / SHARE
 }
 
-/// How long the lease may be believed, as known now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LeaseValidity {
-    pub until: Nanos,
-    /// The last keep-alive brought no answer.
-    pub suspect: bool,
-    pub lost: Option<LostReason>,
-}
-
 /// A lease that is kept alive in the background until nobody uses it any more, and then ended.
 pub(super) struct Lease {
     pub id: i64,
     pub ttl: Duration,
     pub cluster: Arc<dyn EtcdCluster>,
     runtime: SharedRuntime,
-    validity: watch::Sender<LeaseValidity>,
+    pub validity: Validity,
     /// Where its hold can be stopped, in trials.
     stops: OnceLock<Stops>,
 }
@@ -63,7 +54,7 @@ impl Lease {
         sent: Nanos,
         runtime: &SharedRuntime,
     ) -> Arc<Self> {
-        let validity = watch::Sender::new(LeaseValidity { until: valid_until(sent, ttl), suspect: false, lost: None });
+        let validity = Validity::new(valid_until(sent, ttl), Arc::clone(runtime));
         let (of_its_own, stops) = (Arc::clone(runtime), OnceLock::new());
         let lease = Arc::new(Self { id, ttl, cluster, runtime: of_its_own, validity, stops });
         runtime.spawn(keep_alive(Arc::downgrade(&lease), sent, ttl, Arc::clone(runtime)).boxed());
@@ -76,59 +67,16 @@ impl Lease {
         let _ = self.stops.set(stops);
     }
 
-    /// Until when the lease may be believed.
-    pub fn valid_until(&self) -> Nanos {
-        self.validity.borrow().until
-    }
-
-    /// Follows the validity.
-    pub fn validity(&self) -> watch::Receiver<LeaseValidity> {
-        self.validity.subscribe()
-    }
-
-    /// Why the lease may no longer be believed, if so. Once lost it stays lost.
-    pub fn lost(&self) -> Option<LostReason> {
-        if self.validity.borrow().lost.is_none() && self.runtime.now() >= self.valid_until() {
-            self.lose(LostReason::Expired);
-        }
-        self.validity.borrow().lost.clone()
-    }
-
-    /// Completes when the lease may no longer be believed.
-    pub async fn ended(&self) -> LostReason {
-        let mut validity = self.validity.subscribe();
-        loop {
-            if let Some(reason) = self.lost() {
-                return reason;
-            }
-            let until = validity.borrow_and_update().until;
-            // The sender lives in self, so waiting cannot fail.
-            let _ = before(&*self.runtime, until, validity.changed()).await;
-        }
-    }
-
-    pub fn lose(&self, reason: LostReason) {
-        self.validity.send_modify(|validity| {
-            validity.lost.get_or_insert(reason);
-        });
-    }
-
-    /// Moves the deadline on after an answer, unless it had passed.
-    fn confirmed(&self, sent: Nanos, ttl: Duration) {
-        if self.lost().is_none() {
-            // A server may have granted more than was asked for; what was asked for is what is relied on.
-            let until = valid_until(sent, ttl.min(self.ttl));
-            self.validity.send_modify(|validity| {
-                validity.until = validity.until.max(until);
-                validity.suspect = false;
-            });
-        }
+    /// A keep-alive that was sent at `sent` was answered with what is left of the lease.
+    fn confirmed(&self, sent: Nanos, left: Duration) {
+        // A server may have granted more than was asked for; what was asked for is what is relied on.
+        self.validity.move_on(valid_until(sent, left.min(self.ttl)));
     }
 
     /// Ends the lease at the servers: whether it was there. Until there is an answer, but no longer than the lease can last;
     /// nobody keeps it alive meanwhile.
     pub async fn revoke(&self) -> Result<bool, EtcdError> {
-        self.lose(LostReason::Expired);
+        self.validity.lose(LostReason::Expired);
         revoke(&self.cluster, self.id, self.ttl, &self.runtime).await
     }
 }
@@ -166,10 +114,6 @@ pub(super) async fn asked<T>(
     before(&**runtime, runtime.now() + patience, request).await.unwrap_or_else(late)
 }
 
-fn valid_until(sent: Nanos, ttl: Duration) -> Nanos {
-    (sent + ttl).saturating_sub(ttl / 100 + Duration::from_millis(2))
-}
-
 /// Keeps the lease alive until it is lost or nobody uses it any more.
 async fn keep_alive(kept: Weak<Lease>, granted: Nanos, ttl: Duration, runtime: SharedRuntime) {
     let mut due = granted + ttl / KEEP_ALIVES;
@@ -192,7 +136,7 @@ async fn keep_alive(kept: Weak<Lease>, granted: Nanos, ttl: Duration, runtime: S
         let answer = tokio::select! {
             biased;
             answer = answer => answer,
-            _ = lease.ended() => return,
+            _ = lease.validity.ended() => return,
         };
         due = match answer {
             Ok(Some(left)) => {
@@ -200,14 +144,14 @@ async fn keep_alive(kept: Weak<Lease>, granted: Nanos, ttl: Duration, runtime: S
                 sent + ttl / KEEP_ALIVES
             }
             Ok(None) | Err(EtcdError::NoLease) => {
-                return lease.lose(LostReason::SessionEnded("etcd has ended the lease".to_owned()));
+                return lease.validity.lose(LostReason::SessionEnded("etcd has ended the lease".to_owned()));
             }
             Err(_) => {
-                lease.validity.send_modify(|validity| validity.suspect = true);
+                lease.validity.suspect();
                 runtime.now() + RETRY_DELAY
             }
         };
-        if lease.lost().is_some() {
+        if lease.validity.lost().is_some() {
             return;
         }
     }

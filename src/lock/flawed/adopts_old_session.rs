@@ -35,7 +35,7 @@ impl AdoptsOldSession {
             tokio::select! {
                 biased;
                 stood = self.stand(&kept, name, own_guid, options) => stood,
-                reason = kept.ended() => Err(Stop::Session(reason.to_string())),
+                reason = kept.validity.ended() => Err(Stop::Session(reason.to_string())),
             }
         };
         let stood = before(&*self.runtime, deadlines.queue, ours).await;

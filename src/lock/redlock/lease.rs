@@ -23,6 +23,7 @@ use crate::lock::guard::Hold;
 use crate::lock::runtime::{before, jitter};
 use crate::lock::stops::Stops;
 use crate::lock::trace;
+use crate::lock::validity::valid_until;
 use crate::phase::Phase;
 use crate::time::Nanos;
 
@@ -145,12 +146,6 @@ impl Future for Asked {
             Self::Counted(reply) => reply.poll_unpin(context).map_ok(|count| count.map(Some)),
         }
     }
-}
-
-/// Until when a lease of `ttl` that was asked for at `sent` is safe to believe in: clocks may drift apart by 1 %, and
-/// Redis expires keys with a precision of a millisecond; 2 ms allow for that, as the algorithm's text does.
-pub(super) fn valid_until(sent: Nanos, ttl: Duration) -> Nanos {
-    (sent + ttl).saturating_sub(ttl / 100 + Duration::from_millis(2))
 }
 
 /// Refuses a lease of which nothing would be left.

@@ -161,7 +161,7 @@ impl Contender {
             tokio::select! {
                 biased;
                 event = watch => Ok(event),
-                reason = self.kept.ended() => Err(Stop::Session(reason.to_string())),
+                reason = self.kept.validity.ended() => Err(Stop::Session(reason.to_string())),
             }
         };
         before(&*self.runtime, deadlines.queue, event).await.unwrap_or(Err(Stop::Deadline(AttemptError::Contended {
@@ -255,7 +255,7 @@ impl Contender {
             tokio::select! {
                 biased;
                 answer = answer => Ok(answer),
-                reason = self.kept.ended() => Err(Stop::Session(reason.to_string())),
+                reason = self.kept.validity.ended() => Err(Stop::Session(reason.to_string())),
             }
         };
         before(&*self.runtime, deadline, answer)

@@ -21,6 +21,7 @@ use crate::lock::error::{AttemptReport, LostReason, NodeOutcome, NodeReport, ZkE
 use crate::lock::opener::{Opener, Slot};
 use crate::lock::runtime::SharedRuntime;
 use crate::lock::stops::Stops;
+use crate::lock::validity::{Validity, valid_until};
 use crate::phase::Phase;
 use crate::time::Nanos;
 
@@ -102,7 +103,7 @@ impl Opener for Sessions {
     }
 
     fn is_good(&self, kept: &Arc<KeptSession>) -> bool {
-        kept.lost().is_none()
+        kept.validity.lost().is_none()
     }
 
     // The session is closed when its last contender is through, and what it may have left behind goes with it.
@@ -112,19 +113,10 @@ impl Opener for Sessions {
 /// Round trips per session timeout. Ten keep the deadline close to what the ensemble would grant, at little cost.
 const ROUND_TRIPS_PER_TIMEOUT: u32 = 10;
 
-/// How long the session may be believed, as known now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::lock) struct SessionValidity {
-    pub until: Nanos,
-    pub suspect: bool,
-    pub lost: Option<LostReason>,
-}
-
 /// A session with its own deadline, kept true by round trips in the background for as long as anybody uses it.
 pub(in crate::lock) struct KeptSession {
     pub session: Arc<dyn ZkSession>,
-    runtime: SharedRuntime,
-    validity: watch::Sender<SessionValidity>,
+    pub validity: Validity,
     /// Where the holds that live by this session can be stopped, in trials.
     stops: Mutex<Vec<Weak<Stops>>>,
 }
@@ -132,43 +124,11 @@ pub(in crate::lock) struct KeptSession {
 impl KeptSession {
     /// Keeps a session whose connect request was sent at `connecting`.
     pub fn keep(session: Arc<dyn ZkSession>, connecting: Nanos, runtime: SharedRuntime) -> Arc<Self> {
-        let until = valid_until(connecting, session.timeout());
-        let validity = watch::Sender::new(SessionValidity { until, suspect: false, lost: None });
-        let kept = Arc::new(Self { session, runtime: Arc::clone(&runtime), validity, stops: Mutex::default() });
+        let validity = Validity::new(valid_until(connecting, session.timeout()), Arc::clone(&runtime));
+        let kept = Arc::new(Self { session, validity, stops: Mutex::default() });
         runtime.spawn(confirm(Arc::downgrade(&kept), connecting, Arc::clone(&runtime)).boxed());
         runtime.spawn(follow_state(Arc::downgrade(&kept), kept.session.state()).boxed());
         kept
-    }
-
-    /// Until when the session may be believed.
-    pub fn valid_until(&self) -> Nanos {
-        self.validity.borrow().until
-    }
-
-    /// Follows the validity.
-    pub fn validity(&self) -> watch::Receiver<SessionValidity> {
-        self.validity.subscribe()
-    }
-
-    /// Why the session may no longer be believed, if so. Once lost it stays lost.
-    pub fn lost(&self) -> Option<LostReason> {
-        if self.validity.borrow().lost.is_none() && self.runtime.now() >= self.valid_until() {
-            self.lose(LostReason::Expired);
-        }
-        self.validity.borrow().lost.clone()
-    }
-
-    /// Completes when the session may no longer be believed.
-    pub async fn ended(&self) -> LostReason {
-        let mut validity = self.validity.subscribe();
-        loop {
-            if let Some(reason) = self.lost() {
-                return reason;
-            }
-            let until = validity.borrow_and_update().until;
-            // The sender lives in self, so waiting cannot fail.
-            let _ = crate::lock::runtime::before(&*self.runtime, until, validity.changed()).await;
-        }
     }
 
     /// Stops at `stops`, for as long as they are there, while a round trip is on its way.
@@ -191,29 +151,8 @@ impl KeptSession {
     /// Takes note that the ensemble, or the client library, called the session over. The state may not have been followed
     /// yet; whoever asks next must get another session and not this one again.
     pub fn called_over(&self, reason: &str) {
-        self.lose(LostReason::SessionEnded(reason.to_owned()));
+        self.validity.lose(LostReason::SessionEnded(reason.to_owned()));
     }
-
-    fn lose(&self, reason: LostReason) {
-        self.validity.send_modify(|validity| {
-            validity.lost.get_or_insert(reason);
-        });
-    }
-
-    /// Moves the deadline on after an answer, unless it had passed: a lapsed session is not revived.
-    fn confirmed(&self, last_but_one: Nanos) {
-        if self.lost().is_none() {
-            let until = valid_until(last_but_one, self.session.timeout());
-            self.validity.send_modify(|validity| {
-                validity.until = validity.until.max(until);
-                validity.suspect = false;
-            });
-        }
-    }
-}
-
-fn valid_until(sent: Nanos, timeout: Duration) -> Nanos {
-    (sent + timeout).saturating_sub(timeout / 100 + Duration::from_millis(2))
 }
 
 /// Sends round trips until the session is lost or nobody uses it any more.
@@ -237,16 +176,16 @@ async fn confirm(kept: Weak<KeptSession>, connecting: Nanos, runtime: SharedRunt
             biased;
             answer = answer => match answer {
                 Ok(()) => {
-                    session.confirmed(last);
+                    session.validity.move_on(valid_until(last, session.session.timeout()));
                     last = sent;
                 }
-                Err(ZkError::SessionEnded(reason)) => session.lose(LostReason::SessionEnded(reason)),
+                Err(ZkError::SessionEnded(reason)) => session.validity.lose(LostReason::SessionEnded(reason)),
                 // Without connection. The state says so, and the next round trip waits for a new one.
                 Err(_) => {}
             },
-            _ = session.ended() => {}
+            _ = session.validity.ended() => {}
         }
-        if session.lost().is_some() {
+        if session.validity.lost().is_some() {
             return;
         }
         let pause = session.session.timeout() / ROUND_TRIPS_PER_TIMEOUT;
@@ -263,8 +202,8 @@ async fn follow_state(kept: Weak<KeptSession>, mut state: watch::Receiver<Sessio
         match seen {
             // Only an answered round trip lifts the suspicion.
             SessionState::Connected => {}
-            SessionState::Disconnected => session.validity.send_modify(|validity| validity.suspect = true),
-            SessionState::Ended(reason) => return session.lose(LostReason::SessionEnded(reason)),
+            SessionState::Disconnected => session.validity.suspect(),
+            SessionState::Ended(reason) => return session.validity.lose(LostReason::SessionEnded(reason)),
         }
         drop(session);
         if state.changed().await.is_err() {
