@@ -18,7 +18,7 @@ use fencepost::seed::{ChaCha8Rng, Seed};
 use fencepost::time::Nanos;
 use rand::RngExt;
 
-/// What 1 M ops with 100 pending ones may take (DESIGN.md §10).
+/// What 1 M ops with 100 pending ones may take (docs/design.md, "Goals").
 const GOAL_SECONDS: f64 = 0.25;
 const GOAL_MEGABYTES: f64 = 150.0;
 /// How much longer ten times as many ops may take.

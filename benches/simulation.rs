@@ -15,7 +15,7 @@ use fencepost::env::sim::run_trial;
 use fencepost::scenario::{self, Capabilities, Scenario};
 use fencepost::seed::Seed;
 
-/// What the base size must reach (DESIGN.md §10).
+/// What the base size must reach (docs/design.md, "Goals").
 const GOAL_SIMULATED: f64 = 1_000.0;
 const GOAL_EVENTS: f64 = 1.0e6;
 

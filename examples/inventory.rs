@@ -15,7 +15,8 @@
 //! | `GET /inventory/{id}` | 200, or 404 |
 //! | `POST /inventory` | 201, 409 if the id is taken, 503 if the lock was not to be had in time, was lost, or its servers are out of reach |
 //!
-//! This is the article's second program done right. The data are in one place and not in each process; nothing runs without a
+//! This is the second program of Hamed Salameh's "Implementing Distributed Locks in .NET Core with Redis or ZooKeeper"
+//! (<https://hamedsalameh.com/implementing-distributed-locks-in-net-core-with-redis-or-zookeeper/>) done right. The data are in one place and not in each process; nothing runs without a
 //! guard; no answer is sent from data that others may change meanwhile; the store takes the token with each access, so that a process
 //! that was stopped between its last look and its write is refused by the store, and not merely by luck.
 //! `GET` takes no lock: the store hands out one value, whole, and who does not write has nothing to protect.

@@ -7,7 +7,9 @@
 //!
 //! The program starts itself four times. Each process takes the lock ten times; under it, it reads what the others wrote and
 //! appends ten lines. At the end the file is looked at: no block may be torn by another's lines, and each must say that
-//! it was written after all those that it had seen. This is the first program of the article done right: nothing touches
+//! it was written after all those that it had seen. This is the first program of Hamed Salameh's "Implementing
+//! Distributed Locks in .NET Core with Redis or ZooKeeper"
+//! (<https://hamedsalameh.com/implementing-distributed-locks-in-net-core-with-redis-or-zookeeper/>) done right: nothing touches
 //! the file without the lock, a lock that was not to be had is an answer and no text of the file, trying again is a
 //! loop, and whether the lock is still held is looked at before the file is written.
 //!

@@ -1,5 +1,5 @@
-//! The article's hand-made lock provider, ported call by call, bugs and all; the port without them is
-//! [`crate::lock::ZookeeperLock`].
+//! The lock provider of an article ([`super`] has its name and address), ported call by call, bugs and all; the port
+//! without them is [`crate::lock::ZookeeperLock`].
 //!
 //! What is wrong with it, in the order in which the code comes to it:
 //! - each acquire opens a session of its own, a write of the whole ensemble (`InventoryService` makes a provider per
