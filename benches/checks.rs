@@ -1,10 +1,10 @@
 //! How fast the lock checks are on one core, and in how much memory: `cargo bench --bench checks`; `cargo bench --bench
 //! checks -- histories` measures only how files are read and judged.
 //!
-//! Generated histories of a lock that works, with faults' traces: acquires that never complete. Every size is measured in
-//! a process of its own, in CPU time, with the peak of its memory as the kernel counts it (VmHWM). Three things are told
-//! apart: reading the file; the checks `mutual-exclusion`, `fencing` and `linearizable` together on a history in memory;
-//! and the replay of the fenced model, which takes the ops one by one and keeps none of them.
+//! Generated histories of a lock that works, with faults' traces: acquires that never complete. Every size is measured
+//! in a process of its own, in CPU time, with the peak of its memory as the kernel counts it (VmHWM). Three things are
+//! told apart: reading the file; the checks `mutual-exclusion`, `fencing` and `linearizable` together on a history in
+//! memory; and the replay of the fenced model, which takes the ops one by one and keeps none of them.
 
 use std::io::Write;
 use std::process::Command;

@@ -4,9 +4,9 @@
 //! docker compose -p fencepost up -d && cargo bench --bench locks
 //! ```
 //!
-//! Figures that are compared are taken in turns, a hundred at a time, so that a machine with other things to do slows both.
-//! Each ratio stands beside the goal that DESIGN gives it. Deliberately absent: a verdict. A machine that is busy makes every
-//! figure a lie, and the reader knows the machine.
+//! Figures that are compared are taken in turns, a hundred at a time, so that a machine with other things to do slows
+//! both. Each ratio stands beside the goal that DESIGN gives it. Deliberately absent: a verdict. A machine that is busy
+//! makes every figure a lie, and the reader knows the machine.
 
 #![expect(clippy::disallowed_methods, reason = "measures in real time")]
 
@@ -173,7 +173,8 @@ async fn bare_commands(nodes: &[MultiplexedConnection], majority: usize) -> Resu
         for _ in 0..majority {
             answers.next().await.transpose()?;
         }
-        // The others are heard out, too: else the next `SET` may come before this `EVAL`, and a lock would wait for none.
+        // The others are heard out, too: else the next `SET` may come before this `EVAL`, and a lock would wait for
+        // none.
         if nodes.len() > majority {
             tokio::spawn(answers.collect::<Vec<_>>());
         }

@@ -4,8 +4,8 @@
 //! cargo bench --features browser-tests --bench pages -- reports/client-pause/latest/report.html
 //! ```
 //!
-//! The least of five times, from the navigation to the second frame after the page has loaded, and its size. Deliberately absent: a
-//! verdict; DESIGN has the goal, two seconds and 3 MB for a history of 100,000 ops.
+//! The least of five times, from the navigation to the second frame after the page has loaded, and its size.
+//! Deliberately absent: a verdict; DESIGN has the goal, two seconds and 3 MB for a history of 100,000 ops.
 
 #[path = "../tests/browser/chromium.rs"]
 #[expect(dead_code, reason = "the tests do more with it")]

@@ -1,12 +1,12 @@
 //! Plants bugs in a copy of the locks, one at a time, and measures what finds them: the named scenarios, and `hunt`.
 //!
-//! `benches/planted.toml` lists the bugs. They go into one build of a copy, below `target/planted`, where an environment
-//! variable chooses one; the sources and the binaries built from them know nothing of it.
+//! `benches/planted.toml` lists the bugs. They go into one build of a copy, below `target/planted`, where an
+//! environment variable chooses one; the sources and the binaries built from them know nothing of it.
 //!
 //! ```sh
 //! cargo bench --bench planted                          # build the copy, hunt each bug for 60 CPU-seconds
 //! cargo bench --bench planted -- --seconds 300         # five CPU-minutes each
-//! cargo bench --bench planted -- --named zookeeper     # also run the named scenarios; only bugs with this in their name
+//! cargo bench --bench planted -- --named zookeeper     # the named scenarios too; only bugs with this in their name
 //! cargo bench --bench planted -- --every 3             # a sample: each third bug of the list
 //! ```
 //!

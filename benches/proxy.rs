@@ -1,8 +1,8 @@
 //! What the proxy between a client and its lock servers adds to a round trip: `cargo bench --bench proxy`.
 //!
-//! A responder on loopback that answers each request at once, asked straight and through the proxy in turn, one request at a
-//! time, by a client that blocks. Wall time, so a busy machine shows: medians are given, and the 99th percentile. In
-//! `-- HOST:PORT` the server is a real Redis instead.
+//! A responder on loopback that answers each request at once, asked straight and through the proxy in turn, one request
+//! at a time, by a client that blocks. Wall time, so a busy machine shows: medians are given, and the 99th percentile.
+//! In `-- HOST:PORT` the server is a real Redis instead.
 
 #![expect(clippy::disallowed_methods, reason = "measures in real time")]
 

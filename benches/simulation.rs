@@ -1,11 +1,11 @@
 //! How fast the simulation is on one core: `cargo bench --bench simulation`.
 //!
 //! Simulated seconds and events per CPU-second, with faults, history, trace and checks on; then how that grows with the
-//! number of clients. CPU time, not wall time: a busy machine does not change it much. An event is an entry of the trace:
-//! a segment sent, lost or delivered, a timer that ran out, a fault, a recorded op.
+//! number of clients. CPU time, not wall time: a busy machine does not change it much. An event is an entry of the
+//! trace: a segment sent, lost or delivered, a timer that ran out, a fault, a recorded op.
 //!
-//! `cargo bench --bench simulation -- chaos zookeeper 50 3` measures one line only: scenario, lock, clients, seeds. That
-//! is what to give a profiler.
+//! `cargo bench --bench simulation -- chaos zookeeper 50 3` measures one line only: scenario, lock, clients, seeds.
+//! That is what to give a profiler.
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! An inventory behind HTTP, in as many processes as you like: a distributed lock before it, a store that fences behind it.
+//! An inventory behind HTTP, in as many processes as you like: a distributed lock before it, a store that fences behind
+//! it.
 //!
 //! ```sh
 //! docker compose -p fencepost up -d
@@ -16,10 +17,11 @@
 //! | `POST /inventory` | 201, 409 if the id is taken, 503 if the lock was not to be had in time, was lost, or its servers are out of reach |
 //!
 //! This is the second program of Hamed Salameh's "Implementing Distributed Locks in .NET Core with Redis or ZooKeeper"
-//! (<https://hamedsalameh.com/implementing-distributed-locks-in-net-core-with-redis-or-zookeeper/>) done right. The data are in one place and not in each process; nothing runs without a
-//! guard; no answer is sent from data that others may change meanwhile; the store takes the token with each access, so that a process
-//! that was stopped between its last look and its write is refused by the store, and not merely by luck.
-//! `GET` takes no lock: the store hands out one value, whole, and who does not write has nothing to protect.
+//! (<https://hamedsalameh.com/implementing-distributed-locks-in-net-core-with-redis-or-zookeeper/>) done right. The
+//! data are in one place and not in each process; nothing runs without a guard; no answer is sent from data that others
+//! may change meanwhile; the store takes the token with each access, so that a process that was stopped between its
+//! last look and its write is refused by the store, and not merely by luck. `GET` takes no lock: the store hands out
+//! one value, whole, and who does not write has nothing to protect.
 //!
 //! Further arguments: `--listen 127.0.0.1:5218`, `--store redis://127.0.0.1:17001/1`.
 
@@ -57,8 +59,8 @@ struct Item {
 struct Service {
     lock: Box<dyn DistributedLock>,
     store: FencedRedis,
-    /// Where the items are, in the store: one value, since they change together. Tokens of different locks do not compare,
-    /// so each settings file has items of its own.
+    /// Where the items are, in the store: one value, since they change together. Tokens of different locks do not
+    /// compare, so each settings file has items of its own.
     key: String,
 }
 
@@ -121,8 +123,8 @@ async fn add(State(service): State<Arc<Service>>, Json(item): Json<Item>) -> Res
 }
 
 impl Service {
-    /// Puts the article's five items into an empty store. A lock that gives no token is told so here, and not at the first
-    /// request.
+    /// Puts the article's five items into an empty store. A lock that gives no token is told so here, and not at the
+    /// first request.
     async fn open(&self) -> Result<(), Box<dyn Error>> {
         let items = ["Post", "Rail", "Nail", "Hinge", "Latch"].into_iter().zip(1_u32..).map(|(name, id)| {
             (

@@ -5,13 +5,13 @@
 //! cargo run --example shared_file -- examples/redlock.toml      # or examples/zookeeper.toml, examples/redis.toml
 //! ```
 //!
-//! The program starts itself four times. Each process takes the lock ten times; under it, it reads what the others wrote and
-//! appends ten lines. At the end the file is looked at: no block may be torn by another's lines, and each must say that
-//! it was written after all those that it had seen. This is the first program of Hamed Salameh's "Implementing
-//! Distributed Locks in .NET Core with Redis or ZooKeeper"
-//! (<https://hamedsalameh.com/implementing-distributed-locks-in-net-core-with-redis-or-zookeeper/>) done right: nothing touches
-//! the file without the lock, a lock that was not to be had is an answer and no text of the file, trying again is a
-//! loop, and whether the lock is still held is looked at before the file is written.
+//! The program starts itself four times. Each process takes the lock ten times; under it, it reads what the others
+//! wrote and appends ten lines. At the end the file is looked at: no block may be torn by another's lines, and each
+//! must say that it was written after all those that it had seen. This is the first program of Hamed Salameh's
+//! "Implementing Distributed Locks in .NET Core with Redis or ZooKeeper"
+//! (<https://hamedsalameh.com/implementing-distributed-locks-in-net-core-with-redis-or-zookeeper/>) done right: nothing
+//! touches the file without the lock, a lock that was not to be had is an answer and no text of the file, trying again
+//! is a loop, and whether the lock is still held is looked at before the file is written.
 //!
 //! A file cannot refuse a stale writer. What is left is the moment between the last look and the write; where that is
 //! too much, keep the data where a token is looked at (`inventory.rs`).

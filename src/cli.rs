@@ -26,8 +26,8 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
-    /// Work with the cluster of this name, beside others on the same Docker daemon: with servers, network, ports and journal
-    /// of its own.
+    /// Work with the cluster of this name, beside others on the same Docker daemon: with servers, network, ports and
+    /// journal of its own.
     #[arg(long, global = true, env = "FENCEPOST_CLUSTER", value_name = "NAME", help_heading = "Real servers")]
     pub cluster: Option<String>,
 }
@@ -160,9 +160,10 @@ pub struct RunArgs {
     /// The world to run in: sim, unless --servers asks for docker.
     #[arg(long, value_enum)]
     pub env: Option<EnvironmentName>,
-    /// Try the locks on servers that exist: `redis://host:port,redis://host:port,…`, `zk://host:port,host:port/chroot`, or a
-    /// settings file (`lock.toml`), which may name passwords; once for each backend. Faults are at clients and their links only,
-    /// and nothing is done to these servers but what clients of a lock do. Implies --env docker, for the clients.
+    /// Try the locks on servers that exist: `redis://host:port,redis://host:port,…`, `zk://host:port,host:port/chroot`,
+    /// or a settings file (`lock.toml`), which may name passwords; once for each backend. Faults are at clients and
+    /// their links only, and nothing is done to these servers but what clients of a lock do. Implies --env docker, for
+    /// the clients.
     #[arg(long, value_name = "SERVERS", conflicts_with = "seeds", help_heading = "Real servers")]
     pub servers: Vec<String>,
     /// Try only this lock of the scenario; may be repeated.
@@ -181,8 +182,8 @@ pub struct RunArgs {
     /// Where run folders go.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub out: PathBuf,
-    /// How to print the result. With --seeds or --repeat, `json` prints a line per run and a summary. `junit` prints one document, at
-    /// the end.
+    /// How to print the result. With --seeds or --repeat, `json` prints a line per run and a summary. `junit` prints
+    /// one document, at the end.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }
@@ -205,7 +206,8 @@ pub struct HuntArgs {
     /// Stop after this many findings.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub findings: Option<u64>,
-    /// Then run what is left of each finding on real servers, --confirm-runs times, and say how often it fails there too.
+    /// Then run what is left of each finding on real servers, --confirm-runs times, and say how often it fails there
+    /// too.
     #[arg(long, value_name = "ENV", value_parser = ["docker"], conflicts_with = "no_shrink")]
     pub confirm: Option<String>,
     /// How often.
@@ -217,8 +219,8 @@ pub struct HuntArgs {
     /// Fixes every plan and every trial. Drawn and printed if absent.
     #[arg(long)]
     pub seed: Option<Seed>,
-    /// What the plans may do: stay within what the locks assume, so that whatever breaks is the lock's own fault; or anything,
-    /// where each finding says which assumptions its plan is beyond.
+    /// What the plans may do: stay within what the locks assume, so that whatever breaks is the lock's own fault; or
+    /// anything, where each finding says which assumptions its plan is beyond.
     #[arg(long, value_enum, default_value_t = AssumeName::Declared)]
     pub assume: AssumeName,
     /// Where the hunt's folder goes.
@@ -274,12 +276,12 @@ pub struct InspectArgs {
     pub servers: Vec<String>,
     /// The lock's name.
     pub name: String,
-    /// What stands before the lock's name: the key prefix, or the path of the locks in an ensemble. That of the settings if
-    /// absent, else the library's own.
+    /// What stands before the lock's name: the key prefix, or the path of the locks in an ensemble. That of the
+    /// settings if absent, else the library's own.
     #[arg(long)]
     pub prefix: Option<String>,
-    /// Take the lock from whoever holds it. The next token is beyond theirs: a resource that looks at tokens refuses them,
-    /// one that does not is theirs to write until they look at their guard.
+    /// Take the lock from whoever holds it. The next token is beyond theirs: a resource that looks at tokens refuses
+    /// them, one that does not is theirs to write until they look at their guard.
     #[arg(long)]
     pub release: bool,
 }
@@ -289,15 +291,15 @@ pub struct InspectArgs {
 pub struct CheckArgs {
     /// A `history.jsonl`, or another harness's history in EDN or JSON, packed with gzip or not; `-` is standard input.
     pub history: PathBuf,
-    /// Ask only whether the lock's operations are linearizable, and by this model: mutex, owner-mutex, reentrant:K, fenced,
-    /// reentrant-fenced:K, semaphore:K, read-write; owner-mutex+lease and fenced+lease let a hold end by itself when its
-    /// validity is over. The others have no +lease: nested holds that may each end by themselves are beyond the polynomial algorithm of this
-    /// check, and a mutex without owners has nobody whose lease could end. Another harness's history needs a model, since
-    /// it does not say what lock it tells of.
+    /// Ask only whether the lock's operations are linearizable, and by this model: mutex, owner-mutex, reentrant:K,
+    /// fenced, reentrant-fenced:K, semaphore:K, read-write; owner-mutex+lease and fenced+lease let a hold end by itself
+    /// when its validity is over. The others have no +lease: nested holds that may each end by themselves are beyond
+    /// the polynomial algorithm of this check, and a mutex without owners has nobody whose lease could end. Another
+    /// harness's history needs a model, since it does not say what lock it tells of.
     #[arg(long)]
     pub model: Option<Model>,
-    /// Read a release that failed as one that did nothing, as Knossos does. Otherwise a release ends its client's claim,
-    /// whatever comes of it.
+    /// Read a release that failed as one that did nothing, as Knossos does. Otherwise a release ends its client's
+    /// claim, whatever comes of it.
     #[arg(long, requires = "model")]
     pub strict: bool,
     /// How another harness's history is read.
@@ -318,22 +320,22 @@ pub struct CheckArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "How another harness's history is read")]
 pub struct NamingArgs {
-    /// The key that names the lock, in the op or in a map in its :value. `value`: all of an invocation's :value; `first`:
-    /// the first of a pair there; `none`: there is one lock.
+    /// The key that names the lock, in the op or in a map in its :value. `value`: all of an invocation's :value;
+    /// `first`: the first of a pair there; `none`: there is one lock.
     #[arg(long, value_name = "KEY")]
     pub lock_key: Option<String>,
     /// The key that names who owns a hold, also under another process number. `process`: whoever acts.
     #[arg(long, value_name = "KEY")]
     pub owner_key: Option<String>,
-    /// The key that gives the fencing token of a grant. `value`: a number in :value; `second`: the second of a pair there;
-    /// `none`: there are none.
+    /// The key that gives the fencing token of a grant. `value`: a number in :value; `second`: the second of a pair
+    /// there; `none`: there are none.
     #[arg(long, value_name = "KEY")]
     pub token_key: Option<String>,
     /// How many threads the harness had. Jepsen's go on as process + N after an op in doubt, and are one owner.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: Option<u32>,
-    /// For how long a hold is valid that does not say it (:valid-until, :ttl), counted from its acquire's invocation: for
-    /// models with +lease.
+    /// For how long a hold is valid that does not say it (:valid-until, :ttl), counted from its acquire's invocation:
+    /// for models with +lease.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub lease: Option<Duration>,
     /// What :ttl counts. Nanoseconds, as :time, unless the key says otherwise (:ttl-ms).
@@ -517,8 +519,8 @@ pub struct TryArgs {
     /// How often to run each trial, to count how often a guarantee is broken.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub repeat: u64,
-    /// Go on where an earlier `try` with the same `--out` and `--repeat` ended: with its seed, and without the trials that it
-    /// brought to their end with the same settings and scenarios.
+    /// Go on where an earlier `try` with the same `--out` and `--repeat` ended: with its seed, and without the trials
+    /// that it brought to their end with the same settings and scenarios.
     #[arg(long, conflicts_with = "seed")]
     pub resume: bool,
     /// Fixes the fault plans. Drawn and printed if absent.

@@ -102,8 +102,8 @@ impl From<OwnerToken> for SmolStr {
 
 /// One acquire *attempt* and, if it succeeds, the hold that follows: `c3-17` is the 17th attempt of client 3.
 ///
-/// Unique in a run, so that an attempt whose outcome is unknown can never be confused with a later one. Every op carries
-/// one, so it is kept as two numbers; other harnesses' ids may be any text.
+/// Unique in a run, so that an attempt whose outcome is unknown can never be confused with a later one. Every op
+/// carries one, so it is kept as two numbers; other harnesses' ids may be any text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "SmolStr", into = "SmolStr")]
 pub struct HoldId(Attempt);

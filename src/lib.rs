@@ -8,19 +8,20 @@
 //! ```
 //!
 //! - Ground, which touches nothing: [`ids`], [`time`] (one monotonic timeline), [`seed`] (named random streams),
-//!   [`duration`] (as files have it),
-//!   [`phase`] (where a client can be stopped), `lock_kind` (how many may hold a lock at once), `verdict`.
-//! - [`lock`]: the library that programs use, and the first defendants: Redlock, a ZooKeeper and an etcd lock. Clock, timers and
-//!   randomness are handed in. It is all there is without the feature `harness`; `redis`, `zookeeper` and `etcd` bring the client
-//!   of one backend each, `settings` the TOML file.
+//!   [`duration`] (as files have it), [`phase`] (where a client can be stopped), `lock_kind` (how many may hold a lock
+//!   at once), `verdict`, `plain` (texts of others that must not steer a terminal).
+//! - [`lock`]: the library that programs use, and the first defendants: Redlock, a ZooKeeper and an etcd lock. Clock,
+//!   timers and randomness are handed in. It is all there is without the feature `harness`; `redis`, `zookeeper` and
+//!   `etcd` bring the client of one backend each, `settings` the TOML file.
 //! - `adapter`: locks that are not of this crate, as programs behind a protocol of JSON lines.
 //! - `fault`: faults as values, partitions as set arithmetic. `scenario`: the TOML file, validated.
 //! - `wire`: what passes between a client and a lock server, cut into requests and recognised by the lock's name.
 //! - `hunt`: plans that are drawn, what a lock must bear of them, findings made small.
 //! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.
 //! - `env`: the worlds; `nemesis`: times faults in them. `check`: one file per guarantee, pure functions of a history.
-//! - `report`: console, JSON, JUnit, the page of a run and of a comparison, the list of runs. `serve`: shows a folder of reports
-//!   to a browser of this machine, read-only. `inspect`: a look at a lock on real servers, apart from all that.
+//! - `report`: console, JSON, JUnit, the page of a run and of a comparison, the list of runs. `serve`: shows a folder
+//!   of reports to a browser of this machine, read-only. `inspect`: a look at a lock on real servers, apart from all
+//!   that.
 //!
 //! Invariants: a lock never reads an ambient clock; `fail` means that something certainly did not happen; a fault is
 //! written down before it is applied, and looked at from both sides; a check never says `valid` of what was not
@@ -56,6 +57,8 @@ pub mod phase;
 #[cfg(not(feature = "harness"))]
 #[expect(dead_code, reason = "only trials stop a client at its phases")]
 mod phase;
+#[cfg(feature = "harness")]
+pub mod plain;
 #[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]

@@ -40,8 +40,8 @@ impl LockKind {
         self.is_mutex()
     }
 
-    /// Whether two holds can never be at once, given whether each is shared. The third holder of a semaphore of two is kept
-    /// out by no single other one.
+    /// Whether two holds can never be at once, given whether each is shared. The third holder of a semaphore of two is
+    /// kept out by no single other one.
     pub fn excludes(self, one: bool, other: bool) -> bool {
         match self {
             Self::Mutex => true,

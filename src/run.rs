@@ -1,8 +1,9 @@
 //! The pipeline of one run: scenario → environment → clients and nemesis → history → checks → report.
 //!
-//! The only room that knows every other. `assemble` puts reports together, `sweep` runs many seeds, `repeat` one seed many times
-//! on real servers, `stored` finds runs of theirs again, `hunt` searches, `stranger` tries locks of others, `replay` proves or denies that a simulated run
-//! repeats, [`calibrate`] holds the simulation's round trips against real ones.
+//! The only room that knows every other. `assemble` puts reports together, `sweep` runs many seeds, `repeat` one seed
+//! many times on real servers, `stored` finds runs of theirs again, `hunt` searches, `stranger` tries locks of others,
+//! `replay` proves or denies that a simulated run repeats, [`calibrate`] holds the simulation's round trips against
+//! real ones.
 
 mod assemble;
 pub mod calibrate;
@@ -177,8 +178,8 @@ impl Plan {
         Ok(Self { request, environment, scenario, locks, again: None, given: None })
     }
 
-    /// The same for lock servers that were there before: the locks are those that rest on such servers, on as many as were
-    /// given.
+    /// The same for lock servers that were there before: the locks are those that rest on such servers, on as many as
+    /// were given.
     ///
     /// # Errors
     /// The scenario is wrong, does something to servers, or no lock of it can be tried on these.
@@ -297,8 +298,8 @@ async fn docker(
     keep(report)
 }
 
-/// What a simulated second of one client leaves in memory until the run is written: ops and the trace's fingerprints. Measured
-/// with client-pause, 50 clients for ten minutes: 88,892 ops and 34 MB of trace.
+/// What a simulated second of one client leaves in memory until the run is written: ops and the trace's fingerprints.
+/// Measured with client-pause, 50 clients for ten minutes: 88,892 ops and 34 MB of trace.
 const BYTES_A_SECOND: u64 = 1_500;
 
 /// Says what a simulated run is going to take, if there is room for it.

@@ -15,8 +15,8 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use crate::report::compare::{INDEX, MARKDOWN};
-use crate::report::growing::{self, GROWING};
 use crate::report::library::{self, Filter};
+use crate::report::{GROWING, growing};
 use crate::report::{HISTORY, PAGE, RUN, VERDICT};
 
 /// After how many seconds a page of a run that goes on is asked for again.

@@ -54,8 +54,8 @@ impl Sub for Nanos {
 }
 
 impl fmt::Display for Nanos {
-    /// Seconds with milliseconds: `4.012s`. An instant so early that no clock was read for it, as in histories that number
-    /// their ops, has all its digits: `0.000000003s`.
+    /// Seconds with milliseconds: `4.012s`. An instant so early that no clock was read for it, as in histories that
+    /// number their ops, has all its digits: `0.000000003s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 < 10_000_000 {
             let digits = format!("{:09}", self.0);

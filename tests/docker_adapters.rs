@@ -46,7 +46,8 @@ fn etcd_s_own_lock_service_passes_in_fair_weather() {
     assert!(text.contains("ok    grants what a dead holder had") && text.contains("higher token"), "{text}");
 }
 
-/// Two Python libraries, unmodified: each is clean without faults, and goes on past its lease when its client is frozen.
+/// Two Python libraries, unmodified: each is clean without faults, and goes on past its lease when its client is
+/// frozen.
 #[test]
 fn two_python_libraries_stand_trial_beside_their_faultless_twins() {
     let _turn = turn();
@@ -78,8 +79,8 @@ fn two_python_libraries_stand_trial_beside_their_faultless_twins() {
     }
 }
 
-/// The reply of an acquire is held in front of the program until its lease is nearly over. An unmodified library that has no
-/// look at the clock hands the grant out; one that has is not accused.
+/// The reply of an acquire is held in front of the program until its lease is nearly over. An unmodified library that
+/// has no look at the clock hands the grant out; one that has is not accused.
 #[test]
 fn a_late_reply_is_a_stale_grant_only_of_a_library_that_does_not_look_at_the_clock() {
     let _turn = turn();

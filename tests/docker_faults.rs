@@ -2,8 +2,8 @@
 //! from what was asked was it? Prints a table for each kind.
 //!
 //! Needs Docker and takes minutes: `cargo test --features docker-tests --test docker_faults -- --nocapture
-//! --test-threads=1`. Each kind strikes three times; `FENCEPOST_STRIKES=20` more often. No time is asserted; that a fault
-//! was seen, and that its trace is gone, is.
+//! --test-threads=1`. Each kind strikes three times; `FENCEPOST_STRIKES=20` more often. No time is asserted; that a
+//! fault was seen, and that its trace is gone, is.
 
 #![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
 
@@ -239,8 +239,8 @@ fn redis_servers_and_clients_die_and_come_back() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A cluster that has had many runs: each with an append-only file begins it anew, and what was synced of more files is known
-/// than there is room for.
+/// A cluster that has had many runs: each with an append-only file begins it anew, and what was synced of more files is
+/// known than there is room for.
 #[test]
 fn a_power_loss_after_many_runs_takes_no_more_than_was_not_synced() {
     assert!(Command::new(env!("CARGO_BIN_EXE_fencepost")).args(["cluster", "up"]).status().unwrap().success());
@@ -321,8 +321,9 @@ async fn sets_while_cut() -> Vec<u64> {
 #[test]
 fn a_request_whose_reply_is_lost_is_executed_on_a_pooled_connection_only() {
     for connections in ["pooled", "fresh"] {
-        // One client: all votes are its own. Cut off while it thinks and asks nobody for anything, so that whoever counts is
-        // there before its next SET, the first of the requests that stay without an answer: TCP holds later ones back.
+        // One client: all votes are its own. Cut off while it thinks and asks nobody for anything, so that whoever
+        // counts is there before its next SET, the first of the requests that stay without an answer: TCP holds later
+        // ones back.
         let lock = format!("[lock.redlock]\nnodes = 5\nttl = \"10s\"\nconnections = \"{connections}\"\n");
         let cut = "peers = \"nodes\"\ndirection = \"in\"\nat = \"3800ms\"\nfor = \"6s\"";
         let work = workload(10).replace("clients = 4", "clients = 1").replace("100ms..200ms", "3s..3s");

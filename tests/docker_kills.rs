@@ -1,8 +1,8 @@
 //! The harness killed without warning, at any moment of `chaos`: nothing may stay hurt. Requests of a dead harness that
 //! arrive late. And a stranger's container beside a run of every fault: nothing may happen to it.
 //!
-//! Needs Docker, root, `nsenter` and `nft`: networks are looked at from outside, not by fencepost's own means. Kills three
-//! times; `FENCEPOST_KILLS=100` more often. No time is asserted; how long healing took is printed.
+//! Needs Docker, root, `nsenter` and `nft`: networks are looked at from outside, not by fencepost's own means. Kills
+//! three times; `FENCEPOST_KILLS=100` more often. No time is asserted; how long healing took is printed.
 
 #![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
 
@@ -22,8 +22,8 @@ use futures_util::future::join_all;
 
 /// A clock that is further off than this was left so: `chaos` moves clocks by seconds.
 const CLOCK_SLACK: Duration = Duration::from_millis(150);
-/// The pause between two looks: a look at all networks starts sixteen programs, and who looks all the time takes half of a
-/// small machine from those who heal.
+/// The pause between two looks: a look at all networks starts sixteen programs, and who looks all the time takes half
+/// of a small machine from those who heal.
 const ROUND: Duration = Duration::from_millis(100);
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -75,8 +75,8 @@ impl fmt::Display for Harm {
 /// What was seen of it.
 type Left = Vec<(Harm, String)>;
 
-/// Looks for everything that a fault could have left, by what the system says of it. One look for each sort, so that a slow
-/// one does not hide how quickly the others are over.
+/// Looks for everything that a fault could have left, by what the system says of it. One look for each sort, so that a
+/// slow one does not hide how quickly the others are over.
 struct Eyes {
     engine: Engine,
     servers: Vec<Container>,

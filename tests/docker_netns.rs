@@ -1,6 +1,7 @@
 //! The network helper asked for several things at once: they take effect in the order in which they were asked for.
 //!
-//! Needs root, `unshare` and `nft`, and no container: the helper's program runs as it is, over a namespace of the test's own.
+//! Needs root, `unshare` and `nft`, and no container: the helper's program runs as it is, over a namespace of the
+//! test's own.
 
 #![expect(clippy::disallowed_methods, reason = "a real kernel lives in real time")]
 

@@ -1,8 +1,8 @@
-//! What must hold for the history of any run, of sound locks and of flawed ones: cut off anywhere it accuses nobody whom
-//! the whole one does not accuse, and in EDN it gets the verdict that it gets as JSON lines.
+//! What must hold for the history of any run, of sound locks and of flawed ones: cut off anywhere it accuses nobody
+//! whom the whole one does not accuse, and in EDN it gets the verdict that it gets as JSON lines.
 //!
-//! `FENCEPOST_HISTORY_SEEDS=20 cargo test --release --test histories -- --nocapture` takes so many seeds of the scenarios
-//! as they are, and cuts after every op; without it one seed, shortened, and every so many ops.
+//! `FENCEPOST_HISTORY_SEEDS=20 cargo test --release --test histories -- --nocapture` takes so many seeds of the
+//! scenarios as they are, and cuts after every op; without it one seed, shortened, and every so many ops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -96,8 +96,8 @@ fn a_history_that_is_cut_off_accuses_nobody_whom_the_whole_one_does_not() {
     assert!(sum(|counted| counted.1) * 4 > counted.len(), "too few of the histories accuse nobody");
 }
 
-/// A history as the harness streams it to disk on real servers: each party reports its own ops in their order over a channel
-/// of its own, which is late by up to 300 ms.
+/// A history as the harness streams it to disk on real servers: each party reports its own ops in their order over a
+/// channel of its own, which is late by up to 300 ms.
 fn streamed(history: &History, rng: &mut ChaCha8Rng) -> Vec<u8> {
     let mut last: BTreeMap<String, u64> = BTreeMap::new();
     let mut arrivals: Vec<(u64, &Op)> = Vec::new();

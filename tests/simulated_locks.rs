@@ -1,9 +1,8 @@
 //! The lock suite in the simulation: the bodies that `docker_locks` runs on real servers, in virtual time, over many
 //! seeds.
 //!
-//! Redlock over five simulated Redis masters, the ZooKeeper lock over a simulated ensemble of three, the etcd lock over three
-//! simulated members. Each client is a
-//! simulated process: killed, it sends nothing more.
+//! Redlock over five simulated Redis masters, the ZooKeeper lock over a simulated ensemble of three, the etcd lock over
+//! three simulated members. Each client is a simulated process: killed, it sends nothing more.
 
 mod lock_suite;
 
@@ -470,8 +469,8 @@ mod redis_lock_called {
 
     crate::tests_of_any_lock!(crate::redis_lock_called);
 
-    /// In virtual time it can be told from looking by oneself, which takes half a second at least: who comes first in the
-    /// line is dead, and the next is called at once.
+    /// In virtual time it can be told from looking by oneself, which takes half a second at least: who comes first in
+    /// the line is dead, and the next is called at once.
     #[test]
     fn the_next_who_lives_is_called_at_once() {
         crate::redis_lock_called(async |fixture| {

@@ -1,11 +1,11 @@
 //! A sound lock is never accused: many seeds of fair and of foul weather, and nothing but true accusations.
 //!
-//! Three times over: the ZooKeeper lock, and Redlock with tokens and a disk that forgets nothing, before a resource that
-//! looks at every token, which must never accept a stale access; the ZooKeeper lock's holds must besides never overlap
-//! while both are valid; and a mutex that cannot fail, against which no check may raise anything at all.
+//! Three times over: the ZooKeeper lock, and Redlock with tokens and a disk that forgets nothing, before a resource
+//! that looks at every token, which must never accept a stale access; the ZooKeeper lock's holds must besides never
+//! overlap while both are valid; and a mutex that cannot fail, against which no check may raise anything at all.
 //! `FENCEPOST_SOUNDNESS_SEEDS=20000 cargo test --release --test soundness -- --nocapture` runs that many seeds of the
-//! scenarios as they are, or those of a range (`5000..20000`), or of one scenario alone (`chaos=20000..100000`); without it
-//! a few, shortened.
+//! scenarios as they are, or those of a range (`5000..20000`), or of one scenario alone (`chaos=20000..100000`);
+//! without it a few, shortened.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -161,8 +161,8 @@ fn nobody_is_accused(
 
 #[test]
 fn the_resource_accepts_nothing_stale_from_zookeeper_clients() {
-    // A session is a lease: in foul weather two clients may both believe to hold the lock, one of them past its validity.
-    // The resource knows better.
+    // A session is a lease: in foul weather two clients may both believe to hold the lock, one of them past its
+    // validity. The resource knows better.
     let checks = |scenario: &str| {
         let believed = |check: &CheckName| scenario == "calm" || *check != CheckName::MutualExclusion;
         CheckName::ALL.into_iter().filter(believed).collect()

@@ -17,7 +17,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::report::plain::plain;
+use crate::plain::plain;
 
 /// The longest line that is read, in bytes: far above any message.
 const LONGEST_LINE: usize = 64 * 1024;

@@ -1,9 +1,9 @@
 //! Whether clients competed: how many acquires met a held lock.
 //!
-//! An acquire meets a held lock if it is open at a moment at which another client's hold is, or as many holds of others as keep
-//! it out of a lock that several may hold. Clients that merely take
-//! turns ask nothing of a lock, and a check of exclusion has nothing to say of them. Op by op, in memory that grows with
-//! what is open. Deliberately absent: who was in the right.
+//! An acquire meets a held lock if it is open at a moment at which another client's hold is, or as many holds of others
+//! as keep it out of a lock that several may hold. Clients that merely take turns ask nothing of a lock, and a check of
+//! exclusion has nothing to say of them. Op by op, in memory that grows with what is open. Deliberately absent: who was
+//! in the right.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! What was exercised: the other checks' `valid` is worth as much as this one says.
 //!
-//! A fault counts as applied only if somebody looked at the world and saw its effect, and each one of the plan must have
-//! been: where some never struck, nothing is known of what they would have done. Deliberately absent: any guarantee
-//! of the lock; this check turns invalid only over a fault that was recorded as done or undone and was not.
+//! A fault counts as applied only if somebody looked at the world and saw its effect, and each one of the plan must
+//! have been: where some never struck, nothing is known of what they would have done. Deliberately absent: any
+//! guarantee of the lock; this check turns invalid only over a fault that was recorded as done or undone and was not.
 
 use std::collections::{BTreeMap, BTreeSet};
 

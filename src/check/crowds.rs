@@ -1,9 +1,10 @@
 //! More holders at once than a lock allows: what a read-write lock and a semaphore are judged by.
 //!
-//! The spans are the caller's: what clients believed, or what the lock promised. A grant begins a crowd if those who surely
-//! have the lock at that moment keep it out ([`LockKind::keeps_out`]). Spans are cut as short as they can be, so a crowd is
-//! certain: intervals of which every two have an instant in common have one all together. O(n log n), and at each grant those
-//! who hold then. Deliberately absent: one client's lock, whose overlaps are pairs ([`super::overlaps`]).
+//! The spans are the caller's: what clients believed, or what the lock promised. A grant begins a crowd if those who
+//! surely have the lock at that moment keep it out ([`LockKind::keeps_out`]). Spans are cut as short as they can be, so
+//! a crowd is certain: intervals of which every two have an instant in common have one all together. O(n log n), and at
+//! each grant those who hold then. Deliberately absent: one client's lock, whose overlaps are pairs
+//! ([`super::overlaps`]).
 
 use super::Violation;
 use super::evidence::{Facts, seconds, validity};
@@ -26,7 +27,8 @@ pub(super) struct Crowd {
     pub to: Nanos,
 }
 
-/// All crowds, lock by lock, in the order of their grants. `spans` says for a hold's place in which spans it surely has the lock.
+/// All crowds, lock by lock, in the order of their grants. `spans` says for a hold's place in which spans it surely has
+/// the lock.
 pub(super) fn of<I>(facts: &Facts<'_>, kind: LockKind, spans: impl Fn(usize) -> I) -> Vec<Crowd>
 where
     I: Iterator<Item = (Nanos, Nanos)>,

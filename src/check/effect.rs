@@ -2,7 +2,8 @@
 //!
 //! A stop counts if it lasted as long as what it met takes without it, or ended it; a death if it ended a hold or an
 //! attempt, or a server that one relied on; a link's fault by the packets that it struck, where the environment counts
-//! them; a request's by the requests that were struck; a clock's by an error that locks do not allow for. Deliberately absent: whether that was enough to break a lock.
+//! them; a request's by the requests that were struck; a clock's by an error that locks do not allow for. Deliberately
+//! absent: whether that was enough to break a lock.
 
 use std::time::Duration;
 

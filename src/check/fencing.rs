@@ -8,11 +8,12 @@
 //!    is stale, whichever is older: the later access is counted. That covers every hold that used the resource before
 //!    the other acquire completed.
 //!
-//! Readers of a read-write lock hold together, in any order: a reader is older or newer than writers only, a writer than both.
+//! Readers of a read-write lock hold together, in any order: a reader is older or newer than writers only, a writer
+//! than both.
 //!
-//! So a stale first access under a lock without tokens is not accused if the two acquires were concurrent; it is counted
-//! as undecided, and leaves the check without a verdict of its own.
-//! Deliberately absent: how the resource decides, and what came of it; the latter is `lost_updates`'.
+//! So a stale first access under a lock without tokens is not accused if the two acquires were concurrent; it is
+//! counted as undecided, and leaves the check without a verdict of its own. Deliberately absent: how the resource
+//! decides, and what came of it; the latter is `lost_updates`'.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! What each check counts and tells, point by point: small histories in which a figure, a boundary or a sentence would
-//! come out differently if one comparison were another one. Found by changing the checks and seeing what no test noticed.
+//! come out differently if one comparison were another one. Found by changing the checks and seeing what no test
+//! noticed.
 
 use super::evidence::Facts;
 use super::story::Story;

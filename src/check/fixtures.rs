@@ -1,9 +1,10 @@
 //! Small histories as files, one point each.
 //!
-//! `testdata/bad/<checks>--<point>.jsonl` is invalid in exactly those checks, which are joined by `+`; most name one. `testdata/ok/<point>.jsonl` is valid in every
-//! check, `testdata/ok/<exceptions>--<point>.jsonl` in all but the exceptions, which are joined by `+` and start with
-//! their verdict: `unknown-coverage+na-token-order--…`. Of [`RARE`] checks they need only not be invalid.
-//! `testdata/cut/<point>.jsonl` is the beginning of a history, which accuses nobody.
+//! `testdata/bad/<checks>--<point>.jsonl` is invalid in exactly those checks, which are joined by `+`; most name one.
+//! `testdata/ok/<point>.jsonl` is valid in every check, `testdata/ok/<exceptions>--<point>.jsonl` in all but the
+//! exceptions, which are joined by `+` and start with their verdict: `unknown-coverage+na-token-order--…`. Of [`RARE`]
+//! checks they need only not be invalid. `testdata/cut/<point>.jsonl` is the beginning of a history, which accuses
+//! nobody.
 
 use std::collections::BTreeMap;
 use std::fs;

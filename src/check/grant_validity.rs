@@ -1,8 +1,8 @@
 //! No grant is handed out at or after its own end of validity.
 //!
 //! A lock looks at its clock last, or it hands out what is over already; a client that looks itself before each access
-//! hides that. The look and the record of the grant are two instants: a client that was stopped between them records late
-//! what was right, so a grant is accused only if its client was not stopped around the end of its validity, or was
+//! hides that. The look and the record of the grant are two instants: a client that was stopped between them records
+//! late what was right, so a grant is accused only if its client was not stopped around the end of its validity, or was
 //! stopped where the lock had still to look. Deliberately absent: what the client did with it.
 
 use std::time::Duration;

@@ -1,9 +1,10 @@
-//! What began violations: one pause of a holder can break a guarantee with every hold that follows, and is one incident.
+//! What began violations: one pause of a holder can break a guarantee with every hold that follows, and is one
+//! incident.
 //!
 //! Each violation that is some hold's doing is put down to the fault that struck that hold's client, or else the lock
-//! servers, while it asked for the lock, had it, or acted under it; without such a fault to the end of the hold's own validity;
-//! without that to nothing that is known. Deliberately absent: proof. A cause is what was there when it began, and the
-//! evidence of the violation itself needs none.
+//! servers, while it asked for the lock, had it, or acted under it; without such a fault to the end of the hold's own
+//! validity; without that to nothing that is known. Deliberately absent: proof. A cause is what was there when it
+//! began, and the evidence of the violation itself needs none.
 
 use std::collections::BTreeMap;
 
@@ -57,8 +58,8 @@ enum Key {
     Nothing,
 }
 
-/// The first incidents in the order of time, and how many there are; writes into each listed violation which one it is part
-/// of.
+/// The first incidents in the order of time, and how many there are; writes into each listed violation which one it is
+/// part of.
 pub(super) fn of(facts: &Facts<'_>, checks: &mut [CheckResult]) -> (Vec<Incident>, u64) {
     let mut causes = Causes { facts, known: FxHashMap::default() };
     let mut incidents: BTreeMap<Key, Incident> = BTreeMap::new();
@@ -165,8 +166,8 @@ impl Causes<'_> {
     }
 }
 
-/// How likely a strike is to have led a hold of one of these clients astray, the likeliest first; none for one that does
-/// not concern them.
+/// How likely a strike is to have led a hold of one of these clients astray, the likeliest first; none for one that
+/// does not concern them.
 fn rank(strike: &Strike<'_>, clients: &[ClientId]) -> Option<u8> {
     let event = strike.event;
     let is_theirs = |member: &Member| matches!(member, Member::Client(client) if clients.contains(client));

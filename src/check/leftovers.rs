@@ -1,11 +1,12 @@
 //! Nothing outlives its owner at the servers: no key and no contender of an attempt that is over.
 //!
-//! When a trial is over its environment waits until leases and sessions of that time are over, asks all lock servers what
-//! they still have under the trial's lock names, and writes that down (`left`, then `look`). What a lock keeps by design it
-//! states itself, and that is not written down. Here each thing is put down to the attempt that it can be of, by its owner
-//! where that is known, else to the one that ended last; whoever holds lawfully has left nothing. A lease may last as long
-//! as the lock says, so what goes by itself within that is no leftover, however soon its owner could have taken it away; a
-//! fault that ended later than the attempt counts as its end, since it may have kept requests until then.
+//! When a trial is over its environment waits until leases and sessions of that time are over, asks all lock servers
+//! what they still have under the trial's lock names, and writes that down (`left`, then `look`). What a lock keeps by
+//! design it states itself, and that is not written down. Here each thing is put down to the attempt that it can be of,
+//! by its owner where that is known, else to the one that ended last; whoever holds lawfully has left nothing. A lease
+//! may last as long as the lock says, so what goes by itself within that is no leftover, however soon its owner could
+//! have taken it away; a fault that ended later than the attempt counts as its end, since it may have kept requests
+//! until then.
 //!
 //! Deliberately absent: what was there for a while and went; and sessions that own nothing.
 
@@ -22,7 +23,8 @@ use crate::time::Nanos;
 const GUARANTEE: &str =
     "When an attempt is over, granted or not, nothing of it stays at the lock servers beyond its lease or session.";
 
-/// How late a server may delete what is over: the pace of Redis's own sweep and of ZooKeeper's expiry, and a round trip.
+/// How late a server may delete what is over: the pace of Redis's own sweep and of ZooKeeper's expiry, and a round
+/// trip.
 const LATE: Duration = Duration::from_millis(500);
 
 /// One attempt, as far as it matters here.

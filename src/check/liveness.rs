@@ -1,11 +1,11 @@
 //! Who wants the lock gets it, once nothing is wrong any more.
 //!
-//! Judged while no fault is in force, from the moment at which the last one was undone. A lock is *idle but wanted* while
-//! somebody waits for it whom nobody's hold keeps out; how much of that a lock may need, to be rid of a dead holder's lease or
-//! session, is the history's own bound. More than that means that something which nobody holds keeps it: a ghost.
-//! Besides, nobody may be passed over for ever: a fair draw among all clients passes one over twenty-five times as often
-//! as there are clients about once in 10^10 times.
-//! Deliberately absent: how fast a lock is; that is told in figures, not judged.
+//! Judged while no fault is in force, from the moment at which the last one was undone. A lock is *idle but wanted*
+//! while somebody waits for it whom nobody's hold keeps out; how much of that a lock may need, to be rid of a dead
+//! holder's lease or session, is the history's own bound. More than that means that something which nobody holds keeps
+//! it: a ghost. Besides, nobody may be passed over for ever: a fair draw among all clients passes one over twenty-five
+//! times as often as there are clients about once in 10^10 times. Deliberately absent: how fast a lock is; that is told
+//! in figures, not judged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -331,9 +331,9 @@ impl Lock<'_> {
 
 /// Which holds end at which op, by its index.
 ///
-/// What a client was told to have lost may lawfully be kept for it until it gives it back: who does not listen leaves its
-/// place in a line only then, as long as its session lives. So such a hold ends when its release begins, when its client
-/// dies or asks for the lock again, and otherwise not within this history.
+/// What a client was told to have lost may lawfully be kept for it until it gives it back: who does not listen leaves
+/// its place in a line only then, as long as its session lives. So such a hold ends when its release begins, when its
+/// client dies or asks for the lock again, and otherwise not within this history.
 fn ends(facts: &Facts<'_>) -> BTreeMap<u32, Vec<usize>> {
     let mut ends: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let mut lost: BTreeMap<u32, usize> = BTreeMap::new();

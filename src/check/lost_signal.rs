@@ -1,16 +1,15 @@
 //! Who has lost a lock is told.
 //!
 //! A hold is certainly over, though its client has not given it back, from the first of two moments: the end of the
-//! validity that the lock's own API promised it, and the completion of another client's acquire of the same lock.
-//! From there on every moment in which the client runs and is not told is one too many. A validity that is renewed when it
-//! was over is no word on that: what counts is the time until then. A client that does not run
-//! cannot be told anything, so the time in which it was stopped, or waited for the harness at a pause point, does not
-//! count; nor do [`GRACE`]'s worth of moments, since shorter stalls leave no trace. Of a hold that is open when the history
-//! ends it is known that its client ran untold up to the client's own last op, and no longer: the word may be on its way.
-//! A grant beside which the hold may lawfully be tells nothing: another reader's, another permit's.
-//! Where a history does not tell every renewal ([`Hold::renewals_known`]), only the other's grant counts.
-//! Deliberately absent: what the client does once it is told, and whether the other grant was right; that is
-//! `mutual_exclusion`'s.
+//! validity that the lock's own API promised it, and the completion of another client's acquire of the same lock. From
+//! there on every moment in which the client runs and is not told is one too many. A validity that is renewed when it
+//! was over is no word on that: what counts is the time until then. A client that does not run cannot be told anything,
+//! so the time in which it was stopped, or waited for the harness at a pause point, does not count; nor do [`GRACE`]'s
+//! worth of moments, since shorter stalls leave no trace. Of a hold that is open when the history ends it is known that
+//! its client ran untold up to the client's own last op, and no longer: the word may be on its way. A grant beside
+//! which the hold may lawfully be tells nothing: another reader's, another permit's. Where a history does not tell
+//! every renewal ([`Hold::renewals_known`]), only the other's grant counts. Deliberately absent: what the client does
+//! once it is told, and whether the other grant was right; that is `mutual_exclusion`'s.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -155,8 +154,8 @@ fn granted_to_others(facts: &Facts<'_>) -> Vec<Option<(Nanos, u32)>> {
     granted
 }
 
-/// When each client certainly or possibly could not act: its process was stopped, its machine stalled, or it waited at a
-/// pause point for a fault to be applied. Disjoint spans in order.
+/// When each client certainly or possibly could not act: its process was stopped, its machine stalled, or it waited at
+/// a pause point for a fault to be applied. Disjoint spans in order.
 fn stopped(facts: &Facts<'_>) -> BTreeMap<ClientId, Vec<(Nanos, Nanos)>> {
     let mut spans: BTreeMap<ClientId, Vec<(Nanos, Nanos)>> = BTreeMap::new();
     for strike in &facts.strikes {

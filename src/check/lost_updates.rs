@@ -171,8 +171,8 @@ fn acknowledge<'a>(
     }
 }
 
-/// Whether the resource's record may end before it took what this op acknowledges: in a history that is cut off what the
-/// resource reported may be on its way.
+/// Whether the resource's record may end before it took what this op acknowledges: in a history that is cut off what
+/// the resource reported may be on its way.
 fn is_beyond(facts: &Facts<'_>, op: &Op) -> bool {
     facts.history.cut_off.is_some() && facts.served.last().is_none_or(|(served, _)| served.time < op.time)
 }

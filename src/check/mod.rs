@@ -18,7 +18,6 @@ mod fixtures;
 #[cfg(test)]
 mod gate;
 mod grant_validity;
-mod harm;
 mod incidents;
 mod leftovers;
 pub mod linearizable;
@@ -31,12 +30,14 @@ mod overlaps;
 mod properties;
 mod reading;
 mod several;
+mod severity;
 #[cfg(test)]
 pub(crate) mod story;
 #[cfg(test)]
 mod stranger_tests;
 mod stream;
 mod token_order;
+mod uses;
 
 use std::collections::BTreeMap;
 
@@ -68,8 +69,8 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Violation {
-    /// How bad it is; absent where the guarantee is about something else, as a token's order or a history's form, or the
-    /// resource was not looked at.
+    /// How bad it is; absent where the guarantee is about something else, as a token's order or a history's form, or
+    /// the resource was not looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
     /// What happened, in one or two sentences for a reader.
@@ -167,8 +168,9 @@ pub(crate) fn judged_together(history: &History, checks: Vec<CheckResult>) -> Ju
     grouped(&Facts::of(history), checks)
 }
 
-/// Puts a judgement together. A history that is cut off shows no guarantee: what was not seen broken in it may have been
-/// in what is missing. One of a program that contradicted itself shows nothing: what it said may never have been so.
+/// Puts a judgement together. A history that is cut off shows no guarantee: what was not seen broken in it may have
+/// been in what is missing. One of a program that contradicted itself shows nothing: what it said may never have been
+/// so.
 pub fn judged(history: &History, mut checks: Vec<CheckResult>) -> Judgement {
     disbelieve(history, &mut checks);
     for result in &mut checks {
@@ -196,8 +198,8 @@ fn disbelieve(history: &History, checks: &mut [CheckResult]) {
     }
 }
 
-/// Judges a well-formed history of a lock by the three checks of its guarantee: who held it, what the resource took from
-/// whom, in which order the lock's operations were.
+/// Judges a well-formed history of a lock by the three checks of its guarantee: who held it, what the resource took
+/// from whom, in which order the lock's operations were.
 pub fn judge_lock(history: &History) -> [CheckResult; 3] {
     let facts = Facts::of(history);
     [mutual_exclusion::check(&facts), fencing::check(&facts), linearizable::check(&facts)]

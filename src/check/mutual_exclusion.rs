@@ -1,20 +1,21 @@
 //! No two holds of one lock overlap.
 //!
 //! A hold is what its client may believe: from the acquire's completion to the release's invocation or the lost signal.
-//! Both ends are cut as short as they can be, so an overlap is certain: an acquire in doubt is never a hold, a release in
-//! doubt or refused ends its hold when it begins, ends that touch do not overlap. Deliberately absent: what a lock's
+//! Both ends are cut as short as they can be, so an overlap is certain: an acquire in doubt is never a hold, a release
+//! in doubt or refused ends its hold when it begins, ends that touch do not overlap. Deliberately absent: what a lock's
 //! servers thought, and who was granted first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use super::evidence::{Blame, Facts, Listing, counted, lasting, milliseconds, seconds, validity};
-use super::harm::Harm;
 use super::overlaps::{Overlaps, Span, overlaps, overlaps_that_meet, pairs_that_overlap};
+use super::severity::Severities;
+use super::uses::{Uses, uses};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention, several};
-use crate::history::{Api, Ending, F, Hold, OpType, Process};
+use crate::history::{Api, Ending, Hold};
 use crate::time::Nanos;
 
 const GUARANTEE: &str = "No two holds of one lock overlap, from the completion of an acquire to the invocation of its release or the \
@@ -128,10 +129,10 @@ impl Tally {
 fn listed(facts: &Facts<'_>, uses: &[Option<Uses>]) -> Listing {
     let pairs = first_overlaps(facts);
     let places = pairs.iter().flat_map(|(one, other)| [*one, *other]).collect();
-    let harm = Harm::of(facts, uses, &places);
+    let severities = Severities::of(facts, uses, &places);
     let mut listing = Listing::default();
     for (earlier, later) in pairs {
-        let severity = harm.severity(earlier, later);
+        let severity = severities.of_overlap(earlier, later);
         let overlap = Overlap { earlier: &facts.holds[earlier], later: &facts.holds[later], severity };
         listing.blame(earlier, Some(later), overlap.later.from, || overlap.violation(facts));
     }
@@ -191,55 +192,6 @@ fn first_overlaps(facts: &Facts<'_>) -> Vec<(usize, usize)> {
 fn was_shared(facts: &Facts<'_>) -> bool {
     let clients = |places: &[usize]| places.first().map(|first| facts.holds[*first].client);
     facts.locks.iter().any(|places| places.iter().any(|place| Some(facts.holds[*place].client) != clients(places)))
-}
-
-/// When a hold used the resource, as indices of the history.
-#[derive(Clone, Copy)]
-pub(super) struct Uses {
-    /// Its first use had happened by this op.
-    first: u32,
-    /// Its last use had not happened before this op.
-    last: u32,
-}
-
-impl Uses {
-    /// Whether neither can have been done with the resource before the other one began.
-    pub fn interleaves(self, other: Self) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
-}
-
-/// For each hold, its uses of the resource: accesses that were served. A refused one had no effect, so a resource that
-/// fences turns interleaved critical sections into mere belief.
-///
-/// The resource's own ops tell the order of service. A history without any (another harness's) has the clients' ops
-/// instead, whose effect lies somewhere between invocation and completion.
-pub(super) fn uses(facts: &Facts<'_>) -> Vec<Option<Uses>> {
-    let mut uses: Vec<Option<Uses>> = vec![None; facts.holds.len()];
-    let mut note = |place: usize, by: u32, not_before: u32| {
-        let known = uses[place].get_or_insert(Uses { first: by, last: not_before });
-        known.first = known.first.min(by);
-        known.last = known.last.max(not_before);
-    };
-    for (op, place) in facts.served.iter().filter(|(op, _)| op.kind == OpType::Ok) {
-        note(*place, op.index, op.index);
-    }
-    if facts.served.is_empty() {
-        let mut invoked: BTreeMap<Process, u32> = BTreeMap::new();
-        for op in facts.history.ops.iter().filter(|op| matches!(op.f, F::Read | F::Write)) {
-            match op.kind {
-                OpType::Invoke => drop(invoked.insert(op.process, op.index)),
-                OpType::Ok => {
-                    let place = op.hold.as_ref().and_then(|id| facts.place(id));
-                    if let (Some(place), Some(index)) = (place, invoked.get(&op.process)) {
-                        note(place, op.index, *index);
-                    }
-                }
-                OpType::Fail | OpType::Info => {}
-            }
-        }
-    }
-    uses
 }
 
 struct Overlap<'a> {

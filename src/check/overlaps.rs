@@ -1,7 +1,7 @@
 //! How much intervals overlap, counted without looking at every pair.
 //!
-//! A lock that never lets go makes as many pairs as there are holds squared. Sweeping over beginnings and ends counts them
-//! in O(n log n): whoever begins overlaps everything that is open. Deliberately absent: what the intervals mean.
+//! A lock that never lets go makes as many pairs as there are holds squared. Sweeping over beginnings and ends counts
+//! them in O(n log n): whoever begins overlaps everything that is open. Deliberately absent: what the intervals mean.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -78,8 +78,8 @@ pub(super) fn overlaps(spans: &[Span]) -> Overlaps {
     found
 }
 
-/// Counts the pairs of owners of which some intervals overlap: intervals in any order, each with its owner, whose own ones
-/// are apart from each other.
+/// Counts the pairs of owners of which some intervals overlap: intervals in any order, each with its owner, whose own
+/// ones are apart from each other.
 ///
 /// An owner with several intervals may meet another one more than once; such owners are compared one by one.
 pub(super) fn pairs_that_overlap(mut owned: Vec<(usize, Span)>) -> u64 {
@@ -121,7 +121,8 @@ pub(super) fn pairs_that_overlap(mut owned: Vec<(usize, Span)>) -> u64 {
 /// A place in two orders, of which the first comes not after the second; or none.
 pub(super) type Reach = Option<(u64, u64)>;
 
-/// Counts the pairs of intervals that overlap and whose reaches meet: neither ends before the other begins, ends included.
+/// Counts the pairs of intervals that overlap and whose reaches meet: neither ends before the other begins, ends
+/// included.
 ///
 /// A reach whose end is before its beginning meets what lies around it; such ones are compared one by one.
 pub(super) fn overlaps_that_meet(spans: &[Span], reaches: &[Reach]) -> u64 {

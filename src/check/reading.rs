@@ -1,7 +1,7 @@
 //! What the way in which another harness's history was read makes of its verdict.
 //!
-//! What could not be read is not judged, and what nothing was said of is no contradiction: such a verdict is `unknown`, with
-//! the reason. Deliberately absent: the reading itself, which is the history's.
+//! What could not be read is not judged, and what nothing was said of is no contradiction: such a verdict is `unknown`,
+//! with the reason. Deliberately absent: the reading itself, which is the history's.
 
 use super::{CheckName, FailedRelease, Judgement, Model, Verdict, judge_model};
 use crate::history::History;

@@ -1,13 +1,13 @@
 //! No more clients than a lock allows hold it at once: `mutual-exclusion` of read-write locks and semaphores.
 //!
-//! As of one client's lock, a hold is what its client may believe, cut as short as it can be. Deliberately absent: what the
-//! holders of a semaphore did with the resource; they may use it together.
+//! As of one client's lock, a hold is what its client may believe, cut as short as it can be. Deliberately absent: what
+//! the holders of a semaphore did with the resource; they may use it together.
 
 use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, lasting, milliseconds, seconds, united, validity};
-use super::harm::Harm;
-use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention, crowds, mutual_exclusion};
+use super::severity::Severities;
+use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention, crowds, uses};
 use crate::lock_kind::LockKind;
 
 /// The guarantee of a lock of this kind.
@@ -30,16 +30,21 @@ pub(super) fn check(facts: &Facts<'_>, kind: LockKind) -> CheckResult {
     });
     let within =
         crowds::of(facts, kind, |place| facts.holds[place].valid_spans().map(move |(from, to)| (from + error, to)));
-    let uses = mutual_exclusion::uses(facts);
+    let uses = uses::uses(facts);
     let places = crowds.iter().flat_map(|crowd| crowd.others.iter().copied().chain([crowd.place])).collect();
-    let harm = Harm::of(facts, &uses, &places);
+    let severities = Severities::of(facts, &uses, &places);
     let mut listing = Listing::default();
     let mut interleaved = 0;
     for crowd in &crowds {
         // Who shares a semaphore may use the resource together.
         let severity = match kind {
             LockKind::Semaphore { .. } => Severity::Belief,
-            _ => crowd.others.iter().map(|other| harm.severity(*other, crowd.place)).max().unwrap_or(Severity::Belief),
+            _ => crowd
+                .others
+                .iter()
+                .map(|other| severities.of_overlap(*other, crowd.place))
+                .max()
+                .unwrap_or(Severity::Belief),
         };
         interleaved += usize::from(severity > Severity::Belief);
         // Whose validity was over first.

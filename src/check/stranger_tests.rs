@@ -1,5 +1,5 @@
-//! Locks that are not of this crate: nobody is accused on the word of a program that contradicts itself, nor of what its
-//! API does not offer.
+//! Locks that are not of this crate: nobody is accused on the word of a program that contradicts itself, nor of what
+//! its API does not offer.
 
 use super::story::Story;
 use super::{CheckName, CheckResult, Verdict, judge};

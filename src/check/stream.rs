@@ -1,8 +1,8 @@
 //! A history of our own judged by one model of a lock while it is read: nothing of it is kept but what is open.
 //!
-//! It comes to the same as [`judge_model`](super::judge_model), or to nothing: where an op is malformed, where somebody else
-//! struck, where a hold's end is told too late to be put in its place, or where something is broken, all ops have to be
-//! known to tell what they amount to, and the history has to be read whole.
+//! It comes to the same as [`judge_model`](super::judge_model), or to nothing: where an op is malformed, where somebody
+//! else struck, where a hold's end is told too late to be put in its place, or where something is broken, all ops have
+//! to be known to tell what they amount to, and the history has to be read whole.
 
 use super::assumptions::Assumed;
 use super::linearizable::{FailedRelease, Model, ModelReplay};

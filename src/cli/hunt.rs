@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::plain::plain;
+use crate::plain::plain;
 use crate::run::{Finding, Hunted, Small};
 
 /// One finding, as it is found.

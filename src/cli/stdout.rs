@@ -1,7 +1,7 @@
 //! Standard output: results go there, in the format that was asked for. The only place that writes to it.
 //!
-//! A reader that has gone (`| head -1`) is no failure, and ends what is done for it alone. An output that cannot take the
-//! result, such as a full disk, is one.
+//! A reader that has gone (`| head -1`) is no failure, and ends what is done for it alone. An output that cannot take
+//! the result, such as a full disk, is one.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 

@@ -144,8 +144,8 @@ impl Grudge {
     /// A partition of everybody by `shape`; `nodes` are the lock servers in the order in which they were drawn. Every
     /// link is named at one of its ends. The resource stays in everybody's reach.
     ///
-    /// The shapes are Jepsen's (`jepsen.nemesis`: `bridge`, `majorities-ring`), with the clients as parties of their own:
-    /// Redis masters never talk to each other, so what divides them is who reaches which.
+    /// The shapes are Jepsen's (`jepsen.nemesis`: `bridge`, `majorities-ring`), with the clients as parties of their
+    /// own: Redis masters never talk to each other, so what divides them is who reaches which.
     pub fn divide(shape: Shape, nodes: &[Member], clients: impl Iterator<Item = Member>, direction: Direction) -> Self {
         let count = nodes.len();
         let majority = count / 2 + 1;

@@ -1,9 +1,8 @@
 //! A fault as a *value*: what is done, to whom, when, for how long.
 //!
 //! Nothing here touches a clock, a network or a container: the nemesis times these values, and an environment applies
-//! and undoes them. [`grudge`] holds the set arithmetic of links, [`clock`] what can be done to a clock, [`target`] whom
-//! a fault is aimed at,
-//! [`request`] what can be done to one request.
+//! and undoes them. [`grudge`] holds the set arithmetic of links, [`clock`] what can be done to a clock, [`target`]
+//! whom a fault is aimed at, [`request`] what can be done to one request.
 
 pub mod clock;
 pub mod grudge;

@@ -1,5 +1,5 @@
-//! Whom a fault is aimed at, as a scenario file says it. Deliberately absent: who that is in a run; the nemesis resolves
-//! it when the fault strikes.
+//! Whom a fault is aimed at, as a scenario file says it. Deliberately absent: who that is in a run; the nemesis
+//! resolves it when the fault strikes.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Whether a history is whole: the mark with which a complete file ends, and what its absence is called.
 //!
-//! A file that merely stops may have been cut after any op, and nothing in the ops tells. Deliberately absent: what a cut
-//! history is still worth; that is `check`'s.
+//! A file that merely stops may have been cut after any op, and nothing in the ops tells. Deliberately absent: what a
+//! cut history is still worth; that is `check`'s.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
-//! A history file: JSON lines, a versioned header first, then one op a line, what the lock servers had a line each, and last
-//! the mark of a complete file.
+//! A history file: JSON lines, a versioned header first, then one op a line, what the lock servers had a line each, and
+//! last the mark of a complete file.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};

@@ -1,15 +1,16 @@
 //! One hold, gathered from its ops: what its client may believe between grant and end.
 //!
-//! What a guard promises is an instant until which the hold is valid. It moves: a renewed lease, a session's heartbeat. Each
-//! change is an op (`extend`, `suspect`), recorded when the client learns of it, so at every moment the promise in force is
-//! that of the last such op, or else of the grant. Nobody writes these down but for the holder, at most as often as a lease
-//! is renewed or a session confirmed (ten times per session timeout): few, so all of them are kept.
+//! What a guard promises is an instant until which the hold is valid. It moves: a renewed lease, a session's heartbeat.
+//! Each change is an op (`extend`, `suspect`), recorded when the client learns of it, so at every moment the promise in
+//! force is that of the last such op, or else of the grant. Nobody writes these down but for the holder, at most as
+//! often as a lease is renewed or a session confirmed (ten times per session timeout): few, so all of them are kept.
 //!
-//! Where a file does not tell every change ([`Header::tells_renewals`](super::Header::tells_renewals): older files and other harnesses' do not), it may still
-//! tell where a hold's validity had got to: at its end. A later instant than the last one known means that the promise moved
-//! on at some moment in between, *and in time*: a lock that moves it on after it was over has broken its word just as much as
-//! one that grants it to another meanwhile. An earlier one, or none, means that nobody knows what was promised in between:
-//! then only the time up to what is known counts as valid, and nothing counts as past validity.
+//! Where a file does not tell every change ([`Header::tells_renewals`](super::Header::tells_renewals): older files and
+//! other harnesses' do not), it may still tell where a hold's validity had got to: at its end. A later instant than the
+//! last one known means that the promise moved on at some moment in between, *and in time*: a lock that moves it on
+//! after it was over has broken its word just as much as one that grants it to another meanwhile. An earlier one, or
+//! none, means that nobody knows what was promised in between: then only the time up to what is known counts as valid,
+//! and nothing counts as past validity.
 
 use std::collections::BTreeMap;
 
@@ -88,8 +89,8 @@ impl Hold {
         Some(in_time.by_ref().last().unwrap_or(first))
     }
 
-    /// The parts of the hold in which the validity in force was not over, in order; they neither touch nor overlap. All but
-    /// the first, which may be empty, begin with a renewal that came when the validity before it was over.
+    /// The parts of the hold in which the validity in force was not over, in order; they neither touch nor overlap. All
+    /// but the first, which may be empty, begin with a renewal that came when the validity before it was over.
     pub fn valid_spans(&self) -> impl Iterator<Item = (Nanos, Nanos)> + Clone {
         let (mut next, mut renewals) = (Some((self.from, self.valid_until)), self.renewals.iter());
         std::iter::from_fn(move || {
@@ -151,8 +152,8 @@ pub(crate) struct Holds<'a> {
     pub requested: Vec<Nanos>,
     /// Whether the history tells every change of a hold's validity.
     renewals_told: bool,
-    /// When each client was heard of last, where nothing is known of it after that: in a history that is cut off and was
-    /// written as reports came in, a client's next words may be on their way while later ones of others are there.
+    /// When each client was heard of last, where nothing is known of it after that: in a history that is cut off and
+    /// was written as reports came in, a client's next words may be on their way while later ones of others are there.
     heard: Option<BTreeMap<ClientId, Nanos>>,
     attempts: Attempts<'a>,
     /// What ends with its client, should it die.

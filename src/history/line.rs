@@ -1,8 +1,8 @@
 //! An op's line as this crate writes it, read in one go: nearly all lines are like that.
 //!
 //! Fields stand in their order, with nothing between them, and strings have no escapes. Any other line is none of this
-//! reader's business: `serde_json` reads it, and tells what is wrong with it. What both read they read alike, which the tests
-//! compare. Deliberately absent: errors.
+//! reader's business: `serde_json` reads it, and tells what is wrong with it. What both read they read alike, which the
+//! tests compare. Deliberately absent: errors.
 
 use rustc_hash::FxHashMap;
 

@@ -1,11 +1,11 @@
 //! The record of a run: a totally ordered list of what concurrent parties did.
 //!
-//! [`op`] is one element, `order` puts them in order, [`end`] tells a complete history from one that is cut off, `reach` up
-//! to when it can be judged, [`recorder`] is the single writer, [`source`] sees what a file is, [`file`] reads a stored
-//! history, [`foreign`] one of another harness, [`edn`] writes ours for Jepsen's, [`hold`] gathers the ops of one hold,
-//! `plain` tells a history in acquires and releases alone, [`server`] is what lock servers had for whom, beside the ops,
-//! [`life`] numbers the processes of a client that dies.
-//! Deliberately absent: any judgement; that is `check`'s.
+//! [`op`] is one element, `order` puts them in order, [`end`] tells a complete history from one that is cut off,
+//! `reach` up to when it can be judged, [`recorder`] is the single writer, [`source`] sees what a file is, [`file`]
+//! reads a stored history, [`foreign`] one of another harness, [`edn`] writes ours for Jepsen's, [`hold`] gathers the
+//! ops of one hold, `plain` tells a history in acquires and releases alone, [`server`] is what lock servers had for
+//! whom, beside the ops, [`life`] numbers the processes of a client that dies. Deliberately absent: any judgement; that
+//! is `check`'s.
 
 pub mod edn;
 pub mod end;
@@ -43,9 +43,9 @@ pub use server::ServerRecord;
 
 /// The version of the file format that this build writes. It reads all up to it.
 ///
-/// Since version 2 a complete file ends with a mark, and every change of a hold's validity is an op. A file of version 1 has
-/// no mark, so it counts as cut off, and tells of a hold's validity at its grant and at its end only. Since version 3 a file
-/// may have lines that are no ops: what the lock servers had ([`server`]).
+/// Since version 2 a complete file ends with a mark, and every change of a hold's validity is an op. A file of version
+/// 1 has no mark, so it counts as cut off, and tells of a hold's validity at its grant and at its end only. Since
+/// version 3 a file may have lines that are no ops: what the lock servers had ([`server`]).
 pub const FORMAT: u32 = 3;
 
 /// What the number in an item ([`ItemValue::stock`]) counts.
@@ -112,8 +112,8 @@ pub struct Header {
     /// How long a lock that is wanted may stay with nobody while nothing is wrong, in nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant_within: Option<u64>,
-    /// How long what an attempt has left at the servers may outlast its end, in nanoseconds: the lock's lease or session
-    /// timeout, zero for a lock that has neither. Absent where nobody looks at the servers.
+    /// How long what an attempt has left at the servers may outlast its end, in nanoseconds: the lock's lease or
+    /// session timeout, zero for a lock that has neither. Absent where nobody looks at the servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaves_within: Option<u64>,
     /// What the API of a lock behind an adapter offers; absent for locks of this crate, which offer all that is judged.
@@ -131,7 +131,8 @@ impl Header {
         self.fencepost >= 2 && self.environment != foreign::FOREIGN
     }
 
-    /// A fencing token as people can compare it. ZooKeeper's are zxids, whose upper half is the leader's epoch: `1:186`.
+    /// A fencing token as people can compare it. ZooKeeper's are zxids, whose upper half is the leader's epoch:
+    /// `1:186`.
     pub fn told(&self, token: FencingToken) -> String {
         if self.algorithm.starts_with("zookeeper") && token.0 >> 32 > 0 {
             format!("{}:{}", token.0 >> 32, token.0 & u64::from(u32::MAX))
@@ -160,8 +161,8 @@ pub struct History {
     pub header: Header,
     /// The ops; `ops[i].index == i`.
     pub ops: Vec<Op>,
-    /// What the lock servers had for whom, in the order of its beginning; for explanations, never for verdicts. Empty where
-    /// nobody looked.
+    /// What the lock servers had for whom, in the order of its beginning; for explanations, never for verdicts. Empty
+    /// where nobody looked.
     pub servers: Vec<ServerRecord>,
     /// Why it is not known to be whole, if so: what happened after its last op is then unknown, and what is missing may
     /// be anything.

@@ -32,11 +32,11 @@ pub enum F {
     Acquire,
     /// A client gives the lock back.
     Release,
-    /// A signal (always `ok`, without invocation): the lock promises its holder another `valid-until` from now on, or the
-    /// same one again after it had been suspect.
+    /// A signal (always `ok`, without invocation): the lock promises its holder another `valid-until` from now on, or
+    /// the same one again after it had been suspect.
     Extend,
-    /// A signal (always `ok`, without invocation): the lock told its holder that the servers are out of reach; the hold's
-    /// `valid-until` is still in force.
+    /// A signal (always `ok`, without invocation): the lock told its holder that the servers are out of reach; the
+    /// hold's `valid-until` is still in force.
     Suspect,
     /// A signal (always `ok`, without invocation): the lock told its holder that the hold is over.
     Lost,
@@ -50,21 +50,22 @@ pub enum F {
     Heal,
     /// A signal (always `ok`, without invocation): a client's own monitor saw that it had not run since `since`.
     Stall,
-    /// A signal (always `info`, without invocation) of process `outside`: somebody else than the nemesis struck what the trial
-    /// uses, at some time after `since`; `error` says what was seen.
+    /// A signal (always `info`, without invocation) of process `outside`: somebody else than the nemesis struck what
+    /// the trial uses, at some time after `since`; `error` says what was seen.
     Outside,
     /// A signal (always `info`, without invocation), recorded by the environment: the client died. What its process had
     /// open may still take effect, its holds are over, and the process never acts again.
     Crash,
-    /// A signal (without invocation) of a client's monitor: the program behind an adapter did what it may not, as `error`
-    /// says. `ok`: it did no harm; `info`: it failed, and what it was asked is in doubt; `fail`: it contradicted the
-    /// protocol, and nothing that it said can be believed.
+    /// A signal (without invocation) of a client's monitor: the program behind an adapter did what it may not, as
+    /// `error` says. `ok`: it did no harm; `info`: it failed, and what it was asked is in doubt; `fail`: it
+    /// contradicted the protocol, and nothing that it said can be believed.
     Adapter,
     /// A signal (without invocation) of process `inspector`: all lock servers were asked what they still have under the
-    /// trial's lock names, after time enough for it to go by itself. `ok`: all answered; `info`: some did not, and `error`
-    /// says why. What was found stands before it.
+    /// trial's lock names, after time enough for it to go by itself. `ok`: all answered; `info`: some did not, and
+    /// `error` says why. What was found stands before it.
     Look,
-    /// A signal (always `ok`, without invocation) of process `inspector`: a lock server still has something, as `left` says.
+    /// A signal (always `ok`, without invocation) of process `inspector`: a lock server still has something, as `left`
+    /// says.
     Left,
 }
 
@@ -199,8 +200,8 @@ pub struct Probe {
     /// Where a clock was looked at: what it showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockReading>,
-    /// Where a link's fault was lifted: how many packets it had lost, refused or made late, where that is counted; or how many
-    /// requests it had struck.
+    /// Where a link's fault was lifted: how many packets it had lost, refused or made late, where that is counted; or
+    /// how many requests it had struck.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub struck: Option<u64>,
 }
@@ -308,8 +309,8 @@ pub struct Left {
 
 /// One element of a history: an operation starts or completes, or a signal arrives.
 ///
-/// A large history keeps millions of them, so what few ops have stands apart, in [`Rare`]; `op.error` reads and writes it
-/// all the same.
+/// A large history keeps millions of them, so what few ops have stands apart, in [`Rare`]; `op.error` reads and writes
+/// it all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Record", into = "Record")]
 pub struct Op {

@@ -1,10 +1,10 @@
 //! What a history says to whoever knows of acquires and releases only: Knossos, and the models of locks without leases.
 //!
-//! A hold that was lost, or whose client died, is over without a release. Told in releases that is one, certain, in that
-//! instant: the client gives the hold up there, whatever the lock thinks, and a hold that ends as early as it can accuses
-//! nobody. What a client had open when it died is in doubt, and its process acts no more. A process does one thing at a
-//! time: if it has an op open when the word comes, the release stands before that op.
-//! Deliberately absent: validity. A lock without a lease never takes back what it granted.
+//! A hold that was lost, or whose client died, is over without a release. Told in releases that is one, certain, in
+//! that instant: the client gives the hold up there, whatever the lock thinks, and a hold that ends as early as it can
+//! accuses nobody. What a client had open when it died is in doubt, and its process acts no more. A process does one
+//! thing at a time: if it has an op open when the word comes, the release stands before that op. Deliberately absent:
+//! validity. A lock without a lease never takes back what it granted.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -158,8 +158,8 @@ impl PlainStream {
         Self { clients: Clients(FxHashMap::default()), place: 0, told: Vec::new() }
     }
 
-    /// Takes the next op of a well-formed history, and hands on what it amounts to. False if that would have had to stand
-    /// before an op that has been handed on: then the whole history has to be known.
+    /// Takes the next op of a well-formed history, and hands on what it amounts to. False if that would have had to
+    /// stand before an op that has been handed on: then the whole history has to be known.
     pub fn take(&mut self, op: &Op, give: &mut impl FnMut(&Op)) -> bool {
         let (place, told) = (self.place, &mut self.told);
         self.clients.take(place, op, Op::clone, &mut |place, op| told.push((place, op)));

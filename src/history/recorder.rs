@@ -53,8 +53,8 @@ impl Recorder {
         self.lock().failure.as_ref().map(ToString::to_string)
     }
 
-    /// Puts the history into the order of time, replaces the file by it in one step, and returns it. `early` says why the
-    /// trial ended before it was over, if it did: the history is then not whole.
+    /// Puts the history into the order of time, replaces the file by it in one step, and returns it. `early` says why
+    /// the trial ended before it was over, if it did: the history is then not whole.
     ///
     /// # Errors
     /// A write failed, now or earlier.

@@ -44,8 +44,8 @@ pub struct Ballot {
     /// The time to live that was asked for, nanoseconds on the node's clock; absent for a lease without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
-    /// The leases that it was given, in the order of time. A node that is neither here nor among those that refused was not
-    /// reached, or did not answer.
+    /// The leases that it was given, in the order of time. A node that is neither here nor among those that refused was
+    /// not reached, or did not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub votes: Vec<Vote>,
     /// The nodes that refused, since somebody else had the key, and when.
@@ -73,7 +73,8 @@ pub struct Vote {
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<LeaseEnd>,
-    /// By how many nanoseconds the node's wall clock was wrong then, if that was a millisecond or more; above zero, it was ahead.
+    /// By how many nanoseconds the node's wall clock was wrong then, if that was a millisecond or more; above zero, it
+    /// was ahead.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub clock_error: i64,
     /// Whether the end follows from the time to live alone: nobody saw it.

@@ -1,13 +1,14 @@
 //! The seam between the algorithms and the servers: the fewest verbs that the algorithms need.
 //!
-//! `client` implements it over the `redis` and `zookeeper-client` crates and over etcd's JSON gateway; a simulation implements
-//! Redis' and ZooKeeper's part over models.
+//! `client` implements it over the `redis` and `zookeeper-client` crates and over etcd's JSON gateway; a simulation
+//! implements Redis' and ZooKeeper's part over models.
 //!
 //! **Contract of all futures here.** A request is sent when its future is first polled or, where there is no connection
 //! yet, as soon as there is one; requests of one connection or session reach the server in the order in which they were
-//! sent. Dropping a future abandons the *reply*: a request that was sent is carried out although nobody waits for it, and
-//! one that still waited for a connection is not sent. No verb times out by itself: how long to wait is the algorithm's
-//! decision. How a connection is opened, and how often that is tried, depends on no request ([`super::opener`]).
+//! sent. Dropping a future abandons the *reply*: a request that was sent is carried out although nobody waits for it,
+//! and one that still waited for a connection is not sent. No verb times out by itself: how long to wait is the
+//! algorithm's decision. How a connection is opened, and how often that is tried, depends on no request
+//! ([`super::opener`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,8 +75,8 @@ pub enum Connections {
     Fresh,
 }
 
-/// What is said on a channel from now on, until the connection is lost: then it ends. What was said before is not heard,
-/// and what is said while a connection is dead, and nobody has noticed, is lost.
+/// What is said on a channel from now on, until the connection is lost: then it ends. What was said before is not
+/// heard, and what is said while a connection is dead, and nobody has noticed, is lost.
 pub type Heard = BoxStream<'static, String>;
 
 /// One Redis master.
@@ -105,8 +106,8 @@ pub trait RedisNode: Send + Sync {
         ttl: Duration,
     ) -> Reply<Option<FencingToken>, NodeError>;
 
-    /// Raises the counter to `token` if the key holds `owner`: whether it does, and the counter is at `token` now. Never
-    /// lowers it: a counter that is beyond stays there, and the answer is no.
+    /// Raises the counter to `token` if the key holds `owner`: whether it does, and the counter is at `token` now.
+    /// Never lowers it: a counter that is beyond stays there, and the answer is no.
     fn raise_if_owner(
         &self,
         key: &str,
@@ -124,9 +125,9 @@ pub trait RedisNode: Send + Sync {
     /// The same and, if it was deleted, calls the first in `line` who hears it, in one step.
     fn delete_and_call(&self, key: &str, line: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError>;
 
-    /// If the key is there, puts `place` in the line, unless it stands there: at its end, or at its `front`. How long the key
-    /// has left (for ever, if it has no deadline), or `None` if it is not there and nothing was done. The line as a whole is
-    /// forgotten `patience` after the last who entered it.
+    /// If the key is there, puts `place` in the line, unless it stands there: at its end, or at its `front`. How long
+    /// the key has left (for ever, if it has no deadline), or `None` if it is not there and nothing was done. The line
+    /// as a whole is forgotten `patience` after the last who entered it.
     ///
     /// A place is `channel name`: who stands there is called by `name` on `channel`, and has left the line by that.
     fn stand_in_line(
@@ -268,8 +269,8 @@ pub trait EtcdCluster: Send + Sync {
     /// What to call it in messages.
     fn name(&self) -> &str;
 
-    /// Grants a lease of this id, chosen by the caller, and of at least this length, in whole seconds: how long it is. One
-    /// that is there already is as good, and as it is.
+    /// Grants a lease of this id, chosen by the caller, and of at least this length, in whole seconds: how long it is.
+    /// One that is there already is as good, and as it is.
     fn grant(&self, lease: i64, ttl: Duration) -> Reply<Duration, EtcdError>;
 
     /// Has the lease last its whole length from when the leader does this: how long that is, or `None` if it is over.
@@ -285,8 +286,8 @@ pub trait EtcdCluster: Send + Sync {
     /// Lists all keys below `prefix`, as a majority has them.
     fn line(&self, prefix: &str) -> Reply<EtcdLine, EtcdError>;
 
-    /// Completes when `key` has been deleted at revision `from` or later, also long ago. An error says that nobody looks any
-    /// more.
+    /// Completes when `key` has been deleted at revision `from` or later, also long ago. An error says that nobody
+    /// looks any more.
     fn deleted(&self, key: &str, from: u64) -> Reply<(), EtcdError>;
 
     /// Deletes a key: whether it was there. For whoever takes a lock away.

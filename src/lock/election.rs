@@ -2,11 +2,11 @@
 //!
 //! After Curator's leader latch. A term of office is a guard: it ends by itself when the session or the lease cannot be
 //! renewed, before another candidate can be elected. Its *epoch* is the guard's fencing token, higher with every term;
-//! whatever the leader tells others carries it, so that they can refuse the orders of one that was deposed. A lock without
-//! tokens elects nobody.
+//! whatever the leader tells others carries it, so that they can refuse the orders of one that was deposed. A lock
+//! without tokens elects nobody.
 //!
-//! Deliberately absent: who leads elsewhere. The servers know an owner token or a session, and `fencepost inspect` shows it;
-//! an observer here follows the candidate of its own program.
+//! Deliberately absent: who leads elsewhere. The servers know an owner token or a session, and `fencepost inspect`
+//! shows it; an observer here follows the candidate of its own program.
 
 use std::sync::Arc;
 
@@ -58,8 +58,8 @@ pub struct Election {
 }
 
 impl Election {
-    /// A candidate, who does not campaign yet, in the election called `name`. The lock should renew its leases; a session
-    /// does so by itself.
+    /// A candidate, who does not campaign yet, in the election called `name`. The lock should renew its leases; a
+    /// session does so by itself.
     pub fn new(lock: Arc<dyn DistributedLock>, name: LockName) -> Self {
         Self { lock, name, role: Arc::new(watch::Sender::new(Role::Follower)) }
     }

@@ -138,10 +138,10 @@ impl NodeError {
 
     /// What an error reply of a Redis server says of the request, by its code (the first word).
     ///
-    /// The commands and scripts of the seam write last, and one thing only, so a server that answers one of its own codes
-    /// has not written it. (A vote that is counted counts first: refused after that, it leaves a gap in the counts, which
-    /// is legal.) A code that no server has comes from something in between, such as a proxy that lost its server: that
-    /// leaves the outcome open.
+    /// The commands and scripts of the seam write last, and one thing only, so a server that answers one of its own
+    /// codes has not written it. (A vote that is counted counts first: refused after that, it leaves a gap in the
+    /// counts, which is legal.) A code that no server has comes from something in between, such as a proxy that lost
+    /// its server: that leaves the outcome open.
     pub fn from_error_reply(text: &str) -> Self {
         let code = text.split_whitespace().next().unwrap_or_default();
         let passes = PASSING.iter().any(|passing| text.starts_with(passing));
@@ -222,9 +222,9 @@ impl EtcdError {
 
     /// What an error reply of etcd says of the request, by its gRPC code and its text.
     ///
-    /// Which code goes with which error is in `api/v3rpc/rpctypes/error.go` of etcd 3.5. `Unavailable` tells nothing: it is
-    /// the code of "request timed out, possibly due to previous leader failure", which may have been carried out, as well as
-    /// of "no leader".
+    /// Which code goes with which error is in `api/v3rpc/rpctypes/error.go` of etcd 3.5. `Unavailable` tells nothing:
+    /// it is the code of "request timed out, possibly due to previous leader failure", which may have been carried out,
+    /// as well as of "no leader".
     pub fn from_error_reply(code: i64, text: &str) -> Self {
         match code {
             grpc::NOT_FOUND if text.contains("requested lease not found") => Self::NoLease,
@@ -276,8 +276,8 @@ pub enum AttemptError {
     NotGranted(String),
 }
 
-/// Why an acquire was given up. Unless it is in doubt, nothing is held; votes and znodes of its attempts are being taken back, and vanish at
-/// the latest with their TTL or session.
+/// Why an acquire was given up. Unless it is in doubt, nothing is held; votes and znodes of its attempts are being
+/// taken back, and vanish at the latest with their TTL or session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AcquireError {
     /// No lock can have this name.
@@ -300,7 +300,8 @@ pub enum AcquireError {
     /// What [`AcquireOptions::unless`](super::AcquireOptions::unless) waits for came first.
     #[error("called off")]
     Cancelled,
-    /// Nobody knows whether the lock is held. Only of locks that are not of this library: ours resolve what is in doubt.
+    /// Nobody knows whether the lock is held. Only of locks that are not of this library: ours resolve what is in
+    /// doubt.
     #[cfg(feature = "harness")]
     #[error("in doubt: {0}")]
     InDoubt(String),

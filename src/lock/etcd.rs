@@ -1,14 +1,15 @@
 //! The etcd lock: a lease, a key that lives with it, and each contender watching only its predecessor.
 //!
-//! After the recipe of etcd's own clients (`client/v3/concurrency`, `Mutex`), with the same keys, so that it stands in one
-//! line with theirs and with the server's Lock service: `PREFIX/NAME/LEASE`, the lease's id in hexadecimal; the key that was
-//! created first holds. With what their users learned since: after waiting, the same list that shows that nobody is ahead
-//! must show the own key, too, since a lease that ended meanwhile took it along (etcd#11456); the lease's id is chosen here,
-//! so that a grant whose reply was lost is known by it, and whatever an attempt left goes when its lease is revoked. The
-//! fencing token is the revision at which the own key was created.
+//! After the recipe of etcd's own clients (`client/v3/concurrency`, `Mutex`), with the same keys, so that it stands in
+//! one line with theirs and with the server's Lock service: `PREFIX/NAME/LEASE`, the lease's id in hexadecimal; the key
+//! that was created first holds. With what their users learned since: after waiting, the same list that shows that
+//! nobody is ahead must show the own key, too, since a lease that ended meanwhile took it along (etcd#11456); the
+//! lease's id is chosen here, so that a grant whose reply was lost is known by it, and whatever an attempt left goes
+//! when its lease is revoked. The fencing token is the revision at which the own key was created.
 //!
-//! [`lease`] keeps the deadline until which a lease may be believed. Deliberately absent: leases that several holds share,
-//! as sessions of etcd's clients are; and a TTL for a single call, since a hold lasts as long as its lease is kept alive.
+//! [`lease`] keeps the deadline until which a lease may be believed. Deliberately absent: leases that several holds
+//! share, as sessions of etcd's clients are; and a TTL for a single call, since a hold lasts as long as its lease is
+//! kept alive.
 
 pub(super) mod lease;
 
@@ -39,11 +40,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct EtcdSettings {
     /// The prefix below which each lock has a folder of its own, without a `/` at its end.
     pub prefix: String,
-    /// How long etcd keeps a hold whose client is silent, in whole seconds. etcd grants no lease that is shorter than one and
-    /// a half of its election timeouts (2 s as it comes), and a longer one in its place; relied on is what stands here.
+    /// How long etcd keeps a hold whose client is silent, in whole seconds. etcd grants no lease that is shorter than
+    /// one and a half of its election timeouts (2 s as it comes), and a longer one in its place; relied on is what
+    /// stands here.
     pub ttl: Duration,
-    /// How long a guard may last, however long its lease is kept alive: then it is lost, and its lease ended. An hour by
-    /// default; `None`: no limit.
+    /// How long a guard may last, however long its lease is kept alive: then it is lost, and its lease ended. An hour
+    /// by default; `None`: no limit.
     pub max_hold: Option<Duration>,
 }
 

@@ -20,13 +20,13 @@
 //! # }
 //! ```
 //!
-//! The logs of all processes on one host, one after the other, are judged by
-//! `cat *.jsonl | fencepost check - --model fenced+lease --order time` (`owner-mutex+lease` for a lock without tokens). Times are
-//! [`crate::time::BootClock`]'s, which the processes of one host share, and no others.
+//! The logs of all processes on one host, one after the other, are judged by `cat *.jsonl | fencepost check - --model
+//! fenced+lease --order time` (`owner-mutex+lease` for a lock without tokens). Times are [`crate::time::BootClock`]'s,
+//! which the processes of one host share, and no others.
 //!
-//! Each attempt is a process of its own in the history, since a program makes several at a time. A hold that is lost is told as a release that has
-//! begun: from then on its client does not believe in it. An acquire that is dropped has failed: it gave no guard. Deliberately absent: where
-//! events go.
+//! Each attempt is a process of its own in the history, since a program makes several at a time. A hold that is lost is
+//! told as a release that has begun: from then on its client does not believe in it. An acquire that is dropped has
+//! failed: it gave no guard. Deliberately absent: where events go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -178,8 +178,8 @@ impl Promises {
         &self.latest
     }
 
-    /// Completes with the guard's promise as soon as it is another one than the last that was told; `None` after the loss
-    /// or the release. Nothing is missed if the future is dropped.
+    /// Completes with the guard's promise as soon as it is another one than the last that was told; `None` after the
+    /// loss or the release. Nothing is missed if the future is dropped.
     pub async fn next(&mut self) -> Option<Promise> {
         loop {
             if matches!(self.latest.state, GuardState::Lost(_)) {
@@ -206,8 +206,8 @@ impl Promises {
         unfold(self, async |mut promises| Some((promises.next().await?, promises)))
     }
 
-    /// Whether the guard may be believed, as a stream: what it is now, then each change to suspect, back to held, and to
-    /// lost, which comes last. Renewals, which change no more than the end of validity, are left out.
+    /// Whether the guard may be believed, as a stream: what it is now, then each change to suspect, back to held, and
+    /// to lost, which comes last. Renewals, which change no more than the end of validity, are left out.
     pub fn states(self) -> impl Stream<Item = GuardState> + Send {
         unfold((self, None::<GuardState>), async |(mut promises, told)| {
             let mut state = promises.latest().state.clone();
@@ -359,11 +359,11 @@ impl Guard {
         self.promises().states()
     }
 
-    /// Has the lease last `ttl` from now: until when the hold is valid then, which [`Guard::valid_until`] says from now on
-    /// as well. Renewals after it give that TTL, too. Never beyond the longest hold.
+    /// Has the lease last `ttl` from now: until when the hold is valid then, which [`Guard::valid_until`] says from now
+    /// on as well. Renewals after it give that TTL, too. Never beyond the longest hold.
     ///
-    /// The validity moves only when a majority has answered; before that, and after an error that is no loss, it is what it
-    /// was. Dropping the future leaves it so, too, and some keys that live longer, until the release.
+    /// The validity moves only when a majority has answered; before that, and after an error that is no loss, it is
+    /// what it was. Dropping the future leaves it so, too, and some keys that live longer, until the release.
     ///
     /// # Errors
     /// The hold is lost, it is valid for longer already, no majority has answered, or the lock has no leases.

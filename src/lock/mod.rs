@@ -19,9 +19,9 @@
 //! # }
 //! ```
 //!
-//! It does *not* promise that nobody else holds the lock while a guard looks valid if a master's clock jumps, a master forgets
-//! what it was told (a restart without `appendfsync always`), or a client stops between looking at its guard and writing. As
-//! published it has no fencing token; [`Tokens::Quorum`] is ours.
+//! It does *not* promise that nobody else holds the lock while a guard looks valid if a master's clock jumps, a master
+//! forgets what it was told (a restart without `appendfsync always`), or a client stops between looking at its guard
+//! and writing. As published it has no fencing token; [`Tokens::Quorum`] is ours.
 //!
 //! [`RedisLock`] at one Redis server, with a fencing token for each grant:
 //!
@@ -40,8 +40,8 @@
 //! # }
 //! ```
 //!
-//! It does *not* promise to be there when its server is not, nor exclusion over a restart that forgets or a replica that takes
-//! over; its tokens rise over a loss of all data, unless the clock was set back as well.
+//! It does *not* promise to be there when its server is not, nor exclusion over a restart that forgets or a replica
+//! that takes over; its tokens rise over a loss of all data, unless the clock was set back as well.
 //!
 //! [`ZookeeperLock`], ephemeral sequential znodes (the ZooKeeper recipes' lock):
 //!
@@ -60,8 +60,8 @@
 //! # }
 //! ```
 //!
-//! It does *not* promise that a client which stops between looking at its guard and writing writes in time: only a store that
-//! looks at tokens does. It has no TTL: a hold ends with its session.
+//! It does *not* promise that a client which stops between looking at its guard and writing writes in time: only a
+//! store that looks at tokens does. It has no TTL: a hold ends with its session.
 //!
 //! [`EtcdLock`], a lease and a key with it (the recipe of etcd's own clients, with which it stands in one line):
 //!
@@ -80,8 +80,8 @@
 //! # }
 //! ```
 //!
-//! It does *not* promise that a client which stops between looking at its guard and writing writes in time, nor anything with
-//! servers older than 3.5.13, whose deposed leaders may keep a lease alive that is over.
+//! It does *not* promise that a client which stops between looking at its guard and writing writes in time, nor
+//! anything with servers older than 3.5.13, whose deposed leaders may keep a lease alive that is over.
 //!
 //! [`ReadWriteLock`] and [`Semaphore`], in a ZooKeeper ensemble or at one Redis server, have several holders.
 //!
@@ -91,9 +91,9 @@
 //!
 //! All implement [`DistributedLock`] and hand out a [`Guard`]: the only proof of holding, which ends by itself.
 //! [`backend`] is the seam to the servers, [`client`] fills it with real ones, [`runtime`] brings clock, timers and
-//! randomness from outside, `settings` (a feature) is the TOML file that a service has its lock from. `flawed`,
-//! for the harness only, has locks that must be caught. `opener` says when a lock connects, in both worlds. Deliberately absent: ambient clocks and randomness, the harness,
-//! any knowledge of how a lock is tried.
+//! randomness from outside, `settings` (a feature) is the TOML file that a service has its lock from. `flawed`, for the
+//! harness only, has locks that must be caught. `opener` says when a lock connects, in both worlds. Deliberately
+//! absent: ambient clocks and randomness, the harness, any knowledge of how a lock is tried.
 //!
 //! [`capabilities`] lists what it can do and what it cannot, with the test that shows each.
 
@@ -201,9 +201,9 @@ impl AcquireOptions {
         self
     }
 
-    /// The same, called off when what `cancelled` returns completes: the acquire is then [`AcquireError::Cancelled`], and
-    /// what it left at the servers is taken back. `cancelled` is called once for each acquire. With a token of `tokio-util`:
-    /// `options.unless(move || token.clone().cancelled_owned())`.
+    /// The same, called off when what `cancelled` returns completes: the acquire is then [`AcquireError::Cancelled`],
+    /// and what it left at the servers is taken back. `cancelled` is called once for each acquire. With a token of
+    /// `tokio-util`: `options.unless(move || token.clone().cancelled_owned())`.
     #[must_use]
     pub fn unless<F>(mut self, cancelled: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -213,8 +213,8 @@ impl AcquireOptions {
         self
     }
 
-    /// The same, stopped at [`Phase::Acquiring`], [`Phase::InLine`] and [`Phase::VotesIn`]; and the hold that it leads to at
-    /// [`Phase::Renewing`].
+    /// The same, stopped at [`Phase::Acquiring`], [`Phase::InLine`] and [`Phase::VotesIn`]; and the hold that it leads
+    /// to at [`Phase::Renewing`].
     #[cfg(feature = "harness")]
     #[must_use]
     pub fn stopped_by(mut self, pause_point: Arc<dyn PausePoint>) -> Self {

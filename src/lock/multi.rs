@@ -1,8 +1,9 @@
 //! Several locks as one: all of them or none, always acquired in one order.
 //!
-//! Two clients that acquire two locks in different orders wait for each other for ever. Here nobody chooses the order: it is
-//! that of the names, so whoever waits for one holds only lower ones, and no circle can close. One deadline counts for all.
-//! What was acquired before one that failed is released. Deliberately absent: several locks at different servers.
+//! Two clients that acquire two locks in different orders wait for each other for ever. Here nobody chooses the order:
+//! it is that of the names, so whoever waits for one holds only lower ones, and no circle can close. One deadline
+//! counts for all. What was acquired before one that failed is released. Deliberately absent: several locks at
+//! different servers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,8 @@ impl MultiLock {
         Self { lock, runtime }
     }
 
-    /// Acquires all `names`, each once, in the order of their bytes, and waits for all of them no longer than `options` say.
+    /// Acquires all `names`, each once, in the order of their bytes, and waits for all of them no longer than `options`
+    /// say.
     ///
     /// Dropping the future gives back what it had acquired.
     ///

@@ -33,8 +33,8 @@ pub(crate) fn check(name: &LockName) -> Result<(), NameError> {
     }
 }
 
-/// The name as one part of a path: no slash, no control character, neither `.` nor `..`; percent-encoded where need be, so
-/// no two names are the same part.
+/// The name as one part of a path: no slash, no control character, neither `.` nor `..`; percent-encoded where need be,
+/// so no two names are the same part.
 pub(crate) fn as_path_part(name: &LockName) -> Cow<'_, str> {
     let name = name.as_str();
     let stays = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'%');

@@ -1,7 +1,7 @@
 //! When a connection is opened: by a task of its own, one at a time, and not again at once after a failure.
 //!
-//! Requests wait for a connection that is being opened, each as long as its caller likes; the opening does not depend on
-//! them. After a failed try the next one is put off, longer each time, and meanwhile requests fail at once with what
+//! Requests wait for a connection that is being opened, each as long as its caller likes; the opening does not depend
+//! on them. After a failed try the next one is put off, longer each time, and meanwhile requests fail at once with what
 //! stood in the way. Shared with the simulation, so that a lock meets the same there. Deliberately absent: how a
 //! connection is opened, and how long that may take.
 

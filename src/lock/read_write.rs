@@ -1,16 +1,16 @@
 //! A read-write lock: readers together, or a writer alone.
 //!
-//! In a ZooKeeper ensemble readers and writers stand in one line, after the shared locks of the ZooKeeper recipes: a reader
-//! waits for the writers ahead of it, a writer for everybody. So nobody overtakes, and nobody starves. At one Redis server
-//! each holder has a share with an end of its own; there is no line, but a writer that readers keep out keeps new readers
-//! out until it has asked again.
+//! In a ZooKeeper ensemble readers and writers stand in one line, after the shared locks of the ZooKeeper recipes: a
+//! reader waits for the writers ahead of it, a writer for everybody. So nobody overtakes, and nobody starves. At one
+//! Redis server each holder has a share with an end of its own; there is no line, but a writer that readers keep out
+//! keeps new readers out until it has asked again.
 //!
 //! Tokens rise with every grant, of readers and writers alike. A resource that fences must compare a reader's with the
 //! writers' it has served only: readers hold together and come in any order.
 //!
-//! **What it does not promise.** What the lock below does not: [`ZookeeperLock`], [`RedisLock`](super::RedisLock). A guard that
-//! reads cannot be made one that writes: two that wait for each other's release would wait for ever. Not over
-//! [`Redlock`](super::Redlock): see [`ConfigError::NotOnRedlock`](super::ConfigError::NotOnRedlock).
+//! **What it does not promise.** What the lock below does not: [`ZookeeperLock`], [`RedisLock`](super::RedisLock). A
+//! guard that reads cannot be made one that writes: two that wait for each other's release would wait for ever. Not
+//! over [`Redlock`](super::Redlock): see [`ConfigError::NotOnRedlock`](super::ConfigError::NotOnRedlock).
 
 use std::sync::Arc;
 
@@ -62,7 +62,8 @@ impl ReadWriteLock {
         Ok(Self { readers: Box::new(readers), writers: Box::new(writers) })
     }
 
-    /// One in a ZooKeeper ensemble. To its readers and writers, a [`ZookeeperLock`] of the same root and name is a writer.
+    /// One in a ZooKeeper ensemble. To its readers and writers, a [`ZookeeperLock`] of the same root and name is a
+    /// writer.
     pub fn in_zookeeper(connector: Arc<dyn ZkConnector>, settings: ZookeeperSettings, runtime: SharedRuntime) -> Self {
         let lock = ZookeeperLock::new(connector, settings, runtime);
         let (readers, writers) = (lock.admitting(Admission::READ), lock.admitting(Admission::WRITE));

@@ -6,8 +6,8 @@
 //! own, so that a release which arrives late can only ever undo its own attempt. What an attempt may have left is taken
 //! back until that is certain or the lease is over ([`undo`]), and a renewal wins back nodes that forgot ([`lease`]).
 //!
-//! The algorithm as published has no fencing token, and neither has this one unless [`Tokens::Quorum`] is asked for: see
-//! `tokens`.
+//! The algorithm as published has no fencing token, and neither has this one unless [`Tokens::Quorum`] is asked for:
+//! see `tokens`.
 
 mod election;
 mod lease;
@@ -50,19 +50,19 @@ pub struct RedlockSettings {
     pub retry_delay_min: Duration,
     /// The longest delay between two attempts. The delay is random, so that competitors don't split votes for ever.
     pub retry_delay_max: Duration,
-    /// Whether who waits asks again after such a delay, or is called when the lock is given back. The same for all that compete
-    /// for a lock.
+    /// Whether who waits asks again after such a delay, or is called when the lock is given back. The same for all that
+    /// compete for a lock.
     pub waiting: Waiting,
     /// Whether a held lease is renewed every third of its length, until it is released or lost. Off by default.
     pub renewal: bool,
-    /// How long a guard may last, however often it is renewed: then it is lost, and the lock given back, so that a guard
-    /// that was forgotten does not hold it for ever. An hour by default; `None`: no limit. One that is not renewed is lost
-    /// then, too, and the lock is free when its lease ends.
+    /// How long a guard may last, however often it is renewed: then it is lost, and the lock given back, so that a
+    /// guard that was forgotten does not hold it for ever. An hour by default; `None`: no limit. One that is not
+    /// renewed is lost then, too, and the lock is free when its lease ends.
     pub max_hold: Option<Duration>,
     /// Where fencing tokens come from. There are none by default, as published.
     pub tokens: Tokens,
-    /// Put before every lock name to make the Redis key. The key of a counter has a `#` before it: where there are tokens,
-    /// the prefix needs some other character.
+    /// Put before every lock name to make the Redis key. The key of a counter has a `#` before it: where there are
+    /// tokens, the prefix needs some other character.
     pub key_prefix: String,
 }
 

@@ -1,11 +1,11 @@
 //! Reentrancy, for programs that ask for it: who holds a lock enters it again, and lets go when the last is out.
 //!
-//! It goes by an [`OwnerId`] that the program chooses, not by threads or tasks, which an asynchronous program changes at
-//! any await, and it is counted here and nowhere else: the servers see one hold. So an owner is at home in one [`Reentrant`]
-//! value; the same id in another process is somebody else.
+//! It goes by an [`OwnerId`] that the program chooses, not by threads or tasks, which an asynchronous program changes
+//! at any await, and it is counted here and nowhere else: the servers see one hold. So an owner is at home in one
+//! [`Reentrant`] value; the same id in another process is somebody else.
 //!
-//! An inner acquire takes the hold as it is, with its token, its TTL and its longest hold. What is lost is lost for all that
-//! entered; after that the owner acquires anew. Deliberately absent: handing a hold over to another process.
+//! An inner acquire takes the hold as it is, with its token, its TTL and its longest hold. What is lost is lost for all
+//! that entered; after that the owner acquires anew. Deliberately absent: handing a hold over to another process.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -83,8 +83,8 @@ impl Reentrant {
         entry
     }
 
-    /// Enters the hold that `owner` has, or acquires the lock if it has none. A second acquire of one owner waits for what
-    /// comes of the first.
+    /// Enters the hold that `owner` has, or acquires the lock if it has none. A second acquire of one owner waits for
+    /// what comes of the first.
     ///
     /// # Errors
     /// As [`DistributedLock::acquire`].

@@ -77,8 +77,8 @@ pub(crate) fn tokio_around() -> Option<Handle> {
 
 /// The real world: `CLOCK_BOOTTIME`, tokio's timers and tasks.
 ///
-/// Background work runs in the tokio runtime that the caller is in. Outside of one, as where a guard is dropped after the
-/// runtime's end, it runs on a thread of the library's own.
+/// Background work runs in the tokio runtime that the caller is in. Outside of one, as where a guard is dropped after
+/// the runtime's end, it runs on a thread of the library's own.
 pub struct TokioRuntime {
     clock: BootClock,
     rng: Mutex<ChaCha8Rng>,

@@ -1,15 +1,16 @@
 //! A semaphore: a lock that as many may hold at once as there are permits.
 //!
-//! In a ZooKeeper ensemble all stand in one line, and the first of it, as many as there are permits, hold; whoever waits
-//! watches the same number of contenders ahead of it, the nearest ones, so that a release wakes no more than that. At one Redis server each
-//! holder has a share with an end of its own on the server's clock, so that a dead one's permit comes back.
+//! In a ZooKeeper ensemble all stand in one line, and the first of it, as many as there are permits, hold; whoever
+//! waits watches the same number of contenders ahead of it, the nearest ones, so that a release wakes no more than
+//! that. At one Redis server each holder has a share with an end of its own on the server's clock, so that a dead one's
+//! permit comes back.
 //!
-//! Tokens rise with every grant. They tell holders apart, and order them; a resource cannot fence by them, since several
-//! may use it at once and in any order.
+//! Tokens rise with every grant. They tell holders apart, and order them; a resource cannot fence by them, since
+//! several may use it at once and in any order.
 //!
-//! **What it does not promise.** What the lock below does not: [`ZookeeperLock`], [`RedisLock`](super::RedisLock). The number of
-//! permits is not kept at the servers: clients that differ each keep to their own. Not over [`Redlock`](super::Redlock): see
-//! [`ConfigError::NotOnRedlock`](super::ConfigError::NotOnRedlock).
+//! **What it does not promise.** What the lock below does not: [`ZookeeperLock`], [`RedisLock`](super::RedisLock). The
+//! number of permits is not kept at the servers: clients that differ each keep to their own. Not over
+//! [`Redlock`](super::Redlock): see [`ConfigError::NotOnRedlock`](super::ConfigError::NotOnRedlock).
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! A share of a lock at one Redis server: what read-write locks and semaphores take there.
 //!
-//! [`Shared`] stands before the server and asks for a share where a lock of its own would ask for the key. So all the rest is
-//! the lock's own code: validity from the moment of sending, renewal, release, what is taken back and how ([`super::RedisLock`]).
-//! Each share has an end of its own on the server's clock and is missed by nobody when it has come; the scripts say how.
+//! [`Shared`] stands before the server and asks for a share where a lock of its own would ask for the key. So all the
+//! rest is the lock's own code: validity from the moment of sending, renewal, release, what is taken back and how
+//! ([`super::RedisLock`]). Each share has an end of its own on the server's clock and is missed by nobody when it has
+//! come; the scripts say how.
 
 use std::sync::Arc;
 use std::time::Duration;

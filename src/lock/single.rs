@@ -1,15 +1,15 @@
 //! A lock at one Redis server, with a fencing token for each grant.
 //!
-//! It is what most programs that "lock with Redis" have: `SET key owner NX PX ttl`, done with the care that [`Redlock`] has
-//! (validity from the moment of sending, an owner token for each attempt, release and renewal that look at the owner,
-//! requests of unknown outcome taken back), and with a counter that the same script raises: what it says is the token.
-//! The code is Redlock's with one node; so this file is short.
+//! It is what most programs that "lock with Redis" have: `SET key owner NX PX ttl`, done with the care that [`Redlock`]
+//! has (validity from the moment of sending, an owner token for each attempt, release and renewal that look at the
+//! owner, requests of unknown outcome taken back), and with a counter that the same script raises: what it says is the
+//! token. The code is Redlock's with one node; so this file is short.
 //!
-//! **What it does not promise.** The server is a single point of failure. If it forgets (a restart without
-//! `appendfsync always`), or a replica takes over that had not heard of the lock, two clients hold it. Tokens bear more:
-//! a counter that is not there starts at the server's time of day in microseconds, beyond what it can have counted, so
-//! tokens go on rising over a loss of all data unless the clock was set back as well. They repeat after a loss of the
-//! last second (`appendfsync everysec`) or at a replica that lags, where the counter is there and is too low.
+//! **What it does not promise.** The server is a single point of failure. If it forgets (a restart without `appendfsync
+//! always`), or a replica takes over that had not heard of the lock, two clients hold it. Tokens bear more: a counter
+//! that is not there starts at the server's time of day in microseconds, beyond what it can have counted, so tokens go
+//! on rising over a loss of all data unless the clock was set back as well. They repeat after a loss of the last second
+//! (`appendfsync everysec`) or at a replica that lags, where the counter is there and is too low.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +39,8 @@ pub struct RedisLockSettings {
     pub renewal: bool,
     /// How long a guard may last, however often it is renewed, as [`RedlockSettings::max_hold`].
     pub max_hold: Option<Duration>,
-    /// Put before every lock name to make the Redis key. The key of the counter has a `#` before it: the prefix needs some
-    /// other character.
+    /// Put before every lock name to make the Redis key. The key of the counter has a `#` before it: the prefix needs
+    /// some other character.
     pub key_prefix: String,
 }
 

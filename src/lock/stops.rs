@@ -1,5 +1,5 @@
-//! Where an acquire, and the hold that it leads to, can be stopped: in trials only. Without the feature `harness` nothing is
-//! left of it.
+//! Where an acquire, and the hold that it leads to, can be stopped: in trials only. Without the feature `harness`
+//! nothing is left of it.
 
 #[cfg(feature = "harness")]
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::phase::Phase;
 /// Stops a client at a named step, for trials.
 #[cfg(feature = "harness")]
 pub trait PausePoint: Send + Sync {
-    /// Called when the client reaches `phase`; it goes on when the future completes. Several may wait at once: a renewal goes
-    /// on beside what its holder does.
+    /// Called when the client reaches `phase`; it goes on when the future completes. Several may wait at once: a
+    /// renewal goes on beside what its holder does.
     fn reached(&self, phase: Phase) -> BoxFuture<'_, ()>;
 }
 

@@ -1,15 +1,15 @@
 //! What the locks tell `tracing`, with the feature of that name. Without it nothing is told, and nothing is paid.
 //!
-//! All is under the target `fencepost::lock`. A span `acquire` stands round each acquire, with the fields `algorithm`, `lock`,
-//! and in the end `outcome` and `token`. Events, with `lock` and what else there is to say of it:
-//! - `attempt` (debug): why an attempt brought no grant; of a Redlock, one `vote` (trace) for each node with `node`, `outcome`,
-//!   `latency_us`;
+//! All is under the target `fencepost::lock`. A span `acquire` stands round each acquire, with the fields `algorithm`,
+//! `lock`, and in the end `outcome` and `token`. Events, with `lock` and what else there is to say of it:
+//! - `attempt` (debug): why an attempt brought no grant; of a Redlock, one `vote` (trace) for each node with `node`,
+//!   `outcome`, `latency_us`;
 //! - `renewal` (debug; warn if it failed): `owner`, `outcome`;
 //! - `lost` (warn): `reason`, as soon as anybody notices, which for a lease that is not renewed is who looks at it;
 //! - `release` (debug; warn if its outcome is unknown): `outcome`.
 //!
-//! `owner` is the random value that a grant is known by at the servers. Deliberately absent: a subscriber, and metrics, which
-//! can be counted from these.
+//! `owner` is the random value that a grant is known by at the servers. Deliberately absent: a subscriber, and metrics,
+//! which can be counted from these.
 
 #[cfg(feature = "tracing")]
 pub(super) use told::*;

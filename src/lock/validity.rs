@@ -1,7 +1,7 @@
 //! Until when a client may believe in what its lock lives by, a session or a lease, and why no longer.
 //!
-//! The deadline moves on with each answer of the servers that proves it, and never after it has passed: what has lapsed is
-//! not revived. Deliberately absent: what proves how much, which differs between backends.
+//! The deadline moves on with each answer of the servers that proves it, and never after it has passed: what has lapsed
+//! is not revived. Deliberately absent: what proves how much, which differs between backends.
 
 use std::time::Duration;
 
@@ -27,8 +27,9 @@ pub(in crate::lock) struct Validity {
     known: watch::Sender<Known>,
 }
 
-/// Until when a lease or session of `length` may be believed that was asked for, or proven alive, at `sent`: clocks may drift
-/// apart by 1 %, and Redis expires keys with a precision of a millisecond; 2 ms allow for that, as Redlock's text does.
+/// Until when a lease or session of `length` may be believed that was asked for, or proven alive, at `sent`: clocks may
+/// drift apart by 1 %, and Redis expires keys with a precision of a millisecond; 2 ms allow for that, as Redlock's text
+/// does.
 pub(in crate::lock) fn valid_until(sent: Nanos, length: Duration) -> Nanos {
     (sent + length).saturating_sub(length / 100 + Duration::from_millis(2))
 }
@@ -90,8 +91,8 @@ impl Validity {
         }
     }
 
-    /// Keeps a hold true until it is over: passes on what is known, and ends it when it is `gone` from the servers, or at
-    /// `last_end`. Then it is given back here, since nobody may ever come to do that.
+    /// Keeps a hold true until it is over: passes on what is known, and ends it when it is `gone` from the servers, or
+    /// at `last_end`. Then it is given back here, since nobody may ever come to do that.
     pub async fn follow(
         &self,
         hold: &Hold,

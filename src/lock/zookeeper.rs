@@ -43,8 +43,8 @@ pub struct ZookeeperSettings {
     /// The path below which each lock has a znode of its own. It is created if missing and never deleted, so that
     /// sequence numbers go on.
     pub root: String,
-    /// How long a guard may last, however long its session lives: then it is lost, and its znode deleted, so that a guard
-    /// that was forgotten does not hold the lock for ever. An hour by default; `None`: no limit.
+    /// How long a guard may last, however long its session lives: then it is lost, and its znode deleted, so that a
+    /// guard that was forgotten does not hold the lock for ever. An hour by default; `None`: no limit.
     pub max_hold: Option<Duration>,
 }
 

@@ -3,6 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::Report;
+use super::document::verdict_mark;
 use super::scene::{Scene, Strike};
 use super::words;
 use crate::check::{CheckName, Verdict};
@@ -212,7 +213,7 @@ pub(super) fn reading() -> Markup {
                     (Verdict::Invalid, "The guarantee was broken; the evidence is above."),
                     (Verdict::Unknown, "Too little was exercised to tell, or the check gave up. Not a pass."),
                     (Verdict::NotApplicable, "The lock offers nothing that this check could judge."),
-                ] { dt { (super::html::verdict_mark(Some(verdict))) } dd { (meaning) } }
+                ] { dt { (verdict_mark(Some(verdict))) } dd { (meaning) } }
                 @for (term, meaning) in TERMS { dt { (term) } dd { (meaning) } }
             }
         }

@@ -1,4 +1,5 @@
-//! What requests cost on real servers, beside what they cost in the simulation: a table for people, one object for programs.
+//! What requests cost on real servers, beside what they cost in the simulation: a table for people, one object for
+//! programs.
 //!
 //! Deliberately absent: how it was measured ([`crate::run::calibrate`]), and any judgement of it.
 
@@ -124,9 +125,10 @@ fn milliseconds(time: Option<Duration>) -> String {
     time.map_or_else(|| "–".to_owned(), |time| format!("{:.3}", time.as_secs_f64() * 1_000.0))
 }
 
-/// The simulated network whose round trips have the shortest and the middle one of these: each of two segments takes the least
-/// and something exponential beyond, and the sum of two that have their middle at h beyond has its own at 2.42 h (the median
-/// of a gamma distribution of shape 2, 1.678, over ln 2). In whole microseconds; none of no round trips.
+/// The simulated network whose round trips have the shortest and the middle one of these: each of two segments takes
+/// the least and something exponential beyond, and the sum of two that have their middle at h beyond has its own at
+/// 2.42 h (the median of a gamma distribution of shape 2, 1.678, over ln 2). In whole microseconds; none of no round
+/// trips.
 pub fn fitted(round_trips: &Pool) -> Option<Simulation> {
     let (shortest, middle) = (round_trips.at(0.0)?, round_trips.at(0.5)?);
     let least = shortest / 2;

@@ -10,16 +10,17 @@ use std::path::{Path, PathBuf};
 use comfy_table::{Attribute, Cell as TableCell, Color, ContentArrangement, Table, presets};
 use maud::{Markup, html};
 
-use super::comparison::{Cell, Comparison, Outcome};
+use super::cell::{Cell, Outcome};
+use super::comparison::Comparison;
 use super::console::{self, Style};
 use super::curve;
-use super::html::document;
-use super::plain::plain;
+use super::document::{document, slug};
+use super::real::Real;
 use super::sweep::{Sweep, Tally};
-use super::trial::slug;
-use super::worlds::{self, Agreement, Real};
+use super::worlds::{self, Agreement};
 use super::{PAGE, replace, words};
 use crate::check::CheckName;
+use crate::plain::plain;
 
 /// The index page's name.
 pub const INDEX: &str = "index.html";
@@ -210,8 +211,8 @@ fn foreseen(sweeps: &[Sweep]) -> String {
     )
 }
 
-/// Writes the index page and the Markdown into `folder` and returns the page's path. Links to runs are relative where they
-/// can be.
+/// Writes the index page and the Markdown into `folder` and returns the page's path. Links to runs are relative where
+/// they can be.
 ///
 /// # Errors
 /// A file cannot be written.

@@ -14,7 +14,8 @@ pub enum Conclusion {
     /// Everything was as expected.
     #[default]
     AsExpected,
-    /// Too little was exercised, or it was called off: nothing speaks against the expectations, and not enough for them.
+    /// Too little was exercised, or it was called off: nothing speaks against the expectations, and not enough for
+    /// them.
     Unknown,
     /// A guarantee was broken that should have held, or held that should have been broken.
     Unexpected,

@@ -1,16 +1,17 @@
-//! The result of a run for people at a terminal: what each lock did in a sentence, the verdict matrix, the telling figures,
-//! the first evidence; whether the scenario's file had foreseen it comes last, and apart.
+//! The result of a run for people at a terminal: what each lock did in a sentence, the verdict matrix, the telling
+//! figures, the first evidence; whether the scenario's file had foreseen it comes last, and apart.
 //!
-//! Lines fit a hundred columns, but for paths and commands, which are to be copied. A pure function of the report. Deliberately absent: any question to the terminal; the caller says what it can show.
+//! Lines fit a hundred columns, but for paths and commands, which are to be copied. A pure function of the report.
+//! Deliberately absent: any question to the terminal; the caller says what it can show.
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
 use super::gist::{self, Standing};
-use super::plain::plain;
 use super::scene::Scene;
 use super::words;
-use super::{LockReport, PAGE, Report};
+use super::{LockReport, PAGE, Report, key_figures};
 use crate::check::{CheckResult, Verdict, Violation};
+use crate::plain::plain;
 
 /// What the terminal can show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub fn table(report: &Report, style: Style) -> String {
     }
     lines.push(String::new());
     for (lock, scene) in report.locks.iter().zip(&scenes) {
-        let figures: Vec<String> = words::key_figures(lock, scene)
+        let figures: Vec<String> = key_figures::key_figures(lock, scene)
             .into_iter()
             .map(|figure| format!("{} {}", figure.label, figure.value))
             .collect();

@@ -1,5 +1,5 @@
-//! What a lock costs: how long clients wait for it, how long it lies idle from one to the next, how long a fault keeps it
-//! from being granted. Read from a history, and pooled over many.
+//! What a lock costs: how long clients wait for it, how long it lies idle from one to the next, how long a fault keeps
+//! it from being granted. Read from a history, and pooled over many.
 //!
 //! Pooled: every wait of every run counts once. Deliberately absent: any judgement of it.
 
@@ -139,7 +139,8 @@ mod tests {
     fn waits_handoffs_and_outages_are_those_of_the_history() {
         let report = sample::report();
         let cost = &Cost::of_all(&report)[0];
-        // Waited 10, 170 and 2,600 ms; c2 was granted the lock 110 ms after c1's release; the pause lay in 2.5 s without a grant.
+        // Waited 10, 170 and 2,600 ms; c2 was granted the lock 110 ms after c1's release; the pause lay in 2.5 s
+        // without a grant.
         assert_eq!((cost.grants, cost.waits.count(), cost.handoffs.count(), cost.outages.count()), (3, 3, 1, 1));
         let near = |duration: Option<Duration>, millis: u64| {
             let off = duration.unwrap().as_millis().abs_diff(u128::from(millis));

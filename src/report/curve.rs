@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::comparison::{Comparison, Share};
+use super::cell::Share;
+use super::comparison::Comparison;
 use super::lanes::n;
 
 const WIDTH: f64 = 1_000.0;

@@ -1,6 +1,7 @@
 //! One incident, close up: its steps as a numbered list, and the same numbers in a drawing of its time.
 //!
-//! Who has nothing to do with it is drawn in outlines of one shape each: around an incident there may be hundreds of others.
+//! Who has nothing to do with it is drawn in outlines of one shape each: around an incident there may be hundreds of
+//! others.
 
 mod servers;
 
@@ -60,7 +61,8 @@ fn window(scene: &Scene<'_>, exhibit: &Exhibit<'_>, holds: &[&Hold]) -> (Nanos, 
     (Nanos(from.0.saturating_sub(margin)), Nanos(to.0 + margin).min(scene.end).max(Nanos(from.0 + 1)))
 }
 
-/// The drawings of an incident: its holds from end to end, and, where what was broken is too short to be seen so, a close-up.
+/// The drawings of an incident: its holds from end to end, and, where what was broken is too short to be seen so, a
+/// close-up.
 pub(super) fn drawings(scene: &Scene<'_>, exhibit: &Exhibit<'_>) -> Markup {
     let involved: Vec<&Hold> = scene.holds.iter().filter(|hold| exhibit.holds.contains(&hold.id)).collect();
     let whole = window(scene, exhibit, &involved);
@@ -83,7 +85,8 @@ pub(super) fn drawings(scene: &Scene<'_>, exhibit: &Exhibit<'_>) -> Markup {
     }
 }
 
-/// When it all happened: the time of what was broken, if it is an instant's, or else the shortest time with half of the steps.
+/// When it all happened: the time of what was broken, if it is an instant's, or else the shortest time with half of the
+/// steps.
 fn crowd(exhibit: &Exhibit<'_>) -> Option<(Nanos, Nanos)> {
     let steps = &exhibit.steps;
     let few = steps.len().div_ceil(2).max(4);
@@ -187,7 +190,8 @@ fn fault_bands(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
     }
 }
 
-/// Where a client's operation lies, and what it is drawn as: waiting and releasing in the bar's place, accesses under it.
+/// Where a client's operation lies, and what it is drawn as: waiting and releasing in the bar's place, accesses under
+/// it.
 fn place(span: &Span<'_>, lanes: &Lanes<'_>) -> (f64, f64, &'static str, Option<&'static str>) {
     let (bar_top, bar_end) = lanes.heights.bar;
     let lane = lanes.client(span.client);
@@ -362,8 +366,8 @@ fn access(access: &Served<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
     }
 }
 
-/// The steps' numbers above the lanes, pushed apart where they would overlap, each with a line to its instant and a link to
-/// its step.
+/// The steps' numbers above the lanes, pushed apart where they would overlap, each with a line to its instant and a
+/// link to its step.
 fn badges(
     exhibit: &Exhibit<'_>,
     numbered: &[(usize, &Step<'_>)],

@@ -1,7 +1,7 @@
 //! The evidence of one incident in the order of time: the numbered steps that its text and its drawing share.
 //!
-//! An incident can be hundreds of violations; what is told is how the first ones came about. Deliberately absent: what is
-//! drawn, which is `excerpt`'s, and what would have prevented it, which is `remedy`'s.
+//! An incident can be hundreds of violations; what is told is how the first ones came about. Deliberately absent: what
+//! is drawn, which is `excerpt`'s, and what would have prevented it, which is `remedy`'s.
 
 use std::collections::BTreeSet;
 
@@ -198,7 +198,8 @@ fn validity_over<'a>(hold: &Hold, at: Nanos) -> Step<'a> {
     }
 }
 
-/// That the servers had given up a hold which its client still had: whose clock ended which lease, which session was ended.
+/// That the servers had given up a hold which its client still had: whose clock ended which lease, which session was
+/// ended.
 fn gone_at_the_servers<'a>(scene: &Scene<'_>, hold: &Hold) -> Option<Step<'a>> {
     let had = scene.had_for(hold);
     let step = |at, who: String, what: String, details: String| Step {

@@ -1,12 +1,13 @@
-//! What came of a lock's trial in one sentence that needs no knowledge of locks, the same on the page and at the terminal.
+//! What came of a lock's trial in one sentence that needs no knowledge of locks, the same on the page and at the
+//! terminal.
 //!
 //! Says what the lock did. Deliberately absent: whether the scenario's file had foreseen it.
 
 use std::time::Duration;
 
-use super::LockReport;
 use super::scene::Scene;
 use super::words;
+use super::{LockReport, key_figures};
 use crate::check::{CheckName, Verdict};
 
 /// How a lock came off.
@@ -69,7 +70,7 @@ pub(super) fn sentence(lock: &LockReport, scene: &Scene<'_>) -> String {
         result.figures.get(name).copied()
     };
     let count = |check, name| figure(check, name).unwrap_or(0.0) as u64;
-    let grants = words::grants(lock, scene) as u64;
+    let grants = key_figures::grants(lock, scene) as u64;
     let overlaps = words::result(lock, CheckName::MutualExclusion).filter(|result| result.verdict == Verdict::Invalid);
     let lost = count(CheckName::LostUpdates, "lost") + count(CheckName::LostUpdates, "unacknowledged-lost");
     let acknowledged = count(CheckName::LostUpdates, "acknowledged");

@@ -8,14 +8,11 @@ use std::time::Duration;
 
 use maud::{PreEscaped, html};
 
-use super::html::{SCRIPT, document};
+use super::document::{SCRIPT, document, slug};
 use super::scene::Scene;
-use super::{HISTORY, RUN, appendix, lanes, library, timeline, trial, words};
+use super::{HISTORY, RUN, appendix, lanes, library, timeline, words};
 use crate::history::{History, file};
 use crate::time::Nanos;
-
-/// Where the pages are served.
-pub const GROWING: &str = "/growing/";
 
 /// A history that nobody has written to for so long belongs to a run that is over.
 const SILENT: Duration = Duration::from_secs(30);
@@ -87,7 +84,7 @@ pub fn page(root: &Path, folder: &Path) -> Option<Growing> {
                                 (words::counted(scene.holds.len() as u64, "grant", "grants")) " until "
                                 (words::lasting(scene.end - Nanos::ZERO)) "."
                             }
-                            (timeline::overview(&scene, &[], &[], &format!("growing-{}", trial::slug(lock))))
+                            (timeline::overview(&scene, &[], &[], &format!("growing-{}", slug(lock))))
                         }
                         Err(why) => p.notice { "Nothing to read yet: " (why) },
                     }

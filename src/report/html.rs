@@ -2,21 +2,15 @@
 //!
 //! The order is the reader's: what came of it, then per lock the evidence, then what was run, then how to read it.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 
+use super::document::{SCRIPT, document, slug, verdict_mark};
 use super::exhibit::{self, Exhibit};
 use super::gist::{self, Standing};
-use super::plain::plain_page;
 use super::scene::Scene;
 use super::words;
-use super::{LockReport, Report, appendix, excerpt, lanes, plots, remedy, trial};
-use crate::check::{CheckName, Incident, Verdict};
-
-const STYLE: &str = include_str!("assets/page.css");
-pub(super) const SCRIPT: &str = include_str!("assets/page.js");
-/// Whatever a history smuggles in, the page loads nothing.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; form-action 'self'";
+use super::{LockReport, Report, appendix, excerpt, key_figures, lanes, plots, remedy, trial};
+use crate::check::{CheckName, Incident};
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
@@ -49,26 +43,6 @@ pub fn page(report: &Report) -> String {
     document(&title, &body)
 }
 
-/// A whole HTML document in the pages' style, which asks for nothing else.
-pub(super) fn document(title: &str, body: &Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                // Keeps browsers from asking for an icon.
-                link rel="icon" href="data:,";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body { (body) }
-        }
-    };
-    plain_page(page.into_string())
-}
-
 fn headline(report: &Report) -> Markup {
     html! {
         header {
@@ -96,7 +70,7 @@ fn lead(report: &Report, scenes: &[Scene<'_>]) -> Markup {
             @for (lock, scene) in report.locks.iter().zip(scenes) {
                 @let standing = Standing::of(lock);
                 p class={ "gist " (standing.class()) } {
-                    (standing.sign()) " " a href={ "#lock-" (trial::slug(&lock.name)) } { b { (lock.name) } } " "
+                    (standing.sign()) " " a href={ "#lock-" (slug(&lock.name)) } { b { (lock.name) } } " "
                     (gist::sentence(lock, scene))
                 }
             }
@@ -109,8 +83,8 @@ fn harmed(incident: &Incident) -> bool {
     incident.violations.contains_key(&CheckName::LostUpdates) || incident.violations.contains_key(&CheckName::Fencing)
 }
 
-/// What the page begins with: the place of the lock that came off worst, and the number of its first incident that did harm, or
-/// else of its first.
+/// What the page begins with: the place of the lock that came off worst, and the number of its first incident that did
+/// harm, or else of its first.
 fn protagonist(report: &Report) -> Option<(usize, u32)> {
     let broken = report.locks.iter().enumerate().filter(|(_, lock)| !lock.judgement.incidents.is_empty());
     // Of equally bad ones the first.
@@ -199,7 +173,7 @@ fn matrix(report: &Report, scenes: &[Scene<'_>]) -> Markup {
         return html! {};
     }
     let figures: Vec<_> =
-        report.locks.iter().zip(scenes).map(|(lock, scene)| words::key_figures(lock, scene)).collect();
+        report.locks.iter().zip(scenes).map(|(lock, scene)| key_figures::key_figures(lock, scene)).collect();
     let mut labels: Vec<&str> = Vec::new();
     for figure in figures.iter().flatten() {
         if !labels.contains(&figure.label) {
@@ -269,7 +243,7 @@ fn contents(report: &Report) -> Markup {
         nav aria-label="on this page" {
             a href="#matrix" { "what each lock did" }
             a href="#foreseen" { "whether it was foreseen" }
-            @for lock in &report.locks { a href={ "#lock-" (trial::slug(&lock.name)) } { (lock.name) } }
+            @for lock in &report.locks { a href={ "#lock-" (slug(&lock.name)) } { (lock.name) } }
             a href="#setup" { "what was run" }
             a href="#faults" { "what the faults did" }
             a href="#replay" { "run it again" }
@@ -277,18 +251,6 @@ fn contents(report: &Report) -> Markup {
             a href="#reading" { "how to read this page" }
         }
     }
-}
-
-/// A verdict with its sign: never by colour alone.
-pub(super) fn verdict_mark(verdict: Option<Verdict>) -> Markup {
-    let (class, sign) = match verdict {
-        Some(Verdict::Valid) => ("valid", "✓ "),
-        Some(Verdict::Invalid) => ("invalid", "✗ "),
-        Some(Verdict::Unknown) => ("unknown", "? "),
-        Some(Verdict::NotApplicable) => ("none", "– "),
-        None => ("none", ""),
-    };
-    html! { span class={ "verdict " (class) } { (sign) (verdict.map_or("did not run", Verdict::name)) } }
 }
 
 #[cfg(test)]

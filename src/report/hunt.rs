@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use maud::{Markup, html};
 
 use super::compare::{INDEX, link};
-use super::html::document;
+use super::document::document;
 use super::{replace, words};
 use crate::hunt::worth::Worth;
 

@@ -1,8 +1,8 @@
 //! Results as one JUnit XML document.
 //!
 //! One run of a scenario is a test suite for each lock, with a test case for each expectation. Many seeds of it are a
-//! test suite for each lock too, with a test case for each seed: little is kept of a seed that did as expected. A scenario
-//! that could not be run at all is an error of its own.
+//! test suite for each lock too, with a test case for each seed: little is kept of a seed that did as expected. A
+//! scenario that could not be run at all is an error of its own.
 
 use std::time::Duration;
 

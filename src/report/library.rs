@@ -1,7 +1,8 @@
-//! The runs of a folder of reports: found, listed, two of them side by side. Read from what each run left, never changed.
+//! The runs of a folder of reports: found, listed, two of them side by side. Read from what each run left, never
+//! changed.
 //!
-//! A run that is still going on, or was killed, has no verdict yet and is listed without one. Deliberately absent: how pages
-//! reach a browser.
+//! A run that is still going on, or was killed, has no verdict yet and is listed without one. Deliberately absent: how
+//! pages reach a browser.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,9 +11,8 @@ use std::path::{Path, PathBuf};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::growing::GROWING;
-use super::html::{document, verdict_mark};
-use super::{LATEST, PAGE, RUN, VERDICT, words};
+use super::document::{document, verdict_mark};
+use super::{GROWING, LATEST, PAGE, RUN, VERDICT, words};
 use crate::check::{CheckName, Verdict};
 use crate::seed::Seed;
 

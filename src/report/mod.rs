@@ -2,9 +2,10 @@
 //!
 //! Everything here is made from a [`Report`]: recorded histories and the checks' results. Nothing is judged here.
 //! [`console`], [`json`], [`junit`] and [`html`] each say the same in their own form; `scene` sorts a history out for
-//! them and `words` phrases it, `plain` takes from it what would steer a terminal; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
-//! parts of the page; [`growing`] is that of a run that goes on. [`worlds`] lays the results of
-//! both worlds side by side, [`calibration`] their round trips. [`strangers`] is the table of locks that are not of fencepost. `conclusion` says how runs ended, for exit codes.
+//! them and `words` phrases it; `timeline` and `excerpt` (on `lanes`) and `plots` draw it; `trial` and `appendix` are
+//! parts of the page; [`growing`] is that of a run that goes on. [`worlds`] lays the results of both worlds side by
+//! side, [`calibration`] their round trips. [`strangers`] is the table of locks that are not of fencepost. `conclusion`
+//! says how runs ended, for exit codes.
 
 pub mod calibration;
 pub mod compare;
@@ -14,22 +15,25 @@ pub mod hunt;
 pub mod json;
 pub mod junit;
 pub mod library;
-pub mod plain;
 pub mod strangers;
 
 mod appendix;
+mod cell;
 mod comparison;
 mod conclusion;
 pub mod cost;
 mod curve;
+mod document;
 mod excerpt;
 mod exhibit;
 mod gist;
 pub mod growing;
 #[cfg(test)]
 mod hostile;
+mod key_figures;
 mod lanes;
 mod plots;
+pub mod real;
 mod remedy;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -73,6 +77,8 @@ pub const RUN: &str = "run.json";
 pub const HISTORY: &str = "history.jsonl";
 /// The link to a scenario's newest run, beside the run folders.
 pub const LATEST: &str = "latest";
+/// Where the pages of runs that go on are served.
+pub const GROWING: &str = "/growing/";
 
 /// One line of `[expect]`, or of what is demanded where it says nothing, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,13 @@
-//! What would have prevented an incident, and where that can be seen: another lock of the same run, or another scenario.
+//! What would have prevented an incident, and where that can be seen: another lock of the same run, or another
+//! scenario.
 //!
-//! Only what follows from the kind of fault and from what this run shows of other locks. Deliberately absent: advice that no
-//! trial bears out.
+//! Only what follows from the kind of fault and from what this run shows of other locks. Deliberately absent: advice
+//! that no trial bears out.
 
 use maud::{Markup, html};
 
+use super::document::slug;
 use super::scene::Scene;
-use super::trial::slug;
 use super::words;
 use super::{LockReport, Report};
 use crate::check::{Cause, CheckName, Incident, Verdict};

@@ -337,8 +337,8 @@ fn quorum(nodes: u32) -> usize {
     nodes as usize / 2 + 1
 }
 
-/// Of the leases that one hold had, those that ended by themselves before `until`, if so many did that no majority was left;
-/// and when that was.
+/// Of the leases that one hold had, those that ended by themselves before `until`, if so many did that no majority was
+/// left; and when that was.
 pub(super) fn undone<'b, 'a>(had: &[&'b Had<'a>], nodes: u32, until: Nanos) -> Option<(Nanos, Vec<&'b Had<'a>>)> {
     let mut gone: Vec<&Had<'a>> = had.iter().copied().filter(|had| had.to < until && had.ended_by_itself()).collect();
     gone.sort_by_key(|had| had.to);
@@ -386,9 +386,9 @@ fn spans(history: &History, end: Nanos) -> Vec<Span<'_>> {
     spans
 }
 
-/// Marks each access whose hold is older, by the order of grants, than one of the same lock whose access to that item was
-/// accepted already. Readers are older than writers only, and the holders of a semaphore than nobody. The resource's ops name a
-/// hold, and no lock.
+/// Marks each access whose hold is older, by the order of grants, than one of the same lock whose access to that item
+/// was accepted already. Readers are older than writers only, and the holders of a semaphore than nobody. The
+/// resource's ops name a hold, and no lock.
 fn served<'a>(history: &'a History, holds: &[Hold]) -> Vec<Served<'a>> {
     let kind = history.header.kind;
     let granted: BTreeMap<&HoldId, &Hold> = holds.iter().map(|hold| (&hold.id, hold)).collect();

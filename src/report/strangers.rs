@@ -1,7 +1,7 @@
 //! Strangers' locks × scenarios × guarantees: the table at the terminal, and the page.
 //!
-//! Plain words: what was tried, with which settings, and that a clean row proves nothing. Deliberately absent: who runs the
-//! trials.
+//! Plain words: what was tried, with which settings, and that a clean row proves nothing. Deliberately absent: who runs
+//! the trials.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,12 +14,11 @@ use serde::{Deserialize, Serialize};
 
 pub use super::compare::INDEX;
 use super::compare::link;
-use super::html::document;
-use super::plain::plain;
-use super::trial::slug;
+use super::document::{document, slug};
 use super::{Conclusion, replace};
 use crate::adapter::Settings;
 use crate::check::{CheckName, Verdict};
+use crate::plain::plain;
 use crate::seed::Seed;
 
 /// The guarantees that a table shows, with their letters.
@@ -75,8 +74,8 @@ impl Done {
         serde_json::from_slice(&fs::read(folder.join(Self::FILE))?).map_err(io::Error::from)
     }
 
-    /// The row of a lock in a scenario if it need not be tried again: it was tried as often as it was to be, to the end, with
-    /// these settings and this scenario.
+    /// The row of a lock in a scenario if it need not be tried again: it was tried as often as it was to be, to the
+    /// end, with these settings and this scenario.
     pub fn row(&self, scenario: &str, text: &str, settings: &Settings) -> Option<&Row> {
         let is_same = self.scenarios.get(scenario).is_some_and(|tried| tried == text);
         let row = self.rows.iter().find(|row| row.scenario == scenario && row.settings == *settings)?;
@@ -201,8 +200,8 @@ pub fn table(rows: &[Row]) -> String {
     table.to_string() + "\n"
 }
 
-/// Writes the page into `folder`, with what is needed to go on, and returns the page's path. `unfinished` says why something
-/// is missing, if it is.
+/// Writes the page into `folder`, with what is needed to go on, and returns the page's path. `unfinished` says why
+/// something is missing, if it is.
 ///
 /// # Errors
 /// A file cannot be written.

@@ -188,7 +188,7 @@ impl Tally {
     pub fn told(&self) -> String {
         let line = |check: &CheckName| format!("  {:16}  {}", check.name(), self.verdict_text(*check));
         let lines: Vec<String> = self.verdicts.keys().map(line).collect();
-        format!("{}\n{}", super::plain::plain(&self.lock), lines.join("\n"))
+        format!("{}\n{}", crate::plain::plain(&self.lock), lines.join("\n"))
     }
 
     fn add(&mut self, seed: Seed, lock: &LockReport) {

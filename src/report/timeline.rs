@@ -21,11 +21,13 @@ use crate::time::Nanos;
 const TOP: f64 = 24.0;
 /// Below the lanes: the time axis.
 const AXIS: f64 = 26.0;
-/// Above this many ops, marks of their own would outweigh the page and lie on top of each other: the run is drawn as density.
+/// Above this many ops, marks of their own would outweigh the page and lie on top of each other: the run is drawn as
+/// density.
 const DENSE: usize = 12_000;
 /// How many columns a density has, and how many if there are many lanes.
 const COLUMNS: (usize, usize) = (600, 300);
-/// Of what is drawn one by one in any case (expired holds, stale accesses, signals), so many; the incidents have them in full.
+/// Of what is drawn one by one in any case (expired holds, stale accesses, signals), so many; the incidents have them
+/// in full.
 const SINGLE: usize = 400;
 
 /// An incident that is told on the page.

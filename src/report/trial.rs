@@ -1,10 +1,11 @@
-//! One lock's part of the page: its incidents in words and drawings, what each check says, the whole run, its latencies.
+//! One lock's part of the page: its incidents in words and drawings, what each check says, the whole run, its
+//! latencies.
 
 use maud::{Markup, html};
 
+use super::document::{slug, verdict_mark};
 use super::exhibit::{self, Exhibit};
 use super::gist::{self, Standing};
-use super::html::verdict_mark;
 use super::scene::{Scene, Thing};
 use super::timeline::{self, Told};
 use super::words;
@@ -20,8 +21,8 @@ const LINES: usize = 100;
 /// How many violations that are part of no incident are told.
 const LOOSE: usize = 5;
 
-/// The section. `span` is what the latency charts of the page span, in milliseconds; `told_above` the number of the incident that the
-/// page begins with, whose steps and drawings stand there.
+/// The section. `span` is what the latency charts of the page span, in milliseconds; `told_above` the number of the
+/// incident that the page begins with, whose steps and drawings stand there.
 pub(super) fn section(
     report: &Report,
     lock: &LockReport,
@@ -120,8 +121,8 @@ fn incidents(report: &Report, lock: &LockReport, scene: &Scene<'_>, told_above: 
     }
 }
 
-/// An incident: what began it, what it broke, its steps, its drawing, what would have prevented it; or where the page has told
-/// that already.
+/// An incident: what began it, what it broke, its steps, its drawing, what would have prevented it; or where the page
+/// has told that already.
 fn card(
     report: &Report,
     lock: &LockReport,
@@ -189,11 +190,6 @@ fn loose(lock: &LockReport, scene: &Scene<'_>) -> Markup {
         }
         @if numbers.len() > LOOSE { p.dim { "and " (numbers.len() - LOOSE) " more in " code { (VERDICT) } "." } }
     }
-}
-
-/// A part of an `id`: what a lock is named may hold anything.
-pub(super) fn slug(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
 /// Why a resource that fences cannot fence: nothing was ever given to it to compare.
@@ -396,10 +392,5 @@ mod tests {
         let mut cas = report.locks[0].clone();
         cas.history.header.fencing = "cas".to_owned();
         assert_eq!(note(&cas), None, "cas needs no token");
-    }
-
-    #[test]
-    fn names_become_ids() {
-        assert_eq!(slug("redlock 5\"s"), "redlock_5_s");
     }
 }

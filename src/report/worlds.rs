@@ -1,65 +1,18 @@
 //! Both worlds side by side: what locks did in simulation, and what the same scenarios came to on real servers.
 //!
-//! Runs on real servers are few, so a share that differs is told apart from one that only may. Costs are pooled over the
-//! scenarios that a lock went through in both worlds, and no others. Deliberately absent: whether the simulation is a
-//! good model; that is said by whoever reads where they differ.
+//! Runs on real servers are few, so a share that differs is told apart from one that only may. Costs are pooled over
+//! the scenarios that a lock went through in both worlds, and no others. Deliberately absent: whether the simulation is
+//! a good model; that is said by whoever reads where they differ.
 
 use std::path::PathBuf;
 
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::comparison::{Cell, Comparison, Outcome, Share};
+use super::cell::{Cell, Outcome, Share};
+use super::comparison::Comparison;
 use super::cost::{Cost, Pool};
-use super::sweep::Sweep;
-use super::{Report, words};
-
-/// Runs on real servers, counted by scenario and lock.
-#[derive(Clone, Debug, Default)]
-pub struct Real {
-    sweeps: Vec<Sweep>,
-    /// What is not shown, and why.
-    pub left_out: Vec<String>,
-}
-
-impl Real {
-    /// Counts a run, lock by lock.
-    pub fn add(&mut self, mut report: Report) {
-        for lock in std::mem::take(&mut report.locks) {
-            let name = lock.name.clone();
-            let alone = Report { locks: vec![lock], ..report.clone() };
-            let costs = Cost::of_all(&alone);
-            let known =
-                self.sweeps.iter().position(|sweep| sweep.scenario == alone.scenario && sweep.locks[0].lock == name);
-            let place = known.unwrap_or_else(|| {
-                self.sweeps.push(Sweep::new(&alone, costs[0].lasted));
-                self.sweeps.len() - 1
-            });
-            let sweep = &mut self.sweeps[place];
-            sweep.add(&alone, &costs);
-            sweep.example.get_or_insert_with(|| alone.folder.clone());
-            if let Some(worst) = &mut sweep.locks[0].worst {
-                worst.run.get_or_insert_with(|| alone.folder.clone());
-            }
-        }
-    }
-
-    /// One for each scenario and lock, in the order in which they came.
-    pub fn sweeps(&self) -> &[Sweep] {
-        &self.sweeps
-    }
-
-    /// Of how many runs of a lock in a scenario it knows.
-    pub fn runs(&self) -> u64 {
-        self.sweeps.iter().map(|sweep| sweep.seeds).sum()
-    }
-
-    /// What a lock did in a scenario; none if it was not tried there.
-    pub(super) fn cell(&self, scenario: &str, lock: &str) -> Option<Cell<'_>> {
-        let sweep = self.sweeps.iter().find(|sweep| sweep.scenario == scenario && sweep.locks[0].lock == lock)?;
-        Some(Cell { sweep, tally: &sweep.locks[0] })
-    }
-}
+use super::words;
 
 /// How a lock's two outcomes stand to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -263,7 +216,9 @@ pub(super) fn run(cell: &Cell<'_>) -> Option<(PathBuf, &'static str)> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::sample;
+    use super::super::real::Real;
+    use super::super::sweep::Sweep;
+    use super::super::{Report, sample};
     use super::*;
 
     fn sim(runs: u64) -> Sweep {

@@ -73,8 +73,8 @@ fn lock_report(scenario: &Scenario, tried: Tried) -> LockReport {
 }
 
 /// What is demanded of a lock: its `[expect]` lines; beside them always a well-formed history and coverage, so that
-/// nothing passes unexercised, and that no check which they do not name accuses it. A lock without lines must pass every
-/// check that applies to it.
+/// nothing passes unexercised, and that no check which they do not name accuses it. A lock without lines must pass
+/// every check that applies to it.
 fn demanded(stated: Option<&BTreeMap<CheckName, Demand>>, judgement: &Judgement) -> Vec<Expectation> {
     let reached = |check| judgement.checks.iter().find(|result| result.check == check).map(|result| result.verdict);
     let expectation = |check| {
@@ -218,8 +218,8 @@ fn replay(plan: &Plan, seed: Seed) -> String {
     format!("fencepost run {} {world}{locks} --seed {seed}", plan.request.scenario.display())
 }
 
-/// Judges a stored history again, by all checks or by one model of a lock alone: a report of its own, which is shown and
-/// not written.
+/// Judges a stored history again, by all checks or by one model of a lock alone: a report of its own, which is shown
+/// and not written.
 pub fn recheck(
     path: &Path,
     history: History,

@@ -1,9 +1,9 @@
 //! `fencepost calibrate`: the round trips of requests to real servers and to simulated ones, by the same code.
 //!
-//! One client, one request after the other, all servers in order: what is measured is the way and the answer, not a queue.
-//! Every kind takes its turn in each round, so that a machine with other things to do slows all alike. Deliberately absent:
-//! faults, and a client in a container; the way from this machine to a container is that from one to another but for one
-//! virtual cable.
+//! One client, one request after the other, all servers in order: what is measured is the way and the answer, not a
+//! queue. Every kind takes its turn in each round, so that a machine with other things to do slows all alike.
+//! Deliberately absent: faults, and a client in a container; the way from this machine to a container is that from one
+//! to another but for one virtual cable.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

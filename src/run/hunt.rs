@@ -1,7 +1,7 @@
 //! The search: trials that are drawn, run over all cores, judged by what their lock promises; findings kept and shrunk.
 //!
-//! Trials are numbered, and their results are taken in that order, so that the same seed gives the same findings whatever
-//! the number of cores. A finding is on the disk, with a run that shows it, before the search goes on.
+//! Trials are numbered, and their results are taken in that order, so that the same seed gives the same findings
+//! whatever the number of cores. A finding is on the disk, with a run that shows it, before the search goes on.
 
 mod again;
 mod finding;

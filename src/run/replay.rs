@@ -1,5 +1,5 @@
-//! Proves or denies that a simulated run repeats: same seed, same trace hash; and names the first event that differs, by
-//! the fingerprints that the run left.
+//! Proves or denies that a simulated run repeats: same seed, same trace hash; and names the first event that differs,
+//! by the fingerprints that the run left.
 
 use std::fs;
 use std::io;
@@ -14,8 +14,8 @@ use crate::scenario::{self, Capabilities, LoadError};
 /// The file of a lock's event fingerprints, 16 bits each, little-endian; [`thinned`] where there would be too many.
 const TRACE: &str = "trace.bin";
 
-/// So many fingerprints are kept at most: half a megabyte. Of a longer trace every N-th is, which names the first difference
-/// to within N events, since a fingerprint depends on all that came before it.
+/// So many fingerprints are kept at most: half a megabyte. Of a longer trace every N-th is, which names the first
+/// difference to within N events, since a fingerprint depends on all that came before it.
 const KEPT: usize = 1 << 18;
 
 /// The name of a trace of which every `every`-th fingerprint is kept.

@@ -1,8 +1,8 @@
 //! Runs on real servers that are stored already, for a comparison to show beside its simulated ones.
 //!
-//! A run counts if its scenario is compared and its file was the same, to the letter: another file is another trial. It is
-//! judged anew, by the checks of today. Deliberately absent: runs on servers that were given, which are as many, and as near,
-//! as whoever gave them has.
+//! A run counts if its scenario is compared and its file was the same, to the letter: another file is another trial. It
+//! is judged anew, by the checks of today. Deliberately absent: runs on servers that were given, which are as many, and
+//! as near, as whoever gave them has.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Plan;
 use crate::check;
-use crate::report::worlds::Real;
+use crate::report::real::Real;
 use crate::report::{LATEST, RUN, json, library};
 
 /// Folders of reports have scenarios' folders in them, and those have runs'.

@@ -1,7 +1,8 @@
 //! A stranger's lock through every scenario that suits it, on real servers; each trial with its faultless twin.
 //!
-//! Whoever breaks a guarantee while nothing goes wrong is no lock as it is run here: then nothing is concluded from what it
-//! does under faults. In a twin clients look at what they hold, and are done in half their lease. Deliberately absent: how the result looks; that is `report::strangers`.
+//! Whoever breaks a guarantee while nothing goes wrong is no lock as it is run here: then nothing is concluded from
+//! what it does under faults. In a twin clients look at what they hold, and are done in half their lease. Deliberately
+//! absent: how the result looks; that is `report::strangers`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -54,8 +55,8 @@ enum Clean {
     Unclear { why: String, page: PathBuf },
 }
 
-/// Tries all defendants. `each` sees every row as it is done, and those that were done before in their places: scenario by
-/// scenario, defendants in order.
+/// Tries all defendants. `each` sees every row as it is done, and those that were done before in their places: scenario
+/// by scenario, defendants in order.
 ///
 /// When `stop` becomes true no further trial is begun, and the one that is going on is called off.
 ///
@@ -235,8 +236,8 @@ fn is_its_own_twin(scenario: &Scenario) -> bool {
     scenario.faults.is_empty() && within_the_lease(scenario) == scenario.workload
 }
 
-/// The workload of clients that look at what they hold and are done with it in half their lease: whoever outlasts a lease,
-/// or does not look, gets what is coming to them, and no lock is to blame.
+/// The workload of clients that look at what they hold and are done with it in half their lease: whoever outlasts a
+/// lease, or does not look, gets what is coming to them, and no lock is to blame.
 fn within_the_lease(scenario: &Scenario) -> Workload {
     let leases = scenario.locks.values().filter_map(|config| match config {
         LockConfig::Adapter(config) => config.lease,

@@ -20,7 +20,8 @@ use crate::seed::Seed;
 const CHUNK: u64 = 32;
 
 /// Runs `seeds` seeds from the plan's own on, in simulation, and draws some of the runs: the first that missed an
-/// expectation, or the first of all; and each lock's worst. `each` sees every report, in the order of seeds; its run folder is empty.
+/// expectation, or the first of all; and each lock's worst. `each` sees every report, in the order of seeds; its run
+/// folder is empty.
 ///
 /// When `stop` becomes true, or `each` breaks off, no further seeds are begun. The first is run in any case.
 ///

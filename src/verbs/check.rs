@@ -123,8 +123,8 @@ pub fn streamed(
     )))
 }
 
-/// Judges a history of ours while it is read, without keeping it, where the model can do so and nothing in it has to be told
-/// with the help of all of it.
+/// Judges a history of ours while it is read, without keeping it, where the model can do so and nothing in it has to be
+/// told with the help of all of it.
 pub fn streamed_own(source: &Source, model: Model, failed_release: FailedRelease) -> Result<Option<Report>, Failure> {
     let mut lines = Lines::open(opened(source)?, source.path()).map_err(Failure::bad_request)?;
     let Some(mut stream) = ModelStream::new(&lines.header, model, failed_release) else { return Ok(None) };

@@ -7,7 +7,7 @@ use anyhow::Context;
 use fencepost::cli::stdout;
 use fencepost::cli::{CompareArgs, CompareFormat};
 use fencepost::report::compare::Compared;
-use fencepost::report::worlds::Real;
+use fencepost::report::real::Real;
 use fencepost::report::{self, Conclusion, Report};
 use fencepost::run::{self, Environment, Plan, Request};
 use fencepost::scenario::vary::{Knob, with_value};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
-use fencepost::report::plain::plain;
+use fencepost::plain::plain;
 use fencepost::scenario;
 
 use super::console::say;

@@ -146,8 +146,8 @@ impl Client {
                 self.log.note(&turn, OpType::Ok, F::Acquire, |op| op.valid_until = stated(valid_until));
                 self.hold(&turn, guard, promises, hold_for).await;
             }
-            // Without a guard nothing is held, whatever votes or znodes are still to be taken back, unless the lock itself
-            // does not know.
+            // Without a guard nothing is held, whatever votes or znodes are still to be taken back, unless the lock
+            // itself does not know.
             Err((in_doubt, error)) => {
                 let kind = if in_doubt { OpType::Info } else { OpType::Fail };
                 self.log.note(&turn, kind, F::Acquire, |op| op.error = Some(error));
@@ -243,7 +243,8 @@ impl Client {
         });
     }
 
-    /// What the lock protects: read the item, take some time, write what follows from it, unless the attempt only reads.
+    /// What the lock protects: read the item, take some time, write what follows from it, unless the attempt only
+    /// reads.
     async fn critical_section(&self, turn: &Turn, guard: &Guard, hold_for: Duration) {
         // A careful client asks before each access; a naive one goes ahead.
         let may_go_on = async || self.workload.client == ClientStyle::Naive || guard.confirmed().await;

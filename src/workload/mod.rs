@@ -31,8 +31,8 @@ pub struct Access {
 }
 
 impl Hash for Access {
-    /// Shared or not stands last, and only if it is: an access of one client's lock adds to a run's trace hash what it always
-    /// did.
+    /// Shared or not stands last, and only if it is: an access of one client's lock adds to a run's trace hash what it
+    /// always did.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self { item, hold, client, token, shared, action } = self;
         (item, hold, client, token, action).hash(state);

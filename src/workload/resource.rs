@@ -1,8 +1,9 @@
-//! The protected resource: items that are read and written one access after another and, when told to, refuse stale ones.
+//! The protected resource: items that are read and written one access after another and, when told to, refuse stale
+//! ones.
 //!
-//! What an item is depends on the workload: a stock, a register, or a file of so many lines. A write of a file says how many
-//! lines it has then, as of a program that writes its line where it had seen the end: what others put there is gone. A
-//! pure state machine; environments put a network in front of it.
+//! What an item is depends on the workload: a stock, a register, or a file of so many lines. A write of a file says how
+//! many lines it has then, as of a program that writes its line where it had seen the end: what others put there is
+//! gone. A pure state machine; environments put a network in front of it.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Headless Chromium, driven over its DevTools protocol through a pipe (`--remote-debugging-pipe`: requests on descriptor 3,
-//! answers on 4, each ended by a NUL), so that nothing has to listen on a port.
+//! Headless Chromium, driven over its DevTools protocol through a pipe (`--remote-debugging-pipe`: requests on
+//! descriptor 3, answers on 4, each ended by a NUL), so that nothing has to listen on a port.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The pages in a real browser ([`chromium`]).
 //!
-//! What is looked at is what the browser says ([`looks`]): errors on its console, where links land, whether zooming and the keyboard
-//! move what they should, contrast as computed, names of what can be operated, and whether anything is cut off, on a screen, on a
-//! phone and on paper. Pictures of all pages are left in `target/tmp/pages` for people.
+//! What is looked at is what the browser says ([`looks`]): errors on its console, where links land, whether zooming and
+//! the keyboard move what they should, contrast as computed, names of what can be operated, and whether anything is cut
+//! off, on a screen, on a phone and on paper. Pictures of all pages are left in `target/tmp/pages` for people.
 
 mod chromium;
 mod looks;
@@ -50,8 +50,8 @@ impl Drop for Serving {
     }
 }
 
-/// Every kind of page by its name: a broken run with a fault of clients, one with a fault of clocks, a comparison with curves, one
-/// with both worlds, a search, the lists and the pairs of `serve`.
+/// Every kind of page by its name: a broken run with a fault of clients, one with a fault of clocks, a comparison with
+/// curves, one with both worlds, a search, the lists and the pairs of `serve`.
 fn pages(out: &Path) -> (Vec<(&'static str, String)>, Serving) {
     let mut pages = vec![("run", address(&broken(out)))];
     fencepost(&["run", "scenarios/clock-jump.toml", "--seed", "1"], out);

@@ -1,5 +1,5 @@
-//! As much of XML Schema as the schema of JUnit documents uses, to hold every output of the tests against it. A word of the
-//! schema that is not known here fails: a rule that nobody looks at is none.
+//! As much of XML Schema as the schema of JUnit documents uses, to hold every output of the tests against it. A word of
+//! the schema that is not known here fails: a rule that nobody looks at is none.
 
 use roxmltree::{Document, Node};
 

@@ -1,8 +1,9 @@
 //! The lock suite on real servers: `cargo test --features docker-tests --test docker_locks -- --nocapture`.
 //!
-//! Redlock over the cluster's five Redis masters, the ZooKeeper lock over its ensemble of three, the etcd lock
-//! over its three members, all through `src/lock/client`. Each client has a tokio runtime of its own, which stands for its process: shut down, it sends
-//! nothing more. Keys and znodes have a prefix of their own for each test, so tests and others share the cluster.
+//! Redlock over the cluster's five Redis masters, the ZooKeeper lock over its ensemble of three, the etcd lock over its
+//! three members, all through `src/lock/client`. Each client has a tokio runtime of its own, which stands for its
+//! process: shut down, it sends nothing more. Keys and znodes have a prefix of their own for each test, so tests and
+//! others share the cluster.
 
 #![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
 

@@ -1,7 +1,7 @@
 //! A way to a server that a test can make slow, cut and count, without touching the server.
 //!
-//! It stands before one server for one client. A thread with a runtime of its own carries the bytes, so that neither the
-//! test's nor the client's runtime has a part in it.
+//! It stands before one server for one client. A thread with a runtime of its own carries the bytes, so that neither
+//! the test's nor the client's runtime has a part in it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// The way to `server`, on which each connection takes `delay` before its first byte passes, and each chunk of bytes
-    /// `each_way` in each direction.
+    /// The way to `server`, on which each connection takes `delay` before its first byte passes, and each chunk of
+    /// bytes `each_way` in each direction.
     pub fn new(server: SocketAddr, delay: Duration, each_way: Duration) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on_here(TcpListener::bind("127.0.0.1:0")).unwrap();

@@ -1,5 +1,5 @@
-//! Trials on servers that are not fencepost's: started here from the same images, without its labels, on the daemon's default
-//! network, published on 127.0.0.1 only.
+//! Trials on servers that are not fencepost's: started here from the same images, without its labels, on the daemon's
+//! default network, published on 127.0.0.1 only.
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -37,8 +37,8 @@ pub fn run_with(scenario: &str, locks: &[&str]) -> (Value, BTreeMap<String, Hist
     run_of(scenario, locks).unwrap_or_else(|missed| panic!("{scenario}: {missed:?}"))
 }
 
-/// Runs it once more, twice at most, where all that was missed is `unknown`: the machine stood still or set its clock, and
-/// the run says so instead of judging.
+/// Runs it once more, twice at most, where all that was missed is `unknown`: the machine stood still or set its clock,
+/// and the run says so instead of judging.
 pub fn run_of(scenario: &str, locks: &[&str]) -> Result<(Value, BTreeMap<String, History>), Missed> {
     for _ in 0..2 {
         match tried(scenario, locks) {

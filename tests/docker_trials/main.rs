@@ -1,5 +1,6 @@
-//! The trials of the README on real servers: what each lock shows there. In [`cut_short`] the harness is ended or runs out of
-//! disk, in [`given`] the servers are not ours, in [`others`] somebody else is at work on the same daemon; [`mod@requests`] strikes single requests; [`harness`] starts runs and looks at what they left.
+//! The trials of the README on real servers: what each lock shows there. In [`cut_short`] the harness is ended or runs
+//! out of disk, in [`given`] the servers are not ours, in [`others`] somebody else is at work on the same daemon;
+//! [`mod@requests`] strikes single requests; [`harness`] starts runs and looks at what they left.
 //!
 //! Needs Docker; `.ci/run` runs it. Trials share one cluster, so they take turns.
 
@@ -28,8 +29,8 @@ fn calm_is_valid_on_both_locks() {
     }
 }
 
-/// The canary whose name the sound lock's begins, whose trial shares the servers with the sound one's. All that ship, with
-/// `FENCEPOST_CANARIES=all`.
+/// The canary whose name the sound lock's begins, whose trial shares the servers with the sound one's. All that ship,
+/// with `FENCEPOST_CANARIES=all`.
 #[test]
 fn canaries_are_caught_and_the_sound_lock_beside_each_is_not() {
     let _turn = turn();

@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::cut_short::somebody_is_frozen;
 use crate::harness::*;
 
-/// Kills and freezes by hand what a run uses: each is noticed, nobody is accused, nothing of it is valid, and what the other
-/// lock's trial used is judged as ever.
+/// Kills and freezes by hand what a run uses: each is noticed, nobody is accused, nothing of it is valid, and what the
+/// other lock's trial used is judged as ever.
 #[test]
 fn what_others_do_is_told_and_laid_at_nobodys_door() {
     let _turn = turn();
@@ -52,7 +52,8 @@ fn what_others_do_is_told_and_laid_at_nobodys_door() {
     }
 }
 
-/// The daemon is restarted by hand: the run ends with the reason and the remedy, nothing of it is a verdict, and the remedy works.
+/// The daemon is restarted by hand: the run ends with the reason and the remedy, nothing of it is a verdict, and the
+/// remedy works.
 #[test]
 #[ignore = "restarts this machine's Docker daemon, with the containers of everybody"]
 fn a_daemon_that_is_restarted_is_told_and_nobody_is_accused() {
@@ -80,7 +81,8 @@ fn a_daemon_that_is_restarted_is_told_and_nobody_is_accused() {
     run_with("calm", &["redlock"]);
 }
 
-/// Two clusters on one daemon: a run in each at once, each with all of its own, and what is done to one is not the other's.
+/// Two clusters on one daemon: a run in each at once, each with all of its own, and what is done to one is not the
+/// other's.
 #[test]
 fn clusters_of_different_names_do_not_meet() {
     let _turn = turn();

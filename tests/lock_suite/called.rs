@@ -17,8 +17,8 @@ fn client(fixture: &impl RedlockFixture) -> Client {
     fixture.redlock(0..0, called).0
 }
 
-/// Who looks by himself, as everybody does from time to time, may come between two turns; so there are several rounds. Chance
-/// alone puts six in order once in 720.
+/// Who looks by himself, as everybody does from time to time, may come between two turns; so there are several rounds.
+/// Chance alone puts six in order once in 720.
 pub async fn who_waits_is_served_in_the_order_of_coming(fixture: &impl RedlockFixture) {
     let mut orders = Vec::new();
     for round in 0..5 {
@@ -52,7 +52,8 @@ pub async fn who_waits_is_served_in_the_order_of_coming(fixture: &impl RedlockFi
     panic!("never in order: {orders:?}");
 }
 
-/// The answers to a waiter do not arrive, or its connections break, while the lock is given back: what called it is lost.
+/// The answers to a waiter do not arrive, or its connections break, while the lock is given back: what called it is
+/// lost.
 pub async fn a_call_that_is_lost_does_not_matter(fixture: &impl RedlockFixture) {
     for fate in [Fate::NoAnswers, Fate::Cut] {
         let name = LockName::new(format!("lost-call-{fate:?}"));

@@ -1,8 +1,9 @@
 //! What every lock must do, written once and run in every world.
 //!
 //! A world brings a [`Fixture`]: clients that compete, each in a process of its own, and ways to end and to rob them.
-//! All time goes through the clients' own [`Runtime`], so a simulated world runs the same bodies in virtual time. Bounds
-//! are generous: they tell *got it because it was given back* from *got it because a lease ran out*, nothing finer.
+//! All time goes through the clients' own [`Runtime`], so a simulated world runs the same bodies in virtual time.
+//! Bounds are generous: they tell *got it because it was given back* from *got it because a lease ran out*, nothing
+//! finer.
 //!
 //! Deliberately absent: faults, and anything that knows Docker or a simulation.
 

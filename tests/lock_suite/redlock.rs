@@ -83,8 +83,8 @@ pub async fn turn(client: &Client, name: &LockName) -> FencingToken {
     token
 }
 
-/// The master that two majorities share need not be the one with the highest count: what the others say differs, and has
-/// to be made to agree.
+/// The master that two majorities share need not be the one with the highest count: what the others say differs, and
+/// has to be made to agree.
 pub async fn tokens_rise_through_any_majority(fixture: &impl RedlockFixture) {
     let name = LockName::new("majorities");
     let clients = of_three_majorities(fixture);
@@ -112,8 +112,8 @@ impl PausePoint for VotesIn {
     }
 }
 
-/// Votes that differ, and are gone before they were made to agree: another client has the lock by then, and has, or will
-/// have, the token that the first would write back.
+/// Votes that differ, and are gone before they were made to agree: another client has the lock by then, and has, or
+/// will have, the token that the first would write back.
 pub async fn a_token_takes_votes_that_last(fixture: &impl RedlockFixture) {
     let name = LockName::new("votes-that-end");
     let [first, ahead, second] = of_three_majorities(fixture);
@@ -225,8 +225,8 @@ pub async fn a_renewal_wins_back_masters_that_forgot(fixture: &impl RedlockFixtu
     assert_gone(fixture, &client, &name).await;
 }
 
-/// A guard that nobody gives back: renewed or not, it is over after the longest hold, and others have the lock long before
-/// its lease would end.
+/// A guard that nobody gives back: renewed or not, it is over after the longest hold, and others have the lock long
+/// before its lease would end.
 pub async fn a_forgotten_guard_ends(fixture: &impl RedlockFixture) {
     let name = LockName::new("for-ever");
     let limited = RedlockSettings { renewal: true, max_hold: Some(SHORT), ..settings(LONG) };

@@ -32,7 +32,8 @@ fn chosen(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// The model with the clock that the sequence moves. No fsync comes into play: time on its monotonic clock stands still.
+/// The model with the clock that the sequence moves. No fsync comes into play: time on its monotonic clock stands
+/// still.
 struct Model {
     node: RedisModel,
     wall_ms: i64,
@@ -185,7 +186,8 @@ async fn the_sweep_deletes_what_is_overdue_for_good() {
     .await;
 }
 
-/// Who is called, in what order, and who is passed over: connections that listen, one that never did, one that is closed.
+/// Who is called, in what order, and who is passed over: connections that listen, one that never did, one that is
+/// closed.
 #[tokio::test]
 async fn model_and_server_call_the_same() {
     with_server(&[], |real| {

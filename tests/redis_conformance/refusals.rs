@@ -1,7 +1,7 @@
 //! What the seam's real client makes of every error that a real server can be brought to give, verb by verb.
 //!
-//! Each is one that means *certainly did not happen*, and the keys are looked at to see that it did not. Codes that need
-//! more than one server (`MOVED`, `ASK`) are left to the unit test of the classification.
+//! Each is one that means *certainly did not happen*, and the keys are looked at to see that it did not. Codes that
+//! need more than one server (`MOVED`, `ASK`) are left to the unit test of the classification.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,8 @@ const TTL: Duration = Duration::from_secs(60);
 /// What each verb of the seam got: what it would have changed, had it been carried out.
 type Answers = Vec<(&'static str, Result<&'static str, NodeError>)>;
 
-/// Asks by every verb, so that each has something to write: the first ones a key that is free, the others one that is ours.
+/// Asks by every verb, so that each has something to write: the first ones a key that is free, the others one that is
+/// ours.
 fn ask(real: &Real, node: &RedisServer) -> Answers {
     let owner = OwnerToken::new("me");
     let vote = |set: bool| if set { "set" } else { "not set" };

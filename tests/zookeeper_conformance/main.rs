@@ -131,7 +131,8 @@ impl Drop for Both {
     }
 }
 
-/// The same servers behind the proxy that reads requests, and strikes none. All that passes is about a lock, by its path.
+/// The same servers behind the proxy that reads requests, and strikes none. All that passes is about a lock, by its
+/// path.
 async fn doors(servers: &str) -> String {
     let servers: Vec<_> = servers.split(',').map(|server| server.parse().expect("an address")).collect();
     let names = Names::new([(LockName::new("conformance"), b"/conformance-".to_vec())]);

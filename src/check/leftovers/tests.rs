@@ -1,3 +1,5 @@
+//! What counts as left over, and what does not, on histories of one lock.
+
 use super::*;
 use crate::check::story::Story;
 use crate::check::{CheckResult, judge};

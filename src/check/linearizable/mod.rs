@@ -8,12 +8,12 @@
 //! with trying every order. Lock names are judged one by one (linearizability is local). Deliberately absent: the
 //! resource, and any model of a lock's servers.
 //!
-//! By itself the check takes the lock to be leased and of the kind that its history states; one client's to be owner-aware,
-//! and fenced if it gives tokens. Where `mutual-exclusion`
-//! tells what clients may have believed, this check tells whether the lock granted anew what its own deadline still
-//! promised to another: a client that goes on past that deadline makes two believers, and a lawful history. Why it goes on
-//! is beyond this check. Mostly it did not look, or could not; but a lock that misreads the clock and lets its holder go on
-//! is to blame, and its history is lawful all the same.
+//! By itself the check takes the lock to be leased and of the kind that its history states; one client's to be
+//! owner-aware, and fenced if it gives tokens. Where `mutual-exclusion` tells what clients may have believed, this
+//! check tells whether the lock granted anew what its own deadline still promised to another: a client that goes on
+//! past that deadline makes two believers, and a lawful history. Why it goes on is beyond this check. Mostly it did not
+//! look, or could not; but a lock that misreads the clock and lets its holder go on is to blame, and its history is
+//! lawful all the same.
 
 mod model;
 #[cfg(test)]
@@ -34,8 +34,9 @@ use std::time::Duration;
 
 use super::contention::{self, Contention};
 use super::evidence::{Facts, Listing, counted, seconds, validity};
-use super::harm::Harm;
-use super::{CheckName, CheckResult, Verdict, Violation, conclude, crowds, mutual_exclusion};
+use super::severity::Severities;
+use super::uses::uses;
+use super::{CheckName, CheckResult, Verdict, Violation, conclude, crowds};
 use crate::history::{Header, History, Hold, Op, Plain};
 use crate::ids::ClientId;
 use crate::lock_kind::LockKind;
@@ -48,8 +49,8 @@ use zones::{Claim, Misfit};
 const GUARANTEE: &str = "The lock's operations can be put into one order that a correct lock could have produced, each between its \
      invocation and its completion.";
 
-/// Judges a history by the model that suits its lock: leased, and one client's, readers' and writers', or with permits, as it
-/// says itself; one client's is owner-aware, and fenced if it gives tokens.
+/// Judges a history by the model that suits its lock: leased, and one client's, readers' and writers', or with permits,
+/// as it says itself; one client's is owner-aware, and fenced if it gives tokens.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let gives_tokens = facts.holds.iter().any(|hold| hold.token.is_some());
     let model = match facts.history.header.kind {
@@ -88,8 +89,8 @@ pub(super) fn check_model(history: &History, model: Model, failed_release: Faile
     suited(result, kind, model)
 }
 
-/// What a model makes of a lock of another kind is no verdict on the lock: a reader beside a reader breaks no lock that lets
-/// readers in together. A model of more permits than there are is no other kind.
+/// What a model makes of a lock of another kind is no verdict on the lock: a reader beside a reader breaks no lock that
+/// lets readers in together. A model of more permits than there are is no other kind.
 fn suited(mut result: CheckResult, kind: LockKind, model: Model) -> CheckResult {
     let suits = match (kind, model.kind()) {
         (LockKind::Mutex, _) => true,
@@ -133,8 +134,8 @@ impl ModelReplay {
         Self { model, failed_release, replay, contention: Some(Contention::default()) }
     }
 
-    /// Takes the next op of a well-formed history, in the order of time. A hold that was lost is not known to be over: tell
-    /// it by its release.
+    /// Takes the next op of a well-formed history, in the order of time. A hold that was lost is not known to be over:
+    /// tell it by its release.
     pub fn take(&mut self, op: &Op) {
         self.replay.take(op);
         if let Some(contention) = &mut self.contention {
@@ -187,17 +188,17 @@ fn listed(facts: &Facts<'_>, misfits: &[Misfit]) -> Listing {
     if misfits.is_empty() {
         return listing;
     }
-    let uses = mutual_exclusion::uses(facts);
+    let uses = uses(facts);
     let places = misfits.iter().take(Listing::LIMIT).flat_map(Misfit::places).collect();
-    let harm = Harm::of(facts, &uses, &places);
+    let severities = Severities::of(facts, &uses, &places);
     for misfit in misfits {
-        listing.add(|| misfit_told(facts, misfit, &harm));
+        listing.add(|| misfit_told(facts, misfit, &severities));
     }
     listing
 }
 
-/// What a hold claims: the lock, from its grant on for as long as the lock promised it; and once more from a renewal on that
-/// came when that was over.
+/// What a hold claims: the lock, from its grant on for as long as the lock promised it; and once more from a renewal on
+/// that came when that was over.
 fn claims(facts: &Facts<'_>, place: usize) -> impl Iterator<Item = Claim> + Clone {
     let hold = &facts.holds[place];
     let first = Claim {
@@ -254,7 +255,7 @@ fn told(model: Model, failed_release: FailedRelease, seen: &Seen, contended: boo
 }
 
 /// Tells of claims that fit no order.
-fn misfit_told(facts: &Facts<'_>, misfit: &Misfit, harm: &Harm<'_>) -> Violation {
+fn misfit_told(facts: &Facts<'_>, misfit: &Misfit, severities: &Severities<'_>) -> Violation {
     let holds: Vec<&Hold> = misfit.places().into_iter().map(|place| &facts.holds[place]).collect();
     let claimed = |hold: &Hold| {
         let end = may_end(hold);
@@ -297,7 +298,7 @@ fn misfit_told(facts: &Facts<'_>, misfit: &Misfit, harm: &Harm<'_>) -> Violation
     let severity = match misfit {
         // A grant that came after the end of its own validity may have met no belief of the other's.
         Misfit::Overlap(one, other) | Misfit::Inside(one, other) if overlap(facts, holds[0], holds[1]) => {
-            Some(harm.severity(*one, *other))
+            Some(severities.of_overlap(*one, *other))
         }
         _ => None,
     };

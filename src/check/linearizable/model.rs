@@ -7,8 +7,8 @@ use crate::lock_kind::LockKind;
 
 /// A lock's sequential specification, by the name that `--model` takes.
 ///
-/// The first five are those of Knossos (`mutex`) and of Jepsen's Hazelcast suite (the others), as is `semaphore:K`. With `+lease` a hold may
-/// also end by itself, at any time from the end of its validity on.
+/// The first five are those of Knossos (`mutex`) and of Jepsen's Hazelcast suite (the others), as is `semaphore:K`.
+/// With `+lease` a hold may also end by itself, at any time from the end of its validity on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
     /// `mutex`: an acquire needs a free lock, a release a held one, whoever releases.

@@ -1,7 +1,7 @@
 //! The definition itself, for tests: try every order of one lock's operations.
 //!
-//! Exponential, so it has a budget; what exceeds it is undecided. States that were met before with the same ops done are
-//! not entered again (Lowe 2017, on Wing and Gong 1993). It shares no code with the algorithms it judges.
+//! Exponential, so it has a budget; what exceeds it is undecided. States that were met before with the same ops done
+//! are not entered again (Lowe 2017, on Wing and Gong 1993). It shares no code with the algorithms it judges.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,8 +123,8 @@ fn steps(ops: &[&Op], history_end: Nanos, model: Model, failed: FailedRelease) -
     steps
 }
 
-/// From when to when the lock promised the hold of an acquire at the least: once, and again for each renewal that came when
-/// that was over. Nobody knows what holds beyond the end of the history.
+/// From when to when the lock promised the hold of an acquire at the least: once, and again for each renewal that came
+/// when that was over. Nobody knows what holds beyond the end of the history.
 fn promised(ops: &[&Op], history_end: Nanos, acquire: &Op) -> Vec<(u64, u64)> {
     let of_hold = |op: &&&Op| op.hold == acquire.hold;
     let Some(granted) = ops.iter().find(|op| of_hold(op) && (op.f, op.kind) == (F::Acquire, OpType::Ok)) else {

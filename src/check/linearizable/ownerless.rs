@@ -1,9 +1,10 @@
 //! A mutex that knows no owner (Knossos' `mutex`): acquires and releases have only to alternate.
 //!
 //! Ops are taken in the order of their ends. Each is put off until its end forces it; if the lock is then in the wrong
-//! state, the pending op of the other kind that must be done first is done before it, and one in doubt, which need never
-//! be done, only if there is no other (earliest deadline first). What was done stays done, and no other choice leaves more
-//! open, since the ops of one kind differ in nothing but their intervals. O(n log n), any number of ops in doubt.
+//! state, the pending op of the other kind that must be done first is done before it, and one in doubt, which need
+//! never be done, only if there is no other (earliest deadline first). What was done stays done, and no other choice
+//! leaves more open, since the ops of one kind differ in nothing but their intervals. O(n log n), any number of ops in
+//! doubt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

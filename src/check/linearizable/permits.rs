@@ -2,8 +2,9 @@
 //!
 //! An acquire takes effect when it completes, a release when it is invoked, an acquire in doubt never: as in
 //! [`super::replay`], any other order can be turned into that one, since it only shrinks holds, and fewer holds at once
-//! contradict less. So it is enough to count at every grant who holds. A release that is open, in doubt, or failed where
-//! that ends the claim may have taken effect when it began. O(n log n), and at each grant the holds at that moment.
+//! contradict less. So it is enough to count at every grant who holds. A release that is open, in doubt, or failed
+//! where that ends the claim may have taken effect when it began. O(n log n), and at each grant the holds at that
+//! moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

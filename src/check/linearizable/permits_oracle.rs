@@ -1,8 +1,8 @@
 //! Semaphores and read-write locks by their definition, for tests: try every order.
 //!
-//! Exponential, and shares no code with [`super::permits`]. What is noted in one instant happened in the order of the notes;
-//! there the algorithm may be too lenient, never too strict. Histories are short and random: several holds at once of one
-//! client, too many of them at once now and then, attempts that end in any way or never.
+//! Exponential, and shares no code with [`super::permits`]. What is noted in one instant happened in the order of the
+//! notes; there the algorithm may be too lenient, never too strict. Histories are short and random: several holds at
+//! once of one client, too many of them at once now and then, attempts that end in any way or never.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,13 +1,14 @@
 //! Owner-aware locks without leases: one sequential run decides, op by op.
 //!
-//! An owner is a client up to its first op in doubt on a lock; what it does to that lock later counts as another owner's, as Jepsen
-//! retires a process. So an op in doubt is its owner's last. Then the history is linearizable if and only if this one run
-//! is legal: an acquire takes effect when it completes, a release when it is invoked, an acquire in doubt never. Any other
-//! linearization can be turned into it: acquires in doubt are left out (nothing of their owner's follows), acquires move
-//! later and releases earlier, inside their intervals; all of that only shrinks holds, and what is legal stays so; tokens
-//! keep their order, since no two holds pass each other. A failed release that may have ended the claim is the one true
-//! alternative: the run goes on in both states, of which there are at most twice as many as one owner may have holds.
-//! A hold that is shorter than the clocks can tell apart is placed where it is least in the way.
+//! An owner is a client up to its first op in doubt on a lock; what it does to that lock later counts as another
+//! owner's, as Jepsen retires a process. So an op in doubt is its owner's last. Then the history is linearizable if and
+//! only if this one run is legal: an acquire takes effect when it completes, a release when it is invoked, an acquire
+//! in doubt never. Any other linearization can be turned into it: acquires in doubt are left out (nothing of their
+//! owner's follows), acquires move later and releases earlier, inside their intervals; all of that only shrinks holds,
+//! and what is legal stays so; tokens keep their order, since no two holds pass each other. A failed release that may
+//! have ended the claim is the one true alternative: the run goes on in both states, of which there are at most twice
+//! as many as one owner may have holds. A hold that is shorter than the clocks can tell apart is placed where it is
+//! least in the way.
 //!
 //! Memory grows with the ops that are open, the clients and the lock names, not with the history.
 
@@ -56,7 +57,8 @@ pub(super) struct Seen {
 
 #[derive(Default)]
 struct Client {
-    /// How many owners it has been before, of each lock: an op in doubt ends its owner's dealings with its own lock only.
+    /// How many owners it has been before, of each lock: an op in doubt ends its owner's dealings with its own lock
+    /// only.
     lives: BTreeMap<LockName, u32>,
     /// The hold of its last release in doubt.
     doubtful: Option<HoldId>,

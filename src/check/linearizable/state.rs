@@ -22,7 +22,8 @@ pub(super) struct Rules {
 /// One lock in the replay.
 #[derive(Default)]
 pub(super) struct Lock {
-    /// What it may be in; empty is the same as one free state. More than one only while a release is open or has failed.
+    /// What it may be in; empty is the same as one free state. More than one only while a release is open or has
+    /// failed.
     states: Vec<State>,
     /// Who alone may hold it, and that owner's last grant: a grant takes effect in every state that is left.
     holder: Option<(Owner, Grant)>,

@@ -59,8 +59,8 @@ impl Game {
         Self::played(seed, model, model.is_leased(), ties)
     }
 
-    /// A game in which clients may be told of losses and renewals and may die: under models without leases only these are
-    /// read as they can be, not judged against the definition.
+    /// A game in which clients may be told of losses and renewals and may die: under models without leases only these
+    /// are read as they can be, not judged against the definition.
     fn played(seed: u64, model: Model, signals: bool, ties: bool) -> History {
         let mut rng = Seed(seed).stream("game");
         let ops = rng.random_range(2..=OPS);
@@ -312,8 +312,8 @@ fn a_history_keeps_its_verdict_in_edn() {
             let foreign = foreign.unwrap().history;
             for model in [Model::Mutex, Model::OWNER, Model::FENCED, nested(false), nested(true)] {
                 for failed in [FailedRelease::DidNothing, FailedRelease::EndsTheClaim] {
-                    // In EDN all ops are one after the other, so nothing here happens in one instant. Whether anything was
-                    // exercised may differ: there a client that goes on after an op in doubt is another.
+                    // In EDN all ops are one after the other, so nothing here happens in one instant. Whether anything
+                    // was exercised may differ: there a client that goes on after an op in doubt is another.
                     let invalid = |history| judge_model(history, model, failed).verdict == Verdict::Invalid;
                     let [ours, theirs] = [&history, &foreign].map(invalid);
                     let told = || format!("{}\n{}", listed(&history.ops), String::from_utf8_lossy(&written));

@@ -1,13 +1,13 @@
 //! Leased locks: may each hold be given a place in time, so that no two overlap and tokens rise with it?
 //!
-//! Each acquire attempt counts as an owner of its own. Of a granted hold it is known that it began between its acquire's
-//! invocation and completion, and that it ended at the earliest when its release began, its client was told that it is
-//! lost or died, or its validity was over. If it certainly began before it may have ended, it covers the *forward zone*
-//! between; else an instant somewhere in the *backward window* suffices (the reply came after the lease was over). No two
-//! forward zones may overlap, and no backward window may lie inside a forward zone; that is also enough, since a window in
-//! no single zone has a gap somewhere (Gibbons and Korach 1997, Testing Shared Memories, on registers). Tokens fit if
-//! placing the holds in their order, each as early as it can be, succeeds. O(n log n), whatever is in doubt: an acquire
-//! that was not granted for certain claims nothing.
+//! Each acquire attempt counts as an owner of its own. Of a granted hold it is known that it began between its
+//! acquire's invocation and completion, and that it ended at the earliest when its release began, its client was told
+//! that it is lost or died, or its validity was over. If it certainly began before it may have ended, it covers the
+//! *forward zone* between; else an instant somewhere in the *backward window* suffices (the reply came after the lease
+//! was over). No two forward zones may overlap, and no backward window may lie inside a forward zone; that is also
+//! enough, since a window in no single zone has a gap somewhere (Gibbons and Korach 1997, Testing Shared Memories, on
+//! registers). Tokens fit if placing the holds in their order, each as early as it can be, succeeds. O(n log n),
+//! whatever is in doubt: an acquire that was not granted for certain claims nothing.
 
 use crate::time::Nanos;
 
@@ -153,7 +153,8 @@ fn token_misfits(claims: &[Claim], zones: &Zones<'_>) -> Vec<Misfit> {
     fenced.sort_by_key(|(token, claim)| (*token, claim.first_end(), claim.place));
     let mut misfits = Vec::new();
     let mut placed_until = Nanos::ZERO;
-    // Why nothing with a higher token can come before that: the hold placed there, and the zone that it had to let pass.
+    // Why nothing with a higher token can come before that: the hold placed there, and the zone that it had to let
+    // pass.
     let mut because: Vec<&Claim> = Vec::new();
     let mut before: Option<(u64, &Claim)> = None;
     for (token, claim) in fenced {
@@ -219,7 +220,8 @@ mod tests {
 
     #[test]
     fn a_hold_without_token_can_keep_tokens_from_fitting() {
-        // Token 1's window begins inside the tokenless hold and ends after it, token 2's begins before it and ends in it.
+        // Token 1's window begins inside the tokenless hold and ends after it, token 2's begins before it and ends in
+        // it.
         let holds = [claim(0, 0, 10, 20, None), claim(1, 0, 25, 15, Some(1)), claim(2, 0, 12, 5, Some(2))];
         let Misfit::TokenOrder(places) = misfits(&holds, true).remove(0) else { panic!("tokens do not fit") };
         assert_eq!(places, [1, 2], "the windows alone do not fit either: 15 is after 12");

@@ -1,5 +1,5 @@
-//! The comments with which our own EDN files begin and end, so that one that was cut off at a line's end can be told, and what
-//! kind of lock it is about.
+//! The comments with which our own EDN files begin and end, so that one that was cut off at a line's end can be told,
+//! and what kind of lock it is about.
 //!
 //! EDN readers pass over comments. A file without the first one is somebody else's: it has no mark, and counts as
 //! complete if its forms are whole.

@@ -30,14 +30,15 @@ pub enum ChoiceError {
 
 /// Writes the acquires and releases of one lock, one op a line; `lock` may be left out if there is only one.
 ///
-/// A client's process number goes on as another one after an op in doubt or a death, as Jepsen wants it, and only then. A hold
-/// that was lost, or whose client died, is released in that instant (see `plain`), for Knossos knows no lease; what was open
-/// at a death is in doubt. What is still open stays open. `:client` says who acts, `:valid-until` on a grant how far its
-/// validity got: renewals have no place of their own, and one that came too late is left out. Knossos goes by the order of the file, not by `:time`, and
-/// knows no clock error: so what begins at an instant stands before what ends at it, where one order can say that.
+/// A client's process number goes on as another one after an op in doubt or a death, as Jepsen wants it, and only then.
+/// A hold that was lost, or whose client died, is released in that instant (see `plain`), for Knossos knows no lease;
+/// what was open at a death is in doubt. What is still open stays open. `:client` says who acts, `:valid-until` on a
+/// grant how far its validity got: renewals have no place of their own, and one that came too late is left out. Knossos
+/// goes by the order of the file, not by `:time`, and knows no clock error: so what begins at an instant stands before
+/// what ends at it, where one order can say that.
 ///
-/// Comments begin and end the file, so that one that was cut off can be told; a history that is cut off has only the first.
-/// The first says, too, of what kind a lock is that is no mutex.
+/// Comments begin and end the file, so that one that was cut off can be told; a history that is cut off has only the
+/// first. The first says, too, of what kind a lock is that is no mutex.
 ///
 /// A file appears whole or not at all; to a pipe or a device, what can be written is.
 ///

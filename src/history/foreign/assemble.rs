@@ -233,8 +233,8 @@ impl<'k> Assembly<'k> {
         Ok(Some(op))
     }
 
-    /// A renewal. What comes of it is one op: from when it went well, the hold is valid for as long as it says, counted from
-    /// when it was asked for.
+    /// A renewal. What comes of it is one op: from when it went well, the hold is valid for as long as it says, counted
+    /// from when it was asked for.
     fn extended(
         &mut self,
         process: &Value<'_>,
@@ -466,7 +466,8 @@ impl<'k> Assembly<'k> {
         op
     }
 
-    /// An acquire that says how many permits it asks for is one of a semaphore, of which the model takes one an acquire.
+    /// An acquire that says how many permits it asks for is one of a semaphore, of which the model takes one an
+    /// acquire.
     fn counts_permits(&mut self, fields: &Fields<'_>, lock: &LockName) {
         let within = || match fields.within(self.keys, |role| matches!(role, Role::Permits(_)))? {
             (Role::Permits(sure), count) => Some((count, sure)),

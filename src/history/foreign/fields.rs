@@ -1,7 +1,7 @@
 //! What one op says, by the keys under which harnesses say it; what it means is decided elsewhere.
 
 use super::super::OpType;
-use super::naming::{Keys, Role};
+use super::naming::{Keys, Role, Unit};
 use super::notation::{Cursor, Stop, Value};
 
 /// One op. Every field but the first three may be absent, or under another key than is looked for.
@@ -20,15 +20,6 @@ pub(super) struct Fields<'a> {
     pub valid_until: Option<Value<'a>>,
     pub ttl: Option<(Value<'a>, Unit)>,
     pub permits: Option<(Value<'a>, bool)>,
-}
-
-/// In what a validity is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
-    /// As the key says, in nanoseconds.
-    Known(u64),
-    /// The key does not say it.
-    Untold,
 }
 
 impl<'a> Fields<'a> {

@@ -2,11 +2,11 @@
 //!
 //! One map an op: `{:process 0, :type :invoke, :f :acquire, :value nil, :time 10}`; one after the other, or all in one
 //! vector. Of the ops only those that acquire and release a lock are read, by whatever verb ([`naming`]); others are
-//! counted. Which key names the lock, the owner, the token and the validity is said by the user, or by the keys, or else
-//! decided from the first part of the file ([`survey`]); what was decided is handed on with the history, in words. The
-//! order of the file is the order of events, as Jepsen promises, unless every op has an `:index` that says otherwise;
-//! `:time` (in nanoseconds) is bent a little where it says otherwise, and a file is refused in which it is far from that.
-//! Deliberately absent: any judgement, and what is not about locks.
+//! counted. Which key names the lock, the owner, the token and the validity is said by the user, or by the keys, or
+//! else decided from the first part of the file ([`survey`]); what was decided is handed on with the history, in words.
+//! The order of the file is the order of events, as Jepsen promises, unless every op has an `:index` that says
+//! otherwise; `:time` (in nanoseconds) is bent a little where it says otherwise, and a file is refused in which it is
+//! far from that. Deliberately absent: any judgement, and what is not about locks.
 
 mod assemble;
 mod fields;
@@ -74,8 +74,8 @@ impl Reading {
 /// Reads a history, from wherever `open` opens it, twice if its ops have to be put in order.
 ///
 /// # Errors
-/// A source that cannot be read, or an op that is none, with its line: also one that breaks Jepsen's rules for processes,
-/// since guessing what was meant would be judging something else.
+/// A source that cannot be read, or an op that is none, with its line: also one that breaks Jepsen's rules for
+/// processes, since guessing what was meant would be judging something else.
 pub fn read<R: Read>(open: impl Fn() -> io::Result<R>, path: &Path, naming: &Naming) -> Result<Foreign, HistoryError> {
     let failed = |error| told(path, error);
     let mut ops: Vec<Op> = Vec::new();
@@ -110,8 +110,8 @@ pub fn read<R: Read>(open: impl Fn() -> io::Result<R>, path: &Path, naming: &Nam
     })
 }
 
-/// Hands on the ops of a history one by one, and gives it without them; nothing comes of it if they do not stand in their
-/// order, or turn out to be of locks that no model can judge.
+/// Hands on the ops of a history one by one, and gives it without them; nothing comes of it if they do not stand in
+/// their order, or turn out to be of locks that no model can judge.
 ///
 /// # Errors
 /// Those of [`read`].

@@ -4,18 +4,16 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::fields::Unit;
-
 /// How to read a history of another harness, where that is to be other than usual.
 #[derive(Clone, Debug, Default)]
 pub struct Naming {
-    /// The key that names the lock: in the op, or in a map in its `:value`. `value` is all of `:value`, `first` the first of
-    /// a pair there, `none` stands for one lock throughout.
+    /// The key that names the lock: in the op, or in a map in its `:value`. `value` is all of `:value`, `first` the
+    /// first of a pair there, `none` stands for one lock throughout.
     pub lock: Option<String>,
     /// The key that names who owns a hold. `process` is the process, as is usual where no key says it.
     pub owner: Option<String>,
-    /// The key that gives the fencing token. `value` is a number in `:value`, `second` the second of a pair there, `none`
-    /// reads no tokens.
+    /// The key that gives the fencing token. `value` is a number in `:value`, `second` the second of a pair there,
+    /// `none` reads no tokens.
     pub token: Option<String>,
     /// How many threads there were: a process that retires goes on as its number plus this one, and is one owner.
     pub threads: Option<u32>,
@@ -47,6 +45,15 @@ pub enum Order {
     Index,
     /// `:time`, all of one clock.
     Time,
+}
+
+/// In what a validity is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// As the key says, in nanoseconds.
+    Known(u64),
+    /// The key does not say it.
+    Untold,
 }
 
 /// What a key says.

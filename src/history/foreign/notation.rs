@@ -1,9 +1,9 @@
 //! Clojure's notation and JSON's, read in place: one cursor for both.
 //!
-//! JSON is read as EDN in which a colon may follow a key: commas are blanks, strings are written alike, `null` is a symbol
-//! that means nil. What nobody asks for is skipped, and only its brackets, strings and prefixes are looked at: a reader
-//! of lock histories has no use for what `5M`, `##NaN`, `#object[…]` or `^{:line 1} x` stand for, but must find their end.
-//! Nothing here recurses, whatever a file says.
+//! JSON is read as EDN in which a colon may follow a key: commas are blanks, strings are written alike, `null` is a
+//! symbol that means nil. What nobody asks for is skipped, and only its brackets, strings and prefixes are looked at: a
+//! reader of lock histories has no use for what `5M`, `##NaN`, `#object[…]` or `^{:line 1} x` stand for, but must find
+//! their end. Nothing here recurses, whatever a file says.
 
 use std::borrow::Cow;
 

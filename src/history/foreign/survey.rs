@@ -1,9 +1,9 @@
 //! Where a history says what: decided from its first part, where neither its keys nor the user say it.
 //!
-//! What stands in an invocation's `:value` may be the lock's name, or an id of the attempt that is never used again; in a
-//! pair, the lock's name may be the first or the whole; `nil` in a completion may say that all went well, or nothing was
-//! granted. Each is told by what goes with it in the rest of the file. Where two readings are possible, that one is taken
-//! which accuses nobody, and it is said.
+//! What stands in an invocation's `:value` may be the lock's name, or an id of the attempt that is never used again; in
+//! a pair, the lock's name may be the first or the whole; `nil` in a completion may say that all went well, or nothing
+//! was granted. Each is told by what goes with it in the rest of the file. Where two readings are possible, that one is
+//! taken which accuses nobody, and it is said.
 
 use std::borrow::Cow;
 

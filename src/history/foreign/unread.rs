@@ -1,9 +1,9 @@
 //! Keys that nobody reads, and that may name the lock all the same.
 //!
-//! `:item 3` in every op may be what is locked, or anything else. It may name the lock if every acquire and every release
-//! has it, with few values that come again, some of them from several processes; if a completion repeats its invocation's;
-//! and if nobody releases what was not acquired under it. Deliberately absent: reading such a key as a lock's name, which
-//! the user has to ask for.
+//! `:item 3` in every op may be what is locked, or anything else. It may name the lock if every acquire and every
+//! release has it, with few values that come again, some of them from several processes; if a completion repeats its
+//! invocation's; and if nobody releases what was not acquired under it. Deliberately absent: reading such a key as a
+//! lock's name, which the user has to ask for.
 
 use std::collections::BTreeMap;
 

@@ -13,8 +13,8 @@ use super::zookeeper::{ZookeeperEnsemble, classify};
 use crate::lock::backend::Reply;
 use crate::lock::error::{NodeError, ZkError};
 
-/// The keys that match the pattern `ARGV[1]`: name, milliseconds left (below zero: for ever), value if it is a string. One
-/// step, so that nothing changes meanwhile.
+/// The keys that match the pattern `ARGV[1]`: name, milliseconds left (below zero: for ever), value if it is a string.
+/// One step, so that nothing changes meanwhile.
 const KEYS: &str = "local found, cursor = {}, '0'
 repeat
   local page = redis.call('SCAN', cursor, 'MATCH', ARGV[1], 'COUNT', 1000)
@@ -58,8 +58,8 @@ impl RedisServer {
 }
 
 impl ZookeeperEnsemble {
-    /// The paths of the znodes that contain `text`, with the session that each lives with, or 0. Below a znode that `enters`
-    /// refuses nobody looks.
+    /// The paths of the znodes that contain `text`, with the session that each lives with, or 0. Below a znode that
+    /// `enters` refuses nobody looks.
     ///
     /// # Errors
     /// As for every request.

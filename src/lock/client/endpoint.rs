@@ -1,6 +1,7 @@
 //! Where one Redis server is and how to log in there: an address as people write it, and a stream to it.
 //!
-//! With the feature `tls`, `rediss://` goes there encrypted. Deliberately absent: when to connect, and how long to try; that is the connection's business.
+//! With the feature `tls`, `rediss://` goes there encrypted. Deliberately absent: when to connect, and how long to try;
+//! that is the connection's business.
 
 use std::fmt;
 use std::net::SocketAddr;

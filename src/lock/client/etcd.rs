@@ -1,9 +1,9 @@
 //! The etcd seam over the JSON gateway that every member has on its client port.
 //!
 //! Not over `etcd-client`, the gRPC crate: its build needs `protoc`, which a machine with only Rust does not have. The
-//! gateway is a member's own translation of the same calls: bytes are base64, numbers are texts, and what is zero is left out
-//! (etcd's documentation, "gRPC gateway"). One member is asked at a time; one that cannot be reached, or whose answer nobody
-//! waited for, is not asked next. Deliberately absent: TLS and passwords.
+//! gateway is a member's own translation of the same calls: bytes are base64, numbers are texts, and what is zero is
+//! left out (etcd's documentation, "gRPC gateway"). One member is asked at a time; one that cannot be reached, or whose
+//! answer nobody waited for, is not asked next. Deliberately absent: TLS and passwords.
 
 use std::fmt;
 use std::future::Future;
@@ -110,7 +110,8 @@ impl EtcdMembers {
         Self { asker: Arc::new(Asker { name, members: address.0, at: AtomicUsize::new(0), client }) }
     }
 
-    /// How long a lease lasts that nobody keeps alive; `None` if it is over. For whoever looks at a lock, and takes no part.
+    /// How long a lease lasts that nobody keeps alive; `None` if it is over. For whoever looks at a lock, and takes no
+    /// part.
     ///
     /// # Errors
     /// As for every request.

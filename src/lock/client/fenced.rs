@@ -25,8 +25,8 @@ use super::redis::RedisServer;
 use crate::ids::FencingToken;
 use crate::lock::error::NodeError;
 
-/// Reads the value of the hash `KEYS[1]` under the token `ARGV[1]`. Returns 1 and the value, or 0 and the highest token if
-/// that is beyond. Compares decimal digits, since a number of Lua's is exact to 53 bits only.
+/// Reads the value of the hash `KEYS[1]` under the token `ARGV[1]`. Returns 1 and the value, or 0 and the highest token
+/// if that is beyond. Compares decimal digits, since a number of Lua's is exact to 53 bits only.
 pub const FENCED_READ: &str = "local highest = redis.call('HGET', KEYS[1], 'token')
 if highest and (#highest > #ARGV[1] or #highest == #ARGV[1] and highest > ARGV[1]) then return {0, highest} end
 redis.call('HSET', KEYS[1], 'token', ARGV[1])

@@ -24,8 +24,8 @@ pub struct ContenderSeen {
 }
 
 impl ZookeeperEnsemble {
-    /// The line for a lock whose znode is below `root`: the path of that znode, and who stands in the line, the holder first;
-    /// nobody if there is no such lock. Each call is a session of its own.
+    /// The line for a lock whose znode is below `root`: the path of that znode, and who stands in the line, the holder
+    /// first; nobody if there is no such lock. Each call is a session of its own.
     ///
     /// # Errors
     /// The ensemble gave no usable answer.
@@ -50,7 +50,8 @@ impl ZookeeperEnsemble {
         Ok((folder, line))
     }
 
-    /// Deletes a znode and all below it; how many there were. For whoever has made names that occur nowhere else, and leaves.
+    /// Deletes a znode and all below it; how many there were. For whoever has made names that occur nowhere else, and
+    /// leaves.
     ///
     /// # Errors
     /// The ensemble gave no usable answer, or refuses. What was deleted until then is deleted.

@@ -9,8 +9,8 @@ use crate::ids::FencingToken;
 use crate::lock::backend::Reply;
 use crate::lock::error::NodeError;
 
-/// Who has the key `KEYS[1]`: the owner token in it or, of a lock with shares, each reader, writer or permit whose time is
-/// not over; false if nobody has. For scripts that begin with it.
+/// Who has the key `KEYS[1]`: the owner token in it or, of a lock with shares, each reader, writer or permit whose time
+/// is not over; false if nobody has. For scripts that begin with it.
 macro_rules! with_owner {
     ($rest:literal) => {
         concat!(
@@ -34,8 +34,8 @@ end
 /// Who has the key `KEYS[1]`, for how many milliseconds more, and what the counter `KEYS[2]` says.
 const LOOK: &str = with_owner!("return {owner(), redis.call('PTTL', KEYS[1]), redis.call('GET', KEYS[2])}");
 
-/// Deletes the key `KEYS[1]` and counts one more at `KEYS[2]`, if that is there: who had the key, and what the counter says
-/// now.
+/// Deletes the key `KEYS[1]` and counts one more at `KEYS[2]`, if that is there: who had the key, and what the counter
+/// says now.
 const FORCE_RELEASE: &str = with_owner!(
     "local owner = owner()
 redis.call('DEL', KEYS[1])
@@ -69,8 +69,8 @@ impl RedisServer {
         })
     }
 
-    /// Deletes all keys that have `part` in their names, wherever; how many there were. For whoever has made names that occur
-    /// nowhere else, and leaves. Goes through the whole database, a thousand keys at a time.
+    /// Deletes all keys that have `part` in their names, wherever; how many there were. For whoever has made names that
+    /// occur nowhere else, and leaves. Goes through the whole database, a thousand keys at a time.
     ///
     /// # Errors
     /// As for every request. What was deleted until then is deleted.
@@ -93,8 +93,8 @@ impl RedisServer {
         }
     }
 
-    /// Takes a lock from whoever has it, and counts on, so that the next token is beyond the one that was taken back. The
-    /// owner that had it, if any, and what the counter says now, if it is there.
+    /// Takes a lock from whoever has it, and counts on, so that the next token is beyond the one that was taken back.
+    /// The owner that had it, if any, and what the counter says now, if it is there.
     ///
     /// # Errors
     /// As for every request.

@@ -15,8 +15,8 @@ use crate::ids::{FencingToken, OwnerToken};
 use crate::lock::backend::{Connections, Heard, Ownership, RedisNode, Reply, Share};
 use crate::lock::error::NodeError;
 
-/// Sets the time to live (`ARGV[2]`, milliseconds) if the key holds the owner token `ARGV[1]`. Returns 1 ours, 0 absent,
-/// -1 theirs. Public for models of a Redis node, which must do the same.
+/// Sets the time to live (`ARGV[2]`, milliseconds) if the key holds the owner token `ARGV[1]`. Returns 1 ours, 0
+/// absent, -1 theirs. Public for models of a Redis node, which must do the same.
 pub const EXTEND_IF_OWNER: &str = "local owner = redis.call('GET', KEYS[1])
 if not owner then return 0 end
 if owner ~= ARGV[1] then return -1 end
@@ -30,17 +30,18 @@ if owner ~= ARGV[1] then return -1 end
 redis.call('DEL', KEYS[1])
 return 1";
 
-/// Sets the key `KEYS[1]` to the owner token `ARGV[1]` for `ARGV[2]` milliseconds and counts one more at `KEYS[2]`, if the
-/// key does not exist. Returns what the counter says then, as text, since a number of Lua's is exact to 53 bits only; nil
-/// if the key exists. Counts first: a counter that holds no number leaves everything as it was. Public as the others.
+/// Sets the key `KEYS[1]` to the owner token `ARGV[1]` for `ARGV[2]` milliseconds and counts one more at `KEYS[2]`, if
+/// the key does not exist. Returns what the counter says then, as text, since a number of Lua's is exact to 53 bits
+/// only; nil if the key exists. Counts first: a counter that holds no number leaves everything as it was. Public as the
+/// others.
 pub const SET_AND_COUNT: &str = "if redis.call('EXISTS', KEYS[1]) == 1 then return false end
 redis.call('INCR', KEYS[2])
 local count = redis.call('GET', KEYS[2])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return count";
 
-/// The same with a counter that starts, if it is not there, at the server's time of day in microseconds: beyond whatever
-/// a counter that was lost can have said, unless the clock was set back. Public as the others.
+/// The same with a counter that starts, if it is not there, at the server's time of day in microseconds: beyond
+/// whatever a counter that was lost can have said, unless the clock was set back. Public as the others.
 pub const SET_AND_FENCE: &str = "if redis.call('EXISTS', KEYS[1]) == 1 then return false end
 if redis.call('EXISTS', KEYS[2]) == 0 then
 local now = redis.call('TIME')
@@ -51,16 +52,17 @@ local count = redis.call('GET', KEYS[2])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return count";
 
-/// Raises the counter `KEYS[2]` to `ARGV[2]` if the key `KEYS[1]` holds the owner token `ARGV[1]`. Returns 1 if so, 0 if it
-/// does not or if the counter is beyond. Compares decimal digits, for the same reason. Public as the others.
+/// Raises the counter `KEYS[2]` to `ARGV[2]` if the key `KEYS[1]` holds the owner token `ARGV[1]`. Returns 1 if so, 0
+/// if it does not or if the counter is beyond. Compares decimal digits, for the same reason. Public as the others.
 pub const RAISE_IF_OWNER: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local count = redis.call('GET', KEYS[2])
 if count and (#count > #ARGV[2] or #count == #ARGV[2] and count > ARGV[2]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
 return 1";
 
-/// Calls the first in the line `KEYS[2]` whom anybody hears, and takes those ahead of it out: they are gone. What the user may
-/// not do, publishing or touching the line, is left undone: nobody is called, and who waits asks again by himself.
+/// Calls the first in the line `KEYS[2]` whom anybody hears, and takes those ahead of it out: they are gone. What the
+/// user may not do, publishing or touching the line, is left undone: nobody is called, and who waits asks again by
+/// himself.
 macro_rules! call_next {
     () => {
         "local place = redis.pcall('LPOP', KEYS[2])
@@ -85,16 +87,17 @@ redis.call('DEL', KEYS[1])
 return 1"
 );
 
-/// If the key `KEYS[1]` exists, puts the place `ARGV[1]` in the line `KEYS[2]` by the command `ARGV[2]`, unless it stands
-/// there, and lets the line live for `ARGV[3]` milliseconds. Returns what `PTTL` says of the key. Public as the others.
+/// If the key `KEYS[1]` exists, puts the place `ARGV[1]` in the line `KEYS[2]` by the command `ARGV[2]`, unless it
+/// stands there, and lets the line live for `ARGV[3]` milliseconds. Returns what `PTTL` says of the key. Public as the
+/// others.
 pub const STAND_IN_LINE: &str = "local left = redis.call('PTTL', KEYS[1])
 if left == -2 then return -2 end
 if not redis.call('LPOS', KEYS[2], ARGV[1]) then redis.call(ARGV[2], KEYS[2], ARGV[1]) end
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return left";
 
-/// Takes the place `ARGV[1]` out of the line `KEYS[2]`; if it was not there any more, and the key `KEYS[1]` does not exist,
-/// calls the next. Returns whether it was there. Public as the others.
+/// Takes the place `ARGV[1]` out of the line `KEYS[2]`; if it was not there any more, and the key `KEYS[1]` does not
+/// exist, calls the next. Returns whether it was there. Public as the others.
 pub const LEAVE_LINE: &str = concat!(
     "if redis.call('LREM', KEYS[2], 0, ARGV[1]) > 0 then return 1 end
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
@@ -106,10 +109,10 @@ return 0"
 
 /// Takes a share of the sorted set `KEYS[1]`, whose members are shares (a letter, a colon, the owner token) and whose
 /// scores are the last milliseconds of their lives on the server's clock: `ARGV[1]` is the owner token, `ARGV[2]` the
-/// milliseconds to live, `ARGV[3]` the letter (r reads, w writes, p has a permit), `ARGV[4]` the number of permits or, of a
-/// writer, for how many milliseconds it keeps new readers out if it is refused because of readers. That mark is the member
-/// `!`. Returns what the counter `KEYS[2]` says, which is raised as by [`SET_AND_FENCE`]; nil if there is no share left.
-/// Public as the others.
+/// milliseconds to live, `ARGV[3]` the letter (r reads, w writes, p has a permit), `ARGV[4]` the number of permits or,
+/// of a writer, for how many milliseconds it keeps new readers out if it is refused because of readers. That mark is
+/// the member `!`. Returns what the counter `KEYS[2]` says, which is raised as by [`SET_AND_FENCE`]; nil if there is no
+/// share left. Public as the others.
 pub const TAKE_SHARE: &str = "local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now))
@@ -147,8 +150,8 @@ redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), share)
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 1";
 
-/// Takes the share of letter `ARGV[2]` and owner token `ARGV[1]` out of `KEYS[1]`. Returns 1 if it was there, 0 if it was
-/// not or its time was over. Public as the others.
+/// Takes the share of letter `ARGV[2]` and owner token `ARGV[1]` out of `KEYS[1]`. Returns 1 if it was there, 0 if it
+/// was not or its time was over. Public as the others.
 pub const RETURN_SHARE: &str = "local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local share = ARGV[2] .. ':' .. ARGV[1]

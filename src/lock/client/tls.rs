@@ -1,7 +1,7 @@
 //! TLS to the servers of a lock: whom to believe that he is the server, and what to show him.
 //!
-//! One provider of cryptography for all clients, and no way to turn the check of the server's name off. Deliberately absent:
-//! reloading of certificates, which a program does by making the lock anew.
+//! One provider of cryptography for all clients, and no way to turn the check of the server's name off. Deliberately
+//! absent: reloading of certificates, which a program does by making the lock anew.
 
 use std::path::{Path, PathBuf};
 #[cfg(feature = "redis")]
@@ -24,7 +24,8 @@ use tokio_rustls::{
 pub struct TlsFiles {
     /// The certificates of the authorities that servers are believed by; the system's if absent.
     pub ca: Option<PathBuf>,
-    /// The client's certificate, with those between it and its authority, and its private key, for servers that ask for them.
+    /// The client's certificate, with those between it and its authority, and its private key, for servers that ask for
+    /// them.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 

@@ -46,8 +46,8 @@ impl ZookeeperEnsemble {
         }
     }
 
-    /// The same, as the user of `credentials` (`user:password`, ZooKeeper's digest scheme). Only this user may touch the
-    /// znodes that are made then; without a user, anybody may.
+    /// The same, as the user of `credentials` (`user:password`, ZooKeeper's digest scheme). Only this user may touch
+    /// the znodes that are made then; without a user, anybody may.
     #[must_use]
     pub fn with_digest(mut self, credentials: &str) -> Self {
         self.digest = Some(credentials.to_owned());
@@ -57,7 +57,8 @@ impl ZookeeperEnsemble {
     /// The same, by TLS. The authority has to be named: the system's are not asked.
     ///
     /// # Errors
-    /// A file is not there or not what it should be, or none names the authority; a server's name can be in no certificate.
+    /// A file is not there or not what it should be, or none names the authority; a server's name can be in no
+    /// certificate.
     #[cfg(feature = "tls")]
     pub fn with_tls(mut self, files: &TlsFiles) -> Result<Self, TlsError> {
         for server in look::servers(&self.servers) {

@@ -1,13 +1,14 @@
 //! A lease and the deadline until which it may be believed.
 //!
-//! etcd's leader ends a lease when its length has passed on the leader's monotonic clock since it was granted or last kept
-//! alive, and a new leader gives each lease its whole length once more, and an election timeout on top. A keep-alive that
-//! was answered was carried out after it was sent; so a lease is good for its length, less 1 % drift and 2 ms, from the
-//! *sending* of the last keep-alive that was answered, and no longer. What has lapsed is not revived.
+//! etcd's leader ends a lease when its length has passed on the leader's monotonic clock since it was granted or last
+//! kept alive, and a new leader gives each lease its whole length once more, and an election timeout on top. A
+//! keep-alive that was answered was carried out after it was sent; so a lease is good for its length, less 1 % drift
+//! and 2 ms, from the *sending* of the last keep-alive that was answered, and no longer. What has lapsed is not
+//! revived.
 //!
-//! That rests on a leader that asks the others whether it still leads before it answers a keep-alive, which etcd does from
-//! 3.5.13 on (`LeaseRenew` and `ensureLeadership` in `server/etcdserver/v3_server.go`; etcd#15247). An older one that was
-//! deposed while it was frozen may answer one from the connection's backlog when it is thawed.
+//! That rests on a leader that asks the others whether it still leads before it answers a keep-alive, which etcd does
+//! from 3.5.13 on (`LeaseRenew` and `ensureLeadership` in `server/etcdserver/v3_server.go`; etcd#15247). An older one
+//! that was deposed while it was frozen may answer one from the connection's backlog when it is thawed.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -73,8 +74,8 @@ impl Lease {
         self.validity.move_on(valid_until(sent, left.min(self.ttl)));
     }
 
-    /// Ends the lease at the servers: whether it was there. Until there is an answer, but no longer than the lease can last;
-    /// nobody keeps it alive meanwhile.
+    /// Ends the lease at the servers: whether it was there. Until there is an answer, but no longer than the lease can
+    /// last; nobody keeps it alive meanwhile.
     pub async fn revoke(&self) -> Result<bool, EtcdError> {
         self.validity.lose(LostReason::Expired);
         revoke(&self.cluster, self.id, self.ttl, &self.runtime).await
@@ -83,15 +84,16 @@ impl Lease {
 
 /// Ends a lease, whether or not it was ever granted: whether it was there.
 ///
-/// A grant that is on its way may be carried out after the answer that there is no such lease. Nobody keeps that lease alive,
-/// and no key of ours can be put with it: the attempt that would have is over.
+/// A grant that is on its way may be carried out after the answer that there is no such lease. Nobody keeps that lease
+/// alive, and no key of ours can be put with it: the attempt that would have is over.
 pub(super) async fn revoke(
     cluster: &Arc<dyn EtcdCluster>,
     id: i64,
     ttl: Duration,
     runtime: &SharedRuntime,
 ) -> Result<bool, EtcdError> {
-    // Beyond that the servers have ended it: a new leader may have given it its length once more, and an election's time.
+    // Beyond that the servers have ended it: a new leader may have given it its length once more, and an election's
+    // time.
     let end = runtime.now() + 3 * ttl;
     loop {
         match asked(runtime, patience(ttl), cluster.revoke(id)).await {

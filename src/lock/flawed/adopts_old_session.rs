@@ -1,6 +1,6 @@
-//! Adoption: a client that has lost its session opens another one and looks for its contender by GUID. What it finds, if
-//! the ensemble has not yet ended the old session, goes with that one; the client takes it for its own, and is told that
-//! it holds the lock when its turn comes.
+//! Adoption: a client that has lost its session opens another one and looks for its contender by GUID. What it finds,
+//! if the ensemble has not yet ended the old session, goes with that one; the client takes it for its own, and is told
+//! that it holds the lock when its turn comes.
 
 use std::sync::Arc;
 

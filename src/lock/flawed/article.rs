@@ -4,17 +4,17 @@
 //! What is wrong with it, in the order in which the code comes to it:
 //! - each acquire opens a session of its own, a write of the whole ensemble (`InventoryService` makes a provider per
 //!   request);
-//! - the lock's path is never read: the znodes of all locks stand side by side in one folder, and whoever asks for one lock
-//!   stands in the line of all;
-//! - the line is sorted by when each znode was made (`ctime`, which a server's clock stamps; the seam shows the creating
-//!   transaction in its place), with a read of every znode, one after the other;
+//! - the lock's path is never read: the znodes of all locks stand side by side in one folder, and whoever asks for one
+//!   lock stands in the line of all;
+//! - the line is sorted by when each znode was made (`ctime`, which a server's clock stamps; the seam shows the
+//!   creating transaction in its place), with a read of every znode, one after the other;
 //! - who is not first watches the one ahead, throws the watch away, and is told `true` (`LockAsync`): the heart of it;
 //! - a znode that was made when the caller gave up stays until the session ends;
 //! - the holder is never told that its session is over: the watcher passes on `SyncConnected` and nothing else;
 //! - there is no unlock: the lock is given back by closing the session, of which nobody sees how it went.
 //!
-//! Not ported, since the seam has no such thing: znodes of one name that exist already (its `exists`-then-`set`), ancestors
-//! that are made ephemeral, and the two threads that make two sessions.
+//! Not ported, since the seam has no such thing: znodes of one name that exist already (its `exists`-then-`set`),
+//! ancestors that are made ephemeral, and the two threads that make two sessions.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! A token from a clock: milliseconds of the client's time of day. Two clients' clocks differ, and one alone may go back.
+//! A token from a clock: milliseconds of the client's time of day. Two clients' clocks differ, and one alone may go
+//! back.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A waiter that gives up without leaving the line. Its znode moves up as others leave, comes first, and stays for as long
-//! as the client's session does: everybody waits behind somebody who has gone.
+//! A waiter that gives up without leaving the line. Its znode moves up as others leave, comes first, and stays for as
+//! long as the client's session does: everybody waits behind somebody who has gone.
 
 use futures_util::future::{BoxFuture, FutureExt};
 

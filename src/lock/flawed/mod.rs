@@ -1,14 +1,14 @@
-//! Canaries: locks that are wrong, each in one way in which somebody's lock once was. A harness that does not catch them
-//! is not worth its verdicts.
+//! Canaries: locks that are wrong, each in one way in which somebody's lock once was. A harness that does not catch
+//! them is not worth its verdicts.
 //!
 //! One file each, over the same seam and with the same interfaces as the sound locks, so that they run through the same
 //! client loop, in both worlds. Each takes from the sound locks whatever is not its flaw. [`RedlockFlaw`] and
 //! [`ZookeeperFlaw`] list them, with what they break and where it was seen. Part of the harness, not of the library:
 //! deliberately absent from a build without the feature `harness`.
 //!
-//! *The article*, here and in the examples, is Hamed Salameh's "Implementing Distributed Locks in .NET Core with Redis or
-//! ZooKeeper" (<https://hamedsalameh.com/implementing-distributed-locks-in-net-core-with-redis-or-zookeeper/>),
-//! its code HamedSalameh/blog-distributed-locks on GitHub.
+//! *The article*, here and in the examples, is Hamed Salameh's "Implementing Distributed Locks in .NET Core with Redis
+//! or ZooKeeper" (<https://hamedsalameh.com/implementing-distributed-locks-in-net-core-with-redis-or-zookeeper/>), its
+//! code HamedSalameh/blog-distributed-locks on GitHub.
 
 mod adopts_old_session;
 mod article;

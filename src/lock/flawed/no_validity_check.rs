@@ -1,5 +1,5 @@
-//! No validity check: what the votes cost in time is not taken off the lease, which so begins when the last reply is read.
-//! A client that stands still before that believes in a lease that is long over.
+//! No validity check: what the votes cost in time is not taken off the lease, which so begins when the last reply is
+//! read. A client that stands still before that believes in a lease that is long over.
 
 use std::sync::Arc;
 

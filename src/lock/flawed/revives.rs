@@ -1,5 +1,5 @@
-//! An extension that revives: where the key is gone it is set anew, and whatever happened in between is nobody's concern.
-//! The holder that was cut off past its lease is never told, and later holds the lock of others.
+//! An extension that revives: where the key is gone it is set anew, and whatever happened in between is nobody's
+//! concern. The holder that was cut off past its lease is never told, and later holds the lock of others.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! A body that runs without a handle: an acquire that timed out has nothing to give, and the program goes on as if it had.
+//! A body that runs without a handle: an acquire that timed out has nothing to give, and the program goes on as if it
+//! had.
 
 use futures_util::future::{BoxFuture, FutureExt};
 

@@ -1,4 +1,5 @@
-//! Set, then expire: two commands where one would do. A client that dies between them leaves keys that nobody takes away.
+//! Set, then expire: two commands where one would do. A client that dies between them leaves keys that nobody takes
+//! away.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Sorted by creation time: who came first is what clocks say. The lock of [an article](super) sorts by a znode's ctime, which the time
-//! of day of the server that leads stamps; the seam has no ctime, so here the client's own time of day is in the name.
-//! Either way a clock that is set back lets a latecomer overtake the holder.
+//! Sorted by creation time: who came first is what clocks say. The lock of [an article](super) sorts by a znode's
+//! ctime, which the time of day of the server that leads stamps; the seam has no ctime, so here the client's own time
+//! of day is in the name. Either way a clock that is set back lets a latecomer overtake the holder.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Two names for one thing: some uses lock it under one name, some under another. Each lock is sound; together they guard
-//! nothing.
+//! Two names for one thing: some uses lock it under one name, some under another. Each lock is sound; together they
+//! guard nothing.
 
 use futures_util::future::{BoxFuture, FutureExt};
 

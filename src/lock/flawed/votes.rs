@@ -79,7 +79,8 @@ impl Cluster {
 }
 
 impl Votes {
-    /// Asks every master at once and waits for all of them, each no longer than the node timeout. Sent at the first poll.
+    /// Asks every master at once and waits for all of them, each no longer than the node timeout. Sent at the first
+    /// poll.
     pub fn ask<T: Send + 'static>(
         &self,
         request: impl Fn(&dyn RedisNode) -> Reply<T, NodeError>,

@@ -1,5 +1,6 @@
-//! The time of day for a clock: under an otherwise sound lock, the lease is as long as the time of day says. A clock that
-//! is set back between the request and the end of the lease makes the client believe for longer than the masters do.
+//! The time of day for a clock: under an otherwise sound lock, the lease is as long as the time of day says. A clock
+//! that is set back between the request and the end of the lease makes the client believe for longer than the masters
+//! do.
 
 use std::sync::Arc;
 

@@ -143,7 +143,8 @@ impl Election {
         AttemptReport(nodes.iter().zip(&self.said).map(of).collect())
     }
 
-    /// Sends the requests to all nodes, and announces that they are on their way. Whoever has answered by then is noted.
+    /// Sends the requests to all nodes, and announces that they are on their way. Whoever has answered by then is
+    /// noted.
     pub async fn open<T, F: Reply<T>>(
         &mut self,
         lease: &Lease,

@@ -1,4 +1,5 @@
-//! One grant, or the attempt at it: its votes, its renewal until it is over, and its extension when the holder asks for it.
+//! One grant, or the attempt at it: its votes, its renewal until it is over, and its extension when the holder asks for
+//! it.
 //!
 //! What is known of each node's vote is kept in [`Ballots`], which the attempt, the renewal and the take-back
 //! ([`super::undo`]) share. Deliberately absent: when a grant is handed out.
@@ -58,9 +59,9 @@ pub(super) enum Ballot {
 /// nanoseconds.
 pub(super) struct Ballots {
     nodes: Vec<AtomicU8>,
-    /// By the node's place: the shortest time to live of all requests to extend its key that no answer has followed. Such a
-    /// request may yet be carried out, after a later one too where connections are several, and give the key less than
-    /// that one did.
+    /// By the node's place: the shortest time to live of all requests to extend its key that no answer has followed.
+    /// Such a request may yet be carried out, after a later one too where connections are several, and give the key
+    /// less than that one did.
     unanswered: Vec<AtomicU64>,
     /// The time to live that keys are given now.
     ttl: AtomicU64,
@@ -199,11 +200,11 @@ impl Lease {
         self.shared.runtime.spawn(count.boxed());
     }
 
-    /// Renews the lease every third of its length until it is released, lost, or at its last end. Never revives a lapsed
-    /// one: once the validity is over the hold is lost for good, whatever the nodes answer.
+    /// Renews the lease every third of its length until it is released, lost, or at its last end. Never revives a
+    /// lapsed one: once the validity is over the hold is lost for good, whatever the nodes answer.
     ///
-    /// A minority that no longer has the key, or never had it, is asked for its vote anew each time: else each node that
-    /// forgets would bring the lease nearer to its end.
+    /// A minority that no longer has the key, or never had it, is asked for its vote anew each time: else each node
+    /// that forgets would bring the lease nearer to its end.
     pub async fn renew(self, hold: Arc<Hold>, mut sent: Nanos, last_end: Nanos, token: Option<FencingToken>) {
         let Shared { nodes, settings, runtime, .. } = &*self.shared;
         let mut pause = self.ballots.ttl() / 3;

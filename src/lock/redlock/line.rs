@@ -1,20 +1,20 @@
 //! Waiting for the turn: in a line at one of the nodes, called by whoever gives the lock back there.
 //!
-//! A lock that is held sends its waiter into the line of one node, the first that can be reached. The script that deletes
-//! the key calls the first in that line and nobody else, so a release costs one attempt and not one of everybody who waits;
-//! who is called and comes too late, because somebody new was quicker, goes back to the front. Whether anybody hears the call
-//! is known to the script, which passes over the dead.
+//! A lock that is held sends its waiter into the line of one node, the first that can be reached. The script that
+//! deletes the key calls the first in that line and nobody else, so a release costs one attempt and not one of
+//! everybody who waits; who is called and comes too late, because somebody new was quicker, goes back to the front.
+//! Whether anybody hears the call is known to the script, which passes over the dead.
 //!
-//! **Nothing rests on the call.** A waiter asks again when the holder's key should have run out, which the node tells it
-//! ([`RedisNode::stand_in_line`]), and from time to time ([`LOOK_AGAIN`]): a call that is lost, with its connection, with
-//! a waiter that is stopped, or because the server's user may not publish, costs that long and no more. Where no node has a
-//! line to offer, the waiter asks after random delays as without lines; so does one that lost to others of several with the
-//! votes split among them, since only chance parts those.
+//! **Nothing rests on the call.** A waiter asks again when the holder's key should have run out, which the node tells
+//! it ([`RedisNode::stand_in_line`]), and from time to time ([`LOOK_AGAIN`]): a call that is lost, with its connection,
+//! with a waiter that is stopped, or because the server's user may not publish, costs that long and no more. Where no
+//! node has a line to offer, the waiter asks after random delays as without lines; so does one that lost to others of
+//! several with the votes split among them, since only chance parts those.
 //!
 //! Calls come over one connection for each node, kept for as long as the lock lives, on a channel of its own.
 //!
-//! Deliberately absent: a turn that is certain. Who asks for the first time is not sent to the end of the line, so it may
-//! come before those that wait.
+//! Deliberately absent: a turn that is certain. Who asks for the first time is not sent to the end of the line, so it
+//! may come before those that wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,9 +40,9 @@ pub enum Waiting {
     /// It asks again after a random delay.
     #[default]
     Poll,
-    /// It stands in a line at one node and is called when the lock is given back, about in the order in which they came. Asks
-    /// again from time to time all the same. The user needs the right to publish and to subscribe on channels
-    /// `fencepost:*`; without it all is as with [`Waiting::Poll`].
+    /// It stands in a line at one node and is called when the lock is given back, about in the order in which they
+    /// came. Asks again from time to time all the same. The user needs the right to publish and to subscribe on
+    /// channels `fencepost:*`; without it all is as with [`Waiting::Poll`].
     Called,
 }
 
@@ -208,8 +208,8 @@ impl Place {
         }
     }
 
-    /// Waits until it may be worth asking again after an attempt that failed by `last`: until it is called, or else for `delay`
-    /// or as long as there is nothing to expect; not past the deadline.
+    /// Waits until it may be worth asking again after an attempt that failed by `last`: until it is called, or else for
+    /// `delay` or as long as there is nothing to expect; not past the deadline.
     pub async fn wait(&mut self, last: &AttemptError, delay: Duration, deadline: Nanos) {
         let shared = Arc::clone(&self.shared);
         let Shared { nodes, runtime, .. } = &*shared;

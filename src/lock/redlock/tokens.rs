@@ -1,19 +1,19 @@
 //! Fencing tokens for Redlock, from the votes themselves. Not part of the algorithm as published, which has none.
 //!
-//! Each node counts, per lock name, the votes that it gives: the vote and the count are one step. The *token* of a grant
-//! is the highest count among its votes, once a majority of the nodes, each while it had the lock's key for this very
-//! grant, has had its counter at that number. If the votes of a majority say the same, that is so already and costs
-//! nothing. If they differ, the highest is written back before the guard is handed out: one more round trip, in which any
-//! majority will do again. Validity counts from the first request all the same, and is looked at after it.
+//! Each node counts, per lock name, the votes that it gives: the vote and the count are one step. The *token* of a
+//! grant is the highest count among its votes, once a majority of the nodes, each while it had the lock's key for this
+//! very grant, has had its counter at that number. If the votes of a majority say the same, that is so already and
+//! costs nothing. If they differ, the highest is written back before the guard is handed out: one more round trip, in
+//! which any majority will do again. Validity counts from the first request all the same, and is looked at after it.
 //!
-//! **What holds, and why.** Of any two guards of one name, take a node that is in both majorities. It had its key for one
-//! grant and then for the other, never for both. While it had it for the first, its counter was at the first's token; the
-//! vote for the second raised it; so the second's token is higher. Therefore
+//! **What holds, and why.** Of any two guards of one name, take a node that is in both majorities. It had its key for
+//! one grant and then for the other, never for both. While it had it for the first, its counter was at the first's
+//! token; the vote for the second raised it; so the second's token is higher. Therefore
 //! - no two guards have the same token;
-//! - a guard whose request was sent after another one had been returned has the higher token, and a resource that refuses
-//!   lower tokens than it has seen ([`crate::ids::FencingToken`]) refuses the older;
-//! - no clock comes into it. Pauses, delays, clocks that jump or drift, leases that run out early: two clients may believe
-//!   to hold the lock at once, and their tokens are different and in order all the same.
+//! - a guard whose request was sent after another one had been returned has the higher token, and a resource that
+//!   refuses lower tokens than it has seen ([`crate::ids::FencingToken`]) refuses the older;
+//! - no clock comes into it. Pauses, delays, clocks that jump or drift, leases that run out early: two clients may
+//!   believe to hold the lock at once, and their tokens are different and in order all the same.
 //!
 //! Late messages do no harm. A vote that arrives when its attempt has been given up makes a gap; gaps are legal. A
 //! write-back is carried out only where the key still holds its own attempt's owner token, and never lowers a counter:
@@ -22,18 +22,19 @@
 //!
 //! **What does not hold.**
 //! - Everything rests on counters that never go back. A node that forgets (a restart without persistence, a power loss
-//!   before the next fsync, `FLUSHALL`, eviction, a replica that takes over with less than its master had) may give a count
-//!   twice, and where it is the one node that two majorities share, tokens repeat and fall. Only `appendfsync always`, or
-//!   keeping such a node away for good, closes that. Waiting for the longest lease, which is enough for Redlock's mutual
-//!   exclusion, is not.
-//! - Of two guards whose acquires were concurrent, the one that was returned first may have the higher token. That takes a
-//!   vote that ended before its grant was returned, so it takes clocks that are wrong: else the validity is over first.
+//!   before the next fsync, `FLUSHALL`, eviction, a replica that takes over with less than its master had) may give a
+//!   count twice, and where it is the one node that two majorities share, tokens repeat and fall. Only `appendfsync
+//!   always`, or keeping such a node away for good, closes that. Waiting for the longest lease, which is enough for
+//!   Redlock's mutual exclusion, is not.
+//! - Of two guards whose acquires were concurrent, the one that was returned first may have the higher token. That
+//!   takes a vote that ended before its grant was returned, so it takes clocks that are wrong: else the validity is
+//!   over first.
 //! - Mutual exclusion is what it was. A token says who came later, not who holds the lock.
 //!
 //! Counters have no time to live: one small key per name that was ever locked stays at every node.
 //!
-//! Deliberately absent: a start from the time of day, which would hide a node's amnesia as long as clocks are right, and
-//! rest the order on clocks.
+//! Deliberately absent: a start from the time of day, which would hide a node's amnesia as long as clocks are right,
+//! and rest the order on clocks.
 
 use super::election::{Election, Failure};
 use super::{Lease, Shared};

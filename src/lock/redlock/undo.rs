@@ -1,8 +1,9 @@
 //! Taking a lease back: at every node that may have its key, until that is settled or the key has run out by itself.
 //!
 //! The caller of a release waits for a majority's answers and not for a dead minority's. The rest goes on in the
-//! background: a node that did not answer is asked again, with growing pauses, and so is one that answered that it has no
-//! key of ours while our request for its vote may still be on the way. All ends with the time to live of the last key.
+//! background: a node that did not answer is asked again, with growing pauses, and so is one that answered that it has
+//! no key of ours while our request for its vote may still be on the way. All ends with the time to live of the last
+//! key.
 //!
 //! Deliberately absent: the certainty that no key is left before its time to live is over. A request may be in the
 //! network longer than anybody can wait.

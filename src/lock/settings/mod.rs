@@ -21,7 +21,8 @@
 //! # }
 //! ```
 //!
-//! Addresses that begin with `rediss://`, and a table `tls = { ca = "/etc/ssl/ours.pem" }`, mean TLS: with the feature `tls`.
+//! Addresses that begin with `rediss://`, and a table `tls = { ca = "/etc/ssl/ours.pem" }`, mean TLS: with the feature
+//! `tls`.
 //!
 //! Every key is used, and one that is unknown is refused with its place. The tables document each. Deliberately absent:
 //! the file's search path, environment overrides of single keys, reloading.
@@ -178,8 +179,8 @@ impl Settings {
         file.settings().map_err(|(key, problem)| SettingsError::Invalid { origin: origin.to_owned(), key, problem })
     }
 
-    /// The lock, after a look at its servers: those that refuse the password, and too few that answer, are errors now and
-    /// not at the first acquire. Must be called inside a tokio runtime.
+    /// The lock, after a look at its servers: those that refuse the password, and too few that answer, are errors now
+    /// and not at the first acquire. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// A secret is not there, or the servers refuse or do not answer within `connect-timeout`.

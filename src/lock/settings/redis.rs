@@ -21,8 +21,8 @@ use crate::lock::{RedisLockSettings, RedlockSettings, Tokens, Waiting};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default, expecting = "a table")]
 pub struct RedlockTable {
-    /// The masters: `redis://[user[:password]@]host[:port][/database]`, `rediss://…` for TLS, `unix:///path`. They must know nothing of each other;
-    /// an odd number, five as published.
+    /// The masters: `redis://[user[:password]@]host[:port][/database]`, `rediss://…` for TLS, `unix:///path`. They must
+    /// know nothing of each other; an odd number, five as published.
     #[serde(deserialize_with = "addresses")]
     pub nodes: Vec<RedisEndpoint>,
     /// The name of an environment variable with the password of every node that has none in its address.
@@ -39,8 +39,8 @@ pub struct RedlockTable {
     /// The random delay between two attempts; `20ms..80ms` if absent.
     #[serde(deserialize_with = "range")]
     pub retry_delay: DurationRange,
-    /// Whether who waits asks again after a retry delay, `"poll"`, or is called when the lock is given back, `"called"`; the
-    /// former if absent. The same for all that compete for a lock.
+    /// Whether who waits asks again after a retry delay, `"poll"`, or is called when the lock is given back,
+    /// `"called"`; the former if absent. The same for all that compete for a lock.
     pub waiting: Waiting,
     /// Whether a held lease is renewed every third of its length until it is released or lost; off if absent.
     pub renewal: bool,
@@ -158,8 +158,8 @@ pub struct RedisTable {
     /// The random delay between two attempts; `20ms..80ms` if absent.
     #[serde(deserialize_with = "range")]
     pub retry_delay: DurationRange,
-    /// Whether who waits asks again after a retry delay, `"poll"`, or is called when the lock is given back, `"called"`; the
-    /// former if absent. The same for all that compete for a lock.
+    /// Whether who waits asks again after a retry delay, `"poll"`, or is called when the lock is given back,
+    /// `"called"`; the former if absent. The same for all that compete for a lock.
     pub waiting: Waiting,
     /// Whether a held lease is renewed every third of its length until it is released or lost; off if absent.
     pub renewal: bool,

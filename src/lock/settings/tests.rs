@@ -1,3 +1,5 @@
+//! The settings of locks: which texts are refused, and what the rest comes to.
+
 use super::*;
 use crate::lock::{EtcdSettings, RedisLockSettings, RedlockSettings, ZookeeperSettings};
 

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::Problem;
 use crate::lock::client::TlsFiles;
 
-/// TLS: `tls = { ca = "ours.pem", cert = "me.pem", key = "me.key" }`. Files in PEM; a relative path is from the program's
-/// working directory.
+/// TLS: `tls = { ca = "ours.pem", cert = "me.pem", key = "me.key" }`. Files in PEM; a relative path is from the
+/// program's working directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default, expecting = "a table")]
 pub struct TlsTable {

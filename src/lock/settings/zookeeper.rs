@@ -20,8 +20,8 @@ pub struct ZookeeperTable {
     /// The ensemble: `zk://host[:port],host[:port][/chroot]`. The chroot must exist.
     #[serde(deserialize_with = "address")]
     pub servers: Option<ZkAddress>,
-    /// The name of an environment variable with `user:password` for ZooKeeper's digest scheme. With it, only this user may
-    /// touch the lock's znodes; without it, anybody may.
+    /// The name of an environment variable with `user:password` for ZooKeeper's digest scheme. With it, only this user
+    /// may touch the lock's znodes; without it, anybody may.
     pub auth_env: Option<String>,
     /// TLS to the servers: whom to trust, which must be said, and who the client is. Plain if absent.
     #[cfg(feature = "tls")]

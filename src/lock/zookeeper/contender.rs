@@ -290,8 +290,8 @@ impl Drop for Contender {
 /// Completes when this server shows what became of all that the session asked for before.
 ///
 /// Only a change waits for that: a server that we were moved to may lag behind, and a leader answers even a `sync` from
-/// its own clients with what it has applied, while our create is proposed and not yet committed. The refused deletion of a
-/// znode that nobody has is a change, too.
+/// its own clients with what it has applied, while our create is proposed and not yet committed. The refused deletion
+/// of a znode that nobody has is a change, too.
 fn settled(session: &dyn ZkSession, folder: &str, guid: &str) -> Reply<(), ZkError> {
     let deletion = session.delete(&format!("{folder}/c-{guid}"));
     let refused = |outcome| if outcome == Err(ZkError::NoNode) { Ok(()) } else { outcome };
@@ -373,8 +373,8 @@ impl Place {
     }
 }
 
-/// The parts of a contender's name, `LETTER-GUID-SEQUENCE`. The server writes the number with at least ten digits, negative
-/// after a wrap.
+/// The parts of a contender's name, `LETTER-GUID-SEQUENCE`. The server writes the number with at least ten digits,
+/// negative after a wrap.
 pub(in crate::lock) fn parts(name: &str) -> Option<(char, &str, i32)> {
     let (letter, rest) = LETTERS.iter().find_map(|letter| Some((*letter, name.strip_prefix(*letter)?)))?;
     let (guid, sequence) = rest.strip_prefix('-')?.split_once('-')?;

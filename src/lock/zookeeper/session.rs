@@ -148,8 +148,8 @@ impl KeptSession {
         }
     }
 
-    /// Takes note that the ensemble, or the client library, called the session over. The state may not have been followed
-    /// yet; whoever asks next must get another session and not this one again.
+    /// Takes note that the ensemble, or the client library, called the session over. The state may not have been
+    /// followed yet; whoever asks next must get another session and not this one again.
     pub fn called_over(&self, reason: &str) {
         self.validity.lose(LostReason::SessionEnded(reason.to_owned()));
     }

@@ -10,8 +10,8 @@ use crate::report::exhibit::Exhibit;
 use crate::report::lanes::{LETTER, Lanes, Scale, n, owner_class};
 use crate::report::scene::{Had, Scene, Thing};
 
-/// The servers' lanes: leases or contenders of those whom it is about, each with its hover text; refusals as crosses; what
-/// others had in outlines, and what was refused to them not at all.
+/// The servers' lanes: leases or contenders of those whom it is about, each with its hover text; refusals as crosses;
+/// what others had in outlines, and what was refused to them not at all.
 pub(super) fn servers(scene: &Scene<'_>, exhibit: &Exhibit<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
     /// So many are drawn one by one: around an incident there may be thousands of refusals.
     const SINGLE: usize = 120;

@@ -94,7 +94,8 @@ pub enum ShrinkError {
     Write(#[from] RunError),
 }
 
-/// Makes a run small that broke a guarantee: of the first lock whose run did, and of the guarantee asked for, or the first.
+/// Makes a run small that broke a guarantee: of the first lock whose run did, and of the guarantee asked for, or the
+/// first.
 ///
 /// # Errors
 /// The folder is none of a run that can be read, nothing is broken in it, or nothing is when it is run again.

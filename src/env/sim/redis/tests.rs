@@ -1,3 +1,5 @@
+//! The model of one Redis node, command by command, by a clock that the test moves.
+
 use super::*;
 
 const WALL: i64 = 1_700_000_000_000;

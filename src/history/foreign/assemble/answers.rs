@@ -1,7 +1,8 @@
 //! What a completion says beside that it went well: that nothing was granted, the token, how long the hold is valid.
 
-use super::super::fields::{Fields, Unit};
+use super::super::fields::Fields;
 use super::super::naming::Role;
+use super::super::naming::Unit;
 use super::super::notation::Value;
 use super::super::survey::LockPlace;
 use super::{Assembly, LATEST};

@@ -48,7 +48,8 @@ impl Assembly<'_> {
         Ok(())
     }
 
-    /// Whether times go back by more than those of one clock do, told by several threads: on which line, and by how much.
+    /// Whether times go back by more than those of one clock do, told by several threads: on which line, and by how
+    /// much.
     pub(in super::super) fn goes_back(&self) -> Option<(usize, u64)> {
         let (back, line) = self.order.back;
         let span = self.order.latest - self.order.earliest.unwrap_or_default();

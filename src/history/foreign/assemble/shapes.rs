@@ -1,8 +1,8 @@
 //! Whether all acquires that went well say so in one way.
 //!
-//! A harness answers `true`, or a token, or a key, or nothing: one of these throughout. Where it answers sometimes this and
-//! sometimes that, and what that means is not known, one of them may say that nothing was granted. Deliberately absent:
-//! what is known to say so, which [`super::answers`] reads.
+//! A harness answers `true`, or a token, or a key, or nothing: one of these throughout. Where it answers sometimes this
+//! and sometimes that, and what that means is not known, one of them may say that nothing was granted. Deliberately
+//! absent: what is known to say so, which [`super::answers`] reads.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};

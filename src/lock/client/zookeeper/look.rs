@@ -1,8 +1,8 @@
 //! A look at the servers of an ensemble from outside, for whoever has to say why there is no session.
 //!
-//! The client crate tries one server after the other until its time is up, and says only that it is. This asks each, at the
-//! same time, by the one administrative word that servers answer unless they are told not to. Deliberately absent: any
-//! part in connecting.
+//! The client crate tries one server after the other until its time is up, and says only that it is. This asks each, at
+//! the same time, by the one administrative word that servers answer unless they are told not to. Deliberately absent:
+//! any part in connecting.
 
 use std::io;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! `TCP_NODELAY` for the connections of the client crate, which does not set it and lets nobody at its sockets.
 //!
-//! Without it the kernel keeps a second small request back until the first one is acknowledged, so that what was meant to
-//! be one round trip is two. This looks through the process's own descriptors for sockets whose other end is one of the
-//! ensemble's servers and sets the option there. It means nothing to any other socket, and does nothing where there is no
-//! `/proc`. To be deleted when the crate sets the option itself.
+//! Without it the kernel keeps a second small request back until the first one is acknowledged, so that what was meant
+//! to be one round trip is two. This looks through the process's own descriptors for sockets whose other end is one of
+//! the ensemble's servers and sets the option there. It means nothing to any other socket, and does nothing where there
+//! is no `/proc`. To be deleted when the crate sets the option itself.
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -20,8 +20,8 @@ pub(super) fn set(servers: &[SocketAddr]) -> usize {
 /// Whether the option was missing on this descriptor; `None` if it is no connection to one of the servers.
 #[expect(unsafe_code, reason = "the crate that owns the socket does not lend it")]
 fn set_on(number: i32, servers: &[SocketAddr]) -> Option<bool> {
-    // SAFETY: the number is not -1. If its owner closes it meanwhile, or it comes to stand for another socket, the calls
-    // below fail, or set an option that changes when that socket sends and not what; nothing is kept beyond them.
+    // SAFETY: the number is not -1. If its owner closes it meanwhile, or it comes to stand for another socket, the
+    // calls below fail, or set an option that changes when that socket sends and not what; nothing is kept beyond them.
     let socket = unsafe { BorrowedFd::borrow_raw(number) };
     let peer = SocketAddr::try_from(getpeername(socket).ok()??).ok()?;
     // The same server, reached over a socket for both families.

@@ -1,4 +1,4 @@
-//! How bad an overlap of two holds was: what a client believed, what it did, what came of it.
+//! The severity of overlaps: how bad an overlap of two holds was: what a client believed, what it did, what came of it.
 //!
 //! Judged at the resource, which alone knows in which order it served. Deliberately absent: whether holds overlap; and
 //! harm that needs no overlap, which `fencing` and `lost_updates` tell.
@@ -7,17 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Severity;
 use super::evidence::Facts;
-use super::mutual_exclusion::Uses;
+use super::uses::Uses;
 use crate::history::{F, OpType, Process};
 
-/// What some holds did to the resource.
-pub(super) struct Harm<'a> {
+/// What some holds did to the resource, and how bad that makes their overlaps.
+pub(super) struct Severities<'a> {
     uses: &'a [Option<Uses>],
     /// The accepted writes of each hold: item, version that it had read, version that it made.
     writes: BTreeMap<usize, Vec<(u32, u32, u32)>>,
 }
 
-impl<'a> Harm<'a> {
+impl<'a> Severities<'a> {
     /// What the holds at `places` did; `uses` are all holds' uses of the resource.
     pub fn of(facts: &Facts<'_>, uses: &'a [Option<Uses>], places: &BTreeSet<usize>) -> Self {
         let mut writes: BTreeMap<usize, Vec<(u32, u32, u32)>> = BTreeMap::new();
@@ -36,7 +36,7 @@ impl<'a> Harm<'a> {
     }
 
     /// How bad it was that the holds at two of the places overlapped.
-    pub fn severity(&self, one: usize, other: usize) -> Severity {
+    pub fn of_overlap(&self, one: usize, other: usize) -> Severity {
         let interleaved = matches!((self.uses[one], self.uses[other]), (Some(a), Some(b)) if a.interleaves(b));
         if self.overwrote(one, other) || self.overwrote(other, one) {
             Severity::Effect

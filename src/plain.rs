@@ -1,5 +1,5 @@
-//! Text of others as text: what a scenario, a history or a server says must not steer a terminal, break a line, or turn the
-//! order of what is read.
+//! Text of others as text: what a scenario, a history or a server says must not steer a terminal, break a line, or turn
+//! the order of what is read.
 
 use std::borrow::Cow;
 
