@@ -9,7 +9,8 @@
 //!
 //! - Ground, which touches nothing: [`ids`], [`time`] (one monotonic timeline), [`seed`] (named random streams),
 //!   [`duration`] (as files have it), [`phase`] (where a client can be stopped), `lock_kind` (how many may hold a lock
-//!   at once), `verdict`, `plain` (texts of others that must not steer a terminal).
+//!   at once), `verdict`, `fencing` (what a resource refuses), `word` (words of files as types), `plain` (texts of
+//!   others that must not steer a terminal).
 //! - [`lock`]: the library that programs use, and the first defendants: Redlock, a ZooKeeper and an etcd lock. Clock,
 //!   timers and randomness are handed in. It is all there is without the feature `harness`; `redis`, `zookeeper` and
 //!   `etcd` bring the client of one backend each, `settings` the TOML file.
@@ -39,6 +40,8 @@ pub mod duration;
 pub mod env;
 #[cfg(feature = "harness")]
 pub mod fault;
+#[cfg(feature = "harness")]
+pub mod fencing;
 #[cfg(feature = "harness")]
 pub mod history;
 #[cfg(feature = "harness")]
@@ -74,6 +77,8 @@ pub mod time;
 pub mod verdict;
 #[cfg(feature = "harness")]
 pub mod wire;
+#[cfg(feature = "harness")]
+pub mod word;
 #[cfg(feature = "harness")]
 pub mod workload;
 

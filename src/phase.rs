@@ -22,8 +22,8 @@ pub enum Phase {
     Acquired,
     /// Validity checked, the read of the resource not yet sent.
     BeforeRead,
-    /// The requests of a renewal, or of a sign of life for the session, are on their way. It goes on beside what the
-    /// holder does, so a client may be at this step and at another at once.
+    /// The requests of a renewal, or of a sign of life for the session, are on their way. It goes on beside what the holder
+    /// does, so a client may be at this step and at another at once.
     Renewing,
     /// Validity checked, the write not yet sent: the window that no lease lock can close.
     BeforeWrite,

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use fencepost::env::docker::engine::{Container, Engine, Role};
 use fencepost::env::docker::{persistence, wire};
 use fencepost::fault::Member;
-use fencepost::history::{self, F, FaultEvent, History, Op, OpType};
+use fencepost::history::{self, F, FaultEvent, History, Op, OpType, Stage};
 use fencepost::scenario::Persistence;
 use futures_util::future::join_all;
 
@@ -95,7 +95,7 @@ impl Strike<'_> {
     /// What a power loss took, bytes.
     fn cut(&self) -> Option<f64> {
         let probes = &self.healed?.fault.as_ref()?.probes;
-        let said = probes.iter().find_map(|probe| probe.what.split_once("had not synced, "))?.1;
+        let said = probes.iter().find_map(|probe| probe.what.at.split_once("had not synced, "))?.1;
         said.strip_suffix(" bytes")?.parse().ok()
     }
 }
@@ -113,7 +113,7 @@ fn strikes<'a>(lock: &str, history: &'a History) -> BTreeMap<(String, String), V
             Member::Node(_) => "ZooKeeper",
             Member::Resource => "resource",
         };
-        all.entry((event.kind.clone(), sort.to_owned())).or_default().push(Strike { applied, healed });
+        all.entry((event.kind.to_string(), sort.to_owned())).or_default().push(Strike { applied, healed });
     }
     all
 }
@@ -203,7 +203,7 @@ fn who_dies_behind_a_partition_or_with_a_wrong_clock_comes_back_to_it() {
         let all: Vec<Strike<'_>> = strikes(&lock, &history).into_values().flatten().collect();
         assert_eq!(all.len(), 6, "{lock}: all strike");
         let find = |kind: &str| {
-            let strike = all.iter().find(|strike| strike.event().kind == kind).unwrap();
+            let strike = all.iter().find(|strike| strike.event().kind.as_str() == kind).unwrap();
             assert!(strike.applied.kind == OpType::Ok && strike.has_healed(), "{lock}: {:?}", strike.healed);
             (strike.applied.time, strike.healed.unwrap())
         };
@@ -213,7 +213,7 @@ fn who_dies_behind_a_partition_or_with_a_wrong_clock_comes_back_to_it() {
             healed.fault.as_ref().unwrap().probes.clone()
         };
         let jump = ends_within("kill", "clock-jump");
-        let last = jump.iter().find(|probe| probe.what.starts_with("until the end")).unwrap();
+        let last = jump.iter().find(|probe| probe.what.stage == Some(Stage::UntilTheEnd)).unwrap();
         let wrong = last.clock.as_ref().unwrap();
         assert!((wrong.error - 4_000_000_000).unsigned_abs() <= wrong.uncertainty, "{lock}: {last:?}");
         // Rules go with the network namespace: what these have counted was met since.
@@ -356,7 +356,7 @@ fn millis(text: &str) -> Option<f64> {
 
 /// What was measured of links while a strike was on: round trips in ms, or shares of packets in per cent.
 fn measured(strike: &Strike<'_>) -> Vec<f64> {
-    let during = strike.event().probes.iter().filter(|probe| probe.what.starts_with("during"));
+    let during = strike.event().probes.iter().filter(|probe| probe.what.stage == Some(Stage::During));
     let figure = |text: &str| match text.strip_prefix("round trip ") {
         Some(time) => millis(time),
         None => {

@@ -127,7 +127,7 @@ fn a_stream_of_real_servers_that_is_cut_at_any_byte_accuses_nobody_whom_the_whol
         .into_par_iter()
         .map(|(name, mut history)| {
             let mut rng = Seed(7).stream(&name);
-            history.header.environment = "docker".to_owned();
+            history.header.environment = "docker".to_owned().into();
             let whole = accusing(&history);
             let stream = streamed(&history, &mut rng);
             let header = stream.iter().position(|byte| *byte == b'\n').unwrap() + 1;

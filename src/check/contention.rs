@@ -110,7 +110,7 @@ impl Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::story::Story;
+    use crate::check::tests::story::Story;
 
     fn told(tell: impl FnOnce(&mut Story)) -> usize {
         let mut story = Story::new(3);

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::Effects;
-use super::evidence::{Facts, Listing, Strike, counted, seconds, united};
+use super::evidence::{Facts, Listing, counted, seconds, united};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude, contention};
 use crate::fault::Member;
-use crate::history::{F, Hold, OpType};
+use crate::history::{F, Hold, OpType, Strike};
 use crate::ids::ClientId;
 use crate::time::Nanos;
 
@@ -234,7 +234,7 @@ fn holds_under_fault(facts: &Facts<'_>) -> usize {
     let mut spans: BTreeMap<Option<ClientId>, Vec<(Nanos, Nanos)>> = BTreeMap::new();
     for strike in facts.strikes.iter().filter(|strike| strike.is_verified()) {
         let Some(applied) = strike.applied else { continue };
-        let span = (applied.time, strike.healing.unwrap_or(facts.end()));
+        let span = (applied.time, strike.healing.map_or(facts.end(), |op| op.time));
         let concerned = strike.event.targets.iter().map(|member| match member {
             Member::Client(client) => Some(*client),
             // Whoever holds the lock depends on these.

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use super::evidence::{Facts, Strike};
-use crate::fault::{ClockChange, Member};
-use crate::history::{Ending, F, Op, OpType, Probe};
+use super::evidence::Facts;
+use crate::fault::{ClockChange, FaultName, Member};
+use crate::history::{Ending, F, Op, OpType, Probe, Strike};
 use crate::ids::ClientId;
 use crate::time::Nanos;
 
@@ -121,8 +121,8 @@ impl Effects {
                 .iter()
                 .any(|hold| hold.client == client && hold.from < until && hold.to >= from && hold.outlived_validity())
         };
-        match strike.event.kind.as_str() {
-            "pause" => targets.iter().any(|member| match member {
+        match strike.event.kind.known() {
+            Some(FaultName::Pause) => targets.iter().any(|member| match member {
                 Member::Client(client) => {
                     let met = |spans: &[Span], usual: Duration| {
                         let own = spans.iter().filter(during).any(|span| span.client == *client);
@@ -133,12 +133,12 @@ impl Effects {
                 Member::Node(_) => felt && self.attempts.iter().chain(&self.holds).any(|span| during(&span)),
                 Member::Resource => length >= self.usual_hold && self.holds.iter().any(|span| during(&span)),
             }),
-            "kill" | "restart" | "power-loss" => targets.iter().any(|member| match member {
+            Some(name) if name.kills() => targets.iter().any(|member| match member {
                 Member::Client(_) => self.ended_by(strike, end) > 0,
                 // What a server has forgotten, and whom it does not answer, is whoever relies on it.
                 Member::Node(_) | Member::Resource => self.attempts.iter().chain(&self.holds).any(|span| during(&span)),
             }),
-            "partition" | "loss" | "delay" => {
+            Some(name) if name.is_of_links() => {
                 let noticeable = strike.event.late_by.is_none_or(|(_, most)| most >= LATE);
                 let counted = struck(strike.healed);
                 noticeable
@@ -151,7 +151,7 @@ impl Effects {
                     )
             }
             // Whoever reads requests knows what was done to how many.
-            "request" => struck(strike.healed).is_some_and(|requests| requests > 0),
+            Some(FaultName::Request) => struck(strike.healed).is_some_and(|requests| requests > 0),
             _ => {
                 let worst = readings(strike).map(|error| error.unsigned_abs()).max().unwrap_or_default();
                 let fast = match strike.event.clock {
@@ -166,7 +166,7 @@ impl Effects {
 
 /// While it certainly was in force.
 fn in_force(strike: &Strike<'_>, end: Nanos) -> (Nanos, Nanos) {
-    (strike.applied.map_or(end, |op| op.time), strike.healing.unwrap_or(end))
+    (strike.applied.map_or(end, |op| op.time), strike.healing.map_or(end, |op| op.time))
 }
 
 fn probes(op: Option<&Op>) -> impl Iterator<Item = &Probe> {
@@ -181,9 +181,8 @@ fn struck(healed: Option<&Op>) -> Option<u64> {
 
 /// By how much clocks were seen wrong while it was in force, ns.
 fn readings<'a>(strike: &Strike<'a>) -> impl Iterator<Item = i64> {
-    let in_force = |probe: &&Probe| !probe.what.starts_with("before") && !probe.what.starts_with("after");
     let all = probes(strike.applied).chain(probes(strike.healed));
-    all.filter(in_force).filter_map(|probe| probe.clock.as_ref()).map(|reading| reading.error)
+    all.filter(|probe| probe.is_in_force()).filter_map(|probe| probe.clock.as_ref()).map(|reading| reading.error)
 }
 
 fn median(mut lengths: Vec<Duration>) -> Duration {
@@ -194,7 +193,7 @@ fn median(mut lengths: Vec<Duration>) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::story::Story;
+    use crate::check::tests::story::Story;
 
     fn usual(tell: impl FnOnce(&mut Story)) -> (u128, u128) {
         let mut story = Story::new(9);

@@ -3,17 +3,17 @@
 //! Deliberately absent: any judgement.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use super::Violation;
-use crate::fault::{ClockChange, Member};
-use crate::history::{ClockReading, F, FaultEvent, History, Hold, Holds, Op, OpType, Probe, Process};
+use crate::fault::{ClockChange, FaultName, Member};
+use crate::history::{ClockReading, F, History, Hold, Holds, Op, OpType, Process, Strike, Strikes};
 use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
 pub(super) use crate::time::lasting;
+use crate::word::Word;
 
 /// A well-formed history and what is gathered from it once for all checks.
 pub(super) struct Facts<'a> {
@@ -38,53 +38,19 @@ pub(super) struct Facts<'a> {
     by_id: OnceCell<Vec<usize>>,
 }
 
-/// One fault's strike, from its first op to its last.
-pub(super) struct Strike<'a> {
-    /// What was done, as last recorded by a `fault` op.
-    pub event: &'a FaultEvent,
-    /// The `fault` op that began it.
-    pub invoked: &'a Op,
-    /// How the `fault` op completed.
-    pub applied: Option<&'a Op>,
-    /// When it began to be undone.
-    pub healing: Option<Nanos>,
-    /// How the last `heal` op completed.
-    pub healed: Option<&'a Op>,
-}
-
-impl Strike<'_> {
-    /// Whether it was recorded as applied.
-    pub fn is_recorded(&self) -> bool {
-        self.applied.is_some_and(|op| op.kind == OpType::Ok)
-    }
-
-    /// Whether it was seen to have its effect: recorded as applied, looked at, and every look confirmed it. A fault
-    /// that nobody looked at is not known to have happened.
-    pub fn is_verified(&self) -> bool {
-        self.is_recorded() && !self.event.probes.is_empty() && self.event.probes.iter().all(|probe| probe.passed())
-    }
-
-    /// Whether it was undone, and no look at the world denied it.
-    pub fn is_healed(&self) -> bool {
-        self.healed.is_some_and(|op| {
-            let probes = op.fault.as_ref().map_or(&[][..], |event| &event.probes);
-            op.kind == OpType::Ok && probes.iter().all(|probe| probe.passed())
-        })
-    }
-
-    /// What a look at a member's clock showed while the strike was in force: the last such look up to an instant, if
-    /// it saw the clock wrong, else the one that saw it most wrong.
-    fn clock_of(&self, member: Member, by: Nanos) -> String {
-        let events = [self.applied, self.healed].into_iter().flatten().filter_map(|op| op.fault.as_ref());
-        // What is seen before a strike and after it is another one's part, or nobody's.
-        let in_force = |probe: &&Probe| !probe.what.starts_with("before") && !probe.what.starts_with("after");
-        let readings = events.flat_map(|event| &event.probes).filter(in_force).filter_map(|probe| probe.clock.as_ref());
-        let readings: Vec<&ClockReading> = readings.filter(|reading| reading.member == member).collect();
-        let last = readings.iter().rev().find(|reading| reading.at <= by && reading.error != 0);
-        match last.or(readings.iter().max_by_key(|reading| reading.error.unsigned_abs())) {
-            Some(reading) => format!("{member}'s clock was {} at {}", astray(reading.error), seconds(reading.at)),
-            None => format!("{member}'s clock was wrong"),
-        }
+/// What a look at a member's clock showed while the strike was in force: the last such look up to an instant, if
+/// it saw the clock wrong, else the one that saw it most wrong.
+fn clock_of(strike: &Strike<'_>, member: Member, by: Nanos) -> String {
+    let events = [strike.applied, strike.healed].into_iter().flatten().filter_map(|op| op.fault.as_ref());
+    let readings = events
+        .flat_map(|event| &event.probes)
+        .filter(|probe| probe.is_in_force())
+        .filter_map(|probe| probe.clock.as_ref());
+    let readings: Vec<&ClockReading> = readings.filter(|reading| reading.member == member).collect();
+    let last = readings.iter().rev().find(|reading| reading.at <= by && reading.error != 0);
+    match last.or(readings.iter().max_by_key(|reading| reading.error.unsigned_abs())) {
+        Some(reading) => format!("{member}'s clock was {} at {}", astray(reading.error), seconds(reading.at)),
+        None => format!("{member}'s clock was wrong"),
     }
 }
 
@@ -107,6 +73,20 @@ fn asked(change: ClockChange, since: Nanos, by: Nanos) -> String {
             let gained = i64::try_from(gained).unwrap_or(i64::MAX);
             format!("{change}, which makes {} at {}", astray(gained), seconds(by))
         }
+    }
+}
+
+/// What a fault's target is said to be meanwhile.
+fn is_told(name: FaultName) -> &'static str {
+    match name {
+        FaultName::Pause => "paused",
+        FaultName::Kill | FaultName::Restart => "down",
+        FaultName::PowerLoss => "without power",
+        FaultName::Partition => "cut off",
+        FaultName::Delay => "reached late",
+        FaultName::Loss => "losing packets",
+        FaultName::Request => "having requests struck",
+        FaultName::ClockJump | FaultName::ClockDrift | FaultName::ClockStrobe => "on a wrong clock",
     }
 }
 
@@ -151,7 +131,7 @@ impl<'a> Facts<'a> {
         }
         let Holds { list: holds, requested, .. } = gathered;
         let (lock_of, locks) = by_lock(&holds);
-        let strikes = strikes.0.into_values().collect();
+        let strikes = strikes.all();
         Self { history, holds, requested, lock_of, locks, served, in_doubt, strikes, by_id: OnceCell::new() }
     }
 
@@ -208,7 +188,7 @@ impl<'a> Facts<'a> {
             let span = format!("from {} to {}", seconds(strike.invoked.time), seconds(until));
             let indirect = !struck.iter().any(|member| matches!(member, Member::Client(_)));
             if let Some(change) = strike.event.clock.filter(|_| strike.is_verified()) {
-                let clocks: Vec<String> = struck.iter().map(|member| strike.clock_of(**member, to)).collect();
+                let clocks: Vec<String> = struck.iter().map(|member| clock_of(strike, **member, to)).collect();
                 let asked = asked(change, strike.invoked.time, to.min(until));
                 active.push((indirect, format!(" {} (asked {asked}), {span}.", clocks.join(", "))));
                 continue;
@@ -219,16 +199,9 @@ impl<'a> Facts<'a> {
                 (true, 1) => "was",
                 (true, _) => "were",
             };
-            let what = match strike.event.kind.as_str() {
-                "pause" => "paused".to_owned(),
-                "kill" | "restart" => "down".to_owned(),
-                "power-loss" => "without power".to_owned(),
-                "partition" => "cut off".to_owned(),
-                "delay" => "reached late".to_owned(),
-                "loss" => "losing packets".to_owned(),
-                "request" => "having requests struck".to_owned(),
-                "clock-jump" | "clock-drift" | "clock-strobe" => "on a wrong clock".to_owned(),
-                other => format!("under `{other}`"),
+            let what = match &strike.event.kind {
+                Word::Known(name) => is_told(*name).to_owned(),
+                Word::Foreign(other) => format!("under `{other}`"),
             };
             active.push((indirect, format!(" {names} {verb} {what} {span}.")));
         }
@@ -260,30 +233,6 @@ fn by_lock(holds: &[Hold]) -> (Vec<usize>, Vec<Vec<usize>>) {
         locks[*lock].push(place);
     }
     (lock_of, locks)
-}
-
-/// The strikes so far, by their faults' numbers.
-#[derive(Default)]
-struct Strikes<'a>(BTreeMap<u32, Strike<'a>>);
-
-impl<'a> Strikes<'a> {
-    fn take(&mut self, op: &'a Op) {
-        let Some(event) = &op.fault else { return };
-        if (op.f, op.kind) == (F::Fault, OpType::Invoke) {
-            self.0.insert(event.id, Strike { event, invoked: op, applied: None, healing: None, healed: None });
-            return;
-        }
-        let Some(strike) = self.0.get_mut(&event.id) else { return };
-        match (op.f, op.kind) {
-            (F::Fault, _) => {
-                strike.event = event;
-                strike.applied = Some(op);
-            }
-            (F::Heal, OpType::Invoke) => strike.healing = strike.healing.or(Some(op.time)),
-            (F::Heal, _) => strike.healed = Some(op),
-            _ => {}
-        }
-    }
 }
 
 /// Whose doing a violation is: what incidents are told apart by.
@@ -430,7 +379,8 @@ pub(super) fn united(mut spans: Vec<(Nanos, Nanos)>) -> Vec<(Nanos, Nanos)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::story::Story;
+    use crate::check::tests::story::Story;
+    use crate::history::Probe;
     use crate::ids::NodeId;
 
     /// Node 3's clock goes wrong from 10 ms to 30 ms; it was looked at before, at 11 ms, at 30 ms and after.
@@ -444,7 +394,7 @@ mod tests {
         for op in story.ops.iter_mut().filter(|op| op.fault.is_some()) {
             let completed = op.kind == OpType::Ok;
             let Some(event) = &mut op.fault else { continue };
-            (event.kind, event.targets, event.clock) = ("clock".to_owned(), vec![member], Some(change));
+            (event.kind, event.targets, event.clock) = ("clock".to_owned().into(), vec![member], Some(change));
             if completed {
                 let (looks, errors) = looks.next().unwrap();
                 let probe = |((when, at), error): ((&str, u64), &i64)| Probe {

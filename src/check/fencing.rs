@@ -15,7 +15,7 @@
 //! counted as undecided, and leaves the check without a verdict of its own. Deliberately absent: how the resource
 //! decides, and what came of it; the latter is `lost_updates`'.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Facts, Listing, counted, seconds, validity};
 use super::{CheckName, CheckResult, Severity, Verdict, Violation, conclude, contention};
@@ -37,25 +37,18 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     let mut listing = Listing::default();
     let mut undecided = 0usize;
     let (mut accepted, mut stale_reads, mut stale_writes, mut stale_refused) = (0usize, 0usize, 0usize, 0usize);
-    let mut services = Services::new(facts);
-    for (op, place) in &facts.served {
-        let item = op.value.map_or(0, |value| value.item);
-        let (service, first) = services.reach((item, facts.lock_of[*place]), *place);
-        let stale = service.staleness(facts, *place, *first);
+    let services = each_access(facts, |op, place, stale, in_doubt| {
         if op.kind != OpType::Ok {
             stale_refused += usize::from(stale.is_some());
-            continue;
+            return;
         }
         accepted += 1;
-        if let Some(stale) = &stale {
+        undecided += usize::from(in_doubt);
+        if let Some(stale) = stale {
             *(if op.f == F::Write { &mut stale_writes } else { &mut stale_reads }) += 1;
-            listing.blame(*place, Some(stale.newer.place), op.time, || stale.violation(facts, op, *place));
-        } else {
-            undecided += usize::from(service.is_undecided(facts, *place));
+            listing.blame(place, Some(stale.newer.place), op.time, || stale.violation(facts, op, place));
         }
-        first.get_or_insert(op);
-        service.serve(facts, op, *place, stale.is_some());
-    }
+    });
 
     let accesses = facts.served.len();
     let refused = accesses - accepted;
@@ -91,6 +84,33 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         ("stale-undecided", undecided as f64),
     ];
     conclude(CheckName::Fencing, GUARANTEE, verdict, summary, &figures, listing)
+}
+
+/// The indices of the accesses that were stale, accepted or not: those that [`check`] counts.
+pub(super) fn stale_accesses(facts: &Facts<'_>) -> BTreeSet<u32> {
+    let mut accesses = BTreeSet::new();
+    if !matches!(facts.history.header.kind, LockKind::Semaphore { .. }) {
+        each_access(facts, |op, _, stale, _| accesses.extend(stale.map(|_| op.index)));
+    }
+    accesses
+}
+
+/// Goes through the accesses in the order of service: each with the place of its hold, why it is stale if it is, and,
+/// of one that was accepted and is not known to be stale, whether nothing tells.
+fn each_access<'a>(facts: &Facts<'a>, mut judged: impl FnMut(&'a Op, usize, Option<&Stale<'a>>, bool)) -> Services<'a> {
+    let mut services = Services::new(facts);
+    for (op, place) in &facts.served {
+        let item = op.value.map_or(0, |value| value.item);
+        let (service, first) = services.reach((item, facts.lock_of[*place]), *place);
+        let stale = service.staleness(facts, *place, *first);
+        let accepted = op.kind == OpType::Ok;
+        judged(op, *place, stale.as_ref(), accepted && stale.is_none() && service.is_undecided(facts, *place));
+        if accepted {
+            first.get_or_insert(op);
+            service.serve(facts, op, *place, stale.is_some());
+        }
+    }
+    services
 }
 
 /// What all items have served so far.

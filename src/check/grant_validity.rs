@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, lasting, milliseconds, seconds};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
-use crate::fault::Member;
+use crate::fault::{FaultName, Member};
+use crate::history::EnvironmentName;
 use crate::history::{F, Hold};
 use crate::ids::ClientId;
 use crate::phase::Phase;
@@ -22,7 +23,7 @@ const UNNOTICED: Duration = Duration::from_millis(250);
 
 /// Judges whether grants were valid when they were handed out.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
-    let unnoticed = if facts.history.header.environment == "sim" { Duration::ZERO } else { UNNOTICED };
+    let unnoticed = if facts.history.header.environment.is(EnvironmentName::Sim) { Duration::ZERO } else { UNNOTICED };
     let mut listing = Listing::default();
     let stops = stops(facts);
     let (mut dated, mut undecided) = (0usize, 0usize);
@@ -71,9 +72,7 @@ fn stops(facts: &Facts<'_>) -> Vec<(ClientId, Nanos, Nanos)> {
     let looks_after = |phase: Option<Phase>| matches!(phase, Some(Phase::Acquiring | Phase::InLine | Phase::VotesIn));
     let mut excused = Vec::new();
     let mut planned = Vec::new();
-    for strike in
-        facts.strikes.iter().filter(|strike| matches!(strike.event.kind.as_str(), "pause" | "kill" | "restart"))
-    {
+    for strike in facts.strikes.iter().filter(|strike| strike.event.kind.known().is_some_and(FaultName::stops)) {
         let healed = strike.healed.map_or(facts.end(), |op| op.time);
         for member in &strike.event.targets {
             if let Member::Client(client) = member {
@@ -110,7 +109,7 @@ fn violation(facts: &Facts<'_>, hold: &Hold, until: Nanos) -> Violation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::story::Story;
+    use crate::check::tests::story::Story;
     use crate::history::{OpType, Process};
 
     /// A grant at `at`, asked for at 10 ms, that is valid until 100 ms.
@@ -123,7 +122,7 @@ mod tests {
 
     fn judged(story: Story, environment: &str) -> CheckResult {
         let mut history = story.history();
-        history.header.environment = environment.to_owned();
+        history.header.environment = environment.to_owned().into();
         check(&Facts::of(&history))
     }
 

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Blame, Facts, Grounds, Strike};
+use super::evidence::{Blame, Facts, Grounds};
 use super::{CheckName, CheckResult, Violation};
-use crate::fault::Member;
-use crate::history::OpType;
+use crate::fault::{FaultName, Member};
+use crate::history::{OpType, Strike};
 use crate::ids::{ClientId, HoldId};
 use crate::time::Nanos;
 
@@ -175,21 +175,25 @@ fn rank(strike: &Strike<'_>, clients: &[ClientId]) -> Option<u8> {
     let theirs = event.targets.iter().any(is_theirs)
         || cut.clone().any(|(member, peers)| is_theirs(member) || peers.iter().any(is_theirs));
     let servers = event.targets.iter().any(|member| !matches!(member, Member::Client(_)));
-    match (event.kind.as_str(), theirs, servers) {
-        ("pause", true, _) => Some(0),
-        ("clock-jump" | "clock-drift" | "clock-strobe", true, _) | (_, false, true) if event.clock.is_some() => Some(1),
-        ("kill" | "restart" | "power-loss", true, _) => Some(1),
-        ("kill" | "restart" | "power-loss", false, true) => Some(2),
-        (_, true, _) => Some(3),
-        ("pause", false, true) => Some(4),
-        (_, false, true) => Some(5),
-        (_, false, false) => None,
+    let name = event.kind.known();
+    let kills = name.is_some_and(FaultName::kills);
+    let of_clocks = name.is_some_and(FaultName::is_of_clocks);
+    match (theirs, servers) {
+        (true, _) if name == Some(FaultName::Pause) => Some(0),
+        (true, _) if of_clocks && event.clock.is_some() => Some(1),
+        (false, true) if event.clock.is_some() => Some(1),
+        (true, _) if kills => Some(1),
+        (false, true) if kills => Some(2),
+        (true, _) => Some(3),
+        (false, true) if name == Some(FaultName::Pause) => Some(4),
+        (false, true) => Some(5),
+        (false, false) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::check::story::Story;
+    use crate::check::tests::story::Story;
     use crate::check::{CheckName, Judgement, judge};
     use crate::history::{F, OpType};
 
@@ -324,7 +328,7 @@ mod tests {
         let listed: Vec<Option<u32>> =
             own.checks.iter().flat_map(|result| &result.violations).map(|violation| violation.incident).collect();
         assert_eq!(listed, [Some(1)]);
-        crate::history::foreign::FOREIGN.clone_into(&mut history.header.environment);
+        history.header.environment = crate::history::EnvironmentName::Foreign.into();
         let foreign = judged(&history);
         assert_eq!((foreign.verdict, foreign.incidents), (crate::check::Verdict::Invalid, Vec::new()));
     }

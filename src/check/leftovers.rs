@@ -13,10 +13,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::evidence::{Facts, Listing, Strike, counted, lasting, seconds};
+use super::evidence::{Facts, Listing, counted, lasting, seconds};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
 use crate::fault::Member;
-use crate::history::{F, Left, Op, OpType};
+use crate::history::{F, Left, Op, OpType, Strike};
 use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
 

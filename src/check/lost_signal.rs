@@ -161,8 +161,8 @@ fn stopped(facts: &Facts<'_>) -> BTreeMap<ClientId, Vec<(Nanos, Nanos)>> {
     for strike in &facts.strikes {
         let healed = strike.healed.map_or(facts.end(), |op| op.time);
         let applied = strike.applied.map_or(facts.end(), |op| op.time);
-        let until = match (strike.event.kind.as_str(), strike.event.phase) {
-            ("pause" | "kill", _) => healed,
+        let until = match (strike.event.kind.known(), strike.event.phase) {
+            (Some(name), _) if name.stops() => healed,
             (_, Some(_)) => applied,
             (_, None) => continue,
         };
@@ -219,7 +219,7 @@ mod tests {
     use rand::RngExt;
 
     use super::*;
-    use crate::check::story::Story;
+    use crate::check::tests::story::Story;
     use crate::history::OpType;
     use crate::seed::Seed;
 
@@ -312,7 +312,8 @@ mod tests {
         for op in &mut story.ops {
             // A cut, which is applied while the client waits, and then leaves it free to run.
             if let Some(fault) = &mut op.fault {
-                (fault.kind, fault.phase) = ("partition".to_owned(), Some(crate::phase::Phase::Releasing));
+                (fault.kind, fault.phase) =
+                    (crate::fault::FaultName::Partition.into(), Some(crate::phase::Phase::Releasing));
                 op.time = if op.f == F::Fault && op.kind == OpType::Ok { Nanos(1_900_000_000) } else { op.time };
             }
         }

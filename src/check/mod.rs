@@ -11,12 +11,6 @@ mod crowds;
 mod effect;
 mod evidence;
 mod fencing;
-#[cfg(test)]
-mod figures;
-#[cfg(test)]
-mod fixtures;
-#[cfg(test)]
-mod gate;
 mod grant_validity;
 mod incidents;
 mod leftovers;
@@ -26,24 +20,20 @@ mod lost_signal;
 mod lost_updates;
 mod mutual_exclusion;
 mod overlaps;
-#[cfg(test)]
-mod properties;
 mod reading;
 mod several;
 mod severity;
-#[cfg(test)]
-pub(crate) mod story;
-#[cfg(test)]
-mod stranger_tests;
 mod stream;
+#[cfg(test)]
+pub(crate) mod tests;
 mod token_order;
 mod uses;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::foreign::FOREIGN;
+use crate::history::EnvironmentName;
 use crate::history::{F, History, OpType};
 use crate::time::Nanos;
 pub use crate::verdict::{CheckName, Verdict};
@@ -205,18 +195,26 @@ pub fn judge_lock(history: &History) -> [CheckResult; 3] {
     [mutual_exclusion::check(&facts), fencing::check(&facts), linearizable::check(&facts)]
 }
 
+/// The indices of the accesses that the resource served or refused though their hold was older than one that it had
+/// served: what `fencing` counts, for whoever draws it.
+pub(crate) fn stale_accesses(history: &History) -> BTreeSet<u32> {
+    fencing::stale_accesses(&Facts::of(history))
+}
+
 /// Judges by one model of a lock alone, of the caller's choice: for histories of other harnesses, and of locks that the
 /// other checks do not suit.
 pub fn judge_model(history: &History, model: Model, failed_release: FailedRelease) -> Judgement {
     let history = &*history.within_reach();
     // A foreign history's reader refused whatever is not well formed, and it knows holds by their processes only.
     let mut checks = Vec::new();
-    if history.header.environment != FOREIGN {
+    if !history.header.environment.is(EnvironmentName::Foreign) {
         checks.push(assumptions::check(history));
     }
     if checks.iter().all(|result| result.verdict != Verdict::Invalid) {
         checks.push(linearizable::check_model(history, model, failed_release));
-        if history.header.environment != FOREIGN && checks.iter().any(|result| result.verdict == Verdict::Invalid) {
+        if !history.header.environment.is(EnvironmentName::Foreign)
+            && checks.iter().any(|result| result.verdict == Verdict::Invalid)
+        {
             return grouped(&Facts::of(history), checks);
         }
     }

@@ -111,7 +111,7 @@ mod tests {
 
     use super::super::{CheckName, Judgement, judge};
     use super::*;
-    use crate::check::story::Story;
+    use crate::check::tests::story::Story;
     use crate::history::{F, Hold, Op, OpType};
     use crate::ids::HoldId;
     use crate::seed::Seed;

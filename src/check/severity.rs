@@ -60,7 +60,7 @@ impl<'a> Severities<'a> {
 mod tests {
     use super::super::{CheckName, judge};
     use super::*;
-    use crate::check::story::Story;
+    use crate::check::tests::story::Story;
     use crate::history::ItemValue;
 
     /// How bad it is that c1 and c2 hold at once, whose accesses are `told`.

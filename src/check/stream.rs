@@ -88,7 +88,8 @@ impl Judges {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::{judge_model, properties, story::Story};
+    use super::super::judge_model;
+    use super::super::tests::{properties, story::Story};
     use super::*;
     use crate::history::{OpType, file};
 
@@ -129,7 +130,7 @@ mod tests {
                 all[kind] += 1;
                 // As of real servers, where parts of a history that is cut off may be missing.
                 let mut real = history;
-                real.header.environment = "docker".to_owned();
+                real.header.environment = crate::history::EnvironmentName::Docker.into();
                 compared(&path.display().to_string(), &real);
             }
         }

@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod grudge;
+mod name;
 pub mod request;
 pub mod target;
 
@@ -19,6 +20,7 @@ use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
 pub use clock::ClockChange;
 pub use grudge::{Direction, Grudge, Refusal, Shape};
+pub use name::FaultName;
 pub use request::RequestRule;
 pub use target::{Target, TargetError};
 
@@ -187,21 +189,26 @@ impl FaultKind {
         matches!(self, Self::Pause | Self::Kill | Self::Restart | Self::PowerLoss)
     }
 
-    /// The fault's name, as in `[[fault.pause]]`.
-    pub fn name(&self) -> &'static str {
+    /// Which kind it is.
+    pub fn fault_name(&self) -> FaultName {
         match self {
-            Self::Pause => "pause",
-            Self::Kill => "kill",
-            Self::Restart => "restart",
-            Self::PowerLoss => "power-loss",
-            Self::Partition { .. } => "partition",
-            Self::Delay { .. } => "delay",
-            Self::Loss { .. } => "loss",
-            Self::Clock(ClockChange::Jump { .. }) => "clock-jump",
-            Self::Clock(ClockChange::Drift { .. }) => "clock-drift",
-            Self::Clock(ClockChange::Strobe { .. }) => "clock-strobe",
-            Self::Request { .. } => "request",
+            Self::Pause => FaultName::Pause,
+            Self::Kill => FaultName::Kill,
+            Self::Restart => FaultName::Restart,
+            Self::PowerLoss => FaultName::PowerLoss,
+            Self::Partition { .. } => FaultName::Partition,
+            Self::Delay { .. } => FaultName::Delay,
+            Self::Loss { .. } => FaultName::Loss,
+            Self::Clock(ClockChange::Jump { .. }) => FaultName::ClockJump,
+            Self::Clock(ClockChange::Drift { .. }) => FaultName::ClockDrift,
+            Self::Clock(ClockChange::Strobe { .. }) => FaultName::ClockStrobe,
+            Self::Request { .. } => FaultName::Request,
         }
+    }
+
+    /// The name used in scenario files and in the history.
+    pub fn name(&self) -> &'static str {
+        self.fault_name().name()
     }
 }
 

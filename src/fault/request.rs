@@ -1,7 +1,7 @@
 //! What can be done to one request of a client to a lock server, or to its reply.
 //!
-//! A request is recognised by the lock's name in it, and by what its client is about with that lock at that moment: not
-//! by the commands that a lock happens to use. Deliberately absent: how a request is cut out of bytes (`crate::wire`).
+//! A request is recognised by the lock's name in it, and by what its client is about with that lock at that moment: not by
+//! the commands that a lock happens to use. Deliberately absent: how a request is cut out of bytes (`crate::wire`).
 
 use std::fmt;
 use std::time::Duration;
@@ -41,8 +41,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// What is done to a request, or to its reply. Bytes of one connection keep their order, so whatever is behind waits
-/// too.
+/// What is done to a request, or to its reply. Bytes of one connection keep their order, so whatever is behind waits too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "harness", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]

@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+use super::EnvironmentName;
 use super::History;
-use super::foreign::FOREIGN;
 use super::op::{F, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::time::Nanos;
@@ -194,7 +194,7 @@ impl<'a> Holds<'a> {
     /// None so far of this history.
     pub fn of(history: &History) -> Self {
         let header = &history.header;
-        let in_order = ["sim", FOREIGN].contains(&header.environment.as_str());
+        let in_order = matches!(header.environment.known(), Some(EnvironmentName::Sim | EnvironmentName::Foreign));
         Self {
             heard: (history.cut_off.is_some() && !in_order).then(BTreeMap::new),
             list: Vec::new(),

@@ -1,14 +1,15 @@
 //! The record of a run: a totally ordered list of what concurrent parties did.
 //!
-//! [`op`] is one element, `order` puts them in order, [`end`] tells a complete history from one that is cut off,
-//! `reach` up to when it can be judged, [`recorder`] is the single writer, [`source`] sees what a file is, [`file`]
-//! reads a stored history, [`foreign`] one of another harness, [`edn`] writes ours for Jepsen's, [`hold`] gathers the
-//! ops of one hold, `plain` tells a history in acquires and releases alone, [`server`] is what lock servers had for
-//! whom, beside the ops, [`life`] numbers the processes of a client that dies. Deliberately absent: any judgement; that
-//! is `check`'s.
+//! [`op`] is one element, `fault_event` what the nemesis says in it, `order` puts them in order, [`end`] tells a
+//! complete history from one that is cut off, `reach` up to when it can be judged, [`recorder`] is the single writer,
+//! [`source`] sees what a file is, [`file`] reads a stored history, [`foreign`] one of another harness, [`edn`] writes
+//! ours for Jepsen's, [`hold`] gathers the ops of one hold, `plain` tells a history in acquires and releases alone,
+//! [`server`] is what lock servers had for whom, beside the ops, `strike` pairs faults with their healing, [`life`]
+//! numbers the processes of a client that dies. Deliberately absent: any judgement; that is `check`'s.
 
 pub mod edn;
 pub mod end;
+mod fault_event;
 pub mod file;
 pub mod foreign;
 pub mod hold;
@@ -21,25 +22,30 @@ mod reach;
 pub mod recorder;
 pub mod server;
 pub mod source;
+mod strike;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fencing::Fencing;
 use crate::ids::FencingToken;
 use crate::lock_kind::LockKind;
 use crate::seed::Seed;
 use crate::time::Nanos;
+use crate::word::{Named, Word};
 pub use end::CutOff;
+pub use fault_event::{ClockReading, FaultEvent, Look, Probe, Stage};
 pub(crate) use hold::Holds;
 pub use hold::{Ending, Hold, Renewal};
 pub use life::Life;
-pub use op::{ClockReading, F, FaultEvent, ItemValue, Left, Op, OpType, Probe, Process, Rare};
+pub use op::{F, ItemValue, Left, Op, OpType, Process, Rare};
 pub(crate) use order::InOrder;
 pub(crate) use plain::{Plain, PlainStream};
 pub(crate) use reach::reaches_its_end;
 pub use recorder::Recorder;
 pub use server::ServerRecord;
+pub use strike::{Strike, Strikes};
 
 /// The version of the file format that this build writes. It reads all up to it.
 ///
@@ -76,6 +82,29 @@ impl Content {
     }
 }
 
+/// The world that a history tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvironmentName {
+    /// The simulation.
+    Sim,
+    /// Real servers in containers, or given ones.
+    Docker,
+    /// Another harness's.
+    Foreign,
+}
+
+impl Named for EnvironmentName {
+    const ALL: &'static [Self] = &[Self::Sim, Self::Docker, Self::Foreign];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sim => "sim",
+            Self::Docker => "docker",
+            Self::Foreign => foreign::FOREIGN,
+        }
+    }
+}
+
 /// What a history file says of itself in its first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -91,8 +120,8 @@ pub struct Header {
     /// How many may hold it at once.
     #[serde(default, skip_serializing_if = "LockKind::is_the_usual")]
     pub kind: LockKind,
-    /// `sim` or `docker`.
-    pub environment: String,
+    /// The world it took place in.
+    pub environment: Word<EnvironmentName>,
     /// The run's seed. In docker it fixes the plan, not the outcome.
     pub seed: Seed,
     /// How many clients took part.
@@ -100,7 +129,7 @@ pub struct Header {
     /// How many lock servers took part.
     pub nodes: u32,
     /// What the resource refuses, as `[resource] fencing` says it.
-    pub fencing: String,
+    pub fencing: Word<Fencing>,
     /// What the number in the resource's items counts.
     #[serde(default, skip_serializing_if = "Content::is_stock")]
     pub content: Content,
@@ -128,7 +157,7 @@ pub struct Header {
 impl Header {
     /// Whether every change of a hold's validity is an op of the history.
     pub fn tells_renewals(&self) -> bool {
-        self.fencepost >= 2 && self.environment != foreign::FOREIGN
+        self.fencepost >= 2 && !self.environment.is(EnvironmentName::Foreign)
     }
 
     /// A fencing token as people can compare it. ZooKeeper's are zxids, whose upper half is the leader's epoch:

@@ -1,13 +1,14 @@
 //! One element of a history.
+//!
+//! Deliberately absent: what the nemesis says of its faults (`fault_event`).
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::fault::{ClockChange, Grudge, Member, Refusal, RequestRule};
+use super::fault_event::FaultEvent;
 use crate::ids::{ClientId, FencingToken, HoldId, LockName, NodeId};
-use crate::phase::Phase;
 use crate::time::Nanos;
 
 /// What is known of an operation at this point (Jepsen's meanings).
@@ -182,112 +183,6 @@ pub struct ItemValue {
     /// For a write: the version that its own hold read, and so carries forward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub based_on: Option<u32>,
-}
-
-/// One look at the world to see whether a fault has the effect it should have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Probe {
-    /// What was looked at: `c3 container state`, `c3 to n1`.
-    pub what: String,
-    /// What should be seen.
-    pub expected: String,
-    /// What was seen.
-    pub observed: String,
-    /// The figures behind it: a round trip, a count.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub measured: String,
-    /// Where a clock was looked at: what it showed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clock: Option<ClockReading>,
-    /// Where a link's fault was lifted: how many packets it had lost, refused or made late, where that is counted; or
-    /// how many requests it had struck.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub struck: Option<u64>,
-}
-
-impl Probe {
-    /// A look at something that is not a clock.
-    pub fn new(what: impl Into<String>, expected: impl Into<String>, observed: impl Into<String>) -> Self {
-        let (what, expected, observed) = (what.into(), expected.into(), observed.into());
-        Self { what, expected, observed, measured: String::new(), clock: None, struck: None }
-    }
-
-    /// The same, with its figures.
-    #[must_use]
-    pub fn measured(self, measured: impl Into<String>) -> Self {
-        Self { measured: measured.into(), ..self }
-    }
-
-    /// Whether what was seen is what should be seen.
-    pub fn passed(&self) -> bool {
-        match &self.clock {
-            Some(ClockReading { expected: Some(expected), error, uncertainty, .. }) => {
-                error.abs_diff(*expected) <= *uncertainty
-            }
-            _ => self.expected == self.observed,
-        }
-    }
-}
-
-/// By how much a party's wall clock was wrong, in nanoseconds; above zero, it was ahead.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct ClockReading {
-    /// Whose clock.
-    pub member: Member,
-    /// When it was looked at, on the timeline of the op's `time`.
-    pub at: Nanos,
-    /// By how much it was wrong.
-    pub error: i64,
-    /// By how much it should have been, if that is what the probe is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected: Option<i64>,
-    /// How far the reading itself may be off.
-    pub uncertainty: u64,
-}
-
-/// What the nemesis did: the payload of `fault` and `heal` ops.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct FaultEvent {
-    /// Numbers the strikes of a run from 1; a strike's `fault` and `heal` ops share it.
-    pub id: u32,
-    /// The fault's name: `pause`, `partition`.
-    pub kind: String,
-    /// The plan's entry as a sentence: `pause holder at before-write, every 4s, for 2.5s`.
-    pub plan: String,
-    /// The members it struck.
-    pub targets: Vec<Member>,
-    /// The phase it struck at, if it was timed by one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<Phase>,
-    /// By what means it is done, where there is a choice: `nftables`, `nfqueue`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub means: String,
-    /// How long it was to last, in nanoseconds.
-    pub requested: u64,
-    /// For a partition, a delay, a loss: on which links.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grudge: Option<Grudge>,
-    /// For a partition: what the sender of a packet learns, unless it is nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<Refusal>,
-    /// For a delay: how much later than usual packets are, from the least to the most, in nanoseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub late_by: Option<(u64, u64)>,
-    /// For a loss: how many of a thousand packets are lost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lost_permille: Option<u32>,
-    /// For a fault of clocks: what is done to each.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clock: Option<ClockChange>,
-    /// For a fault of requests: which are struck, and how.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<RequestRule>,
-    /// What was seen of it on completion (`ok`: every probe passed).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub probes: Vec<Probe>,
 }
 
 /// What a lock server still had when a trial was over: the payload of `left`.

@@ -186,7 +186,7 @@ fn is_plain(op: &Op) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::story::Story;
+    use crate::check::tests::story::Story;
     use crate::time::Nanos;
 
     fn told(tell: impl FnOnce(&mut Story)) -> Vec<String> {

@@ -8,19 +8,17 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{CutOff, F, Header, History, Op, Process};
+use super::{CutOff, EnvironmentName, F, Header, History, Op, Process};
 use crate::ids::ClientId;
 use crate::time::Nanos;
-
-/// The environment whose parties report over channels of their own. In a simulation ops arrive in the order of time.
-const CONCURRENT: &str = "docker";
 
 /// Whether a history that is cut off like this, or not, can be judged to its end if nobody else struck.
 pub(crate) fn reaches_its_end(header: &Header, cut_off: Option<&CutOff>) -> bool {
     match cut_off {
         None => true,
         Some(CutOff::Lacks { .. } | CutOff::EndsAt { .. }) => false,
-        Some(_) => header.environment != CONCURRENT,
+        // In containers parties report over channels of their own; in a simulation ops arrive in the order of time.
+        Some(_) => !header.environment.is(EnvironmentName::Docker),
     }
 }
 
@@ -124,7 +122,7 @@ mod tests {
         assert_eq!(times(&silent.within_reach()), [0; 0]);
         // Ops of a simulation are written in the order of time: what is there is all until then.
         let mut simulated = torn();
-        simulated.header.environment = "sim".to_owned();
+        simulated.header.environment = EnvironmentName::Sim.into();
         assert_eq!(simulated.reach(), None);
     }
 

@@ -97,7 +97,8 @@ impl Record for Recorder {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::history::{F, OpType, Process};
+    use crate::fencing::Fencing;
+    use crate::history::{EnvironmentName, F, OpType, Process};
     use crate::lock_kind::LockKind;
     use crate::seed::Seed;
 
@@ -108,11 +109,11 @@ pub(super) mod tests {
             lock: "redlock".to_owned(),
             algorithm: "redlock".to_owned(),
             kind: LockKind::Mutex,
-            environment: "docker".to_owned(),
+            environment: EnvironmentName::Docker.into(),
             seed: Seed(7),
             clients: 2,
             nodes: 5,
-            fencing: "none".to_owned(),
+            fencing: Fencing::None.into(),
             content: Default::default(),
             planned_faults: 0,
             plan: Vec::new(),

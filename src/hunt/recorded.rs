@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::fault::{At, Direction, Fault, FaultKind, Member, Peers, Refusal, Shape, Target};
+use crate::fault::{At, Direction, Fault, FaultKind, FaultName, Member, Peers, Refusal, Shape, Target};
 use crate::history::{F, FaultEvent, History, OpType};
 use crate::time::Nanos;
 
@@ -65,25 +65,25 @@ impl Struck<'_> {
 
     fn kind(&self) -> Option<FaultKind> {
         let event = self.event;
-        Some(match event.kind.as_str() {
-            "pause" => FaultKind::Pause,
-            "kill" => FaultKind::Kill,
-            "restart" => FaultKind::Restart,
-            "power-loss" => FaultKind::PowerLoss,
-            "partition" => {
+        Some(match event.kind.known() {
+            Some(FaultName::Pause) => FaultKind::Pause,
+            Some(FaultName::Kill) => FaultKind::Kill,
+            Some(FaultName::Restart) => FaultKind::Restart,
+            Some(FaultName::PowerLoss) => FaultKind::PowerLoss,
+            Some(FaultName::Partition) => {
                 let ((peers, direction), refusal) = (self.ends()?, event.refusal.unwrap_or(Refusal::Drop));
                 FaultKind::Partition { peers, direction, shape: Shape::Isolate, refusal }
             }
-            "delay" => {
+            Some(FaultName::Delay) => {
                 let ((peers, direction), (least, most)) = (self.ends()?, event.late_by?);
                 let extra = (Duration::from_nanos(least), Duration::from_nanos(most));
                 FaultKind::Delay { peers, direction, extra }
             }
-            "loss" => {
+            Some(FaultName::Loss) => {
                 let ((peers, direction), permille) = (self.ends()?, event.lost_permille?);
                 FaultKind::Loss { peers, direction, permille }
             }
-            "request" => FaultKind::Request { peers: self.ends()?.0, rule: event.request? },
+            Some(FaultName::Request) => FaultKind::Request { peers: self.ends()?.0, rule: event.request? },
             _ => FaultKind::Clock(event.clock?),
         })
     }
@@ -117,7 +117,7 @@ mod tests {
                 let cuts = event.grudge.clone().map(|grudge| grudge.cuts);
                 // Of a partition by shape the links tell who is struck.
                 let targets = if cuts.is_some() { Vec::new() } else { event.targets.clone() };
-                (event.kind.clone(), targets, cuts, time.0 / 1_000_000)
+                (event.kind.to_string(), targets, cuts, time.0 / 1_000_000)
             })
             .collect()
     }

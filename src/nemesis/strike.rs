@@ -149,7 +149,7 @@ impl StrikeRun {
         let means = desk.environment.means(&strike).to_owned();
         let event = FaultEvent {
             id,
-            kind: fault.kind.name().to_owned(),
+            kind: fault.kind.fault_name().into(),
             plan: fault.to_string(),
             targets,
             means,

@@ -256,7 +256,7 @@ fn who_waits_longest_strikes_next() {
     let plan = [one, other, fault(cut(Direction::Both), "client:1", at(1_500), 1_000)];
     let (_, ops) = trial(&plan, Vec::new());
     let begun = ops.iter().filter(|(_, op)| op.f == F::Fault && op.kind == OpType::Invoke);
-    let begun: Vec<(u64, String)> = begun.map(|(at, op)| (*at, op.fault.as_ref().unwrap().kind.clone())).collect();
+    let begun: Vec<(u64, String)> = begun.map(|(at, op)| (*at, op.fault.as_ref().unwrap().kind.to_string())).collect();
     let told: Vec<(u64, &str)> = begun.iter().take(5).map(|(at, kind)| (*at, kind.as_str())).collect();
     assert_eq!(told, [(1_000, "loss"), (1_000, "loss"), (2_500, "partition"), (3_500, "loss"), (3_500, "loss")]);
 }

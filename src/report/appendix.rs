@@ -4,10 +4,11 @@ use maud::{Markup, PreEscaped, html};
 
 use super::Report;
 use super::document::verdict_mark;
-use super::scene::{Scene, Strike};
+use super::scene::Scene;
 use super::words;
 use crate::check::{CheckName, Verdict};
-use crate::history::{Op, OpType};
+use crate::history::EnvironmentName;
+use crate::history::{Op, OpType, Strike};
 
 /// Strikes beyond this many are counted.
 const STRIKES: usize = 100;
@@ -120,7 +121,7 @@ pub(super) fn replay(report: &Report) -> Markup {
     html! {
         section #replay {
             h2 { "Run it again" }
-            p { "Seed " b { (report.seed) } " fixes every random choice." @if report.environment == "docker" {
+            p { "Seed " b { (report.seed) } " fixes every random choice." @if report.environment.is(EnvironmentName::Docker) {
                 " With real servers it fixes the plan, not the outcome: the recorded history is the evidence."
             } }
             @for (_, command) in report.commands() { pre.command { code { (command) } } }
@@ -272,7 +273,7 @@ pub(super) fn legend() -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn a_probe_that_saw_something_else_is_shown_open() {

@@ -476,8 +476,8 @@ pub(super) fn link(folder: &Path, run: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::cost::Cost;
-    use super::super::sample;
     use super::*;
+    use crate::report::tests::sample;
     use std::time::Duration;
 
     fn sweep() -> Sweep {

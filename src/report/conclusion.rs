@@ -56,9 +56,10 @@ pub const OWN_FAILURE: u8 = 255;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Expectation, sample};
+    use super::super::Expectation;
     use super::*;
     use crate::check::CheckName;
+    use crate::report::tests::sample;
     use crate::verdict::Demand;
 
     /// A report of two locks of which the second reached these, where `valid` was expected.

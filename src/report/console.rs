@@ -213,7 +213,7 @@ impl Style {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn says_what_was_expected_and_what_came() {

@@ -133,7 +133,7 @@ impl Cost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn waits_handoffs_and_outages_are_those_of_the_history() {

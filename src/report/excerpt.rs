@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use self::servers::servers;
 use super::exhibit::{Exhibit, Step};
 use super::lanes::{Heights, LEFT, LETTER, Lanes, Scale, WIDTH, bands, expired, hold_title, n};
-use super::scene::{Scene, Served, Span};
+use super::scene::{self, Scene, Served, Span};
 use super::words;
 use crate::history::{F, Hold, Op, OpType};
 use crate::ids::ClientId;
@@ -180,11 +180,11 @@ fn fault_bands(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
             @let (y, height) = lanes.of(band.member);
             @let peers = band.cut_off().map(|peers| format!(" from {peers}")).unwrap_or_default();
             @let text = format!("{}{peers}", band.label());
-            rect class={ "band " (band.strike.class()) } x=(n(x)) y=(n(y)) width=(n(width)) height=(n(height)) {
+            rect class={ "band " (scene::colour(band.strike).class()) } x=(n(x)) y=(n(y)) width=(n(width)) height=(n(height)) {
                 title { (band.title()) }
             }
             @if width > LETTER * text.chars().count() as f64 + 6.0 {
-                text class={ "band-name " (band.strike.class()) } x=(n(x + 4.0)) y=(n(y + 11.0)) { (text) }
+                text class={ "band-name " (scene::colour(band.strike).class()) } x=(n(x + 4.0)) y=(n(y + 11.0)) { (text) }
             }
         }
     }
@@ -435,7 +435,7 @@ fn extent(exhibit: &Exhibit<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
 mod tests {
     use super::*;
     use crate::check::Violation;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn shows_both_holds_whole_and_numbers_the_steps() {

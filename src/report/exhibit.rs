@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 
 use super::LockReport;
-use super::scene::{Had, Scene, Strike, Thing, undone};
+use super::scene::{Had, Scene, Thing, undone};
 use super::words;
 use crate::check::{Cause, CheckName, Incident, Severity, Violation};
-use crate::fault::{ClockChange, Member};
+use crate::fault::{ClockChange, FaultName, Member};
 use crate::history::server::LeaseEnd;
-use crate::history::{F, Hold, Op, OpType, Process};
+use crate::history::{F, Hold, Op, OpType, Process, Strike};
 use crate::ids::{ClientId, HoldId};
 use crate::time::Nanos;
 
@@ -110,7 +110,7 @@ impl<'a> Exhibit<'a> {
             .extend(involved.iter().filter_map(|hold| gone_at_the_servers(scene, hold)).filter(|step| step.at <= last));
         if let Some(strike) = strike {
             let known = |op: &Op| indices.contains(&op.index);
-            steps.extend((!known(strike.ordered)).then(|| struck(strike)));
+            steps.extend((!known(strike.invoked)).then(|| struck(strike)));
             steps.extend(strike.healed.filter(|op| !known(op) && op.time <= last).map(|op| healed(strike, op)));
         }
         // What is told without an op goes before what is recorded in the same instant.
@@ -278,15 +278,15 @@ pub(super) fn hit(strike: &Strike<'_>) -> (String, String) {
     let cut = event.targets.first().and_then(|member| event.grudge.as_ref()?.cuts.get(member));
     let peers = cut.map(|peers| peers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     let from = peers.map(|peers| format!(" from {peers}")).unwrap_or_default();
-    let what = match event.kind.as_str() {
-        "pause" => format!("{is} paused"),
-        "kill" => format!("{is} killed"),
-        "restart" => format!("{is} restarted"),
-        "power-loss" => format!("{is} without power"),
-        "partition" => format!("{is} cut off{from}"),
-        "delay" => format!("{is} on slow links"),
-        "loss" => format!("{is} on links that lose packets"),
-        "request" => {
+    let what = match event.kind.known() {
+        Some(FaultName::Pause) => format!("{is} paused"),
+        Some(FaultName::Kill) => format!("{is} killed"),
+        Some(FaultName::Restart) => format!("{is} restarted"),
+        Some(FaultName::PowerLoss) => format!("{is} without power"),
+        Some(FaultName::Partition) => format!("{is} cut off{from}"),
+        Some(FaultName::Delay) => format!("{is} on slow links"),
+        Some(FaultName::Loss) => format!("{is} on links that lose packets"),
+        Some(FaultName::Request) => {
             let rule = event.request.map(|rule| format!(" ({rule})")).unwrap_or_default();
             format!("{is} having requests struck{rule}")
         }
@@ -331,12 +331,12 @@ fn struck<'a>(strike: &Strike<'a>) -> Step<'a> {
         _ => "",
     };
     Step {
-        at: strike.ordered.time,
+        at: strike.invoked.time,
         client: only_client(strike),
         who,
         what: format!("{what}{phase}{leases}"),
         details: format!("strike {} · {}", event.id, event.plan),
-        op: Some(strike.ordered),
+        op: Some(strike.invoked),
         breaks: false,
         by_servers: false,
     }
@@ -344,10 +344,10 @@ fn struck<'a>(strike: &Strike<'a>) -> Step<'a> {
 
 fn healed<'a>(strike: &Strike<'a>, op: &'a Op) -> Step<'a> {
     let lasted = strike.lasted().map(|lasted| format!(", after {}", words::lasting(lasted))).unwrap_or_default();
-    let what = match strike.event.kind.as_str() {
-        "pause" => format!("runs again{lasted}, and knows nothing of it"),
+    let what = match strike.event.kind.known() {
+        Some(FaultName::Pause) => format!("runs again{lasted}, and knows nothing of it"),
         _ if strike.event.clock.is_some() => format!("is set right{lasted}"),
-        kind => format!("is rid of the {kind}{lasted}"),
+        _ => format!("is rid of the {}{lasted}", strike.event.kind),
     };
     Step {
         at: op.time,
@@ -416,7 +416,7 @@ mod tests {
     use crate::history::ServerRecord;
     use crate::history::server::{Ballot, Contender, Seen, Session, SessionEnd, Vote};
     use crate::ids::NodeId;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     /// What a client's hold of the sample had on the servers: leases of five nodes, of which some ended by themselves.
     fn with_leases(ends: &[(u32, u64, LeaseEnd, i64)]) -> crate::report::Report {
@@ -493,7 +493,7 @@ mod tests {
         let mut report = sample::report();
         let history = &mut report.locks[0].history;
         for event in history.ops.iter_mut().filter_map(|op| op.fault.as_mut()) {
-            (event.kind, event.targets) = ("clock-jump".to_owned(), vec![Member::Node(NodeId(3))]);
+            (event.kind, event.targets) = (FaultName::ClockJump.into(), vec![Member::Node(NodeId(3))]);
             event.clock = Some(ClockChange::Jump { by_ns: 4_000_000_000 });
         }
         let scene = Scene::of(history);

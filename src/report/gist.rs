@@ -155,7 +155,7 @@ pub(super) fn lasted(scene: &Scene<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     fn told(lock: &LockReport) -> String {
         sentence(lock, &Scene::of(&lock.history))

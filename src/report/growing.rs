@@ -102,7 +102,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn a_run_that_is_being_written_is_shown_as_far_as_it_is() {

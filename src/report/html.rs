@@ -256,7 +256,7 @@ fn contents(report: &Report) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     /// What the page would fetch: the values of `src`, `href`, `url(` and `@import`.
     fn loads(page: &str) -> Vec<&str> {

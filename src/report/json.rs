@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Expectation, HISTORY, LATEST, LockReport, RUN, Report};
 use crate::check::{CheckName, Incident, Judgement, Verdict, Violation};
+use crate::history::EnvironmentName;
 use crate::history::file::{self, HistoryError};
 use crate::history::{Header, History};
 use crate::ids::TraceHash;
 use crate::seed::Seed;
 use crate::verdict::Demand;
+use crate::word::Word;
 
 /// The version of `verdict.json`, as its schema says.
 const VERDICT_FORMAT: u32 = 1;
@@ -88,7 +90,7 @@ pub fn verdict(report: &Report) -> serde_json::Value {
     serde_json::json!(VerdictFile {
         format: VERDICT_FORMAT,
         scenario: &report.scenario,
-        environment: &report.environment,
+        environment: report.environment.as_str(),
         servers: report.servers.as_deref(),
         seed: report.seed,
         run: report.folder.display().to_string(),
@@ -141,7 +143,7 @@ struct RunFile {
     scenario: String,
     title: String,
     why: String,
-    environment: String,
+    environment: Word<EnvironmentName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     servers: Option<String>,
     seed: Seed,
@@ -327,7 +329,7 @@ fn read_lock(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{sample, schema_check, write};
+    use crate::report::{schema_check, tests::sample, write};
 
     /// A run folder with its histories, as a run leaves it.
     fn folder(report: &mut Report) -> tempfile::TempDir {

@@ -41,7 +41,7 @@ impl Document {
             let known = self.suites.iter().rposition(|suite| suite.name.as_str() == name);
             let place = known.unwrap_or_else(|| {
                 let mut suite = TestSuite::new(&name);
-                suite.add_property(Property::new("environment", &report.environment));
+                suite.add_property(Property::new("environment", report.environment.as_str()));
                 suite.add_property(Property::new("first-seed", report.seed.to_string()));
                 self.suites.push(suite);
                 self.suites.len() - 1
@@ -82,7 +82,7 @@ fn run_suite(report: &Report, lock: &LockReport) -> TestSuite {
     suite.extra.insert("timestamp".into(), report.started.replace(' ', "T").into());
     suite.add_properties(
         [
-            ("environment", report.environment.clone()),
+            ("environment", report.environment.to_string()),
             ("seed", report.seed.to_string()),
             ("replay", report.replay.clone()),
             ("run", report.folder.display().to_string()),
@@ -181,7 +181,7 @@ mod tests {
     use roxmltree::{Document as Xml, Node};
 
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
     use crate::seed::Seed;
 
     fn xml(add: impl FnOnce(&mut Document)) -> String {

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::scene::{Scene, Strike};
+use super::scene::{self, Scene};
 use super::words;
 use crate::fault::Member;
-use crate::history::{Ending, Header, Hold};
+use crate::history::{Ending, Header, Hold, Strike};
 use crate::ids::{ClientId, NodeId};
 use crate::time::Nanos;
 
@@ -227,8 +227,10 @@ impl Band<'_> {
     /// What it says on its lane: `paused`, `cut off`; on the servers' lane also who.
     pub fn label(&self) -> String {
         match self.member {
-            Member::Node(_) if !self.own => format!("{} {}", words::members(self.strike.event), self.strike.label()),
-            _ => self.strike.label(),
+            Member::Node(_) if !self.own => {
+                format!("{} {}", words::members(self.strike.event), scene::label(self.strike))
+            }
+            _ => scene::label(self.strike),
         }
     }
 
@@ -323,7 +325,7 @@ pub(super) fn hatch(id: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn ticks_are_round_and_inside() {

@@ -14,7 +14,9 @@ use serde::Deserialize;
 use super::document::{document, verdict_mark};
 use super::{GROWING, LATEST, PAGE, RUN, VERDICT, words};
 use crate::check::{CheckName, Verdict};
+use crate::history::EnvironmentName;
 use crate::seed::Seed;
+use crate::word::Word;
 
 /// As many runs as a list shows.
 const SHOWN: usize = 500;
@@ -29,7 +31,7 @@ pub struct Entry {
     /// The scenario's title.
     pub title: String,
     /// `sim` or `docker`.
-    pub environment: String,
+    pub environment: Word<EnvironmentName>,
     /// Its seed.
     pub seed: Seed,
     /// When it started, in UTC.
@@ -65,7 +67,7 @@ pub struct Check {
 struct Run {
     scenario: String,
     title: String,
-    environment: String,
+    environment: Word<EnvironmentName>,
     seed: Seed,
     started: String,
 }
@@ -275,7 +277,7 @@ pub fn side_by_side(one: &Entry, other: &Entry) -> String {
 mod tests {
     use super::*;
     use crate::history::file;
-    use crate::report::{HISTORY, Report, sample, write};
+    use crate::report::{HISTORY, Report, tests::sample, write};
 
     /// A folder of reports with two runs, and something that is none.
     fn library() -> tempfile::TempDir {

@@ -28,20 +28,18 @@ mod excerpt;
 mod exhibit;
 mod gist;
 pub mod growing;
-#[cfg(test)]
-mod hostile;
 mod key_figures;
 mod lanes;
 mod plots;
 pub mod real;
 mod remedy;
-#[cfg(test)]
-pub(crate) mod sample;
 mod scene;
 #[cfg(test)]
 #[path = "../../tests/cli/schema_check.rs"]
 mod schema_check;
 pub mod sweep;
+#[cfg(test)]
+pub(crate) mod tests;
 mod timeline;
 mod trial;
 mod words;
@@ -58,12 +56,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{CheckName, Judgement, Verdict};
+use crate::history::EnvironmentName;
 use crate::history::History;
 use crate::history::foreign::Reading;
 use crate::ids::TraceHash;
 use crate::seed::Seed;
 use crate::time::Nanos;
 use crate::verdict::Demand;
+use crate::word::Word;
 
 pub use conclusion::{Conclusion, OWN_FAILURE};
 
@@ -162,7 +162,7 @@ pub struct Report {
     /// The scenario file's text.
     pub source: String,
     /// `sim` or `docker`.
-    pub environment: String,
+    pub environment: Word<EnvironmentName>,
     /// The run's seed.
     pub seed: Seed,
     /// The run's folder.
@@ -193,8 +193,10 @@ impl Report {
 
     /// The commands that repeat it, by name; none for a history that is judged by itself.
     pub fn commands(&self) -> Vec<(&'static str, String)> {
-        let proof =
-            (self.environment == "sim").then(|| ("replay", format!("fencepost replay {}", self.folder.display())));
+        let proof = self
+            .environment
+            .is(EnvironmentName::Sim)
+            .then(|| ("replay", format!("fencepost replay {}", self.folder.display())));
         let again = ("again", self.replay.clone());
         proof.into_iter().chain([again]).filter(|_| !self.replay.is_empty()).collect()
     }

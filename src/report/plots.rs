@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use maud::{Markup, PreEscaped, html};
 use plotters::prelude::*;
 
-use super::scene::Scene;
+use super::scene::{self, Colour, Scene};
 use super::words;
 use crate::history::OpType;
 
@@ -28,6 +28,7 @@ const GRANTED: RGBColor = RGBColor(31, 119, 180);
 const NOT_GRANTED: RGBColor = RGBColor(213, 94, 0);
 const PAUSE: RGBColor = RGBColor(230, 159, 0);
 const PARTITION: RGBColor = RGBColor(136, 84, 208);
+const OTHER_FAULT: RGBColor = RGBColor(120, 130, 140);
 
 /// What the latencies of all trials span, in milliseconds, with some room above: charts of one page share a scale.
 pub(super) fn latencies(scenes: &[Scene<'_>]) -> (f64, f64) {
@@ -65,7 +66,11 @@ fn draw(scene: &Scene<'_>, (least, most): (f64, f64)) -> Result<String, String> 
             .map_err(text)?;
         let bands = scene.strikes.iter().filter(|strike| !strike.missed()).map(|strike| {
             let (from, to) = strike.felt(scene.end);
-            let colour = if strike.class() == "partition" { PARTITION } else { PAUSE };
+            let colour = match scene::colour(strike) {
+                Colour::Pause => PAUSE,
+                Colour::Partition => PARTITION,
+                Colour::Other => OTHER_FAULT,
+            };
             let corners = [(from.as_secs_f64(), least), (to.as_secs_f64(), most)];
             Rectangle::new(corners, colour.mix(0.22).filled())
         });
@@ -140,7 +145,7 @@ pub(super) fn quantiles(durations: impl Iterator<Item = std::time::Duration>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
     use std::time::Duration;
 
     #[test]

@@ -11,6 +11,8 @@ use super::scene::Scene;
 use super::words;
 use super::{LockReport, Report};
 use crate::check::{Cause, CheckName, Incident, Verdict};
+use crate::fault::FaultName;
+use crate::fencing::Fencing;
 
 /// Scenarios that are the same trial with a resource that fences.
 const FENCED: [(&str, &str); 2] =
@@ -25,20 +27,20 @@ pub(super) fn of(report: &Report, lock: &LockReport, scene: &Scene<'_>, incident
         Cause::Fault(id) => scene.strikes.iter().find(|strike| strike.event.id == id),
         Cause::Outlived(_) | Cause::Nothing => None,
     };
-    let fencing = lock.history.header.fencing.as_str();
-    if harmed && fencing == "none" {
+    let fencing = lock.history.header.fencing.known();
+    if harmed && fencing == Some(Fencing::None) {
         let file = FENCED.iter().find(|(scenario, _)| *scenario == report.scenario).map(|(_, file)| *file);
         remedies.push(html! {
             b { "Fencing at the resource." } " A resource that refuses an access with a lower token than it has seen would have \
             refused the late one; no lock with a lease can stop it."
             @if let Some(file) = file { " The same trial with such a resource: " code { "fencepost run " (file) } "." }
         });
-    } else if harmed && matches!(fencing, "write" | "access") && !scene.gives_tokens() {
+    } else if harmed && matches!(fencing, Some(Fencing::Write | Fencing::Access)) && !scene.gives_tokens() {
         remedies.push(html! {
             b { "A lock that gives fencing tokens." } " The resource was ready to fence, and this lock gave it nothing to compare."
         });
     }
-    remedies.extend(strike.and_then(|strike| of_fault(strike.event.kind.as_str(), lock)));
+    remedies.extend(strike.and_then(|strike| of_fault(strike.event.kind.known()?, lock)));
     if let Cause::Outlived(_) = incident.cause {
         remedies.push(html! {
             b { "Work that ends within the validity," } " or a lock that is renewed while the work goes on, and a client that looks \
@@ -59,18 +61,18 @@ pub(super) fn of(report: &Report, lock: &LockReport, scene: &Scene<'_>, incident
     remedies
 }
 
-fn of_fault(kind: &str, lock: &LockReport) -> Option<Markup> {
+fn of_fault(name: FaultName, lock: &LockReport) -> Option<Markup> {
     let setting =
         |name: &str| lock.settings.iter().find(|(setting, _)| setting == name).map(|(_, value)| value.as_str());
-    Some(match kind {
-        "clock-drift" => html! {
+    Some(match name {
+        FaultName::ClockDrift => html! {
             b { "Clocks that drift less than the lock allows for." } " Within its margin the lock holds: "
             code { "fencepost run scenarios/drift-inside-margin.toml" } "."
         },
-        "clock-jump" | "clock-strobe" => html! {
+        FaultName::ClockJump | FaultName::ClockStrobe => html! {
             b { "Servers whose wall clocks are never stepped," } " only slewed: a lease in Redis ends by the server’s wall clock."
         },
-        "restart" | "power-loss" | "kill"
+        FaultName::Restart | FaultName::PowerLoss | FaultName::Kill
             if setting("persistence").is_some_and(|value| !value.starts_with("always")) =>
         {
             html! {
@@ -113,7 +115,7 @@ fn shown_by(other: &LockReport, incident: &Incident) -> Option<Markup> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn names_what_is_missing_and_the_lock_that_shows_it() {
@@ -129,7 +131,7 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         let mut unfenced = lock.clone();
-        unfenced.history.header.fencing = "none".to_owned();
+        unfenced.history.header.fencing = Fencing::None.into();
         assert!(told(&report, &unfenced).contains("fencepost run scenarios/client-pause-fenced.toml"));
     }
 }

@@ -1,16 +1,17 @@
 //! What there is to draw and to count in one history: operations with both their ends, accesses as the resource saw
 //! them, fault strikes from application to healing.
 //!
-//! Pairs and orders ops, so that pictures and tables need not. Deliberately absent: verdicts. An access is marked
-//! stale here so that it can be coloured; whether that breaks a guarantee is the checks' to say.
+//! Pairs and orders ops, so that pictures and tables need not. Which accesses are stale the checks say; here they are
+//! marked, to be coloured. Deliberately absent: verdicts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::check;
+use crate::fault::FaultName;
 use crate::history::server::{Ballot, Contender, LeaseEnd, Session, SessionEnd, Vote};
-use crate::history::{F, FaultEvent, History, Hold, Op, OpType, Process, ServerRecord};
-use crate::ids::{ClientId, HoldId, LockName, NodeId};
-use crate::lock_kind::LockKind;
+use crate::history::{F, History, Hold, Op, OpType, Process, ServerRecord, Strike, Strikes};
+use crate::ids::{ClientId, NodeId};
 use crate::time::Nanos;
 
 use super::words;
@@ -54,52 +55,43 @@ impl Served<'_> {
     }
 }
 
-/// One strike of a fault, from the order to apply it to its healing.
-pub(super) struct Strike<'a> {
-    /// What was done, as last reported by the `fault` op.
-    pub event: &'a FaultEvent,
-    /// The order to apply it.
-    pub ordered: &'a Op,
-    /// The report that it is applied.
-    pub applied: Option<&'a Op>,
-    /// The order to heal it.
-    pub healing: Option<&'a Op>,
-    /// The report that it is healed.
-    pub healed: Option<&'a Op>,
+/// What bands of faults are told apart by: charts and timelines have a colour for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colour {
+    /// A pause.
+    Pause,
+    /// A partition.
+    Partition,
+    /// Any other fault.
+    Other,
 }
 
-impl Strike<'_> {
-    /// Whether it certainly never took effect.
-    pub fn missed(&self) -> bool {
-        self.applied.is_some_and(|op| op.kind == OpType::Fail)
-    }
-
-    /// From when and until when the struck members may have felt it.
-    pub fn felt(&self, end: Nanos) -> (Nanos, Nanos) {
-        (self.ordered.time, self.healed.or(self.healing).map_or(end, |op| op.time))
-    }
-
-    /// How long it certainly lasted: from the report that it is applied to the order to heal it.
-    pub fn lasted(&self) -> Option<Duration> {
-        Some(self.healing?.time - self.applied?.time)
-    }
-
-    /// What it did, in one or two words for a label.
-    pub fn label(&self) -> String {
-        match self.event.kind.as_str() {
-            "pause" => "paused".to_owned(),
-            "partition" => "cut off".to_owned(),
-            other => other.to_owned(),
+impl Colour {
+    /// The class that the page's style sheet has for it.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Partition => "partition",
+            Self::Other => "other-fault",
         }
     }
+}
 
-    /// The class that its band is drawn with.
-    pub fn class(&self) -> &'static str {
-        match self.event.kind.as_str() {
-            "pause" => "pause",
-            "partition" => "partition",
-            _ => "other-fault",
-        }
+/// What a strike did, in one or two words for a label.
+pub(super) fn label(strike: &Strike<'_>) -> String {
+    match strike.event.kind.known() {
+        Some(FaultName::Pause) => "paused".to_owned(),
+        Some(FaultName::Partition) => "cut off".to_owned(),
+        _ => strike.event.kind.to_string(),
+    }
+}
+
+/// What a strike's band is coloured as.
+pub(super) fn colour(strike: &Strike<'_>) -> Colour {
+    match strike.event.kind.known() {
+        Some(FaultName::Pause) => Colour::Pause,
+        Some(FaultName::Partition) => Colour::Partition,
+        _ => Colour::Other,
     }
 }
 
@@ -231,7 +223,7 @@ impl<'a> Scene<'a> {
         clients.extend(history.ops.iter().filter_map(|op| client_of(op, history)));
         Self {
             spans: spans(history, end),
-            served: served(history, &holds),
+            served: served(history),
             signals: history
                 .ops
                 .iter()
@@ -386,68 +378,24 @@ fn spans(history: &History, end: Nanos) -> Vec<Span<'_>> {
     spans
 }
 
-/// Marks each access whose hold is older, by the order of grants, than one of the same lock whose access to that item
-/// was accepted already. Readers are older than writers only, and the holders of a semaphore than nobody. The
-/// resource's ops name a hold, and no lock.
-fn served<'a>(history: &'a History, holds: &[Hold]) -> Vec<Served<'a>> {
-    let kind = history.header.kind;
-    let granted: BTreeMap<&HoldId, &Hold> = holds.iter().map(|hold| (&hold.id, hold)).collect();
-    // The newest grant of anybody, and of one that is shared with nobody.
-    let mut newest: BTreeMap<(&LockName, Option<u32>), (u32, u32)> = BTreeMap::new();
+/// The accesses that reached the resource; which are stale says the check.
+fn served(history: &History) -> Vec<Served<'_>> {
+    let stale = check::stale_accesses(history);
     let accesses = history.ops.iter().filter(|op| op.process == Process::Resource && op.kind != OpType::Invoke);
-    accesses
-        .map(|op| {
-            let Some(hold) = op.hold.as_ref().and_then(|hold| granted.get(hold)) else {
-                return Served { op, stale: false };
-            };
-            let (newest, alone) = newest.entry((&hold.lock, op.value.map(|value| value.item))).or_default();
-            let stale = match kind {
-                LockKind::Semaphore { .. } => false,
-                LockKind::ReadWrite if hold.shared => hold.granted < *alone,
-                _ => hold.granted < *newest,
-            };
-            if op.kind == OpType::Ok {
-                *newest = (*newest).max(hold.granted);
-                *alone = if hold.shared { *alone } else { (*alone).max(hold.granted) };
-            }
-            Served { op, stale }
-        })
-        .collect()
+    accesses.map(|op| Served { op, stale: stale.contains(&op.index) }).collect()
 }
 
 fn strikes(history: &History) -> Vec<Strike<'_>> {
-    let mut strikes: Vec<Strike<'_>> = Vec::new();
-    let mut places: BTreeMap<u32, usize> = BTreeMap::new();
-    for op in history.ops.iter().filter(|op| matches!(op.f, F::Fault | F::Heal)) {
-        let Some(event) = &op.fault else { continue };
-        let known = places.get(&event.id).map(|place| &mut strikes[*place]);
-        match (known, op.f, op.kind) {
-            (None, F::Fault, kind) => {
-                places.insert(event.id, strikes.len());
-                strikes.push(Strike {
-                    event,
-                    ordered: op,
-                    applied: (kind != OpType::Invoke).then_some(op),
-                    healing: None,
-                    healed: None,
-                });
-            }
-            (Some(strike), F::Fault, _) => {
-                strike.event = event;
-                strike.applied = Some(op);
-            }
-            (Some(strike), F::Heal, OpType::Invoke) => strike.healing = Some(op),
-            (Some(strike), F::Heal, _) => strike.healed = Some(op),
-            _ => {}
-        }
-    }
-    strikes
+    let mut strikes = Strikes::default();
+    history.ops.iter().filter(|op| matches!(op.f, F::Fault | F::Heal)).for_each(|op| strikes.take(op));
+    strikes.all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::ids::LockName;
+    use crate::report::tests::sample;
 
     #[test]
     fn a_late_write_of_an_older_hold_is_stale_once_a_newer_one_was_served() {
@@ -456,6 +404,23 @@ mod tests {
         assert_eq!(accepted.stale(), (1, 0), "redlock has no token: the stale write is taken");
         let refused = Scene::of(&report.locks[1].history);
         assert_eq!(refused.stale(), (0, 1), "zookeeper's token is lower: the stale write is refused");
+    }
+
+    #[test]
+    fn what_is_drawn_as_stale_is_what_the_check_counts() {
+        let below = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check/testdata");
+        let files = ["ok", "bad"].into_iter().flat_map(|folder| std::fs::read_dir(below.join(folder)).unwrap());
+        let mut compared = 0;
+        for path in files.map(|file| file.unwrap().path()) {
+            let Ok(history) = crate::history::file::read(&path) else { continue };
+            let judgement = check::judge(&history);
+            let fencing = judgement.checks.iter().find(|result| result.check == check::CheckName::Fencing);
+            let figure = |name| fencing.and_then(|fencing| fencing.figures.get(name)).map(|figure| *figure as usize);
+            let Some(counted) = figure("stale-accepted").zip(figure("stale-refused")) else { continue };
+            assert_eq!(Scene::of(&history).stale(), counted, "{}", path.display());
+            compared += 1;
+        }
+        assert!(compared > 80, "{compared}");
     }
 
     #[test]

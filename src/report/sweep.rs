@@ -154,7 +154,7 @@ impl Sweep {
             scenario: report.scenario.clone(),
             title: report.title.clone(),
             why: report.why.clone(),
-            environment: report.environment.clone(),
+            environment: report.environment.to_string(),
             first: report.seed,
             seeds: 0,
             as_expected: 0,
@@ -284,8 +284,8 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample;
     use super::*;
+    use crate::report::tests::sample;
 
     #[test]
     fn counts_what_each_seed_did() {

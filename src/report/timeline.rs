@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use super::lanes::{
     Heights, LEFT, LETTER, Lanes, RIGHT, Scale, WIDTH, bands, expired, hatch, hold_title, n, owner_class,
 };
-use super::scene::{Had, Scene, Served};
+use super::scene::{self, Had, Scene, Served};
 use super::words;
 use crate::check::Violation;
 use crate::history::F;
@@ -88,7 +88,7 @@ fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Vio
         @for band in bands(scene) {
             @let (x, width) = scale.bar(band.from, band.to, 1.0);
             @let (y, height) = lanes.of(band.member);
-            rect class={ "band " (band.strike.class()) } x=(n(x)) y=(n(y)) width=(n(width)) height=(n(height)) {
+            rect class={ "band " (scene::colour(band.strike).class()) } x=(n(x)) y=(n(y)) width=(n(width)) height=(n(height)) {
                 title { (band.title()) }
             }
         }
@@ -329,7 +329,7 @@ fn labels(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, told: &[Told]) ->
             g data-t=(seconds(band.from)) data-until=(seconds(band.to))
                 transform=(format!("translate({} {})", n(scale.x(band.from)), n(TOP + lanes.of(band.member).0))) {
                 @let room = WIDTH - scale.x(band.from) - LETTER * band.label().len() as f64;
-                text class={ "band-name " (band.strike.class()) } x=(n(room.min(3.0))) y="10" { (band.label()) }
+                text class={ "band-name " (scene::colour(band.strike).class()) } x=(n(room.min(3.0))) y="10" { (band.label()) }
             }
         }
         @for told in flags {
@@ -354,7 +354,7 @@ fn seconds(at: Nanos) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn bars_stand_where_their_times_say() {

@@ -11,6 +11,7 @@ use super::timeline::{self, Told};
 use super::words;
 use super::{LockReport, Report, VERDICT, excerpt, plots, remedy};
 use crate::check::{Incident, Violation};
+use crate::fencing::Fencing;
 use crate::history::F;
 use crate::history::server::SessionEnd;
 
@@ -69,7 +70,7 @@ pub(super) fn section(
                 p.chart-key {
                     "Each acquire at the time it was asked for:"
                     span.swatch.granted {} "granted" span.cross { "×" } "not granted, or in doubt"
-                    span.swatch.pause {} "a pause" span.swatch.partition {} "a partition"
+                    span.swatch.pause {} "a pause" span.swatch.partition {} "a partition" span.swatch.other-fault {} "another fault"
                 }
                 (latencies(scene))
             }
@@ -194,9 +195,12 @@ fn loose(lock: &LockReport, scene: &Scene<'_>) -> Markup {
 
 /// Why a resource that fences cannot fence: nothing was ever given to it to compare.
 fn no_token(lock: &LockReport, scene: &Scene<'_>) -> Option<String> {
-    let fencing = lock.history.header.fencing.as_str();
+    let fencing = &lock.history.header.fencing;
     // `cas` compares what was read, not tokens: it works for every lock.
-    if !matches!(fencing, "write" | "access") || scene.holds.is_empty() || scene.gives_tokens() {
+    if !matches!(fencing.known(), Some(Fencing::Write | Fencing::Access))
+        || scene.holds.is_empty()
+        || scene.gives_tokens()
+    {
         return None;
     }
     let asks = format!(
@@ -316,7 +320,7 @@ fn latencies(scene: &Scene<'_>) -> Markup {
 mod tests {
     use super::*;
     use crate::check::CheckName;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     fn page(report: &Report, lock: &LockReport) -> String {
         section(report, lock, &Scene::of(&lock.history), (1.0, 10.0), None).into_string()
@@ -390,7 +394,7 @@ mod tests {
         assert!(note(&report.locks[0]).unwrap().contains("Redlock as published gives none"));
         assert_eq!(note(&report.locks[1]), None, "zookeeper gives tokens");
         let mut cas = report.locks[0].clone();
-        cas.history.header.fencing = "cas".to_owned();
+        cas.history.header.fencing = Fencing::Cas.into();
         assert_eq!(note(&cas), None, "cas needs no token");
     }
 }

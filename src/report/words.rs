@@ -218,7 +218,7 @@ pub(super) fn line(header: &Header, op: &Op) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn numbers_lose_needless_decimals() {

@@ -216,10 +216,11 @@ pub(super) fn run(cell: &Cell<'_>) -> Option<(PathBuf, &'static str)> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::Report;
     use super::super::real::Real;
     use super::super::sweep::Sweep;
-    use super::super::{Report, sample};
     use super::*;
+    use crate::report::tests::sample;
 
     fn sim(runs: u64) -> Sweep {
         let report = sample::report();

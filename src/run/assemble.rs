@@ -16,6 +16,7 @@ use crate::scenario::{self, AdapterConfig, LockConfig, Scenario, Simulation, Wor
 use crate::seed::Seed;
 use crate::time::Nanos;
 use crate::verdict::{CheckName, Demand, Verdict};
+use crate::word::Named;
 
 /// One lock's trial, as an environment leaves it.
 pub(super) struct Tried {
@@ -42,7 +43,7 @@ pub(super) fn report(plan: &Plan, seed: Seed, started: SystemTime, folder: PathB
         title: scenario.title.clone(),
         why: scenario.why.clone(),
         source: scenario.source.clone(),
-        environment: plan.environment.name().to_owned(),
+        environment: plan.environment.name().to_owned().into(),
         seed,
         folder,
         started: timestamp(started).replace('T', " ").replace('Z', ""),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::check;
 use crate::env::sim::{self, Trace};
+use crate::history::EnvironmentName;
 use crate::ids::TraceHash;
 use crate::report::json::{ReadRunError, read_run};
 use crate::scenario::{self, Capabilities, LoadError};
@@ -78,8 +79,11 @@ impl Replayed {
 /// The folder is none of a simulated run, or its scenario cannot be read.
 pub fn replay(folder: &Path) -> Result<Vec<Replayed>, ReplayError> {
     let run = read_run(folder, check::judge)?;
-    if run.environment != "sim" {
-        return Err(ReplayError::NotSimulated { path: folder.display().to_string(), environment: run.environment });
+    if !run.environment.is(EnvironmentName::Sim) {
+        return Err(ReplayError::NotSimulated {
+            path: folder.display().to_string(),
+            environment: run.environment.to_string(),
+        });
     }
     let path = PathBuf::from(format!("{}.toml", run.scenario));
     let scenario = scenario::parse(&path, &run.source, &Capabilities::sim())?;

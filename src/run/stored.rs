@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Plan;
 use crate::check;
+use crate::history::EnvironmentName;
 use crate::report::real::Real;
 use crate::report::{LATEST, RUN, json, library};
 
@@ -24,7 +25,9 @@ pub fn add_stored(folders: &[PathBuf], plans: &[Plan], real: &mut Real) {
         find(root, DEPTH, &mut runs);
         runs.sort();
         for folder in runs {
-            let Some(entry) = library::entry(root, &folder).filter(|entry| entry.environment == "docker") else {
+            let Some(entry) =
+                library::entry(root, &folder).filter(|entry| entry.environment.is(EnvironmentName::Docker))
+            else {
                 continue;
             };
             let Some(plan) = plans.iter().find(|plan| plan.scenario.name == entry.scenario) else { continue };
@@ -64,7 +67,7 @@ fn find(folder: &Path, depth: usize, runs: &mut Vec<PathBuf>) {
 mod tests {
     use super::super::{Environment, Request};
     use super::*;
-    use crate::report::sample;
+    use crate::report::tests::sample;
     use crate::seed::Seed;
 
     #[test]
@@ -75,7 +78,7 @@ mod tests {
         let plan = Plan::load(request, Environment::Sim).unwrap();
         let write = |name: &str, environment: &str, source: &str| {
             let folder = out.path().join("client-pause").join(name);
-            let (environment, source) = (environment.to_owned(), source.to_owned());
+            let (environment, source) = (environment.to_owned().into(), source.to_owned());
             let run = crate::report::Report { folder: folder.clone(), environment, source, ..sample::report() };
             crate::report::write(&run).unwrap();
             for lock in &run.locks {

@@ -1,78 +1,11 @@
 //! What an environment can do, as plain data: a scenario that asks for more is refused before anything starts.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Persistence;
-
-/// The kinds of fault that the format knows, in the order in which it lists them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FaultName {
-    /// The process stops and goes on later.
-    Pause,
-    /// The process is killed and started again later.
-    Kill,
-    /// The server is shut down in order and started again later, with or without its data.
-    Restart,
-    /// The server loses what was not yet on its disk.
-    PowerLoss,
-    /// Packets between the target and its peers are dropped.
-    Partition,
-    /// Packets arrive late.
-    Delay,
-    /// Packets get lost now and then.
-    Loss,
-    /// The clock is set.
-    ClockJump,
-    /// The clock runs at another rate.
-    ClockDrift,
-    /// The clock jumps back and forth.
-    ClockStrobe,
-    /// Something is done to a request, or to its reply.
-    Request,
-}
-
-impl FaultName {
-    /// All kinds, in the order in which the format lists them.
-    pub const ALL: [Self; 11] = [
-        Self::Pause,
-        Self::Kill,
-        Self::Restart,
-        Self::PowerLoss,
-        Self::Partition,
-        Self::Delay,
-        Self::Loss,
-        Self::ClockJump,
-        Self::ClockDrift,
-        Self::ClockStrobe,
-        Self::Request,
-    ];
-
-    /// The name used in scenario files, as in `[[fault.pause]]`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Kill => "kill",
-            Self::Restart => "restart",
-            Self::PowerLoss => "power-loss",
-            Self::Partition => "partition",
-            Self::Delay => "delay",
-            Self::Loss => "loss",
-            Self::ClockJump => "clock-jump",
-            Self::ClockDrift => "clock-drift",
-            Self::ClockStrobe => "clock-strobe",
-            Self::Request => "request",
-        }
-    }
-}
-
-impl fmt::Display for FaultName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+pub use crate::fault::FaultName;
 
 /// What an environment can do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::format_smolstr;
 
 use crate::fault::{Fault, Target};
+pub use crate::fencing::Fencing;
 use crate::history::Content;
 use crate::ids::{ClientId, LockName};
 use crate::lock::backend::Connections;
@@ -192,33 +193,6 @@ pub enum ClientStyle {
 pub struct Resource {
     /// What it refuses.
     pub fencing: Fencing,
-}
-
-/// What the resource refuses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fencing {
-    /// Nothing.
-    #[default]
-    None,
-    /// A write whose token is below the highest token *written*.
-    Write,
-    /// Any access whose token is below the highest token *seen*; a read raises it too.
-    Access,
-    /// A write that does not follow from the value that its own hold read last.
-    Cas,
-}
-
-impl Fencing {
-    /// The name used in scenario files and pages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Write => "write",
-            Self::Access => "access",
-            Self::Cas => "cas",
-        }
-    }
 }
 
 /// A lock on trial: which algorithm, with which settings.

@@ -1,7 +1,7 @@
 //! Locks by TLS: it is ended in front of the real servers, as a proxy beside them does it.
 //!
-//! The certificates in `tls/` are of an authority whose key nobody has any more. Deliberately absent: servers that speak TLS
-//! themselves.
+//! The certificates in `tls/` are of an authority whose key nobody has any more. Deliberately absent: servers that
+//! speak TLS themselves.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -25,17 +25,19 @@ const ARROW: Arrow<'_> = &[
     ("phase", &[]),
     ("lock_kind", &[]),
     ("verdict", &[]),
+    ("word", &[]),
+    ("fencing", &["word"]),
     ("plain", &[]),
     // The library.
     ("lock", &["duration", "ids", "lock_kind", "phase", "seed", "time"]),
     // What is tried, and what is written down of it.
-    ("fault", &["ids", "phase"]),
-    ("history", &["fault", "ids", "lock_kind", "phase", "seed", "time"]),
+    ("fault", &["ids", "phase", "word"]),
+    ("history", &["fault", "fencing", "ids", "lock_kind", "phase", "seed", "time", "word"]),
     ("wire", &["fault", "history", "ids"]),
-    ("scenario", &["duration", "fault", "history", "ids", "lock", "lock_kind", "phase", "verdict"]),
+    ("scenario", &["duration", "fault", "fencing", "history", "ids", "lock", "lock_kind", "phase", "verdict"]),
     ("adapter", &["ids", "lock", "plain", "scenario", "time", "verdict"]),
     // The worlds, and what goes on in them.
-    ("workload", &["history", "ids", "lock", "phase", "scenario", "seed", "time"]),
+    ("workload", &["fencing", "history", "ids", "lock", "phase", "scenario", "seed", "time"]),
     ("env", &["fault", "history", "ids", "lock", "lock_kind", "scenario"]),
     ("nemesis", &["env", "fault", "history", "ids", "lock", "phase", "seed", "time"]),
     (
@@ -43,6 +45,7 @@ const ARROW: Arrow<'_> = &[
         &[
             "env",
             "fault",
+            "fencing",
             "history",
             "ids",
             "lock",
@@ -59,18 +62,19 @@ const ARROW: Arrow<'_> = &[
     (
         "env/docker",
         &[
-            "adapter", "env", "fault", "history", "ids", "lock", "nemesis", "phase", "scenario", "seed", "time",
-            "wire", "workload",
+            "adapter", "env", "fault", "fencing", "history", "ids", "lock", "nemesis", "phase", "scenario", "seed",
+            "time", "wire", "workload",
         ],
     ),
     // What it means: nothing here knows a world.
-    ("check", &["fault", "history", "ids", "lock_kind", "phase", "time", "verdict"]),
+    ("check", &["fault", "history", "ids", "lock_kind", "phase", "time", "verdict", "word"]),
     (
         "hunt",
         &[
             "check",
             "duration",
             "fault",
+            "fencing",
             "history",
             "ids",
             "lock",
@@ -85,19 +89,8 @@ const ARROW: Arrow<'_> = &[
     (
         "report",
         &[
-            "adapter",
-            "check",
-            "duration",
-            "fault",
-            "history",
-            "hunt",
-            "ids",
-            "lock_kind",
-            "plain",
-            "scenario",
-            "seed",
-            "time",
-            "verdict",
+            "adapter", "check", "duration", "fault", "fencing", "history", "hunt", "ids", "plain", "scenario", "seed",
+            "time", "verdict", "word",
         ],
     ),
     // What wires it all, and what people type.
@@ -111,6 +104,7 @@ const ARROW: Arrow<'_> = &[
             "env/docker",
             "env/sim",
             "fault",
+            "fencing",
             "history",
             "hunt",
             "ids",
@@ -121,6 +115,7 @@ const ARROW: Arrow<'_> = &[
             "seed",
             "time",
             "verdict",
+            "word",
         ],
     ),
     ("inspect", &["ids", "lock"]),
@@ -207,8 +202,13 @@ const NAMED: rules::Exceptions<'_> = &[
     ("src/wire/", TO_BE_MOVED),
 ];
 
+/// Why a comment is wider that the JSON Schema of scenario files has, with its line breaks.
+const SCHEMA: &str = "its text is the schema's";
+
 /// Comments that are wider.
 const WIDE: rules::Exceptions<'_> = &[
+    ("src/fault/request.rs", SCHEMA),
+    ("src/phase.rs", SCHEMA),
     ("src/adapter/", TO_BE_MOVED),
     ("src/env/", TO_BE_MOVED),
     ("src/hunt/", TO_BE_MOVED),
@@ -222,14 +222,13 @@ const WIDE: rules::Exceptions<'_> = &[
 /// Files that are longer, and how long they may be.
 const LONG: &[(&str, usize)] = &[
     ("src/check/evidence.rs", 590),
-    ("src/check/figures.rs", 601),
+    ("src/check/tests/figures.rs", 601),
     ("src/check/linearizable/tests.rs", 752),
     ("src/cli.rs", 621),
     ("src/env/docker/engine.rs", 555),
-    ("src/env/docker/trial.rs", 650),
+    ("src/env/docker/trial.rs", 651),
     ("src/history/foreign/assemble.rs", 563),
     ("src/history/foreign/notation.rs", 670),
-    ("src/history/op.rs", 531),
     ("src/lock/client/etcd.rs", 521),
     ("src/report/compare.rs", 598),
     ("src/report/excerpt.rs", 529),

@@ -1,7 +1,7 @@
 //! What counts as left over, and what does not, on histories of one lock.
 
 use super::*;
-use crate::check::story::Story;
+use crate::check::tests::story::Story;
 use crate::check::{CheckResult, judge};
 use crate::fault::request::{Call, Does};
 use crate::fault::{ClockChange, RequestRule};

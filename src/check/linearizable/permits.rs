@@ -170,7 +170,7 @@ fn too_many(lock: &LockName, model: Model, active: &[&Held], held: &Held) -> Vio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::story::Story;
+    use crate::check::tests::story::Story;
 
     fn found(story: Story, model: Model) -> (usize, bool) {
         let history = story.history();

@@ -11,7 +11,7 @@ use rand::RngExt;
 
 use super::model::{FailedRelease, Model};
 use super::permits;
-use crate::check::story::Story;
+use crate::check::tests::story::Story;
 use crate::history::{F, Op, OpType};
 use crate::ids::{ClientId, HoldId};
 use crate::seed::{ChaCha8Rng, Seed};

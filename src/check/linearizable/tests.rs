@@ -4,9 +4,9 @@
 
 use rand::RngExt;
 
-use super::super::story::Story;
 use super::super::{Verdict, judge_model};
 use super::*;
+use crate::check::tests::story::Story;
 use crate::history::{F, OpType, Process};
 use crate::ids::{ClientId, LockName};
 use crate::seed::{ChaCha8Rng, Seed};

@@ -3,7 +3,7 @@
 use rand::RngExt;
 
 use super::*;
-use crate::check::story::Story;
+use crate::check::tests::story::Story;
 use crate::seed::Seed;
 
 /// A story of two clients with a bound of a second.

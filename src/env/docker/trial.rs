@@ -32,6 +32,7 @@ use crate::env::Environment;
 use crate::env::leftovers::{Names, inspect};
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member, Target};
+use crate::history::EnvironmentName;
 use crate::history::recorder::Record;
 use crate::history::{Api, F, FORMAT, Header, History, Recorder};
 use crate::ids::{ClientId, NodeId};
@@ -351,11 +352,11 @@ impl Trial<'_> {
             lock: self.lock.to_owned(),
             algorithm: self.config.algorithm().to_owned(),
             kind: self.config.kind(),
-            environment: "docker".to_owned(),
+            environment: EnvironmentName::Docker.into(),
             seed: self.seed,
             clients: self.scenario.workload.clients,
             nodes: self.config.nodes(),
-            fencing: self.scenario.resource.fencing.name().to_owned(),
+            fencing: self.scenario.resource.fencing.into(),
             content: self.scenario.workload.kind.content(),
             planned_faults: plan.len() as u32,
             plan,

@@ -24,6 +24,7 @@ use crate::env::Environment;
 use crate::env::leftovers::{Names, inspect};
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
+use crate::history::EnvironmentName;
 use crate::history::recorder::Record;
 use crate::history::{FORMAT, Header, History, Op};
 use crate::ids::ClientId;
@@ -142,11 +143,11 @@ fn header(scenario: &Scenario, lock: &str, config: Option<&LockConfig>, seed: Se
         lock: lock.to_owned(),
         algorithm: config.map_or("unknown", LockConfig::algorithm).to_owned(),
         kind: config.map_or(LockKind::Mutex, LockConfig::kind),
-        environment: "sim".to_owned(),
+        environment: EnvironmentName::Sim.into(),
         seed,
         clients: scenario.workload.clients,
         nodes: config.map_or(0, LockConfig::nodes),
-        fencing: scenario.resource.fencing.name().to_owned(),
+        fencing: scenario.resource.fencing.into(),
         content: scenario.workload.kind.content(),
         planned_faults: plan.len() as u32,
         plan,

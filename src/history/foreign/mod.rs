@@ -26,6 +26,8 @@ use super::edn::marks::Watched;
 use super::file::HistoryError;
 use super::source::READABLE;
 use super::{CutOff, FORMAT, Header, History, Op};
+use crate::fencing::Fencing;
+use crate::history::EnvironmentName;
 use crate::ids::LockName;
 use crate::lock_kind::LockKind;
 use crate::seed::Seed;
@@ -382,11 +384,11 @@ fn header(path: &Path, clients: u32, kind: LockKind) -> Header {
         lock: FOREIGN.to_owned(),
         algorithm: FOREIGN.to_owned(),
         kind,
-        environment: FOREIGN.to_owned(),
+        environment: EnvironmentName::Foreign.into(),
         seed: Seed(0),
         clients,
         nodes: 0,
-        fencing: "none".to_owned(),
+        fencing: Fencing::None.into(),
         content: Default::default(),
         planned_faults: 0,
         plan: Vec::new(),

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::history::server::{Ballot, ServerRecord};
     use crate::ids::NodeId;
-    use crate::report::sample;
+    use crate::report::tests::sample;
     use crate::time::Nanos;
 
     /// Whoever sees refusals on one lane only takes the other servers for willing.

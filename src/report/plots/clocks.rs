@@ -5,8 +5,9 @@ use plotters::prelude::*;
 
 use super::{GRANTED, PAUSE, SIZE, responsive, text};
 use crate::fault::ClockChange;
-use crate::history::{ClockReading, Op};
-use crate::report::scene::{Scene, Strike};
+use crate::history::EnvironmentName;
+use crate::history::{ClockReading, Op, Strike};
+use crate::report::scene::Scene;
 use crate::report::words;
 use crate::time::Nanos;
 
@@ -26,7 +27,7 @@ pub(in crate::report) fn clock_errors(scene: &Scene<'_>) -> Option<Markup> {
         .flat_map(|strike| requested(strike, scene.end))
         .collect();
     let drifts = scene.strikes.iter().any(|strike| matches!(strike.event.clock, Some(ClockChange::Drift { .. })));
-    let only_walls = drifts && scene.history.header.environment == "docker";
+    let only_walls = drifts && scene.history.header.environment.is(EnvironmentName::Docker);
     Some(html! {
         @match draw(scene.end, &readings, &requested) {
             Ok(svg) => figure.plot-figure { (PreEscaped(responsive(&svg, "errors of clocks"))) },
@@ -119,7 +120,7 @@ mod tests {
     use crate::fault::Member;
     use crate::history::{F, Op, OpType, Probe, Process};
     use crate::ids::NodeId;
-    use crate::report::sample;
+    use crate::report::tests::sample;
     use std::time::Duration;
 
     /// A run whose only fault moved a clock as `change` says, and three readings.

@@ -2,7 +2,7 @@
 //! its API does not offer.
 
 use super::story::Story;
-use super::{CheckName, CheckResult, Verdict, judge};
+use crate::check::{CheckName, CheckResult, Verdict, judge};
 use crate::history::{Api, F, History, OpType, Process};
 
 const SECOND: u64 = 1_000_000_000;

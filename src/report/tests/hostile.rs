@@ -1,13 +1,15 @@
 //! Whatever a scenario, a server or another harness's history calls things: it is shown as text, in every form.
 
-use super::console::{self, Style};
-use super::cost::Cost;
-use super::junit::Document;
-use super::sweep::Sweep;
-use super::{Report, compare, html, json, sample};
+use super::sample;
+use crate::history::EnvironmentName;
 use crate::history::ServerRecord;
 use crate::history::server::{Ballot, Contender, Seen, Vote};
 use crate::ids::{ClientId, LockName, NodeId};
+use crate::report::console::{self, Style};
+use crate::report::cost::Cost;
+use crate::report::junit::Document;
+use crate::report::sweep::Sweep;
+use crate::report::{Report, compare, html, json};
 use crate::time::Nanos;
 
 /// Markup, quotes, a terminal's escapes, line breaks, the direction of text, and what breaks a layout.
@@ -25,7 +27,7 @@ fn report() -> Report {
     for field in [&mut report.scenario, &mut report.title, &mut report.why, &mut report.source, &mut report.started] {
         field.clone_from(&text);
     }
-    report.environment = "sim".to_owned();
+    report.environment = EnvironmentName::Sim.into();
     report.settings.push((text.clone(), text.clone()));
     report.plan.push(text.clone());
     report.replay.clone_from(&text);
@@ -41,7 +43,7 @@ fn report() -> Report {
             op.lock = Some(LockName::new(&text));
             op.error = Some(text.clone());
             if let Some(fault) = &mut op.fault {
-                (fault.kind, fault.plan) = (text.clone(), text.clone());
+                (fault.kind, fault.plan) = (text.clone().into(), text.clone());
                 fault.probes.iter_mut().for_each(|probe| probe.observed.clone_from(&text));
             }
         }

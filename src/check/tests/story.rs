@@ -1,6 +1,8 @@
 //! A few words to write histories in, for tests: times in milliseconds, clients told by the hold's id (`c2-7` is c2's).
 
-use crate::fault::Member;
+use crate::fault::{FaultName, Member};
+use crate::fencing::Fencing;
+use crate::history::EnvironmentName;
 use crate::history::{F, FaultEvent, Header, History, ItemValue, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::lock_kind::LockKind;
@@ -22,11 +24,11 @@ impl Story {
             lock: "fable".to_owned(),
             algorithm: "fable".to_owned(),
             kind: LockKind::Mutex,
-            environment: "sim".to_owned(),
+            environment: EnvironmentName::Sim.into(),
             seed: Seed(1),
             clients,
             nodes: 1,
-            fencing: "none".to_owned(),
+            fencing: Fencing::None.into(),
             content: Default::default(),
             planned_faults: 0,
             plan: Vec::new(),
@@ -105,7 +107,7 @@ impl Story {
             let probe = Probe::new(what, state, state);
             self.push(at, Process::Nemesis, kind, f).fault = Some(Box::new(FaultEvent {
                 id,
-                kind: "pause".to_owned(),
+                kind: FaultName::Pause.into(),
                 plan: plan.clone(),
                 targets: vec![Member::Client(ClientId(client))],
                 phase: None,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Expectation, LockReport, Report};
 use crate::check::{CheckName, CheckResult, Judgement, Severity, Verdict, Violation};
 use crate::fault::Member;
+use crate::history::EnvironmentName;
 use crate::history::{F, FaultEvent, Header, History, ItemValue, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, FencingToken, HoldId, LockName};
 use crate::lock_kind::LockKind;
 use crate::phase::Phase;
+use crate::report::{Expectation, LockReport, Report};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use crate::verdict::Demand;
@@ -88,7 +89,7 @@ impl Script {
     pub fn strike(&mut self, id: u32, kind: &str, client: u32, from: f64, to: f64) {
         let event = |observed: &str| FaultEvent {
             id,
-            kind: kind.to_owned(),
+            kind: kind.to_owned().into(),
             plan: format!("{kind} holder at before-write, every 4s, for 2.5s"),
             targets: vec![Member::Client(ClientId(client))],
             phase: Some(Phase::BeforeWrite),
@@ -109,11 +110,11 @@ impl Script {
             lock: lock.to_owned(),
             algorithm: lock.to_owned(),
             kind: LockKind::Mutex,
-            environment: "sim".to_owned(),
+            environment: EnvironmentName::Sim.into(),
             seed: Seed(7),
             clients: 3,
             nodes: if lock == "redlock" { 5 } else { 3 },
-            fencing: fencing.to_owned(),
+            fencing: fencing.to_owned().into(),
             content: Default::default(),
             planned_faults: 1,
             plan: vec!["pause holder at before-write, every 4s, for 2.5s".to_owned()],
@@ -169,7 +170,7 @@ pub fn judge(history: &History) -> Judgement {
             });
         }
     }
-    let scene = super::scene::Scene::of(history);
+    let scene = crate::report::scene::Scene::of(history);
     let stale = scene.served.iter().filter(|access| access.stale && access.accepted()).map(|access| Violation {
         severity: Some(Severity::Effect),
         text: format!("The resource accepted a stale {} of {}.", access.op.f, access.op.hold.as_ref().unwrap()),
@@ -243,7 +244,7 @@ pub fn report() -> Report {
         title: "A <b>client</b> stalls & holds the lock".to_owned(),
         why: "Kleppmann 2016: a pause longer than the lease lets a second client in.".to_owned(),
         source: "title = \"A <b>client</b>\"\n[workload]\nclients = 3\n".to_owned(),
-        environment: "sim".to_owned(),
+        environment: EnvironmentName::Sim.into(),
         seed: Seed(7),
         folder: PathBuf::from("reports/client-pause/20261123-092935-7"),
         started: "2026-11-23 09:29:35".to_owned(),

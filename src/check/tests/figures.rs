@@ -2,9 +2,9 @@
 //! come out differently if one comparison were another one. Found by changing the checks and seeing what no test
 //! noticed.
 
-use super::evidence::Facts;
 use super::story::Story;
-use super::{CheckName, CheckResult, Verdict, fencing, judge, lost_signal, lost_updates};
+use crate::check::evidence::Facts;
+use crate::check::{CheckName, CheckResult, Verdict, fencing, judge, lost_signal, lost_updates};
 use crate::history::{F, FaultEvent, History, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, LockName};
 use crate::time::Nanos;

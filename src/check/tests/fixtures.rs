@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{CheckName, Judgement, Verdict, judge};
+use crate::check::{CheckName, Judgement, Verdict, judge};
 use crate::history::file;
 
 /// What few small histories exercise: it has tables of its own.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::story::Story;
-use super::{CheckName, FailedRelease, Judgement, Model, Verdict, judge, judge_model};
+use crate::check::{CheckName, FailedRelease, Judgement, Model, Verdict, judge, judge_model};
 use crate::history::{CutOff, F, History, OpType};
 use crate::ids::ClientId;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::evidence::Facts;
 use super::story::Story;
-use super::{CheckName, CheckResult, Judgement, Severity, Verdict, judge};
+use crate::check::evidence::Facts;
+use crate::check::{CheckName, CheckResult, Judgement, Severity, Verdict, judge};
 use crate::history::{F, History, Hold, Op, OpType, Process};
 use crate::ids::ClientId;
 use crate::seed::Seed;
@@ -20,7 +20,7 @@ fn result(judgement: &Judgement, check: CheckName) -> &CheckResult {
 
 /// A lock that works: one hold after the other, each reads and sells one, with every outcome that an op can have.
 /// Acquires are invoked long before they succeed or not at all, ties are frequent, processes retire.
-pub(super) fn sequential(seed: u64, tokens: bool) -> Story {
+pub(crate) fn sequential(seed: u64, tokens: bool) -> Story {
     let mut rng = Seed(seed).stream("story");
     let clients = rng.random_range(2..=5);
     let mut story = Story::new(clients);
