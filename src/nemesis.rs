@@ -3,8 +3,10 @@
 //! Every strike has an end of its own and is undone when the run is called off; its end is put off while it could not be
 //! seen. One that another hinders waits for that one's end, and those that are due later and would hinder it wait behind it:
 //! a plan of many faults strikes with all of them, not with those alone that get on with each other. [`strike`] is what is
-//! done and told at a strike's beginning and end; deliberately absent: how a fault is done; that is the environment's.
+//! done and told at a strike's beginning and end, [`environment`] what a world must offer; deliberately absent: how a fault is
+//! done; that is the environment's.
 
+mod environment;
 mod strike;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "runs on tokio, with its clock paused")]
@@ -19,7 +21,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use rand::seq::{IndexedRandom, SliceRandom};
 use tokio::sync::{mpsc, watch};
 
-use crate::env::Environment;
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Fault, FaultKind, Member, Shape, Strike, Target};
 use crate::history::recorder::Record;
@@ -30,6 +31,8 @@ use crate::phase::Phase;
 use crate::seed::{ChaCha8Rng, Seed};
 use crate::time::Nanos;
 use strike::StrikeRun;
+
+pub use environment::{Environment, FaultError};
 
 /// What the nemesis hears of the clients.
 #[derive(Clone, Debug)]

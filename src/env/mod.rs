@@ -1,6 +1,7 @@
 //! The worlds a trial can take place in. They share the scenario, the lock code, the client loop and the checks.
 //!
-//! Deliberately absent: anything about *when* a fault strikes (the nemesis) and what a history means (the checks).
+//! Deliberately absent: anything about *when* a fault strikes, and what a world must offer for that (the nemesis), and what a
+//! history means (the checks).
 
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "lives on the real machine, in its time")]
 pub mod docker;
@@ -10,13 +11,7 @@ pub mod sim;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-
-use crate::fault::Strike;
-use crate::history::Probe;
-use crate::ids::{ClientId, NodeId};
 use crate::lock::backend::{EtcdCluster, RedisNode, ZkConnector};
 use crate::lock::flawed::{self, WallClock};
 use crate::lock::runtime::SharedRuntime;
@@ -27,41 +22,9 @@ use crate::lock::{
 use crate::lock_kind::LockKind;
 use crate::scenario::{EtcdConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
 
-/// Why a fault could not be applied or undone.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FaultError(pub String);
-
 /// A ZooKeeper session as servers show it in their words: `0x10000a2b3c0001`; empty for none.
 fn session_text(session: i64) -> String {
     if session == 0 { String::new() } else { format!("0x{session:x}") }
-}
-
-/// What the nemesis asks of a world.
-pub trait Environment: Send + Sync {
-    /// Applies strike number `id`, which is to last `duration`, and looks whether it has its effect. An error means
-    /// that nothing of it remains.
-    fn apply<'a>(
-        &'a self,
-        id: u32,
-        strike: &'a Strike,
-        duration: Duration,
-    ) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>>;
-
-    /// Undoes strike number `id`, and looks whether its effect is gone.
-    fn heal(&self, id: u32) -> BoxFuture<'_, Result<Vec<Probe>, FaultError>>;
-
-    /// By what means it does a strike, where a reader might ask.
-    fn means(&self, strike: &Strike) -> &'static str;
-
-    /// Lets a client go on from its pause point.
-    fn go(&self, client: ClientId, number: u64);
-
-    /// The lock server that leads the ensemble, if there is one.
-    fn leader(&self) -> BoxFuture<'_, Option<NodeId>>;
-
-    /// The lock server that the client's session is connected to, if it has one.
-    fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>>;
 }
 
 /// The lock on trial at one Redis server: the same in every world.

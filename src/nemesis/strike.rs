@@ -6,8 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Desk;
-use crate::env::FaultError;
+use super::{Desk, FaultError};
 use crate::fault::grudge::Parties;
 use crate::fault::{Direction, Fault, FaultKind, Grudge, Member, Peers, Refusal, Shape, Strike};
 use crate::history::{F, FaultEvent, Op, OpType, Probe, Process};

@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::env::FaultError;
 use crate::fault::request::{Call, Does};
 use crate::fault::{ClockChange, Direction, FaultKind, Grudge, PeerGroup, Peers, Refusal, RequestRule, Shape};
 use crate::history::Probe;

@@ -28,10 +28,10 @@ use super::lives::Lives;
 use super::messages::{Order, Speaker};
 use super::netns::{Effect, Netns};
 use super::wire;
-use crate::env::{Environment, FaultError};
 use crate::fault::{Member, Refusal, Strike};
 use crate::history::Probe;
 use crate::ids::{ClientId, NodeId};
+use crate::nemesis::{Environment, FaultError};
 use ground::{Ground, Struck};
 
 pub use face::Face;

@@ -11,10 +11,10 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 
 use super::cast::Cast;
 use super::world::{HostId, Power, State, lock};
-use crate::env::{Environment, FaultError};
 use crate::fault::{ClockChange, Grudge, Member, Refusal, RequestRule, Strike};
 use crate::history::{ClockReading, F, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, NodeId};
+use crate::nemesis::{Environment, FaultError};
 use crate::time::Nanos;
 
 /// A pause that is worth a `stall` in the history, as in containers: shorter ones would drown in a busy machine's hiccups.

@@ -11,11 +11,11 @@ use tokio::task::JoinHandle;
 use super::face::{self, Seen};
 use super::ground::{ClockPlace, Ground, Place, Struck, Wound, not_healed};
 use super::skew::SkewedClock;
-use crate::env::FaultError;
 use crate::env::docker::engine::Container;
 use crate::env::docker::journal::{Entry, Undo};
 use crate::fault::{ClockChange, Member};
 use crate::history::{ClockReading, Probe};
+use crate::nemesis::FaultError;
 use crate::time::Nanos;
 
 /// A drift is looked at once it should have gained this much: more than a good reading may be off.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 
 use super::ground::{Ground, Place, Struck, Wound, not_healed};
-use crate::env::FaultError;
 use crate::env::docker::journal::{Entry, Undo};
 use crate::fault::Member;
 use crate::history::Probe;
+use crate::nemesis::FaultError;
 
 /// A frozen member.
 struct Frozen {

@@ -12,7 +12,6 @@ use futures_util::future::{BoxFuture, FutureExt, join_all, ready};
 use super::face::Face;
 use super::skew::SkewedClock;
 
-use crate::env::FaultError;
 use crate::env::docker::engine::{Container, Engine};
 use crate::env::docker::heal::{self, Reach};
 use crate::env::docker::hub::Orders;
@@ -21,6 +20,7 @@ use crate::env::docker::lives::Lives;
 use crate::env::docker::netns::{Door, Netns};
 use crate::fault::Member;
 use crate::history::Probe;
+use crate::nemesis::FaultError;
 use crate::time::{BootClock, Clock};
 
 /// How long after its planned end a fault may last before the watchdog undoes it, and the kernel forgets a cut.

@@ -11,13 +11,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::future::{BoxFuture, FutureExt};
 
 use super::ground::{Ground, Place, Struck, Wound, not_healed};
-use crate::env::FaultError;
 use crate::env::docker::clocks::POWER_LOSS;
 use crate::env::docker::engine::{Container, Role};
 use crate::env::docker::journal::{Entry, Undo};
 use crate::env::docker::wire;
 use crate::fault::Member;
 use crate::history::Probe;
+use crate::nemesis::FaultError;
 use crate::time::{BootClock, Clock};
 
 /// How long all that a client said before its death may take to be heard.

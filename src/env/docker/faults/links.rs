@@ -12,12 +12,12 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
 use super::ground::{GRACE, Ground, Struck, Wound, not_healed};
-use crate::env::FaultError;
 use crate::env::docker::journal::{Entry, Undo};
 use crate::env::docker::netns::rules::TABLE_PREFIX;
 use crate::env::docker::netns::{Answer, Count, Door, Effect, Layer, Request, Seen};
 use crate::fault::{Grudge, Member};
 use crate::history::Probe;
+use crate::nemesis::FaultError;
 use crate::time::{BootClock, Clock, Nanos};
 
 /// How long a handshake may take on a link that should be open: a retransmission and a busy machine's worst.

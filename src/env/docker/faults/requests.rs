@@ -10,12 +10,12 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
 use super::ground::{Ground, Struck, Wound, not_healed};
-use crate::env::FaultError;
 use crate::env::docker::journal::{Entry, Undo};
 use crate::env::docker::messages::{Order, RequestsReport, Speaker};
 use crate::fault::{Grudge, Member, RequestRule};
 use crate::history::Probe;
 use crate::ids::{ClientId, NodeId};
+use crate::nemesis::FaultError;
 
 /// How long a client may take to do what it was told.
 const PATIENCE: Duration = Duration::from_secs(3);
