@@ -6,8 +6,6 @@ use crate::fault::request::Call;
 use crate::history::{F, Op, OpType};
 use crate::ids::LockName;
 
-use super::resp::mentions;
-
 /// The names of a trial's locks at the servers.
 #[derive(Clone, Debug, Default)]
 pub struct Names(Vec<(LockName, Vec<u8>)>);
@@ -54,4 +52,9 @@ impl Calls {
     pub fn of(&self, lock: &LockName) -> Option<Call> {
         self.0.get(lock).copied()
     }
+}
+
+/// Whether `bytes` have `word` in them.
+pub(super) fn mentions(bytes: &[u8], word: &[u8]) -> bool {
+    !word.is_empty() && bytes.windows(word.len()).any(|window| window == word)
 }

@@ -6,10 +6,21 @@
 //! in chunks, as that of a watch, is handed on chunk by chunk: its head is the reply, what follows is nobody's. Deliberately
 //! absent: compressed headers, which name no lock, and compressed messages, which are not recognised.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::{LONGEST_MESSAGE, Scan, Scanner};
+use super::{Answered, Connection, Cutter, LONGEST_MESSAGE, Owed, Pairing, Scan, Scanner};
+
+/// What one connection needs.
+pub(super) fn connection() -> Connection {
+    Connection {
+        requests: Cutter::new(Http::default()),
+        replies: Cutter::new(Http::default()),
+        pairing: Box::new(ByStream),
+    }
+}
 
 /// What an HTTP/2 client says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -24,7 +35,7 @@ const LONGEST_HEAD: usize = 64 << 10;
 
 /// Finds the ends of messages: whole ones with their bodies, heads and chunks, or frames.
 #[derive(Debug, Default)]
-pub(crate) enum Http {
+enum Http {
     /// Nothing was said yet.
     #[default]
     Unknown,
@@ -155,8 +166,26 @@ fn parts(message: &[u8]) -> Option<(u8, u8, i32)> {
     Some((*kind, *flags, i32::from_be_bytes(*stream) & i32::MAX))
 }
 
+/// etcd answers under the number of the HTTP/2 stream, and in order over HTTP/1.1, where all have the number 0.
+#[derive(Debug)]
+struct ByStream;
+
+impl Pairing for ByStream {
+    fn owed(&mut self, request: &[u8]) -> Owed {
+        owed(request).map_or(Owed::Nothing, Owed::Reply)
+    }
+
+    fn answered(&mut self, reply: &[u8]) -> Answered {
+        answered(reply).map_or(Answered::Nothing, Answered::Number)
+    }
+
+    fn readable<'a>(&self, request: &'a [u8]) -> Cow<'a, [u8]> {
+        readable(request)
+    }
+}
+
 /// What a request owes a reply under: the stream of a frame with data, nothing but the order for HTTP/1.1.
-pub(crate) fn owed(request: &[u8]) -> Option<i32> {
+fn owed(request: &[u8]) -> Option<i32> {
     match request.first()? {
         0 => {
             parts(request).filter(|(kind, _, _)| *kind == DATA && request.len() > FRAME_HEAD).map(|(.., stream)| stream)
@@ -168,7 +197,7 @@ pub(crate) fn owed(request: &[u8]) -> Option<i32> {
 }
 
 /// What a reply answers; as [`owed`].
-pub(crate) fn answered(reply: &[u8]) -> Option<i32> {
+fn answered(reply: &[u8]) -> Option<i32> {
     match reply.first()? {
         0 => match parts(reply)? {
             (DATA, _, stream) => Some(stream),
@@ -187,11 +216,11 @@ fn is_head(request: &[u8]) -> bool {
 }
 
 /// A message in which names can be found: as it is and, of JSON, with what its texts decode to behind it.
-pub(crate) fn readable(message: &[u8]) -> Vec<u8> {
-    let mut readable = message.to_vec();
+fn readable(message: &[u8]) -> Cow<'_, [u8]> {
     if message.first() == Some(&0) {
-        return readable;
+        return Cow::Borrowed(message);
     }
+    let mut readable = message.to_vec();
     for text in message.split(|byte| *byte == b'"').filter(|text| text.len() >= 4) {
         // JSON may write a slash with a backslash before it.
         let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'\\').collect();
@@ -201,5 +230,5 @@ pub(crate) fn readable(message: &[u8]) -> Vec<u8> {
             readable.extend(decoded);
         }
     }
-    readable
+    Cow::Owned(readable)
 }

@@ -3,7 +3,17 @@
 //! Source: redis.io, "Redis serialization protocol specification". Deliberately absent: what messages mean; and streamed
 //! strings and aggregates (`$?`, `*?`), which no Redis sends and which are handed on as not understood.
 
-use super::{Scan, Scanner};
+use super::calls::mentions;
+use super::{Answered, Connection, Cutter, Owed, Pairing, Scan, Scanner};
+
+/// What one connection needs.
+pub(super) fn connection() -> Connection {
+    Connection {
+        requests: Cutter::new(Resp::requests()),
+        replies: Cutter::new(Resp::replies()),
+        pairing: Box::new(InOrder),
+    }
+}
 
 /// Longer texts and more elements are no message of anybody's (Redis: 512 MiB and 1 Mi elements of a request).
 const LONGEST_TEXT: u64 = 512 << 20;
@@ -131,26 +141,31 @@ impl Scanner for Resp {
     }
 }
 
-/// Whether a reply answers nobody: a push of RESP 3.
-pub(crate) fn is_push(reply: &[u8]) -> bool {
-    reply.first() == Some(&b'>')
-}
+/// Redis answers in the order of the requests.
+#[derive(Debug)]
+struct InOrder;
 
-/// How many replies a request owes: none for a blank line, one for a command. `None`: nobody can tell from the request
-/// alone, so from there on no reply of the connection is anybody's.
-pub(crate) fn owed(request: &[u8]) -> Option<u32> {
-    let word = first_word(request);
-    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    let subscribes =
-        ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR"];
-    if subscribes.into_iter().any(is) {
-        return None;
+impl Pairing for InOrder {
+    /// Nothing for a blank line, one reply for a command.
+    fn owed(&mut self, request: &[u8]) -> Owed {
+        let word = first_word(request);
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        let subscribes =
+            ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR"];
+        if subscribes.into_iter().any(is) {
+            return Owed::Unknown;
+        }
+        // CLIENT REPLY OFF and SKIP.
+        if is("CLIENT") && mentions(&request.to_ascii_uppercase(), b"REPLY") {
+            return Owed::Unknown;
+        }
+        if word.is_empty() { Owed::Nothing } else { Owed::Reply(0) }
     }
-    // CLIENT REPLY OFF and SKIP.
-    if is("CLIENT") && mentions(&request.to_ascii_uppercase(), b"REPLY") {
-        return None;
+
+    /// A push of RESP 3 answers nobody.
+    fn answered(&mut self, reply: &[u8]) -> Answered {
+        if reply.first() == Some(&b'>') { Answered::Nothing } else { Answered::Oldest }
     }
-    Some(u32::from(!word.is_empty()))
 }
 
 /// The command: the first text of an array, or the first word of a line.
@@ -166,9 +181,4 @@ fn first_word(request: &[u8]) -> &[u8] {
     };
     let rest = &request[start..];
     &rest[..rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len())]
-}
-
-/// Whether `bytes` have `word` in them.
-pub(crate) fn mentions(bytes: &[u8], word: &[u8]) -> bool {
-    !word.is_empty() && bytes.windows(word.len()).any(|window| window == word)
 }

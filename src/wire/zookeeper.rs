@@ -4,11 +4,16 @@
 //! big-endian, before it; the first on each side opens the session, all others begin with their xid. A connection may say
 //! one of the four-letter words instead, whose letters are no length that anybody sends. Deliberately absent: operations.
 
-use super::{LONGEST_MESSAGE, Scan, Scanner};
+use super::{Answered, Connection, Cutter, LONGEST_MESSAGE, Owed, Pairing, Scan, Scanner};
+
+/// What one connection needs.
+pub(super) fn connection() -> Connection {
+    Connection { requests: Cutter::new(Frames), replies: Cutter::new(Frames), pairing: Box::new(ByXid::default()) }
+}
 
 /// Finds the ends of messages.
-#[derive(Debug, Default)]
-pub(crate) struct Frames;
+#[derive(Debug)]
+struct Frames;
 
 impl Scanner for Frames {
     fn scan(&mut self, bytes: &[u8]) -> Scan {
@@ -28,12 +33,27 @@ impl Scanner for Frames {
     }
 }
 
-/// The xid of a message that is not its side's first.
-pub(crate) fn xid(message: &[u8]) -> Option<i32> {
-    message.get(4..8)?.first_chunk::<4>().map(|xid| i32::from_be_bytes(*xid))
+/// ZooKeeper answers under the xid of the request. The first message of each side opens the session, and has none.
+#[derive(Debug, Default)]
+struct ByXid {
+    has_client_greeted: bool,
+    has_server_greeted: bool,
 }
 
-/// Whether a reply with this xid answers an operation: not a watch event (-1), nor what the client library says by itself.
-pub(crate) fn is_operation(xid: i32) -> bool {
-    xid >= 0
+impl Pairing for ByXid {
+    fn owed(&mut self, request: &[u8]) -> Owed {
+        let is_first = !std::mem::replace(&mut self.has_client_greeted, true);
+        operation(request).filter(|_| !is_first).map_or(Owed::Nothing, Owed::Reply)
+    }
+
+    fn answered(&mut self, reply: &[u8]) -> Answered {
+        let is_first = !std::mem::replace(&mut self.has_server_greeted, true);
+        operation(reply).filter(|_| !is_first).map_or(Answered::Nothing, Answered::Number)
+    }
+}
+
+/// The xid of a message, if it is that of an operation: not of a watch event (-1), nor of what the client library says by itself.
+fn operation(message: &[u8]) -> Option<i32> {
+    let xid = message.get(4..8)?.first_chunk::<4>().map(|xid| i32::from_be_bytes(*xid));
+    xid.filter(|xid| *xid >= 0)
 }
