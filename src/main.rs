@@ -133,7 +133,9 @@ async fn act(verb: Verb) -> Result<u8, Failure> {
         Verb::Client { id, socket } => {
             docker::client::main(&socket, ClientId(id)).await.map(|()| 0).map_err(Failure::own)
         }
-        Verb::Door { port, socket } => docker::given::door::main(port, &socket).await.map(|()| 0).map_err(Failure::own),
+        Verb::Door { port, socket } => {
+            docker::external::door::main(port, &socket).await.map(|()| 0).map_err(Failure::own)
+        }
         Verb::Resource { socket } => docker::resource::main(&socket).await.map(|()| 0).map_err(Failure::own),
         Verb::Watchdog { folder, netns } => {
             docker::watchdog::main(&folder, &netns).await.map(|()| 0).map_err(Failure::own)

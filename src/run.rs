@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 use self::assemble::Tried;
-use crate::env::docker::given::Given;
+use crate::env::docker::external::External;
 use crate::env::docker::run::Session;
 use crate::env::sim;
 use crate::history;
@@ -164,7 +164,7 @@ pub struct Plan {
     /// The command that runs it again, if that is not the usual one.
     again: Option<String>,
     /// The lock servers, if they are not ours.
-    given: Option<Given>,
+    given: Option<External>,
 }
 
 impl Plan {
@@ -183,7 +183,7 @@ impl Plan {
     ///
     /// # Errors
     /// The scenario is wrong, does something to servers, or no lock of it can be tried on these.
-    pub fn load_for(request: Request, given: &Given) -> Result<Self, RunError> {
+    pub fn load_for(request: Request, given: &External) -> Result<Self, RunError> {
         let mut scenario = scenario::load(&request.scenario, &Capabilities::given_servers())?;
         let path = scenario.path.display().to_string();
         let mut locks = chosen_locks(&scenario, &request.locks)?;

@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use fencepost::env::docker::backends::redis;
 use fencepost::env::docker::cluster::{self, Cluster, ClusterError};
 use fencepost::env::docker::compose::ComposeError;
-use fencepost::env::docker::engine::{Engine, EngineError, LABEL_CLUSTER, LABEL_ROLE, Role};
+use fencepost::env::docker::container::{LABEL_CLUSTER, LABEL_ROLE, Role};
+use fencepost::env::docker::engine::{Engine, EngineError};
+use fencepost::env::docker::images;
 use fencepost::env::docker::settings::Settings;
 use fencepost::env::docker::status::status;
-use fencepost::env::docker::{images, wire};
-use fencepost::scenario::Persistence;
+use fencepost::scenario::{Backend, Persistence};
 use tokio::sync::{Mutex, MutexGuard};
 
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -33,7 +35,7 @@ async fn turn() -> MutexGuard<'static, ()> {
 }
 
 async fn up() -> Cluster {
-    cluster::up(false, &|line| println!("  {line}")).await.unwrap()
+    cluster::up(&[], &|line| println!("  {line}")).await.unwrap()
 }
 
 /// Starts a container that does nothing.
@@ -63,17 +65,21 @@ async fn up_from_nothing_then_up_again() {
     let warm = up().await;
     println!("warm up: {:?}", start.elapsed());
 
-    assert_eq!((cold.redis.len(), cold.zookeeper.len()), (5, 3));
-    let ids = |cluster: &Cluster| cluster.redis.iter().map(|s| s.container.id().to_owned()).collect::<Vec<_>>();
+    assert_eq!((cold.servers(Backend::Redis).len(), cold.servers(Backend::Zookeeper).len()), (5, 3));
+    let ids = |cluster: &Cluster| {
+        cluster.servers(Backend::Redis).iter().map(|s| s.container.id().to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(ids(&cold), ids(&warm), "a cluster that runs is left alone");
     println!("{}", warm.versions);
-    assert!(warm.versions.redis.starts_with("8.") && warm.versions.zookeeper.starts_with("3.9"));
+    assert!(
+        warm.versions.of(Backend::Redis).starts_with("8.") && warm.versions.of(Backend::Zookeeper).starts_with("3.9")
+    );
 
     let start = Instant::now();
     let status = status().await.unwrap();
     println!("status: {:?}\n{status}", start.elapsed());
     assert!(status.is_ready());
-    assert_eq!(status.leaders(Role::Zookeeper).count(), 1);
+    assert_eq!(status.leaders(Role::Server(Backend::Zookeeper)).count(), 1);
 
     let start = Instant::now();
     cluster::down().await.unwrap();
@@ -84,20 +90,22 @@ async fn up_from_nothing_then_up_again() {
 #[tokio::test]
 async fn etcd_is_started_where_it_is_asked_for_and_stays_and_begins_anew_as_a_whole() {
     let _turn = turn().await;
-    assert_eq!(up().await.etcd, [], "nobody asked");
-    let first = cluster::up(true, &|line| println!("  {line}")).await.unwrap();
+    assert_eq!(up().await.servers(Backend::Etcd), [], "nobody asked");
+    let first = cluster::up(&[Backend::Etcd], &|line| println!("  {line}")).await.unwrap();
     println!("{}", first.versions);
-    assert!(first.etcd.len() == 3 && first.versions.etcd.starts_with("3.5"));
+    assert!(first.servers(Backend::Etcd).len() == 3 && first.versions.of(Backend::Etcd).starts_with("3.5"));
     let told = status().await.unwrap();
-    assert!(told.is_ready() && told.leaders(Role::Etcd).count() == 1, "{told}");
-    let ids = |cluster: &Cluster| cluster.etcd.iter().map(|s| s.container.id().to_owned()).collect::<Vec<_>>();
+    assert!(told.is_ready() && told.leaders(Role::Server(Backend::Etcd)).count() == 1, "{told}");
+    let ids = |cluster: &Cluster| {
+        cluster.servers(Backend::Etcd).iter().map(|s| s.container.id().to_owned()).collect::<Vec<_>>()
+    };
     let docker = first.engine.docker();
     docker.kill_container(&ids(&first)[0], None).await.unwrap();
     assert!(!status().await.unwrap().is_ready());
     let again = up().await;
     assert_eq!(ids(&first), ids(&again), "what was there is revived, though nobody asked");
     // A member that is gone has taken its votes along.
-    first.engine.remove(&again.etcd[1].container).await.unwrap();
+    first.engine.remove(&again.servers(Backend::Etcd)[1].container).await.unwrap();
     let anew = up().await;
     assert!(ids(&again).iter().all(|id| !ids(&anew).contains(id)));
     assert!(status().await.unwrap().is_ready());
@@ -113,8 +121,8 @@ async fn reset_empties_redis_and_touches_no_stranger() {
     idle(engine, stranger, &[]).await;
     idle(engine, leftover, &[(LABEL_CLUSTER, cluster.network), (LABEL_ROLE, "client")]).await;
     let said = |commands: &'static [&'static str]| {
-        let server = cluster.redis[2].published;
-        async move { wire::redis(server, commands, Duration::from_secs(5)).await.unwrap() }
+        let server = cluster.servers(Backend::Redis)[2].published;
+        async move { redis::commands(server, commands, Duration::from_secs(5)).await.unwrap() }
     };
     assert!(said(&["SET left behind", "DBSIZE"]).await.contains(":1\r\n"));
 
@@ -140,7 +148,7 @@ async fn a_stranger_with_a_server_s_name_is_named_with_a_remedy_and_left_there()
     cluster::down().await.unwrap();
     let stranger = "fencepost-redis-3";
     idle(&engine, stranger, &[]).await;
-    let outcome = cluster::up(false, &|_| {}).await.map(drop);
+    let outcome = cluster::up(&[], &|_| {}).await.map(drop);
     let survived = exists(&engine, stranger).await;
     let force = RemoveContainerOptionsBuilder::new().force(true).build();
     engine.docker().remove_container(stranger, Some(force)).await.unwrap();
@@ -173,21 +181,25 @@ async fn frozen_and_dead_servers_are_revived() {
     let _turn = turn().await;
     let before = up().await;
     let docker = before.engine.docker();
-    docker.pause_container(before.redis[0].container.id()).await.unwrap();
-    docker.kill_container(before.redis[1].container.id(), None).await.unwrap();
-    docker.kill_container(before.zookeeper[2].container.id(), None).await.unwrap();
+    docker.pause_container(before.servers(Backend::Redis)[0].container.id()).await.unwrap();
+    docker.kill_container(before.servers(Backend::Redis)[1].container.id(), None).await.unwrap();
+    docker.kill_container(before.servers(Backend::Zookeeper)[2].container.id(), None).await.unwrap();
     assert!(!status().await.unwrap().is_ready());
 
     let start = Instant::now();
     let after = up().await;
     println!("revival: {:?}", start.elapsed());
-    for (before, after) in before.redis.iter().chain(&before.zookeeper).zip(after.redis.iter().chain(&after.zookeeper))
+    for (before, after) in before
+        .servers(Backend::Redis)
+        .iter()
+        .chain(before.servers(Backend::Zookeeper))
+        .zip(after.servers(Backend::Redis).iter().chain(after.servers(Backend::Zookeeper)))
     {
         assert_eq!((before.container.id(), before.address), (after.container.id(), after.address));
     }
     assert!(status().await.unwrap().is_ready());
 
-    docker.pause_container(after.redis[0].container.id()).await.unwrap();
+    docker.pause_container(after.servers(Backend::Redis)[0].container.id()).await.unwrap();
     cluster::down().await.unwrap();
 }
 

@@ -13,11 +13,12 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fencepost::env::docker::engine::{Container, Engine, Role};
-use fencepost::env::docker::{persistence, wire};
+use fencepost::env::docker::backends::redis;
+use fencepost::env::docker::container::{Container, Role};
+use fencepost::env::docker::engine::Engine;
 use fencepost::fault::Member;
 use fencepost::history::{self, F, FaultEvent, History, Op, OpType, Stage};
-use fencepost::scenario::Persistence;
+use fencepost::scenario::{Backend, Persistence};
 use futures_util::future::join_all;
 
 /// How often each kind is to strike at least.
@@ -250,7 +251,7 @@ fn a_power_loss_after_many_runs_takes_no_more_than_was_not_synced() {
         let address = ([127, 0, 0, 1], server.published.unwrap()).into();
         for _ in 0..60 {
             for kept in [Persistence::None, Persistence::Everysec] {
-                persistence::choose(address, kept).await.unwrap();
+                redis::keep(address, kept).await.unwrap();
             }
         }
     });
@@ -277,7 +278,7 @@ fn zookeeper_servers_die_and_come_back() {
 async fn sets(servers: &[Container]) -> Vec<u64> {
     let counts = servers.iter().map(|server| async {
         let address = ([127, 0, 0, 1], server.published.unwrap()).into();
-        let told = wire::redis(address, &["INFO commandstats"], Duration::from_secs(2)).await.unwrap();
+        let told = redis::commands(address, &["INFO commandstats"], Duration::from_secs(2)).await.unwrap();
         let calls = told.lines().find_map(|line| line.strip_prefix("cmdstat_set:calls=")?.split(',').next());
         calls.map_or(0, |calls| calls.parse().unwrap())
     });
@@ -299,7 +300,7 @@ async fn sets_while_cut() -> Vec<u64> {
     let (servers, pid) = loop {
         assert!(started.elapsed() < Duration::from_secs(60), "no client was seen");
         let (servers, others): (Vec<_>, Vec<_>) =
-            engine.containers().await.unwrap().into_iter().partition(|own| own.role == Role::Redis);
+            engine.containers().await.unwrap().into_iter().partition(|own| own.role == Role::Server(Backend::Redis));
         if let Some(client) = others.iter().find(|own| own.role == Role::Client)
             && let Ok(Some(pid)) = engine.pid(client).await
         {

@@ -12,12 +12,14 @@ use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fencepost::env::docker::backends;
 use fencepost::env::docker::clock_page::ClockPage;
 use fencepost::env::docker::cluster_name::cluster;
-use fencepost::env::docker::engine::{Container, Engine, LABEL_CLUSTER, LABEL_ROLE, Role, State};
+use fencepost::env::docker::container::{Container, LABEL_CLUSTER, LABEL_ROLE, Role, State};
+use fencepost::env::docker::engine::Engine;
 use fencepost::env::docker::files::state_folder;
 use fencepost::env::docker::journal::{Entry, Journal, Undo};
-use fencepost::env::docker::wire;
+use fencepost::scenario::Backend;
 use futures_util::future::join_all;
 
 /// A clock that is further off than this was left so: `chaos` moves clocks by seconds.
@@ -152,19 +154,19 @@ async fn clock(server: &Container) -> Option<(Harm, String)> {
     let port = server.published.unwrap();
     let address = (Ipv4Addr::LOCALHOST, port).into();
     let silent = |error| (Harm::Silent, format!("{name}: {error}"));
-    if server.role == Role::Etcd {
+    if server.role == Role::Server(Backend::Etcd) {
         // Nobody moves its clock.
-        return wire::is_there(server.role, address, PATIENCE).await.err().map(silent);
+        return backends::of(Backend::Etcd).is_there(address, PATIENCE).await.err().map(silent);
     }
-    if server.role == Role::Zookeeper {
+    if server.role == Role::Server(Backend::Zookeeper) {
         // It has no word for its clock.
         let page = ClockPage::open(server.clock.as_ref().unwrap()).unwrap();
         if page.in_force().unwrap().is_in_force() {
             return Some((Harm::Skewed, format!("{name} has a clock that is set wrong")));
         }
-        return wire::ask(server.role, address, PATIENCE).await.err().map(silent);
+        return backends::of(Backend::Zookeeper).ask(address, PATIENCE).await.err().map(silent);
     }
-    match wire::redis(address, &["TIME"], PATIENCE).await {
+    match backends::redis::commands(address, &["TIME"], PATIENCE).await {
         Ok(reply) => {
             let digits = |line: &str| line.parse::<u64>().ok().filter(|_| !line.starts_with('*'));
             let numbers: Vec<u64> = reply.lines().filter_map(digits).collect();

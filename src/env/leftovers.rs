@@ -25,7 +25,7 @@ const LOOKS: u32 = 3;
 
 /// Something at a lock server, under one of the names that were looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub struct Found {
     /// What the server has.
     pub left: Left,
     /// Whose session it is of, if that is a client's that is there.
@@ -33,14 +33,14 @@ pub(crate) struct Found {
 }
 
 /// The lock servers of a trial, as one who wants to know what they have.
-pub(crate) trait Servers: Send + Sync {
+pub trait Servers: Send + Sync {
     /// All that may be of one of these names, in any order, and why it is not all, if it is not.
     fn look<'a>(&'a self, names: &'a Names) -> BoxFuture<'a, (Vec<Found>, Option<String>)>;
 }
 
 /// The lock names of a trial as its servers see them, and what its lock keeps for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Names {
+pub struct Names {
     told: Vec<(LockName, String)>,
     permanent: Vec<String>,
 }

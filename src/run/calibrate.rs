@@ -22,7 +22,7 @@ use crate::lock::{AcquireOptions, DistributedLock, Tokens};
 use crate::lock_kind::LockKind;
 use crate::report::calibration::{Calibration, Kind, Row, fitted};
 use crate::report::cost::Pool;
-use crate::scenario::{DurationRange, LockConfig, Persistence, RedlockConfig, Simulation, ZookeeperConfig};
+use crate::scenario::{Backend, DurationRange, LockConfig, Persistence, RedlockConfig, Simulation, ZookeeperConfig};
 use crate::seed::Seed;
 use crate::time::Nanos;
 
@@ -62,7 +62,7 @@ pub async fn calibrate(rounds: usize, progress: &(dyn Fn(&str) + Sync)) -> anyho
     let engine = Engine::connect().await?;
     let _run = RunLock::try_take(&folder, "fencepost calibrate")?;
     claim::idle(&engine, "; its faults would be measured").await?;
-    let cluster = cluster::up(false, progress).await?;
+    let cluster = cluster::up(&[], progress).await?;
     let load = load();
     progress(&format!("measuring: {rounds} of each request"));
     let versions = cluster.versions.to_string();
@@ -95,11 +95,14 @@ async fn real(cluster: &Cluster, rounds: usize) -> Result<Times, String> {
     let (prefix, root) = (format!("calibrate-{now:x}:"), format!("/calibrate-{now:x}"));
     let runtime: SharedRuntime = Arc::new(TokioRuntime::from_entropy());
     // Their addresses in their network: what is published on this machine goes through Docker's proxy.
-    let masters = cluster.redis.iter().map(|server| (server.address, server.port));
+    let masters = cluster.servers(Backend::Redis).iter().map(|server| (server.address, server.port));
     let masters = masters.map(|at| Arc::new(RedisServer::new(std::net::SocketAddr::from(at))) as Arc<dyn RedisNode>);
     let mut times = at_redis(masters.collect(), &runtime, &prefix, rounds).await?;
-    let servers: Vec<String> =
-        cluster.zookeeper.iter().map(|server| format!("{}:{}", server.address, server.port)).collect();
+    let servers: Vec<String> = cluster
+        .servers(Backend::Zookeeper)
+        .iter()
+        .map(|server| format!("{}:{}", server.address, server.port))
+        .collect();
     let ensemble: Arc<dyn ZkConnector> = Arc::new(ZookeeperEnsemble::new(servers.join(","), LEASE));
     times.extend(at_zookeeper(ensemble, &runtime, &root, rounds).await?);
     Ok(times)

@@ -223,6 +223,9 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// All that there are.
+    pub const ALL: [Self; 3] = [Self::Redis, Self::Zookeeper, Self::Etcd];
+
     /// The name used on pages and at the command line.
     pub fn name(self) -> &'static str {
         match self {

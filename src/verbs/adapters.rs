@@ -10,7 +10,6 @@ use fencepost::plain::plain;
 use fencepost::report;
 use fencepost::report::strangers::{Done, Row};
 use fencepost::run;
-use fencepost::scenario::Backend;
 use fencepost::scenario::shipped::SHIPPED;
 use fencepost::seed::Seed;
 
@@ -134,7 +133,7 @@ pub async fn adapter_check(args: AdapterCheckArgs) -> Result<u8, Failure> {
     let servers = match servers.len() {
         0 => {
             let progress = Progress::new();
-            let up = docker::run::up(false, backend.backend == Backend::Etcd, &|message| progress.say(message)).await;
+            let up = docker::run::up(false, &[backend.backend], &|message| progress.say(message)).await;
             progress.clear();
             up?.published(backend.backend, backend.count)
         }

@@ -4,6 +4,7 @@ use fencepost::cli::{ClusterForce, ClusterUp, ClusterVerb, InspectArgs};
 use fencepost::env::docker;
 use fencepost::ids::LockName;
 use fencepost::inspect::{InspectError, Servers};
+use fencepost::scenario::Backend;
 
 use super::console::{Progress, say};
 use super::failure::Failure;
@@ -34,7 +35,8 @@ pub async fn cluster(verb: ClusterVerb) -> Result<u8, Failure> {
 pub async fn cluster_verb(verb: ClusterVerb, progress: &Progress) -> Result<(String, u8), Failure> {
     Ok(match verb {
         ClusterVerb::Up(ClusterUp { etcd, force: ClusterForce { force } }) => {
-            let cluster = docker::run::up(force, etcd, &|message| progress.say(message)).await?;
+            let backends: &[Backend] = if etcd { &[Backend::Etcd] } else { &[] };
+            let cluster = docker::run::up(force, backends, &|message| progress.say(message)).await?;
             (format!("up: {}", cluster.versions), 0)
         }
         ClusterVerb::Status => {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use fencepost::cli::stdout::{self, Reader, Results};
 use fencepost::cli::{EnvironmentName, Format, RunArgs};
-use fencepost::env::docker::given::Given;
+use fencepost::env::docker::external::External;
 use fencepost::report::sweep::{Sweep, Tally};
 use fencepost::report::{self, Conclusion, Report};
 use fencepost::run::{self, Environment, Plan, Replayed, Request};
@@ -21,7 +21,7 @@ use super::failure::Failure;
 pub async fn run_all(args: RunArgs) -> Result<u8, Failure> {
     let given = match &*args.servers {
         [] => None,
-        words => Some(Given::parse(words).map_err(Failure::bad_request)?),
+        words => Some(External::parse(words).map_err(Failure::bad_request)?),
     };
     let environment = match args.env {
         Some(EnvironmentName::Sim) if given.is_some() => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fencepost::env::docker::wire;
+use fencepost::env::docker::backends::talk::http;
 use fencepost::ids::LockName;
 use fencepost::lock::backend::EtcdCluster;
 use fencepost::lock::client::EtcdMembers;
@@ -102,7 +102,7 @@ fn whoever_comes_first_by_the_server_s_own_lock_service_is_waited_for() {
         let folder = base64::prelude::BASE64_STANDARD.encode(format!("{}/{name}", fixture.prefix()));
         let body = format!("{{\"name\":\"{folder}\",\"lease\":\"{id}\"}}");
         let member = fixture.0.cluster.etcd.split(',').next().unwrap().parse().unwrap();
-        wire::http(member, "POST /v3/lock/lock", &body, Duration::from_secs(5)).await.unwrap();
+        http(member, "POST /v3/lock/lock", &body, Duration::from_secs(5)).await.unwrap();
         let client = fixture.client(LONG);
         assert!(client.try_acquire(&name).await.unwrap().is_none(), "theirs");
         members.revoke(id).await.unwrap();

@@ -27,8 +27,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use fencepost::env::docker::backends::redis::commands;
 use fencepost::env::docker::run_lock::RunLock;
-use fencepost::env::docker::{cluster, files, wire};
+use fencepost::env::docker::{cluster, files};
 use fencepost::ids::LockName;
 use fencepost::lock::backend::{RedisNode, ZkConnector};
 use fencepost::lock::client::{RedisServer, ZookeeperEnsemble};
@@ -37,6 +38,7 @@ use fencepost::lock::{
     DistributedLock, ReadWriteLock, RedisLock, RedisLockSettings, Redlock, RedlockSettings, Semaphore, Tokens, Waiting,
     ZookeeperLock, ZookeeperSettings,
 };
+use fencepost::scenario::Backend;
 use fencepost::time::{Clock, Nanos};
 use futures_util::future::{BoxFuture, FutureExt, LocalBoxFuture};
 use lock_suite::{Client, Fate, Fixture, OnePermit, RedlockFixture, SharedFixture, Writers};
@@ -72,12 +74,12 @@ async fn cluster() -> Arc<Cluster> {
         told = true;
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
-    let up = cluster::up(true, &|line| println!("{line}")).await.unwrap();
+    let up = cluster::up(&[Backend::Etcd], &|line| println!("{line}")).await.unwrap();
     let places = |servers: &[cluster::Server]| {
         servers.iter().map(|server| server.published.to_string()).collect::<Vec<_>>().join(",")
     };
-    let (zookeeper, etcd) = (places(&up.zookeeper), places(&up.etcd));
-    let redis = up.redis.iter().map(|server| server.published).collect();
+    let (zookeeper, etcd) = (places(up.servers(Backend::Zookeeper)), places(up.servers(Backend::Etcd)));
+    let redis = up.servers(Backend::Redis).iter().map(|server| server.published).collect();
     let cluster = Arc::new(Cluster { redis, zookeeper, etcd, _run: run });
     *shared = Arc::downgrade(&cluster);
     cluster
@@ -184,7 +186,7 @@ impl OnRedis {
     /// What a master answers to a command.
     async fn say(&self, master: usize, command: String) -> String {
         let server = self.0.cluster.redis[master];
-        let answers = wire::redis(server, &[&command], Duration::from_secs(5)).await.unwrap();
+        let answers = commands(server, &[&command], Duration::from_secs(5)).await.unwrap();
         answers.lines().next().expect("an answer to the command").to_owned()
     }
 
@@ -216,7 +218,7 @@ impl Fixture for OnRedis {
         async move {
             let command = format!("DEL {}{name}", self.key_prefix());
             for server in &self.0.cluster.redis {
-                wire::redis(*server, &[&command], Duration::from_secs(5)).await.unwrap();
+                commands(*server, &[&command], Duration::from_secs(5)).await.unwrap();
             }
         }
         .boxed_local()
@@ -326,7 +328,7 @@ impl Fixture for OnOne {
     fn revoke<'a>(&'a self, name: &'a LockName) -> LocalBoxFuture<'a, ()> {
         async move {
             let command = format!("DEL {}{name}", self.key_prefix());
-            wire::redis(self.server(), &[&command], Duration::from_secs(5)).await.unwrap();
+            commands(self.server(), &[&command], Duration::from_secs(5)).await.unwrap();
         }
         .boxed_local()
     }

@@ -13,7 +13,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use super::{World, block_on, wire};
+use super::{World, block_on, commands};
 
 /// Writes down each event and what spans come to, as `message field=value …`.
 #[derive(Clone, Default)]
@@ -103,7 +103,7 @@ fn what_a_lock_does_is_told_to_tracing() {
             runtime.sleep_until(runtime.now() + Duration::from_millis(20)).await;
         }
         let command = format!("DEL {key_prefix}{name}");
-        wire::redis(server, &[&command], Duration::from_secs(5)).await.unwrap();
+        commands(server, &[&command], Duration::from_secs(5)).await.unwrap();
         held.lost().await;
         assert_eq!(lines.with(&["lost", "lock=told", "reason="]), 1);
         assert_eq!(held.release().await, ReleaseOutcome::AlreadyExpired);

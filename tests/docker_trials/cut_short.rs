@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use fencepost::env::docker::engine::{Role, State};
+use fencepost::env::docker::container::{Role, State};
 use fencepost::env::docker::files::state_folder;
 use fencepost::env::docker::journal::Journal;
+use fencepost::scenario::Backend;
 
 use crate::harness::*;
 
@@ -24,7 +25,10 @@ fn a_cut_is_in_the_journal() -> bool {
 }
 
 fn a_server_is_dead() -> bool {
-    containers().iter().any(|own| matches!(own.role, Role::Redis | Role::Zookeeper) && own.state == State::Stopped)
+    containers().iter().any(|own| {
+        matches!(own.role, Role::Server(Backend::Redis) | Role::Server(Backend::Zookeeper))
+            && own.state == State::Stopped
+    })
 }
 
 fn a_server_s_clock_is_wrong() -> bool {

@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fencepost::env::docker::clock_page::ClockPage;
-use fencepost::env::docker::engine::{Container, Engine, State};
+use fencepost::env::docker::container::{Container, State};
+use fencepost::env::docker::engine::Engine;
 use fencepost::env::docker::files::state_folder;
 use fencepost::env::docker::journal::Journal;
 use fencepost::history::{self, History};

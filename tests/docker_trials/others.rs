@@ -4,7 +4,8 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fencepost::env::docker::engine::{Engine, Role};
+use fencepost::env::docker::container::Role;
+use fencepost::env::docker::engine::Engine;
 use fencepost::env::docker::files::state_folder;
 use fencepost::env::docker::journal::Journal;
 use fencepost::history::{self, F};

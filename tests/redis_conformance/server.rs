@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use fencepost::env::docker::backends;
 use fencepost::env::docker::clock_page::{self, ClockPage, Setting};
 use fencepost::env::docker::cluster_name::cluster;
-use fencepost::env::docker::engine::{Engine, LABEL_CLUSTER, LABEL_ROLE, Role};
+use fencepost::env::docker::container::{LABEL_CLUSTER, LABEL_ROLE, Role};
+use fencepost::env::docker::engine::Engine;
 use fencepost::env::docker::proxy::Proxy;
 use fencepost::env::docker::run_lock::RunLock;
 use fencepost::env::docker::{files, images};
 use fencepost::env::sim::redis::{Command, Reply};
 use fencepost::ids::LockName;
+use fencepost::scenario::Backend;
 use fencepost::wire::{Names, Protocol};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -82,8 +85,8 @@ pub async fn with_server_by(way: Way, arguments: &[&str], body: impl FnOnce(&mut
     let image = match std::env::var("FENCEPOST_TEST_REDIS_IMAGE") {
         Ok(image) => image,
         Err(_) => {
-            images::ensure(&engine, false, &|line| println!("{line}")).await.unwrap();
-            images::REDIS.to_owned()
+            images::ensure(&engine, [Backend::Redis], &|line| println!("{line}")).await.unwrap();
+            backends::of(Backend::Redis).containers().image.to_owned()
         }
     };
     let folder = tempfile::tempdir().unwrap();

@@ -17,12 +17,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fencepost::env::docker::cluster;
-use fencepost::env::docker::engine::Role;
+use fencepost::env::docker::container::Role;
 use fencepost::env::docker::proxy::Proxy;
 use fencepost::env::docker::status::status;
 use fencepost::ids::LockName;
 use fencepost::lock::backend::{ZkConnector, ZkSession};
 use fencepost::lock::client::ZookeeperEnsemble;
+use fencepost::scenario::Backend;
 use fencepost::wire::{Names, Protocol};
 use tokio::runtime::Runtime;
 
@@ -45,12 +46,13 @@ async fn servers() -> String {
     let start = Instant::now();
     loop {
         let status = status().await.unwrap();
-        let zookeeper: Vec<_> = status.members.iter().filter(|member| member.role == Role::Zookeeper).collect();
+        let zookeeper: Vec<_> =
+            status.members.iter().filter(|member| member.role == Role::Server(Backend::Zookeeper)).collect();
         if status.members.iter().all(|member| member.state == "absent") {
-            let cluster = cluster::up(false, &|line| println!("  {line}")).await.unwrap();
+            let cluster = cluster::up(&[], &|line| println!("  {line}")).await.unwrap();
             println!("{}", cluster.versions);
         } else if zookeeper.iter().all(|member| matches!(member.answer, Some(Ok(_))))
-            && status.leaders(Role::Zookeeper).count() == 1
+            && status.leaders(Role::Server(Backend::Zookeeper)).count() == 1
         {
             let published = zookeeper.iter().filter_map(|member| member.published);
             return published.map(|socket| socket.to_string()).collect::<Vec<_>>().join(",");

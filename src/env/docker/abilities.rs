@@ -11,16 +11,14 @@ use std::fmt;
 
 use futures_util::future::try_join_all;
 
+use super::backends;
 use super::clock_page;
 use super::compose;
-use super::engine::{Container, Engine, EngineError, Role, State, api};
+use super::container::{Container, Role, State};
+use super::engine::{Engine, EngineError, api};
 use super::netns::{self, Answer, Netns, NetnsError, Request};
 use crate::fault::{Fault, FaultKind, Refusal};
 use crate::scenario::{Backend, LockConfig};
-
-/// Where the shim that notes what was synced is in the Redis image, and the table that it notes it in.
-const SYNC_SHIM: &str = "/usr/local/lib/fencepost-sync.so";
-const SYNC_TABLE: &str = "/data/synced";
 
 /// How clocks are moved, and how that may be mended.
 const PRELOADED: &str = "a preloaded shim of ours reads the page that the harness writes";
@@ -46,77 +44,80 @@ pub struct Unable {
 enum Means {
     Freezer,
     Signals,
-    Ledger,
+    PowerLoss(Backend),
     Drop,
     Reset,
     Lose,
     Late,
-    RedisClock,
-    ZookeeperClock,
+    Clock(Backend),
     ClientClock,
 }
 
 impl Means {
-    const ALL: [Self; 10] = [
-        Self::Freezer,
-        Self::Signals,
-        Self::Ledger,
-        Self::Drop,
-        Self::Reset,
-        Self::Lose,
-        Self::Late,
-        Self::RedisClock,
-        Self::ZookeeperClock,
-        Self::ClientClock,
-    ];
+    /// All that there are.
+    fn all() -> BTreeSet<Self> {
+        let of_links = [Self::Drop, Self::Reset, Self::Lose, Self::Late];
+        let lose = backends::all().filter(|one| one.power_loss().is_some());
+        let have_clocks = backends::all().filter(|one| one.containers().has_clock);
+        [Self::Freezer, Self::Signals, Self::ClientClock]
+            .into_iter()
+            .chain(of_links)
+            .chain(lose.map(|one| Self::PowerLoss(one.backend())))
+            .chain(have_clocks.map(|one| Self::Clock(one.backend())))
+            .collect()
+    }
 
     /// The faults that it is for, whether it is there, and what does instead where it is not.
-    fn words(self) -> (&'static str, &'static str, &'static str) {
-        match self {
+    fn words(self) -> (String, &'static str, &'static str) {
+        let (faults, by, instead) = match self {
+            Self::PowerLoss(backend) => {
+                let backend = backends::of(backend);
+                let (means, instead) = backend.power_loss().map(|loss| (loss.means, loss.instead)).unwrap_or_default();
+                return (format!("power loss of {}", backend.title()), means, instead);
+            }
+            Self::Clock(backend) => {
+                return (format!("clocks of {}", backends::of(backend).title()), PRELOADED, CLUSTER_ANEW);
+            }
             Self::Freezer => {
                 ("pause", "the cgroup freezer, by Docker", "`partition` silences a member too, and does not stop it")
             }
             Self::Signals => ("kill, restart", "SIGKILL and a start, by Docker; no other means is needed", ""),
-            Self::Ledger => (
-                "power loss of Redis",
-                "a preloaded shim notes what was synced, the start cuts off the rest",
-                "`kill` takes what was in memory only",
-            ),
             Self::Drop => {
                 ("partition", "nftables; its sets' timeouts end a cut by themselves", "`pause` silences a member too")
             }
             Self::Reset => ("partition, with resets", "nftables, reject", "`refusal = \"drop\"` needs none"),
             Self::Lose => ("loss", "nftables, numgen", "`partition` for a short while loses packets too"),
             Self::Late => ("delay", "a netfilter queue", "`pause` makes answers late too"),
-            Self::RedisClock => ("clocks of Redis", PRELOADED, CLUSTER_ANEW),
-            Self::ZookeeperClock => ("clocks of ZooKeeper", PRELOADED, CLUSTER_ANEW),
             Self::ClientClock => ("clocks of clients", PRELOADED, IMAGE_ANEW),
-        }
+        };
+        (faults.to_owned(), by, instead)
     }
 
     /// What a fault of the plan needs where these locks are tried.
     fn needed_by(fault: &Fault, locks: &[&LockConfig]) -> Vec<Self> {
-        let reaches = |wanted: fn(&LockConfig) -> bool| {
-            !fault.target.is_client() && locks.iter().any(|lock| wanted(lock) && lock.has(&fault.target))
+        let reached = || {
+            let is_reached = |lock: &&LockConfig| !fault.target.is_client() && lock.has(&fault.target);
+            let of: BTreeSet<Backend> = locks.iter().copied().filter(is_reached).map(LockConfig::backend).collect();
+            of.into_iter().map(backends::of)
         };
-        let redis = reaches(|lock| lock.backend() == Backend::Redis);
-        let zookeeper = reaches(|lock| lock.backend() == Backend::Zookeeper);
-        let of = |needed: &[(bool, Self)]| needed.iter().filter(|(needs, _)| *needs).map(|(_, means)| *means).collect();
         match &fault.kind {
             FaultKind::Pause => vec![Self::Freezer],
             FaultKind::Kill | FaultKind::Restart => vec![Self::Signals],
-            // For all others it is a kill.
-            FaultKind::PowerLoss => of(&[(true, Self::Signals), (redis, Self::Ledger)]),
+            FaultKind::PowerLoss => {
+                // For all others it is a kill.
+                let lose = reached().filter(|one| one.power_loss().is_some());
+                [Self::Signals].into_iter().chain(lose.map(|one| Self::PowerLoss(one.backend()))).collect()
+            }
             FaultKind::Partition { refusal: Refusal::Drop, .. } => vec![Self::Drop],
             FaultKind::Partition { refusal: Refusal::Reset, .. } => vec![Self::Reset],
             FaultKind::Loss { .. } => vec![Self::Lose],
             FaultKind::Request { .. } => Vec::new(),
             FaultKind::Delay { .. } => vec![Self::Late],
-            FaultKind::Clock(_) => of(&[
-                (redis, Self::RedisClock),
-                (zookeeper, Self::ZookeeperClock),
-                (fault.target.is_client(), Self::ClientClock),
-            ]),
+            FaultKind::Clock(_) if fault.target.is_client() => vec![Self::ClientClock],
+            FaultKind::Clock(_) => {
+                let have_clocks = reached().filter(|one| one.containers().has_clock);
+                have_clocks.map(|one| Self::Clock(one.backend())).collect()
+            }
         }
     }
 
@@ -128,9 +129,10 @@ impl Means {
     fn mapped(self) -> Option<(Role, [&'static str; 2])> {
         const CLOCK: [&str; 2] = [clock_page::SHIM, "/run/fencepost-clock/page"];
         match self {
-            Self::RedisClock => Some((Role::Redis, CLOCK)),
-            Self::ZookeeperClock => Some((Role::Zookeeper, CLOCK)),
-            Self::Ledger => Some((Role::Redis, [SYNC_SHIM, SYNC_TABLE])),
+            Self::Clock(backend) => Some((Role::Server(backend), CLOCK)),
+            Self::PowerLoss(backend) => {
+                backends::of(backend).power_loss().map(|loss| (Role::Server(backend), loss.mapped))
+            }
             _ => None,
         }
     }
@@ -312,7 +314,7 @@ pub async fn machine() -> anyhow::Result<Machine> {
             Ok(()) => "netem is there too, and not used".to_owned(),
             Err(why) => format!("netem is missing ({why}), and not needed"),
         };
-        Ok::<_, NetnsError>((try_out(&engine, &netns, &Means::ALL.into()).await?, netem))
+        Ok::<_, NetnsError>((try_out(&engine, &netns, &Means::all()).await?, netem))
     };
     let tried = tried.await;
     netns.end(&engine).await;
@@ -332,7 +334,7 @@ fn rows(found: &Found, netem: &str) -> Vec<(String, Result<String, String>)> {
             (Ok(()), _) => Ok(by.to_owned()),
             (Err(why), _) => Err(format!("{why}; instead: {instead}")),
         };
-        (faults.to_owned(), told)
+        (faults, told)
     };
     found.iter().map(row).collect()
 }
@@ -370,12 +372,12 @@ mod tests {
         for (fault, locks, needed) in [
             ("pause]]\ntarget = \"holder\"\nfor = \"1s\"", BOTH, &[Means::Freezer][..]),
             ("restart]]\ntarget = \"node:1\"", BOTH, &[Means::Signals]),
-            (loss, BOTH, &[Means::Signals, Means::Ledger]),
+            (loss, BOTH, &[Means::Signals, Means::PowerLoss(Backend::Redis)]),
             (loss, &["zookeeper"], &[Means::Signals]),
-            (&jump("node:1"), BOTH, &[Means::RedisClock, Means::ZookeeperClock]),
-            (&jump("node:1"), &["redlock"], &[Means::RedisClock]),
-            (&jump("all"), &["zookeeper"], &[Means::ZookeeperClock]),
-            (&jump("leader"), BOTH, &[Means::ZookeeperClock]),
+            (&jump("node:1"), BOTH, &[Means::Clock(Backend::Redis), Means::Clock(Backend::Zookeeper)]),
+            (&jump("node:1"), &["redlock"], &[Means::Clock(Backend::Redis)]),
+            (&jump("all"), &["zookeeper"], &[Means::Clock(Backend::Zookeeper)]),
+            (&jump("leader"), BOTH, &[Means::Clock(Backend::Zookeeper)]),
             (&jump("holder"), BOTH, &[Means::ClientClock]),
             ("partition]]\ntarget = \"holder\"\npeers = \"nodes\"\nfor = \"1s\"", BOTH, &[Means::Drop]),
             (
@@ -396,9 +398,9 @@ mod tests {
         let locks: Vec<&LockConfig> = scenario.locks.values().collect();
         let all_but = |missing: Means| -> Found {
             let tried = |means: Means| if means == missing { Err("there is none".to_owned()) } else { Ok(()) };
-            Means::ALL.into_iter().map(|means| (means, tried(means))).collect()
+            Means::all().into_iter().map(|means| (means, tried(means))).collect()
         };
-        for missing in Means::ALL {
+        for missing in Means::all() {
             let refused = refuse(&all_but(missing), &scenario.faults, &locks);
             assert_eq!(refused.is_err(), missing == Means::Freezer, "{missing:?}");
         }
@@ -435,8 +437,8 @@ mod tests {
 
     #[test]
     fn one_server_without_its_shim_or_its_page_is_enough() {
-        let (role, files) = Means::RedisClock.mapped().unwrap();
-        assert_eq!(role, Role::Redis);
+        let (role, files) = Means::Clock(Backend::Redis).mapped().unwrap();
+        assert_eq!(role, Role::Server(Backend::Redis));
         let server = |number: u8, mapped: &[&str]| {
             (format!("fencepost-redis-{number}"), mapped.iter().map(|file| (*file).to_owned()).collect())
         };
@@ -450,11 +452,9 @@ mod tests {
 
     #[test]
     fn what_shims_map_is_what_is_looked_for() {
-        let [_, page] = Means::ZookeeperClock.mapped().unwrap().1;
+        let [_, page] = Means::Clock(Backend::Zookeeper).mapped().unwrap().1;
         assert_eq!(page, format!("{}/{}", clock_page::FOLDER, clock_page::FILE));
         assert!(files::content("docker/clockshim.c").contains(&format!("\"{page}\"")));
-        assert!(files::content("docker/syncshim.c").contains(&format!("\"{SYNC_TABLE}\"")));
-        assert!(files::content("docker/redis.sh").contains(&format!("{}:{SYNC_SHIM}\n", clock_page::SHIM)));
     }
 
     #[test]
@@ -466,13 +466,13 @@ mod tests {
 
     #[test]
     fn every_means_has_a_row_and_a_missing_one_says_what_does_instead() {
-        let found: Found = Means::ALL.into_iter().map(|means| (means, Ok(()))).collect();
+        let found: Found = Means::all().into_iter().map(|means| (means, Ok(()))).collect();
         let all = rows(&found, "netem is missing");
-        assert_eq!(all.len(), Means::ALL.len());
+        assert_eq!(all.len(), Means::all().len());
         assert!(all.iter().all(|(_, told)| told.is_ok()));
-        let none: Found = Means::ALL.into_iter().map(|means| (means, Err("gone".to_owned()))).collect();
+        let none: Found = Means::all().into_iter().map(|means| (means, Err("gone".to_owned()))).collect();
         let machine = Machine { versions: Vec::new(), means: rows(&none, "") };
         let text = machine.to_string();
-        assert_eq!(text.matches("no: gone; instead: ").count(), Means::ALL.len(), "{text}");
+        assert_eq!(text.matches("no: gone; instead: ").count(), Means::all().len(), "{text}");
     }
 }

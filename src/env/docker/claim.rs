@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cluster_name::cluster;
-use super::engine::{Container, Engine, EngineError, LABEL_WHO, Role, State};
+use super::container::{Container, LABEL_WHO, Role, State};
+use super::engine::{Engine, EngineError};
 use super::netns::{Netns, NetnsError};
 
 /// The name that only one helper can have.

@@ -8,7 +8,8 @@ use anyhow::bail;
 use tokio::sync::watch;
 
 use super::announcer::Announcer;
-use super::answers::{Answers, HeardEnsemble, HeardNode};
+use super::answers::Answers;
+use super::backends::{self, Opening};
 use super::http::HttpResource;
 use super::launch::FOLDER;
 use super::member::{Control, Reports};
@@ -17,18 +18,14 @@ use super::proxy::Proxy;
 use super::steps::Steps;
 use crate::adapter::protocol::Capability;
 use crate::adapter::{AdapterLock, Gravity, Misdeed, Spec, Witness};
-use crate::env;
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
-use crate::ids::{ClientId, LockName, NodeId};
-use crate::lock::backend::RedisNode;
-use crate::lock::client::{EtcdMembers, RedisServer, ZookeeperEnsemble};
-use crate::lock::name::as_path_part;
+use crate::ids::{ClientId, LockName};
 use crate::lock::runtime::{SharedRuntime, TokioRuntime};
 use crate::lock::{DistributedLock, PausePoint};
-use crate::scenario::{AdapterConfig, Backend, LockConfig};
+use crate::scenario::{AdapterConfig, LockConfig};
 use crate::time::{BootClock, Clock, Nanos};
-use crate::wire::{Names, Protocol};
+use crate::wire::Names;
 use crate::workload::client::{Client, Parts};
 
 /// How often a client looks whether it still runs.
@@ -160,60 +157,14 @@ async fn build_lock(
     answers: &Arc<Answers>,
 ) -> Result<Arc<dyn DistributedLock>, String> {
     let runtime = Arc::new(TokioRuntime::new(seed_of(plan)));
+    if let LockConfig::Adapter(config) = &plan.lock {
+        return adapter(plan, config, runtime, reports).await;
+    }
     let wall = Arc::new(|| {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Nanos(since.as_nanos() as u64)
     });
-    let nodes = |connections| match &plan.given {
-        Some(given) => given.nodes(Some(&plan.servers)).map_err(|error| error.to_string()),
-        None => Ok(plan.servers.iter().map(|address| RedisServer::with(*address, connections)).collect::<Vec<_>>()),
-    };
-    Ok(match &plan.lock {
-        LockConfig::Redis(config) => {
-            let node = nodes(config.connections)?.into_iter().next().ok_or("the plan names no server")?;
-            let node = Arc::new(HeardNode::new(Arc::new(node), NodeId(1), answers));
-            env::redis(config, node, key_prefix(&plan.namespace), runtime)
-        }
-        LockConfig::Adapter(config) => return adapter(plan, config, runtime, reports).await,
-        LockConfig::Redlock(config) => {
-            let heard = |(number, node): (u32, RedisServer)| {
-                Arc::new(HeardNode::new(Arc::new(node), NodeId(number), answers)) as Arc<dyn RedisNode>
-            };
-            let nodes = (1..).zip(nodes(config.connections)?).map(heard).collect();
-            env::redlock(config, nodes, key_prefix(&plan.namespace), runtime, wall)
-        }
-        LockConfig::Etcd(config) => {
-            let members = plan.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-            let address = format!("etcd://{members}").parse().map_err(|error| format!("{error}"))?;
-            env::etcd(config, Arc::new(EtcdMembers::new(address)), root(&plan.namespace), runtime)
-        }
-        LockConfig::Zookeeper(config) => {
-            let (connector, path) = match &plan.given {
-                // A path of the trial's own, with nothing above it: it is removed whole.
-                Some(given) => {
-                    let ensemble = given.ensemble(Some(&plan.servers), config.session_timeout);
-                    (ensemble.map_err(|error| error.to_string())?, format!("/{}", plan.namespace))
-                }
-                None => {
-                    let servers = plan.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-                    let ensemble = ZookeeperEnsemble::new(servers, config.session_timeout);
-                    (ensemble, root(&plan.namespace))
-                }
-            };
-            let connector = Arc::new(HeardEnsemble::new(Arc::new(connector), answers));
-            env::zookeeper(config, connector, path, runtime, wall)
-        }
-    })
-}
-
-/// What stands before the names of a trial's locks in the keys of Redis.
-pub(super) fn key_prefix(namespace: &str) -> String {
-    format!("{namespace}:")
-}
-
-/// The path of the znode below which a trial's locks have theirs.
-pub(super) fn root(namespace: &str) -> String {
-    format!("/fencepost/{namespace}")
+    backends::of(plan.lock.backend()).open(Opening { plan, answers, runtime, wall })
 }
 
 /// What stands before the names of a trial's locks as a program of others is told them.
@@ -301,22 +252,17 @@ impl Record for Heard {
 
 /// Opens the client's doors to its lock servers.
 async fn doors(plan: &ClientPlan, announcer: &Arc<Announcer>) -> Result<Proxy, String> {
-    let (backend, namespace) = (plan.lock.backend(), &plan.namespace);
-    let written = |lock: &LockName| match (&plan.lock, backend) {
-        (LockConfig::Adapter(_), _) => format!("fp-{namespace}-{lock}"),
-        (_, Backend::Redis) => format!("{namespace}:{lock}"),
-        (_, Backend::Zookeeper | Backend::Etcd) => format!("{namespace}/{}", as_path_part(lock)),
+    let (backend, namespace) = (backends::of(plan.lock.backend()), &plan.namespace);
+    let written = |lock: &LockName| match &plan.lock {
+        LockConfig::Adapter(_) => format!("{}{lock}", adapter_prefix(namespace)),
+        _ => backend.name_in_requests(namespace, lock),
     };
     let names = Names::new(plan.workload.lock_names().map(|lock| (lock.clone(), written(&lock).into_bytes())));
-    let (protocol, needed) = match backend {
-        Backend::Redis => (Protocol::Resp, plan.servers.len() / 2 + 1),
-        // A session is with one server.
-        Backend::Zookeeper => (Protocol::Zookeeper, 1),
-        // Whichever is asked asks a majority itself.
-        Backend::Etcd => (Protocol::Etcd, 1),
-    };
+    let needed = backend.replies_needed(plan.servers.len());
     let steps = matches!(plan.lock, LockConfig::Adapter(_)).then(|| Steps::new(Arc::clone(announcer), needed));
-    Proxy::open(protocol, &plan.servers, names, steps).await.map_err(|error| format!("cannot listen: {error}"))
+    Proxy::open(backend.protocol(), &plan.servers, names, steps)
+        .await
+        .map_err(|error| format!("cannot listen: {error}"))
 }
 
 /// Does what was ordered of a client that runs, if it is nothing of its trial's.

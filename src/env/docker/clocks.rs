@@ -11,8 +11,8 @@ use std::path::Path;
 use super::clock_page::{self, ClockPage, Setting};
 use super::settings::Settings;
 
-/// The file beside a clock's page that tells a Redis server, when it starts, that its machine lost power
-/// (`docker/redis.sh`).
+/// The file beside a clock's page that tells a server that keeps what it has not synced, when it starts, that its machine lost
+/// power.
 pub const POWER_LOSS: &str = "power-loss";
 
 /// Makes the pages that are missing; the containers of which that was so. A server that runs does not see a page that was
@@ -51,6 +51,7 @@ pub fn set_right(folder: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Backend;
     use std::time::Duration;
 
     #[test]
@@ -73,6 +74,6 @@ mod tests {
         let settings = Settings::from_lookup(None, |_| None).unwrap();
         assert_eq!(lay_out(&settings, state.path()).unwrap().len(), 8);
         assert!(lay_out(&settings, state.path()).unwrap().is_empty());
-        assert_eq!(lay_out(&settings.with_ensemble(5), state.path()).unwrap().len(), 2);
+        assert_eq!(lay_out(&settings.with_size(Backend::Zookeeper, 5), state.path()).unwrap().len(), 2);
     }
 }

@@ -4,7 +4,7 @@
 //! only what is missing or different goes through Compose. Nothing counts as up before every server has *answered*.
 //! Deliberately absent: the containers of a run (clients, resource), beyond removing what a run left behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,15 +15,15 @@ use bollard::errors::Error as ApiError;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
+use super::backends::{self, Answer};
 use super::clocks;
 use super::cluster_name::cluster;
 use super::compose::{self, ComposeError};
-use super::engine::{Container, Engine, EngineError, LABEL_CLUSTER, Role, State, api};
+use super::container::{Container, LABEL_CLUSTER, Role, State};
+use super::engine::{Engine, EngineError, api};
 use super::files::{self, FilesError};
 use super::images::{self, ImageError, Images};
-use super::persistence;
 use super::settings::{SUBNET_VARIABLE, Settings, SettingsError, Wanted};
-use super::wire::{self, Answer};
 use crate::ids::NodeId;
 use crate::scenario::{Backend, Persistence};
 
@@ -143,23 +143,27 @@ pub struct Server {
 /// Versions that a report names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versions {
-    /// Of the Redis servers.
-    pub redis: String,
-    /// Of the ZooKeeper servers.
-    pub zookeeper: String,
-    /// Of the etcd servers; empty where there are none.
-    pub etcd: String,
+    /// Of the servers of each backend that there is.
+    pub servers: BTreeMap<Backend, String>,
     /// Of the Docker daemon.
     pub docker: String,
     /// Of the kernel that all containers share.
     pub kernel: String,
 }
 
+impl Versions {
+    /// Of a backend's servers; empty where there are none.
+    pub fn of(&self, backend: Backend) -> &str {
+        self.servers.get(&backend).map_or("", String::as_str)
+    }
+}
+
 impl fmt::Display for Versions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { redis, zookeeper, etcd, docker, kernel } = self;
-        let etcd = if etcd.is_empty() { String::new() } else { format!(", etcd {etcd}") };
-        write!(f, "Redis {redis}, ZooKeeper {zookeeper}{etcd}, Docker {docker}, Linux {kernel}")
+        for (backend, version) in &self.servers {
+            write!(f, "{} {version}, ", backends::of(*backend).title())?;
+        }
+        write!(f, "Docker {}, Linux {}", self.docker, self.kernel)
     }
 }
 
@@ -168,12 +172,8 @@ impl fmt::Display for Versions {
 pub struct Cluster {
     /// The daemon it runs in.
     pub engine: Engine,
-    /// The Redis masters, by number.
-    pub redis: Vec<Server>,
-    /// The ZooKeeper ensemble, by number.
-    pub zookeeper: Vec<Server>,
-    /// The etcd members, by number; none where nothing needed them.
-    pub etcd: Vec<Server>,
+    /// The servers of each backend that there is, by number.
+    pub servers: BTreeMap<Backend, Vec<Server>>,
     /// The name of its network.
     pub network: &'static str,
     /// The first three parts of its network's addresses; from `.31` on they are free for containers of a run.
@@ -185,11 +185,7 @@ pub struct Cluster {
 impl Cluster {
     /// The servers of a backend.
     pub fn servers(&self, backend: Backend) -> &[Server] {
-        match backend {
-            Backend::Redis => &self.redis,
-            Backend::Zookeeper => &self.zookeeper,
-            Backend::Etcd => &self.etcd,
-        }
+        self.servers.get(&backend).map_or(&[], Vec::as_slice)
     }
 
     /// Where the first `count` servers of a backend answer on this machine.
@@ -198,28 +194,35 @@ impl Cluster {
     }
 }
 
-/// Brings the cluster up as the environment asks, with etcd if it is asked for or was there. Says what it does, when that
-/// takes time, through `progress`.
-pub async fn up(etcd: bool, progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterError> {
-    let etcd = etcd || has_etcd(&Engine::connect().await?).await?;
-    up_with(&Settings::from_env()?.with_etcd(etcd), progress).await
+/// Brings the cluster up as the environment asks, with the servers of `backends` beside those that every cluster has and those
+/// that were there. Says what it does, when that takes time, through `progress`.
+pub async fn up(backends: &[Backend], progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterError> {
+    let there = started_on_demand(&Engine::connect().await?.containers().await?);
+    up_with(&Settings::from_env()?.with(there).with(backends.iter().copied()), progress).await
 }
 
-/// Whether etcd was started.
-pub async fn has_etcd(engine: &Engine) -> Result<bool, EngineError> {
-    Ok(engine.containers().await?.iter().any(|own| own.role == Role::Etcd))
+/// The backends that are started only where something needs them, and were.
+pub(super) fn started_on_demand(containers: &[Container]) -> Vec<Backend> {
+    let is_there = |backend: &Backend| containers.iter().any(|own| own.role == Role::Server(*backend));
+    let on_demand = backends::all().filter(|one| one.containers().on_demand).map(|one| one.backend());
+    on_demand.filter(is_there).collect()
 }
 
 /// Brings the cluster up.
 pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterError> {
     let engine = Engine::connect().await?;
-    let images = images::ensure(&engine, settings.has_etcd(), progress).await?;
+    let images = images::ensure(&engine, settings.sizes().map(|(one, _)| one.backend()), progress).await?;
     let state = files::state_folder()?;
     let unseen =
         clocks::lay_out(settings, &state).map_err(|source| ClusterError::Clocks { folder: state.clone(), source })?;
     let mut containers = engine.containers().await?;
-    let is_surplus =
-        |own: &Container| own.role == Role::Zookeeper && own.node.is_none_or(|n| n.0 > settings.ensemble().into());
+    let is_surplus = |own: &Container| match own.role {
+        Role::Server(backend) => {
+            let size = settings.size(backend);
+            size > 0 && own.node.is_none_or(|node| node.0 > size.into())
+        }
+        _ => false,
+    };
     try_join_all(containers.iter().filter(|own| is_surplus(own)).map(|own| engine.remove(own))).await?;
     containers.retain(|own| !is_surplus(own));
     // A process maps the page that it finds when it starts.
@@ -238,20 +241,21 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
     let as_wanted = |wanted: &Wanted, containers: &[Container]| {
         containers.iter().find(|own| is_as_wanted(own, wanted, settings, &state, &images)).cloned()
     };
-    let lacks = |containers: &[Container], role| {
-        settings.servers().any(|wanted| role == wanted.role && as_wanted(wanted, containers).is_none())
+    let lacks = |containers: &[Container], backend| {
+        settings.servers().any(|wanted| backend == wanted.backend && as_wanted(wanted, containers).is_none())
     };
-    // A member that begins anew under its old name has forgotten its votes: then all of them begin anew.
-    if lacks(&containers, Role::Etcd) {
-        try_join_all(containers.iter().filter(|own| own.role == Role::Etcd).map(|own| engine.remove(own))).await?;
-        containers.retain(|own| own.role != Role::Etcd);
+    for (one, _) in settings.sizes().filter(|(one, _)| one.containers().begin_together) {
+        let role = Role::Server(one.backend());
+        if lacks(&containers, one.backend()) {
+            try_join_all(containers.iter().filter(|own| own.role == role).map(|own| engine.remove(own))).await?;
+            containers.retain(|own| own.role != role);
+        }
     }
-    if [Role::Redis, Role::Zookeeper, Role::Etcd].into_iter().any(|role| lacks(&containers, role)) {
+    if settings.sizes().any(|(one, _)| lacks(&containers, one.backend())) {
         free_ports(&engine, settings, &containers)?;
         own_network(&engine, settings).await?;
         own_names(&engine, settings, &containers).await?;
-        let etcd = if settings.has_etcd() { ", and etcd" } else { "" };
-        progress(&format!("starting 5 Redis and {} ZooKeeper servers{etcd}", settings.ensemble()));
+        progress(&format!("starting {}", counted(settings)));
         compose::up(&engine, settings, &files::lay_out()?).await?;
         containers = engine.containers().await?;
     }
@@ -259,43 +263,43 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
         let container = as_wanted(wanted, &containers);
         let container = container.ok_or_else(|| ClusterError::Absent(wanted.name.clone()))?;
         let (node, address, port) = (wanted.node, wanted.address, wanted.port());
-        Ok(Server { node, container, address, port, published: wanted.socket() })
+        Ok((wanted.backend, Server { node, container, address, port, published: wanted.socket() }))
     });
     let servers = servers.collect::<Result<Vec<_>, ClusterError>>()?;
     let answers = ready(&servers, progress).await?;
-    let version_of = |role| {
-        let index = servers.iter().position(|server| server.container.role == role);
-        index.map_or_else(String::new, |index| answers[index].version.clone())
-    };
     let daemon = engine.docker().version().await.map_err(api("tell its version"))?;
+    let (mut of, mut versions) = (BTreeMap::<Backend, Vec<Server>>::new(), BTreeMap::new());
+    for ((backend, server), answer) in servers.into_iter().zip(answers) {
+        versions.entry(backend).or_insert(answer.version);
+        of.entry(backend).or_default().push(server);
+    }
     let versions = Versions {
-        redis: version_of(Role::Redis),
-        zookeeper: version_of(Role::Zookeeper),
-        etcd: version_of(Role::Etcd),
+        servers: versions,
         docker: daemon.version.unwrap_or_default(),
         kernel: daemon.kernel_version.unwrap_or_default(),
     };
-    let of = |role| servers.iter().filter(|server| server.container.role == role).cloned().collect();
-    let (redis, zookeeper, etcd) = (of(Role::Redis), of(Role::Zookeeper), of(Role::Etcd));
     let subnet_prefix = settings.subnet_prefix();
-    Ok(Cluster { engine, redis, zookeeper, etcd, network: cluster(), subnet_prefix, versions })
+    Ok(Cluster { engine, servers: of, network: cluster(), subnet_prefix, versions })
 }
 
-/// Empties the cluster for the next run: no key in any Redis, which from now on keeps what it is told as `kept` says; no
-/// container of an earlier run.
-///
-/// ZooKeeper and etcd are left alone: ephemeral znodes go with their sessions, keys with their leases, and each run works
-/// below a path of its own.
+/// The servers to be started, in words.
+fn counted(settings: &Settings) -> String {
+    let titles = |on_demand: bool| settings.sizes().filter(move |(one, _)| one.containers().on_demand == on_demand);
+    let always: Vec<String> = titles(false).map(|(one, size)| format!("{size} {}", one.title())).collect();
+    let beside: String = titles(true).map(|(one, _)| format!(", and {}", one.title())).collect();
+    format!("{} servers{beside}", always.join(" and "))
+}
+
+/// Empties the cluster for the next run: nothing that would outlast a run in any server, which from now on keeps what it is told
+/// as `kept` says where it can choose; no container of an earlier run.
 pub async fn reset(cluster: &Cluster, kept: Persistence) -> Result<(), ClusterError> {
-    let flush = try_join_all(cluster.redis.iter().map(|server| async move {
-        let emptied = async {
-            wire::redis(server.published, &["FLUSHALL SYNC"], QUESTION_LIMIT).await?;
-            persistence::choose(server.published, kept).await
-        };
-        emptied.await.map_err(|source| ClusterError::Reset { server: server.container.name.clone(), source })
+    let servers = cluster.servers.iter().flat_map(|(backend, servers)| servers.iter().map(|server| (*backend, server)));
+    let emptied = try_join_all(servers.map(|(backend, server)| async move {
+        let emptied = backends::of(backend).reset(server.published, kept, QUESTION_LIMIT).await;
+        emptied.map_err(|source| ClusterError::Reset { server: server.container.name.clone(), source })
     }));
     let removal = async { Ok(remove_members(&cluster.engine).await?) };
-    tokio::try_join!(flush, removal).map(drop)
+    tokio::try_join!(emptied, removal).map(drop)
 }
 
 /// Removes what earlier runs left: their clients, resources and helpers. How many there were.
@@ -348,13 +352,14 @@ fn is_running(container: &Container) -> bool {
 
 /// Whether a container already is the wanted server, from the current image, with the clock that we can move.
 fn is_as_wanted(own: &Container, wanted: &Wanted, settings: &Settings, state: &Path, images: &Images) -> bool {
-    (own.role, own.node, &own.name) == (wanted.role, Some(wanted.node), &wanted.name)
+    let is_sized = backends::of(wanted.backend).containers().size_variable.is_some();
+    (own.role, own.node, &own.name) == (wanted.role(), Some(wanted.node), &wanted.name)
         && is_running(own)
         && own.address == Some(wanted.address)
         && own.published == Some(wanted.published)
         && own.clock == wanted.clock(state)
-        && (own.role != Role::Zookeeper || own.ensemble == Some(settings.ensemble()))
-        && images.of(wanted.role) == Some(&own.image)
+        && (!is_sized || own.ensemble == Some(settings.size(wanted.backend)))
+        && images.of(wanted.role()) == Some(&own.image)
 }
 
 /// Checks that the ports our running containers don't hold can be had, where the daemon is on this machine.
@@ -434,22 +439,22 @@ async fn network_subnet(engine: &Engine) -> Result<Option<(bool, String)>, Engin
     }
 }
 
-/// Waits until every server has answered, and the ensemble and etcd have exactly one leader each.
-async fn ready(servers: &[Server], progress: &(dyn Fn(&str) + Sync)) -> Result<Vec<Answer>, ClusterError> {
+/// Waits until every server has answered, and where one leads, exactly one does.
+async fn ready(servers: &[(Backend, Server)], progress: &(dyn Fn(&str) + Sync)) -> Result<Vec<Answer>, ClusterError> {
     let start = Instant::now();
     loop {
-        let ask = |server: &Server| wire::ask(server.container.role, server.published, QUESTION_LIMIT);
+        let ask = |(backend, server): &(Backend, Server)| backends::of(*backend).ask(server.published, QUESTION_LIMIT);
         let answers = join_all(servers.iter().map(ask)).await;
         let mut missing: Vec<String> = Vec::new();
-        for (server, answer) in servers.iter().zip(&answers) {
+        for ((_, server), answer) in servers.iter().zip(&answers) {
             missing.extend(answer.as_ref().err().map(|error| format!("{} ({error})", server.container.name)));
         }
-        for (role, name) in [(Role::Zookeeper, "ZooKeeper"), (Role::Etcd, "etcd")] {
-            let of = servers.iter().zip(&answers).filter(|(server, _)| server.container.role == role);
+        for one in backends::all().filter(|one| one.has_leader()) {
+            let of = servers.iter().zip(&answers).filter(|((backend, _), _)| *backend == one.backend());
             let modes: Vec<&str> = of.filter_map(|(_, answer)| Some(&*answer.as_ref().ok()?.mode)).collect();
             let leaders = modes.iter().filter(|mode| matches!(**mode, "leader" | "standalone")).count();
             if missing.is_empty() && !modes.is_empty() && leaders != 1 {
-                missing.push(format!("{name} has {leaders} leaders, not one"));
+                missing.push(format!("{} has {leaders} leaders, not one", one.title()));
             }
         }
         if missing.is_empty() {

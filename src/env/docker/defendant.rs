@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 
-use super::engine::{Engine, Role, labels};
+use super::backends;
+use super::container::{Role, labels};
+use super::engine::Engine;
 use super::images;
 use super::launch::FOLDER;
 use crate::adapter::misdeed::Kept;
@@ -19,7 +21,7 @@ use crate::lock::runtime::TokioRuntime;
 /// Docker cannot be used, or the program did not introduce itself.
 pub async fn introduced(settings: Settings) -> anyhow::Result<Settings> {
     let engine = Engine::connect().await?;
-    images::ensure(&engine, false, &|_| {}).await?;
+    images::ensure(&engine, backends::always(), &|_| {}).await?;
     let image = images::ensure_for(&engine, &settings, &|_| {}).await?;
     let inner = Spec {
         command: settings.command.clone(),

@@ -1,40 +1,23 @@
-//! The Docker daemon: reaching it, and the project's own containers in it.
+//! The Docker daemon: reaching it, and what it is asked to do to the project's own containers.
 //!
-//! Whatever changes a container takes a [`Container`], and only this file makes those, from containers that carry the
-//! project's label. So code elsewhere cannot touch a stranger's container by mistake. Deliberately absent: what the
-//! containers do (`cluster.rs`) and faults.
+//! Deliberately absent: what the containers do (`cluster.rs`) and faults.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::{env, fmt, io};
+use std::{env, io};
 
 use bollard::errors::Error as ApiError;
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{
     KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::stream::TryStreamExt;
 
-use super::clock_page;
 use super::cluster_name::cluster;
+use super::container::{Container, LABEL_CLUSTER, Standing, State};
 use super::doings::Doings;
-use crate::ids::NodeId;
 
-/// The label that makes a container or a network the project's own; its value is the [`cluster`]'s name.
-pub const LABEL_CLUSTER: &str = "io.fencepost.cluster";
-/// The label that says what a container is for, a [`Role`].
-pub const LABEL_ROLE: &str = "io.fencepost.role";
-/// The label with the number of a server or a client.
-pub const LABEL_NODE: &str = "io.fencepost.node";
-/// The label of a trial's containers with the run and the lock that they belong to, as `RUN/LOCK`.
-pub const LABEL_TRIAL: &str = "io.fencepost.trial";
-/// The label of a run's network helper that says whose run it is.
-pub const LABEL_WHO: &str = "io.fencepost.who";
-/// The label of a ZooKeeper server with the size of its ensemble.
-pub const LABEL_ENSEMBLE: &str = "io.fencepost.ensemble";
 /// The label of an image with the digest of the files it was built from.
 pub const LABEL_DIGEST: &str = "io.fencepost.digest";
 
@@ -104,198 +87,12 @@ impl EngineError {
     }
 }
 
-/// What a container of the project is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// A Redis master.
-    Redis,
-    /// A server of the ZooKeeper ensemble.
-    Zookeeper,
-    /// A member of the etcd cluster.
-    Etcd,
-    /// A page for a person's browser.
-    Ui,
-    /// A client of the trial.
-    Client,
-    /// The protected resource.
-    Resource,
-    /// Where a trial's clients find a lock server that is not ours.
-    Door,
-    /// The run's helper that changes networks. It ends with those who hold on to it.
-    Netns,
-    /// Anything else that was started for a run.
-    Helper,
-}
-
-impl Role {
-    /// Whether the container outlives a run. All others are removed before the next.
-    pub fn outlives_runs(self) -> bool {
-        self.is_server() || self == Self::Ui
-    }
-
-    /// Whether it is a lock server.
-    pub fn is_server(self) -> bool {
-        matches!(self, Self::Redis | Self::Zookeeper | Self::Etcd)
-    }
-
-    fn from_label(label: &str) -> Self {
-        match label {
-            "redis" => Self::Redis,
-            "zookeeper" => Self::Zookeeper,
-            "etcd" => Self::Etcd,
-            "ui" => Self::Ui,
-            "client" => Self::Client,
-            "resource" => Self::Resource,
-            "door" => Self::Door,
-            "netns" => Self::Netns,
-            _ => Self::Helper,
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    /// The value of [`LABEL_ROLE`].
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Redis => "redis",
-            Self::Zookeeper => "zookeeper",
-            Self::Etcd => "etcd",
-            Self::Ui => "ui",
-            Self::Client => "client",
-            Self::Resource => "resource",
-            Self::Door => "door",
-            Self::Netns => "netns",
-            Self::Helper => "helper",
-        })
-    }
-}
-
-/// What a container is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It runs.
-    Running,
-    /// It is frozen.
-    Paused,
-    /// It does not run, and can be started.
-    Stopped,
-    /// It is on its way: starting again, stopping, being removed.
-    Passing,
-}
-
-impl State {
-    fn of(summary: &ContainerSummary) -> Self {
-        match summary.state {
-            Some(ContainerSummaryStateEnum::RUNNING) => Self::Running,
-            Some(ContainerSummaryStateEnum::PAUSED) => Self::Paused,
-            Some(ContainerSummaryStateEnum::CREATED | ContainerSummaryStateEnum::EXITED) => Self::Stopped,
-            _ => Self::Passing,
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Stopped => "stopped",
-            Self::Passing => "in between",
-        })
-    }
-}
-
-/// What a container is doing at a moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// That.
-    pub state: State,
-    /// When it was started, in the daemon's words.
-    pub started: String,
-}
-
 /// The events that starting a container brings about, thawing, killing and freezing one.
 // Docker takes a container that ends off its network, and puts one that starts back on it.
 const STARTS: &[&str] = &["start", "connect"];
 const THAWS: &[&str] = &["unpause"];
 const KILLS: &[&str] = &["kill", "die", "disconnect"];
 const PAUSES: &[&str] = &["pause"];
-
-/// One of the project's own containers, as it was when it was listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Container {
-    id: String,
-    /// Its name.
-    pub name: String,
-    /// What it is for.
-    pub role: Role,
-    /// Its number among those of its role, if it has one.
-    pub node: Option<NodeId>,
-    /// What it is doing.
-    pub state: State,
-    /// Its address in the cluster's network, while it has one.
-    pub address: Option<Ipv4Addr>,
-    /// The port that Docker publishes for it on this machine, while it runs.
-    pub published: Option<u16>,
-    /// The id of its image.
-    pub image: String,
-    /// The folder with its clock's page, if it has one.
-    pub clock: Option<PathBuf>,
-    /// For a container of a trial: `RUN/LOCK`, from its label.
-    pub trial: Option<String>,
-    /// For a run's network helper: whose run it is.
-    pub who: Option<String>,
-    /// For a ZooKeeper server: how many there are.
-    pub ensemble: Option<u8>,
-}
-
-impl Container {
-    /// Its id.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// `None` for a container without the project's label.
-    fn ours(summary: ContainerSummary) -> Option<Self> {
-        let state = State::of(&summary);
-        let labels = summary.labels.filter(is_ours)?;
-        let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
-        let mounts = summary.mounts.unwrap_or_default();
-        let clock = mounts.into_iter().find(|mount| mount.destination.as_deref() == Some(clock_page::FOLDER));
-        let id = summary.id?;
-        Some(Self {
-            name: summary
-                .names
-                .unwrap_or_default()
-                .first()
-                .map_or(&*id, |name| name.trim_start_matches('/'))
-                .to_owned(),
-            role: labels.get(LABEL_ROLE).map_or(Role::Helper, |label| Role::from_label(label)),
-            node: labels.get(LABEL_NODE).and_then(|label| label.parse().ok()).map(NodeId),
-            state,
-            address: networks.get(cluster()).and_then(|end| end.ip_address.as_ref()?.parse().ok()),
-            published: summary.ports.unwrap_or_default().iter().find_map(|port| port.public_port),
-            image: summary.image_id.unwrap_or_default(),
-            clock: clock.and_then(|mount| mount.source).map(PathBuf::from),
-            trial: labels.get(LABEL_TRIAL).cloned(),
-            who: labels.get(LABEL_WHO).cloned(),
-            ensemble: labels.get(LABEL_ENSEMBLE).and_then(|label| label.parse().ok()),
-            id,
-        })
-    }
-}
-
-/// The labels of a container of the project; `trial` for one that belongs to a trial.
-pub(super) fn labels(role: Role, node: Option<NodeId>, trial: Option<&str>) -> HashMap<String, String> {
-    let mut labels = vec![(LABEL_CLUSTER, cluster().to_owned()), (LABEL_ROLE, role.to_string())];
-    labels.extend(node.map(|node| (LABEL_NODE, node.0.to_string())));
-    labels.extend(trial.map(|trial| (LABEL_TRIAL, trial.to_owned())));
-    labels.into_iter().map(|(label, value)| (label.to_owned(), value)).collect()
-}
-
-fn is_ours(labels: &HashMap<String, String>) -> bool {
-    labels.get(LABEL_CLUSTER).is_some_and(|value| value == cluster())
-}
 
 /// A Docker daemon that answers.
 #[derive(Clone, Debug)]
@@ -362,7 +159,7 @@ impl Engine {
     /// The container of this name or id, refused unless it is the project's own.
     pub async fn labelled(&self, name: &str) -> Result<Container, EngineError> {
         let details = self.docker.inspect_container(name, None).await.map_err(api(format!("find container {name}")))?;
-        let own = self.containers().await?.into_iter().find(|own| details.id.as_ref() == Some(&own.id));
+        let own = self.containers().await?.into_iter().find(|own| details.id.as_deref() == Some(own.id()));
         own.ok_or_else(|| EngineError::NotLabelled { name: name.to_owned() })
     }
 
@@ -373,30 +170,30 @@ impl Engine {
         events: &[&'static str],
         request: impl Future<Output = Result<(), ApiError>>,
     ) -> Result<(), ApiError> {
-        self.doings.note(&container.id, events);
+        self.doings.note(container.id(), events);
         let done = request.await;
         if done.is_err() {
-            self.doings.take_back(&container.id, events);
+            self.doings.take_back(container.id(), events);
         }
         done
     }
 
     /// Starts a stopped container.
     pub async fn start(&self, container: &Container) -> Result<(), EngineError> {
-        let started = self.doing(container, STARTS, self.docker.start_container(&container.id, None)).await;
+        let started = self.doing(container, STARTS, self.docker.start_container(container.id(), None)).await;
         started.map_err(api(format!("start {}", container.name)))
     }
 
     /// Ends a container's processes at once, as `kill -9` does, and waits until they have ended.
     pub async fn kill(&self, container: &Container) -> Result<(), EngineError> {
         let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
-        let killed = self.doing(container, KILLS, self.docker.kill_container(&container.id, Some(options))).await;
+        let killed = self.doing(container, KILLS, self.docker.kill_container(container.id(), Some(options))).await;
         killed.map_err(api(format!("kill {}", container.name)))
     }
 
     /// Freezes a running container.
     pub async fn pause(&self, container: &Container) -> Result<(), EngineError> {
-        let paused = self.doing(container, PAUSES, self.docker.pause_container(&container.id)).await;
+        let paused = self.doing(container, PAUSES, self.docker.pause_container(container.id())).await;
         paused.map_err(api(format!("pause {}", container.name)))
     }
 
@@ -408,7 +205,7 @@ impl Engine {
     /// What a container is doing now, and since when.
     pub async fn standing(&self, container: &Container) -> Result<Standing, EngineError> {
         let doing = || format!("look at {}", container.name);
-        let details = self.docker.inspect_container(&container.id, None).await.map_err(api(doing()))?;
+        let details = self.docker.inspect_container(container.id(), None).await.map_err(api(doing()))?;
         let state = details.state.unwrap_or_default();
         let doing = match (state.paused, state.running) {
             (Some(true), _) => State::Paused,
@@ -421,20 +218,20 @@ impl Engine {
     /// The number of a container's first process on this machine; `None` while it does not run.
     pub async fn pid(&self, container: &Container) -> Result<Option<i64>, EngineError> {
         let doing = || format!("look at {}", container.name);
-        let details = self.docker.inspect_container(&container.id, None).await.map_err(api(doing()))?;
+        let details = self.docker.inspect_container(container.id(), None).await.map_err(api(doing()))?;
         Ok(details.state.and_then(|state| state.pid).filter(|pid| *pid > 0))
     }
 
     /// What a container has printed.
     pub async fn logs(&self, container: &Container) -> Result<String, EngineError> {
-        self.logs_own(&container.id, &container.name).await
+        self.logs_own(container.id(), &container.name).await
     }
 
     /// The last lines that a container has printed since `since`, seconds since the epoch; before each stands when the
     /// daemon received it.
     pub async fn logs_since(&self, container: &Container, since: i32) -> Result<String, EngineError> {
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).since(since).timestamps(true).tail("100");
-        let chunks = self.docker.logs(&container.id, Some(options.build())).map_ok(|chunk| chunk.to_string());
+        let chunks = self.docker.logs(container.id(), Some(options.build())).map_ok(|chunk| chunk.to_string());
         let doing = || format!("read the log of {}", container.name);
         let chunks: Vec<String> = chunks.try_collect().await.map_err(api(doing()))?;
         Ok(chunks.concat())
@@ -450,13 +247,13 @@ impl Engine {
 
     /// Thaws a paused container.
     pub async fn unpause(&self, container: &Container) -> Result<(), EngineError> {
-        let thawed = self.doing(container, THAWS, self.docker.unpause_container(&container.id)).await;
+        let thawed = self.doing(container, THAWS, self.docker.unpause_container(container.id())).await;
         thawed.map_err(api(format!("unpause {}", container.name)))
     }
 
     /// Thaws a container if it is frozen. One that is not, or that is gone, is fine.
     pub async fn thaw(&self, container: &Container) -> Result<(), EngineError> {
-        match self.doing(container, THAWS, self.docker.unpause_container(&container.id)).await {
+        match self.doing(container, THAWS, self.docker.unpause_container(container.id())).await {
             Ok(()) | Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
             // By its state, not by the daemon's words for "it is not paused".
             Err(error) => match self.state(container).await {
@@ -469,7 +266,7 @@ impl Engine {
 
     /// Starts a container if it does not run. One that is gone, or on its way to be, is fine.
     pub async fn revive(&self, container: &Container) -> Result<(), EngineError> {
-        match self.doing(container, STARTS, self.docker.start_container(&container.id, None)).await {
+        match self.doing(container, STARTS, self.docker.start_container(container.id(), None)).await {
             // 404: gone; 409: being removed.
             Err(ApiError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
             other => other.map_err(api(format!("start {}", container.name))),
@@ -478,7 +275,7 @@ impl Engine {
 
     /// Ends and removes a container with its volumes, whatever it is doing; one that is gone already is fine.
     pub async fn remove(&self, container: &Container) -> Result<(), EngineError> {
-        self.remove_own(&container.id, &container.name).await
+        self.remove_own(container.id(), &container.name).await
     }
 
     /// As [`Engine::remove`], for a container that the caller has just created with the project's label.
@@ -519,37 +316,5 @@ mod tests {
         assert!(error.contains("unix:///nonexistent/docker.sock") && error.contains("--env sim"), "{error}");
         let error = Engine::connect_to("ssh://somewhere").await.unwrap_err().to_string();
         assert!(error.contains("not supported"), "{error}");
-    }
-
-    #[test]
-    fn a_container_without_the_label_is_not_ours() {
-        let summary = |labels: &[(&str, &str)]| ContainerSummary {
-            id: Some("0123".into()),
-            names: Some(vec!["/fencepost-redis-1".into()]),
-            labels: Some(labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()),
-            ..Default::default()
-        };
-        assert_eq!(Container::ours(summary(&[])), None);
-        assert_eq!(Container::ours(summary(&[(LABEL_CLUSTER, "other")])), None);
-        let own = Container::ours(summary(&[(LABEL_CLUSTER, cluster()), (LABEL_ROLE, "redis"), (LABEL_NODE, "1")]));
-        let own = own.unwrap();
-        assert_eq!((&*own.name, own.role, own.node), ("fencepost-redis-1", Role::Redis, Some(NodeId(1))));
-    }
-
-    #[test]
-    fn roles_read_back_as_they_print() {
-        for role in [
-            Role::Redis,
-            Role::Zookeeper,
-            Role::Etcd,
-            Role::Ui,
-            Role::Client,
-            Role::Resource,
-            Role::Door,
-            Role::Netns,
-            Role::Helper,
-        ] {
-            assert_eq!(Role::from_label(&role.to_string()), role);
-        }
     }
 }

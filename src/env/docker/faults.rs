@@ -1,14 +1,13 @@
 //! Faults on the containers of one trial: applied, looked at from both sides, undone.
 //!
-//! One file for each mechanism: it hurts one member, and gives a [`Wound`] that knows how to undo that. Here is what they
-//! have in common: all or nothing, and which strike made which wounds. Adding a mechanism takes a file, an arm in
+//! One file for each mechanism: it strikes one member, and knows how to undo that. [`context`] has what they share, the bookkeeping
+//! of one fault; here is that of one strike: all or nothing, and which faults it made. Adding a mechanism takes a file, an arm in
 //! [`Faults::strike`], and a kind of undo in the journal that `heal.rs` can replay without the run.
 //! Deliberately absent: when a fault strikes (the nemesis), and the trial's containers.
 
 mod clock;
-mod face;
+mod context;
 mod freeze;
-mod ground;
 mod kill;
 mod links;
 mod requests;
@@ -21,27 +20,27 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
-use super::engine::{Engine, Role};
+use super::backends;
+use super::engine::Engine;
 use super::hub::Orders;
 use super::journal::Journal;
 use super::lives::Lives;
 use super::messages::{Order, Speaker};
 use super::netns::{Effect, Netns};
-use super::wire;
 use crate::fault::{Member, Refusal, Strike};
 use crate::history::Probe;
 use crate::ids::{ClientId, NodeId};
 use crate::nemesis::{Environment, FaultError};
-use ground::{Ground, Struck};
+use crate::scenario::Backend;
+use context::{Context, Struck};
 
-pub use face::Face;
-pub use ground::{ClockPlace, GRACE, Place};
+pub use context::{ClockPlace, ClockReader, GRACE, Place};
 
 /// How long a server may take to say whether it leads.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What faults are made with.
-pub struct Hands {
+pub struct Tools {
     /// The Docker daemon.
     pub engine: Engine,
     /// Where each is written down first.
@@ -54,25 +53,25 @@ pub struct Hands {
 
 /// The faults of one trial.
 pub struct Faults {
-    ground: Arc<Ground>,
-    /// What kind of servers have a leader, and where they answer; none where they have none.
-    ensemble: (Role, Vec<(NodeId, SocketAddr)>),
+    context: Arc<Context>,
+    /// The servers that can be asked who leads them, and whose session is where.
+    ensemble: (Backend, Vec<(NodeId, SocketAddr)>),
 }
 
 impl Faults {
     /// Faults on `places`. `ensemble` is asked for its leader. `tag` tells concurrent trials apart.
     pub fn new(
-        hands: Hands,
+        tools: Tools,
         places: BTreeMap<Member, Place>,
         orders: Orders,
         lives: Arc<Lives>,
-        ensemble: (Role, Vec<(NodeId, SocketAddr)>),
+        ensemble: (Backend, Vec<(NodeId, SocketAddr)>),
         tag: String,
     ) -> Self {
         let (active, clocks, doors) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let Hands { engine, journal, netns, put_off } = hands;
-        let ground = Ground { engine, journal, places, netns, put_off, tag, orders, lives, active, clocks, doors };
-        Self { ground: Arc::new(ground), ensemble }
+        let Tools { engine, journal, netns, put_off } = tools;
+        let context = Context { engine, journal, places, netns, put_off, tag, orders, lives, active, clocks, doors };
+        Self { context: Arc::new(context), ensemble }
     }
 
     /// Finds the way into everybody's network and knocks at each door once, so that the first strike need not.
@@ -80,51 +79,51 @@ impl Faults {
     /// # Errors
     /// A network cannot be reached.
     pub async fn prepare(&self) -> Result<(), FaultError> {
-        links::prepare(&self.ground).await
+        links::prepare(&self.context).await
     }
 
     /// What a strike does to each of its members, side by side.
     async fn strike(&self, id: u32, strike: &Strike, duration: Duration) -> Result<Vec<Struck>, FaultError> {
-        let ground = &self.ground;
+        let context = &self.context;
         Ok(match strike {
             Strike::Freeze(members) => {
-                join_all(members.iter().map(|member| freeze::apply(ground, *member, duration))).await
+                join_all(members.iter().map(|member| freeze::apply(context, *member, duration))).await
             }
             Strike::Cut { links, refusal } => {
                 let effect = match refusal {
                     Refusal::Drop => Effect::Drop,
                     Refusal::Reset => Effect::Reset,
                 };
-                links::apply(ground, id, links, effect, duration).await?
+                links::apply(context, id, links, effect, duration).await?
             }
             Strike::Loss { links, permille } => {
-                links::apply(ground, id, links, Effect::Lose { permille: *permille }, duration).await?
+                links::apply(context, id, links, Effect::Lose { permille: *permille }, duration).await?
             }
             Strike::Delay { links, extra: (least, most) } => {
                 let nanos = |time: &Duration| time.as_nanos() as u64;
                 // Drawn here as everywhere outside of the simulation: a seed fixes a plan, not a machine.
                 let effect = Effect::Late { least: nanos(least), most: nanos(most), seed: rand::random() };
-                links::apply(ground, id, links, effect, duration).await?
+                links::apply(context, id, links, effect, duration).await?
             }
             Strike::Kill(members) => {
-                join_all(members.iter().map(|member| kill::apply(ground, *member, false, duration))).await
+                join_all(members.iter().map(|member| kill::apply(context, *member, false, duration))).await
             }
             Strike::PowerLoss(members) => {
-                join_all(members.iter().map(|member| kill::apply(ground, *member, true, duration))).await
+                join_all(members.iter().map(|member| kill::apply(context, *member, true, duration))).await
             }
-            Strike::Requests { links, rule } => requests::apply(ground, id, links, *rule, duration).await,
+            Strike::Requests { links, rule } => requests::apply(context, id, links, *rule, duration).await,
             Strike::Clock { members, change } => {
-                join_all(members.iter().map(|member| clock::apply(ground, id, *member, *change, duration))).await
+                join_all(members.iter().map(|member| clock::apply(context, id, *member, *change, duration))).await
             }
         })
     }
 
     async fn apply_all(&self, id: u32, strike: &Strike, duration: Duration) -> Result<Vec<Probe>, FaultError> {
-        let (mut wounds, mut probes, mut failure) = (Vec::new(), Vec::new(), None);
+        let (mut faults, mut probes, mut failure) = (Vec::new(), Vec::new(), None);
         for outcome in self.strike(id, strike, duration).await? {
             match outcome {
-                Ok((wound, seen)) => {
-                    wounds.push(wound);
+                Ok((fault, seen)) => {
+                    faults.push(fault);
                     probes.extend(seen);
                 }
                 Err(error) => failure = Some(error),
@@ -132,24 +131,24 @@ impl Faults {
         }
         if let Some(error) = failure {
             // All or nothing: a half-made partition is not the one that was asked for.
-            for wound in &wounds {
+            for fault in &faults {
                 // By its own way if it can: a clock's strike must end here as well as on its page.
-                match wound.undo(&self.ground).await {
-                    Ok(_) => drop(self.ground.healed(&**wound)),
-                    Err(_) => drop(self.ground.give_up(wound.entry(), String::new()).await),
+                match fault.undo(&self.context).await {
+                    Ok(_) => drop(self.context.healed(fault)),
+                    Err(_) => drop(self.context.give_up(&fault.entry, String::new()).await),
                 }
             }
             return Err(error);
         }
-        self.ground.active.lock().unwrap_or_else(PoisonError::into_inner).insert(id, wounds);
+        self.context.active.lock().unwrap_or_else(PoisonError::into_inner).insert(id, faults);
         Ok(probes)
     }
 
     async fn undo_all(&self, id: u32) -> Result<Vec<Probe>, FaultError> {
-        let wounds = self.ground.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).unwrap_or_default();
-        let healed = join_all(wounds.iter().map(|wound| async move {
-            let probes = wound.undo(&self.ground).await?;
-            self.ground.healed(&**wound)?;
+        let faults = self.context.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).unwrap_or_default();
+        let healed = join_all(faults.iter().map(|fault| async move {
+            let probes = fault.undo(&self.context).await?;
+            self.context.healed(fault)?;
             Ok(probes)
         }));
         let probes: Result<Vec<Vec<Probe>>, FaultError> = healed.await.into_iter().collect();
@@ -181,17 +180,16 @@ impl Environment for Faults {
     }
 
     fn go(&self, client: ClientId, number: u64) {
-        self.ground.orders.send(Speaker::Client(client), Order::Go { number });
+        self.context.orders.send(Speaker::Client(client), Order::Go { number });
     }
 
     fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>> {
         async move {
-            let address = self.ground.places.get(&Member::Client(client))?.address;
-            let sessions =
-                &self.ensemble.1[..if self.ensemble.0 == Role::Zookeeper { self.ensemble.1.len() } else { 0 }];
-            let asked = sessions.iter().map(|(node, server)| async move {
-                let connected = wire::connected(*server, PATIENCE).await.ok()?;
-                connected.iter().any(|(from, _)| *from == address).then_some(*node)
+            let address = self.context.places.get(&Member::Client(client))?.address;
+            let (backend, servers) = &self.ensemble;
+            let asked = servers.iter().map(|(node, server)| async move {
+                let sessions = backends::of(*backend).sessions(*server, PATIENCE).await.ok()?;
+                sessions.iter().any(|(from, _)| *from == address).then_some(*node)
             });
             join_all(asked).await.into_iter().flatten().next()
         }
@@ -200,9 +198,9 @@ impl Environment for Faults {
 
     fn leader(&self) -> BoxFuture<'_, Option<NodeId>> {
         async move {
-            let role = self.ensemble.0;
-            let asked = self.ensemble.1.iter().map(|(node, address)| async move {
-                let answer = wire::ask(role, *address, PATIENCE).await.ok()?;
+            let (backend, servers) = &self.ensemble;
+            let asked = servers.iter().map(|(node, address)| async move {
+                let answer = backends::of(*backend).ask(*address, PATIENCE).await.ok()?;
                 (answer.mode == "leader").then_some(*node)
             });
             join_all(asked).await.into_iter().flatten().next()

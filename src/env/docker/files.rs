@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use super::backends;
 use super::cluster_name;
 
 /// The Compose file's name in the state folder.
@@ -13,21 +14,15 @@ pub const COMPOSE: &str = "docker-compose.yml";
 /// The script that makes the base image.
 pub const BASE: &str = "docker/base.sh";
 
-/// Every file by its path in the repository and in the state folder.
-const FILES: &[(&str, &str)] = &[
+/// The files that are of no backend, by their paths in the repository and in the state folder.
+const COMMON: &[(&str, &str)] = &[
     (COMPOSE, include_str!("../../../docker-compose.yml")),
     (BASE, include_str!("../../../docker/base.sh")),
     ("docker/adapter.Dockerfile", include_str!("../../../docker/adapter.Dockerfile")),
     ("docker/clockshim.c", include_str!("../../../docker/clockshim.c")),
-    ("docker/etcd.Dockerfile", include_str!("../../../docker/etcd.Dockerfile")),
-    ("docker/etcd.sh", include_str!("../../../docker/etcd.sh")),
-    ("docker/redis.Dockerfile", include_str!("../../../docker/redis.Dockerfile")),
-    ("docker/redis.sh", include_str!("../../../docker/redis.sh")),
     ("docker/syncshim.c", include_str!("../../../docker/syncshim.c")),
     ("docker/sys.h", include_str!("../../../docker/sys.h")),
     ("docker/tools.Dockerfile", include_str!("../../../docker/tools.Dockerfile")),
-    ("docker/zookeeper.Dockerfile", include_str!("../../../docker/zookeeper.Dockerfile")),
-    ("docker/zookeeper.sh", include_str!("../../../docker/zookeeper.sh")),
 ];
 
 /// Why the files could not be laid out.
@@ -46,9 +41,14 @@ pub enum FilesError {
     },
 }
 
+/// Every file and its content.
+fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    COMMON.iter().chain(backends::all().flat_map(|one| one.containers().files)).copied()
+}
+
 /// The content of one of the files; empty for a name that is none of them.
 pub fn content(name: &str) -> &'static str {
-    FILES.iter().find(|(file, _)| *file == name).map_or("", |(_, content)| content)
+    all().find(|(file, _)| *file == name).map_or("", |(_, content)| content)
 }
 
 /// `$XDG_STATE_HOME/fencepost`, by default `~/.local/state/fencepost`; for a cluster with a name, a folder of its own below it.
@@ -73,7 +73,7 @@ pub fn lay_out() -> Result<PathBuf, FilesError> {
 }
 
 fn lay_out_in(folder: &Path) -> Result<(), FilesError> {
-    for (name, content) in FILES {
+    for (name, content) in all() {
         let path = folder.join(name);
         if fs::read(&path).is_ok_and(|present| present == content.as_bytes()) {
             continue;

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use tokio::sync::OnceCell;
 
 use super::clocks;
-use super::engine::{Container, Engine, EngineError, Role, State};
+use super::container::{Container, Role, State};
+use super::engine::{Engine, EngineError};
 use super::journal::{Entry, Journal, Undo};
 use super::netns::{Answer, Door, Netns, NetnsError, Request};
 use crate::time::Nanos;

@@ -1,4 +1,4 @@
-//! The images of the cluster, that of etcd only where it is needed: made when they are missing, made anew when their files have changed.
+//! The images of the cluster, as far as they are needed: made when they are missing, made anew when their files have changed.
 //!
 //! Each carries a digest of the files it was built from as a label, so a newer `fencepost` never runs on the servers of
 //! an older one. Deliberately absent: pulling ready-made images, which nobody publishes.
@@ -11,18 +11,15 @@ use bollard::errors::Error as ApiError;
 use futures_util::future::try_join_all;
 use tokio::process::Command;
 
+use super::backends;
 use super::command::{CommandError, run};
-use super::engine::{Engine, EngineError, LABEL_DIGEST, Role, api};
+use super::container::Role;
+use super::engine::{Engine, EngineError, LABEL_DIGEST, api};
 use super::files::{self, FilesError};
 use crate::adapter::Settings;
+use crate::scenario::Backend;
 use crate::seed::fnv1a;
 
-/// The image of a Redis server.
-pub const REDIS: &str = "fencepost-redis";
-/// The image of a ZooKeeper server.
-pub const ZOOKEEPER: &str = "fencepost-zookeeper";
-/// The image of an etcd server.
-pub const ETCD: &str = "fencepost-etcd";
 /// The image of clients, the resource and network helpers.
 pub const TOOLS: &str = "fencepost-tools";
 /// What all are built on.
@@ -39,17 +36,21 @@ const BUILD_LIMIT: Duration = Duration::from_secs(900);
 /// What every image has in common.
 const SHIMS: &[&str] = &["docker/sys.h", "docker/clockshim.c", "docker/syncshim.c"];
 
-/// The images and the files that each is built from beside the shims, its Dockerfile first.
-const RECIPES: &[(&str, &[&str])] = &[
-    (REDIS, &["docker/redis.Dockerfile", "docker/redis.sh"]),
-    (TOOLS, &["docker/tools.Dockerfile"]),
-    (ZOOKEEPER, &["docker/zookeeper.Dockerfile", "docker/zookeeper.sh"]),
-    (ETCD, &["docker/etcd.Dockerfile", "docker/etcd.sh"]),
-];
+/// The file that the image of clients is built from beside the shims.
+const TOOLS_FILES: &[&str] = &["docker/tools.Dockerfile"];
 
-/// The recipes that are needed: the last is etcd's.
-fn recipes(etcd: bool) -> &'static [(&'static str, &'static [&'static str])] {
-    if etcd { RECIPES } else { &RECIPES[..RECIPES.len() - 1] }
+/// An image, and the files that it is built from beside the shims, its Dockerfile first.
+type Recipe = (&'static str, Vec<&'static str>);
+
+/// The recipes that are needed for the servers of these backends, and for clients.
+fn recipes(backends: impl IntoIterator<Item = Backend>) -> Vec<Recipe> {
+    let own = |backend| {
+        let own = backends::of(backend).containers();
+        (own.image, own.files.iter().map(|(file, _)| *file).collect())
+    };
+    let mut recipes: Vec<Recipe> = backends.into_iter().map(own).collect();
+    recipes.insert(recipes.len().min(1), (TOOLS, TOOLS_FILES.to_vec()));
+    recipes
 }
 
 /// Why an image could not be made.
@@ -93,9 +94,7 @@ impl Images {
     /// The id of the image that containers of this role are made from.
     pub fn of(&self, role: Role) -> Option<&str> {
         let name = match role {
-            Role::Redis => REDIS,
-            Role::Zookeeper => ZOOKEEPER,
-            Role::Etcd => ETCD,
+            Role::Server(backend) => backends::of(backend).containers().image,
             Role::Ui => return None,
             Role::Client | Role::Resource | Role::Door | Role::Netns | Role::Helper => TOOLS,
         };
@@ -103,16 +102,20 @@ impl Images {
     }
 }
 
-/// Sees to it that all images are there and up to date, etcd's if it is asked for. With nothing to do it takes one look at
-/// each.
+/// Sees to it that the images of these backends and of clients are there and up to date. With nothing to do it takes one look
+/// at each.
 ///
 /// # Errors
 /// One could not be made.
-pub async fn ensure(engine: &Engine, etcd: bool, progress: &(dyn Fn(&str) + Sync)) -> Result<Images, ImageError> {
-    let recipes = recipes(etcd);
+pub async fn ensure(
+    engine: &Engine,
+    backends: impl IntoIterator<Item = Backend>,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<Images, ImageError> {
+    let recipes = recipes(backends);
     let found = try_join_all(recipes.iter().map(|(name, _)| find(engine, name))).await?;
     let current = |index: usize| match &found[index] {
-        Some((id, built_from)) if *built_from == digest(recipes[index].1) => Some(id.clone()),
+        Some((id, built_from)) if *built_from == digest(&recipes[index].1) => Some(id.clone()),
         _ => None,
     };
     let missing: Vec<_> = (0..recipes.len()).filter(|index| current(*index).is_none()).collect();
@@ -129,7 +132,7 @@ pub async fn ensure(engine: &Engine, etcd: bool, progress: &(dyn Fn(&str) + Sync
     // One alone first: the others take the stage that makes the shims from it.
     let (first, others) = missing.split_at(1);
     for round in [first, others] {
-        try_join_all(round.iter().map(|index| build(engine, &folder, recipes[*index].0, recipes[*index].1))).await?;
+        try_join_all(round.iter().map(|index| build(engine, &folder, recipes[*index].0, &recipes[*index].1))).await?;
     }
     let found = try_join_all(recipes.iter().map(|(name, _)| find(engine, name))).await?;
     Ok(Images(recipes.iter().zip(found).filter_map(|((name, _), found)| Some((*name, found?.0))).collect()))
@@ -151,7 +154,7 @@ pub async fn ensure_for(
     if pip.is_empty() && apt.is_empty() {
         return Ok(TOOLS.to_owned());
     }
-    let built_on = digest(RECIPES[1].1);
+    let built_on = digest(TOOLS_FILES);
     let recipe = [files::content(ADAPTER), &built_on, &pip.join(" "), &apt.join(" ")].join("\0");
     let recipe = format!("{:016x}", fnv1a(recipe.as_bytes()));
     let image = format!("fencepost-adapter:{recipe}");
@@ -229,7 +232,7 @@ mod tests {
 
     #[test]
     fn every_recipe_names_files_that_are_carried_along() {
-        for (image, files) in RECIPES {
+        for (image, files) in recipes(Backend::ALL) {
             for file in files.iter().chain(SHIMS) {
                 assert!(!files::content(file).is_empty(), "{image}: {file}");
             }
@@ -237,15 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn images_are_the_ones_the_compose_file_names() {
-        for image in [REDIS, ZOOKEEPER, ETCD] {
-            assert!(files::content(files::COMPOSE).contains(&format!("image: {image}\n")), "{image}");
-        }
-    }
-
-    #[test]
     fn another_content_has_another_digest() {
-        assert_ne!(digest(RECIPES[0].1), digest(RECIPES[1].1));
-        assert_ne!(digest(&RECIPES[2].1[..1]), digest(RECIPES[2].1));
+        let recipes = recipes(Backend::ALL);
+        assert_ne!(digest(&recipes[0].1), digest(&recipes[1].1));
+        assert_ne!(digest(&recipes[2].1[..1]), digest(&recipes[2].1));
     }
 }

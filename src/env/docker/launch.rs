@@ -12,7 +12,8 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 
 use super::clock_page;
 use super::cluster_name::cluster;
-use super::engine::{Container, Engine, EngineError, Role, api, labels};
+use super::container::{Container, Role, labels};
+use super::engine::{Engine, EngineError, api};
 use crate::ids::NodeId;
 
 /// Where the binary is inside a container.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::given::Given;
+use super::external::External;
 use crate::fault::RequestRule;
 use crate::history::{Life, Op, ServerRecord};
 use crate::ids::{ClientId, NodeId};
@@ -144,7 +144,7 @@ pub struct ClientPlan {
     pub servers: Vec<SocketAddr>,
     /// Which servers are behind the doors, if they are not ours.
     #[serde(default)]
-    pub given: Option<Given>,
+    pub external: Option<External>,
     /// The resource.
     pub resource: SocketAddr,
     /// Phases at which a fault may strike: announce these, and no others, and wait for the go-ahead.

@@ -19,8 +19,9 @@ use rustix::time::ClockId;
 use tokio::task::JoinHandle;
 
 use super::clock_page;
+use super::container::{Container, Standing, State};
 use super::doings::Doings;
-use super::engine::{Container, Engine, Standing, State};
+use super::engine::Engine;
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
 use crate::time::{BootClock, Clock, Nanos};

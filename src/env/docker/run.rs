@@ -12,17 +12,19 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::abilities;
+use super::backends;
 use super::claim;
 use super::cluster::{self, Cluster};
+use super::container::{Container, Role};
 use super::engine::Engine;
+use super::external::{Doors, External};
 use super::files::state_folder;
-use super::given::{Given, Rooms};
 use super::heal::{self, Reach};
 use super::images;
 use super::journal::Journal;
 use super::netns::Netns;
 use super::run_lock::RunLock;
-use super::settings::{Settings, ZOOKEEPER_SERVERS};
+use super::settings::Settings;
 use super::tempdir;
 use super::trial::{Outcome, Trial};
 use super::watchdog::Watchdog;
@@ -33,7 +35,7 @@ use crate::seed::Seed;
 pub struct Session {
     cluster: Cluster,
     /// What is behind the doors that the cluster's servers are, if the servers are not ours.
-    given: Option<Rooms>,
+    external: Option<Doors>,
     /// The images of defendants that are programs of others, by lock.
     programs: BTreeMap<String, String>,
     journal: Arc<Journal>,
@@ -45,7 +47,7 @@ pub struct Session {
 
 impl Session {
     /// Takes the cluster for a trial of `locks`: brings it up, heals what an interrupted run left, empties it, and sees that
-    /// the faults of the plan can be made. With servers that were `given` none of ours are brought up or emptied, and those are
+    /// the faults of the plan can be made. With `external` servers none of ours are brought up or emptied, and those are
     /// looked at only.
     ///
     /// # Errors
@@ -53,7 +55,7 @@ impl Session {
     pub async fn open(
         scenario: &Scenario,
         locks: &[String],
-        given: Option<&Given>,
+        external: Option<&External>,
         progress: &(dyn Fn(&str) + Sync),
     ) -> anyhow::Result<Self> {
         let who = &scenario.name;
@@ -63,7 +65,7 @@ impl Session {
         let who = format!("{who}, process {}{}", std::process::id(), of_user());
         let lock = RunLock::take(&folder, &who).await?;
         // What takes the daemon is made from one of them.
-        images::ensure(&engine, false, progress).await?;
+        images::ensure(&engine, backends::always(), progress).await?;
         let netns = claim::take(&engine, &who).await?;
         let journal = Arc::new(Journal::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?);
         if lock.was_left {
@@ -74,23 +76,18 @@ impl Session {
         }
         let configs: Vec<(&str, &LockConfig)> =
             locks.iter().filter_map(|lock| Some((lock.as_str(), scenario.locks.get(lock)?))).collect();
-        let (given, cluster) = match given {
+        let (external, cluster) = match external {
             None => {
-                let present = engine.containers().await?.iter().find_map(|own| own.ensemble);
-                let ensemble = ensemble_for(configs.iter().map(|(_, config)| *config), present);
-                // Where it runs it stays.
-                let needs_etcd = configs.iter().any(|(_, config)| config.backend() == Backend::Etcd);
-                let etcd = needs_etcd || cluster::has_etcd(&engine).await?;
-                let settings = Settings::from_env()?.with_ensemble(ensemble).with_etcd(etcd);
+                let present = present(&engine.containers().await?);
+                let settings = with_sizes(Settings::from_env()?, configs.iter().map(|(_, config)| *config), &present);
                 let cluster = cluster::up_with(&settings, progress).await?;
                 cluster::reset(&cluster, Persistence::None).await?;
                 (None, cluster)
             }
-            Some(given) => {
+            Some(servers) => {
                 cluster::remove_members(&engine).await?;
-                let opened = Rooms::open(&engine, given, &configs, progress).await;
-                match opened {
-                    Ok((rooms, doors)) => (Some(rooms), doors),
+                match Doors::open(&engine, servers, &configs, progress).await {
+                    Ok((doors, cluster)) => (Some(doors), cluster),
                     Err(error) => {
                         netns.end(&engine).await;
                         return Err(error);
@@ -105,8 +102,8 @@ impl Session {
         // Before the watchdog holds on to the helper as well.
         let configs: Vec<&LockConfig> = configs.into_iter().map(|(_, config)| config).collect();
         if let Err(unable) = abilities::require(&engine, &netns, &scenario.faults, &configs).await {
-            if let Some(rooms) = given {
-                rooms.close(&engine).await;
+            if let Some(doors) = external {
+                doors.close(&engine).await;
             }
             netns.end(&engine).await;
             return Err(unable);
@@ -120,7 +117,7 @@ impl Session {
         }
         tempdir::remove_abandoned();
         let watchdog = Watchdog::start(&folder, netns.socket()).context("cannot start the watchdog")?;
-        Ok(Self { cluster, given, programs, journal, netns, lock, watchdog })
+        Ok(Self { cluster, external, programs, journal, netns, lock, watchdog })
     }
 
     /// The cluster.
@@ -162,14 +159,15 @@ impl Session {
         round: &[&str],
         progress: &(dyn Fn(&str) + Sync),
     ) -> anyhow::Result<()> {
-        if self.given.is_some() {
+        if self.external.is_some() {
             return Ok(());
         }
         let configs = || round.iter().filter_map(|lock| scenario.locks.get(*lock));
-        let present = u8::try_from(self.cluster.zookeeper.len()).ok();
-        let ensemble = ensemble_for(configs(), present);
-        if Some(ensemble) != present {
-            let settings = Settings::from_env()?.with_ensemble(ensemble).with_etcd(!self.cluster.etcd.is_empty());
+        let servers = self.cluster.servers.iter();
+        let present = servers.map(|(backend, servers)| (*backend, u8::try_from(servers.len()).unwrap_or(u8::MAX)));
+        let present: BTreeMap<Backend, u8> = present.collect();
+        let settings = with_sizes(Settings::from_env()?, configs(), &present);
+        if settings.sizes().any(|(one, size)| present.get(&one.backend()) != Some(&size)) {
             self.cluster = cluster::up_with(&settings, progress).await?;
         }
         let kept = configs().find_map(LockConfig::persistence);
@@ -178,9 +176,9 @@ impl Session {
 
     /// Gives the cluster back, and returns when nothing of the run is left: dropping this does the first alone.
     pub async fn close(self) {
-        let Self { cluster, given, netns, lock, watchdog, .. } = self;
-        if let Some(rooms) = given {
-            rooms.close(&cluster.engine).await;
+        let Self { cluster, external, netns, lock, watchdog, .. } = self;
+        if let Some(doors) = external {
+            doors.close(&cluster.engine).await;
         }
         drop(lock);
         drop(watchdog);
@@ -212,7 +210,7 @@ impl Session {
                 run: &run,
                 folder,
                 cluster: &self.cluster,
-                given: self.given.as_ref(),
+                external: self.external.as_ref(),
                 journal,
                 netns,
                 stop,
@@ -242,13 +240,35 @@ impl Session {
     }
 }
 
-/// How large the ensemble must be for these locks: as large as the largest that one of them asks for. If none does, it stays as
-/// it is: another size is another ensemble, and its servers take ten seconds to start and more.
-fn ensemble_for<'a>(locks: impl Iterator<Item = &'a LockConfig>, present: Option<u8>) -> u8 {
-    let asked = locks
-        .filter(|config| config.backend() == Backend::Zookeeper)
-        .filter_map(|config| u8::try_from(config.nodes()).ok());
-    asked.max().or(present).unwrap_or(ZOOKEEPER_SERVERS)
+/// How many servers there are of each backend that is there, as far as the containers tell without being asked.
+fn present(containers: &[Container]) -> BTreeMap<Backend, u8> {
+    let servers = containers.iter().filter_map(|own| match own.role {
+        Role::Server(backend) => Some((backend, own.ensemble.unwrap_or(backends::of(backend).containers().usual))),
+        _ => None,
+    });
+    // Of several that disagree the first: the others are made anew then.
+    servers.rev().collect()
+}
+
+/// The servers that these locks need, beside those that every cluster has. Where a lock may choose how many, as many as the one
+/// that asks for most of them; if none does, a backend stays as it is: another size is another ensemble, and its servers take ten
+/// seconds to start and more.
+fn with_sizes<'a>(
+    settings: Settings,
+    locks: impl Iterator<Item = &'a LockConfig>,
+    present: &BTreeMap<Backend, u8>,
+) -> Settings {
+    let mut sizes = present.clone();
+    let mut asked: BTreeMap<Backend, u8> = BTreeMap::new();
+    for config in locks {
+        let size = asked.entry(config.backend()).or_default();
+        *size = (*size).max(u8::try_from(config.nodes()).unwrap_or(u8::MAX));
+    }
+    for (backend, size) in asked {
+        let own = backends::of(backend).containers();
+        sizes.insert(backend, if own.size_variable.is_some() { size } else { own.usual });
+    }
+    sizes.into_iter().fold(settings, |settings, (backend, size)| settings.with_size(backend, size))
 }
 
 /// Sorts locks into rounds: in each there is at most one of a backend, since those share servers.
@@ -297,16 +317,16 @@ pub async fn heal_all(force: bool) -> anyhow::Result<Vec<String>> {
     }
 }
 
-/// `fencepost cluster up`: brings the cluster up as the environment asks, with etcd where that is asked for.
+/// `fencepost cluster up`: brings the cluster up as the environment asks, with the servers of these backends.
 ///
 /// # Errors
 /// A run is going on and `force` is not given, or the cluster cannot be brought up.
-pub async fn up(force: bool, etcd: bool, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Cluster> {
+pub async fn up(force: bool, backends: &[Backend], progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Cluster> {
     if !force {
         let engine = Engine::connect().await?;
         claim::idle(&engine, "; `--force` goes on all the same, and revives what it has stopped or frozen").await?;
     }
-    Ok(cluster::up(etcd, progress).await?)
+    Ok(cluster::up(backends, progress).await?)
 }
 
 /// `fencepost cluster down`: removes all containers and the network.
@@ -345,12 +365,29 @@ mod tests {
                     duration = \"1s\"\n[lock.redlock]\n[lock.zookeeper]\nservers = 5\n[lock.small]\nalgorithm = \
                     \"zookeeper\"\n";
         let scenario = scenario::parse(Path::new("t.toml"), text, &Capabilities::docker()).unwrap();
-        let needed = |locks: &[&str], present| ensemble_for(locks.iter().map(|lock| &scenario.locks[*lock]), present);
+        let needed = |locks: &[&str], present: Option<u8>| {
+            let present = present.map(|size| (Backend::Zookeeper, size)).into_iter().collect();
+            let settings = Settings::from_lookup(None, |_| None).unwrap();
+            let locks = locks.iter().map(|lock| &scenario.locks[*lock]);
+            with_sizes(settings, locks, &present).size(Backend::Zookeeper)
+        };
         assert_eq!(needed(&["redlock"], Some(5)), 5, "nobody asks");
         assert_eq!(needed(&["redlock"], Some(3)), 3);
-        assert_eq!(needed(&["redlock"], None), ZOOKEEPER_SERVERS);
+        assert_eq!(needed(&["redlock"], None), 3);
         assert_eq!(needed(&["redlock", "zookeeper", "small"], Some(3)), 5);
         assert_eq!(needed(&["small"], Some(5)), 3);
+    }
+
+    #[test]
+    fn what_is_started_on_demand_is_there_for_a_lock_that_needs_it_or_stays() {
+        let settings = || Settings::from_lookup(None, |_| None).unwrap();
+        let none = || std::iter::empty::<&LockConfig>();
+        assert_eq!(with_sizes(settings(), none(), &BTreeMap::new()).size(Backend::Etcd), 0);
+        assert_eq!(with_sizes(settings(), none(), &BTreeMap::from([(Backend::Etcd, 3)])).size(Backend::Etcd), 3);
+        let text = "title = \"t\"\n[workload]\nkind = \"inventory\"\nclients = 2\nhold = \"1ms\"\nthink = \"1ms\"\n\
+                    duration = \"1s\"\n[lock.etcd]\nttl = \"2s\"\n";
+        let scenario = scenario::parse(Path::new("t.toml"), text, &Capabilities::docker()).unwrap();
+        assert_eq!(with_sizes(settings(), scenario.locks.values(), &BTreeMap::new()).size(Backend::Etcd), 3);
     }
 
     #[test]

@@ -1,28 +1,21 @@
-//! What the environment may choose about the cluster: its subnet and its published ports; and what a scenario may: how
-//! many servers the ensemble has, and whether there is etcd.
+//! What the environment may choose about the cluster: its subnet and its published ports; and what a scenario may: which
+//! backends there are, and of some how many servers.
 //!
-//! The names and defaults are those of `docker-compose.yml`. Deliberately absent: the number of Redis masters, which is
-//! fixed: they know nothing of each other, and a lock takes as many of them as it needs.
+//! The names and defaults are those of `docker-compose.yml`. Deliberately absent: the number of servers that know nothing of each
+//! other, which is fixed: a lock takes as many of them as it needs.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+use super::backends::{self, ContainerBackend};
 use super::cluster_name;
-use super::engine::Role;
+use super::container::Role;
 use crate::ids::NodeId;
+use crate::scenario::Backend;
 
-/// How many Redis masters the cluster has.
-pub const REDIS_SERVERS: u8 = 5;
-/// How many ZooKeeper servers the cluster has, unless a scenario asks for another number.
-pub const ZOOKEEPER_SERVERS: u8 = 3;
-/// How many etcd members the cluster has, if a scenario needs any.
-pub const ETCD_SERVERS: u8 = 3;
-/// How many ZooKeeper servers a scenario may ask for at most.
-pub const MOST_ZOOKEEPER_SERVERS: u8 = 5;
-/// The variable that tells Compose how many ZooKeeper servers there are.
-const ENSEMBLE_VARIABLE: &str = "FENCEPOST_ENSEMBLE";
 /// The variable that tells Compose the network, and what containers' names begin with.
 const NAMES_VARIABLE: &str = "FENCEPOST_NAMES";
 /// The variable that tells Compose the folder with the servers' clocks.
@@ -32,7 +25,7 @@ pub const SUBNET_VARIABLE: &str = "FENCEPOST_SUBNET_PREFIX";
 
 /// How many named clusters have a subnet and ports of their own; two of one place are told apart by the variables.
 const PLACES: u16 = 190;
-/// The ports that a cluster has for itself: `x1` to `x5` for Redis, ten higher for ZooKeeper, behind those etcd's.
+/// The ports that a cluster has for itself, for all backends together.
 const PORTS: u16 = 20;
 
 /// A wrong value in the environment.
@@ -62,8 +55,8 @@ pub enum SettingsError {
 /// One server as it is meant to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Redis, ZooKeeper or etcd.
-    pub role: Role,
+    /// Of which backend.
+    pub backend: Backend,
     /// Its number.
     pub node: NodeId,
     /// Its container's name.
@@ -77,16 +70,17 @@ pub struct Wanted {
 impl Wanted {
     /// The variable that chooses the published port.
     pub fn variable(&self) -> String {
-        port_variable(self.role, self.node)
+        port_variable(self.backend, self.node)
+    }
+
+    /// What its container is for.
+    pub fn role(&self) -> Role {
+        Role::Server(self.backend)
     }
 
     /// The port inside of the container.
     pub fn port(&self) -> u16 {
-        match self.role {
-            Role::Zookeeper => 2181,
-            Role::Etcd => 2379,
-            _ => 6379,
-        }
+        backends::of(self.backend).containers().port
     }
 
     /// Where the server answers on this machine.
@@ -96,13 +90,12 @@ impl Wanted {
 
     /// Its name among Compose's services, and in the network.
     pub fn service(&self) -> String {
-        format!("{}-{}", self.role, self.node.0)
+        format!("{}-{}", self.backend.name(), self.node.0)
     }
 
-    /// The folder with its clock's page, below the state folder. etcd is a Go program: it asks the kernel for the time, not
-    /// the C library, so that no preloaded shim moves its clock, and it has no page.
+    /// The folder with its clock's page, below the state folder, if a shim can move its clock.
     pub fn clock(&self, state: &Path) -> Option<PathBuf> {
-        (self.role != Role::Etcd).then(|| state.join("clocks").join(self.service()))
+        backends::of(self.backend).containers().has_clock.then(|| state.join("clocks").join(self.service()))
     }
 }
 
@@ -112,8 +105,9 @@ pub struct Settings {
     /// What the containers' names begin with.
     names: String,
     prefix: [u8; 3],
-    ensemble: u8,
-    etcd: bool,
+    /// How many servers each backend has, of those that there are.
+    sizes: BTreeMap<Backend, u8>,
+    /// As many of each backend as there may be.
     servers: Vec<Wanted>,
 }
 
@@ -137,13 +131,14 @@ impl Settings {
             let [a, b, c, _] = address.octets();
             Ok([a, b, c])
         })?;
-        let redis = (1..=REDIS_SERVERS).map(|n| (Role::Redis, n, 10, 17000));
-        let zookeeper = (1..=MOST_ZOOKEEPER_SERVERS).map(|n| (Role::Zookeeper, n, 20, 17010));
         let mut servers: Vec<Wanted> = Vec::new();
-        let etcd = (1..=ETCD_SERVERS).map(|n| (Role::Etcd, n, 25, 17015));
-        for (role, number, first_host, first_port) in redis.chain(zookeeper).chain(etcd) {
+        let places = backends::all().flat_map(|one| {
+            let own = one.containers();
+            (1..=own.most).map(move |number| (one.backend(), number, own.first_host, own.first_port))
+        });
+        for (backend, number, first_host, first_port) in places {
             let node = NodeId(number.into());
-            let variable = port_variable(role, node);
+            let variable = port_variable(backend, node);
             let published = match lookup(&variable) {
                 None => first_port + place * PORTS + u16::from(number),
                 Some(value) => match value.parse::<u16>() {
@@ -156,31 +151,36 @@ impl Settings {
             }
             let [a, b, c] = prefix;
             let address = Ipv4Addr::new(a, b, c, first_host + number);
-            servers.push(Wanted { role, node, name: format!("{names}-{role}-{number}"), address, published });
+            let name = format!("{names}-{}-{number}", backend.name());
+            servers.push(Wanted { backend, node, name, address, published });
         }
-        Ok(Self { names, prefix, ensemble: ZOOKEEPER_SERVERS, etcd: false, servers })
+        Ok(Self { names, prefix, sizes: BTreeMap::new(), servers }.with(backends::always()))
     }
 
-    /// The same with an ensemble of `servers`, at most [`MOST_ZOOKEEPER_SERVERS`].
+    /// The same with these backends, each with as many servers as usual where nothing else was said.
     #[must_use]
-    pub fn with_ensemble(self, servers: u8) -> Self {
-        Self { ensemble: servers.clamp(1, MOST_ZOOKEEPER_SERVERS), ..self }
+    pub fn with(mut self, backends: impl IntoIterator<Item = Backend>) -> Self {
+        for backend in backends {
+            self.sizes.entry(backend).or_insert(backends::of(backend).containers().usual);
+        }
+        self
     }
 
-    /// The same with etcd, or without.
+    /// The same with `servers` servers of a backend, of at most as many as there may be.
     #[must_use]
-    pub fn with_etcd(self, etcd: bool) -> Self {
-        Self { etcd, ..self }
+    pub fn with_size(mut self, backend: Backend, servers: u8) -> Self {
+        self.sizes.insert(backend, servers.clamp(1, backends::of(backend).containers().most));
+        self
     }
 
-    /// Whether there are etcd servers.
-    pub fn has_etcd(&self) -> bool {
-        self.etcd
+    /// The backends that have servers, and how many each.
+    pub fn sizes(&self) -> impl Iterator<Item = (&'static dyn ContainerBackend, u8)> {
+        self.sizes.iter().map(|(backend, size)| (backends::of(*backend), *size))
     }
 
-    /// How many servers the ensemble has.
-    pub fn ensemble(&self) -> u8 {
-        self.ensemble
+    /// How many servers a backend has; none if it is not there.
+    pub fn size(&self, backend: Backend) -> u8 {
+        self.sizes.get(&backend).copied().unwrap_or_default()
     }
 
     /// The first three parts of the subnet, `172.30.57`.
@@ -194,37 +194,38 @@ impl Settings {
         format!("{}.0/24", self.subnet_prefix())
     }
 
-    /// All servers, Redis first, etcd last.
+    /// All servers, backend by backend.
     pub fn servers(&self) -> impl Iterator<Item = &Wanted> {
-        let is_there = |server: &&Wanted| match server.role {
-            Role::Zookeeper => server.node.0 <= self.ensemble.into(),
-            Role::Etcd => self.etcd,
-            _ => true,
-        };
-        self.servers.iter().filter(is_there)
+        self.servers.iter().filter(|server| server.node.0 <= self.size(server.backend).into())
     }
 
     /// Hands the settings to a Compose command, and the folder where clocks are.
     pub fn export(&self, command: &mut Command, state: &Path) {
-        command
-            .env(NAMES_VARIABLE, &self.names)
-            .env(SUBNET_VARIABLE, self.subnet_prefix())
-            .env(ENSEMBLE_VARIABLE, self.ensemble.to_string())
-            .env(STATE_VARIABLE, state);
+        command.env(NAMES_VARIABLE, &self.names).env(SUBNET_VARIABLE, self.subnet_prefix()).env(STATE_VARIABLE, state);
+        for (backend, size) in self.sizes() {
+            if let Some(variable) = backend.containers().size_variable {
+                command.env(variable, size.to_string());
+            }
+        }
         for server in &self.servers {
             command.env(server.variable(), server.published.to_string());
         }
     }
 }
 
-fn port_variable(role: Role, node: NodeId) -> String {
-    format!("FENCEPOST_{}_{}_PORT", role.to_string().to_uppercase(), node.0)
+fn port_variable(backend: Backend, node: NodeId) -> String {
+    format!("FENCEPOST_{}_{}_PORT", backend.name().to_uppercase(), node.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::env::docker::files;
+
+    /// With as many servers as there may be.
+    fn all(settings: Settings) -> Settings {
+        backends::all().fold(settings, |all, one| all.with_size(one.backend(), u8::MAX))
+    }
 
     fn with(name: &'static str, value: &'static str) -> Result<Settings, SettingsError> {
         Settings::from_lookup(None, |asked| (asked == name).then(|| value.to_owned()))
@@ -235,8 +236,14 @@ mod tests {
         let compose = files::content(files::COMPOSE);
         let settings = Settings::from_lookup(None, |_| None).unwrap();
         assert_eq!(settings.servers().count(), 8);
-        assert!(compose.contains(&format!("{{{ENSEMBLE_VARIABLE}:-{ZOOKEEPER_SERVERS}}}")));
-        let settings = settings.with_ensemble(MOST_ZOOKEEPER_SERVERS).with_etcd(true);
+        for own in backends::all().map(|one| one.containers()) {
+            assert!(compose.contains(&format!("image: {}\n", own.image)), "{own:?}");
+            assert!(
+                own.size_variable.is_none_or(|name| compose.contains(&format!("{{{name}:-{}}}", own.usual))),
+                "{own:?}"
+            );
+        }
+        let settings = all(settings);
         assert_eq!(settings.servers().count(), 13);
         assert!(compose.contains(&format!("{{{SUBNET_VARIABLE}:-{}}}", settings.subnet_prefix())));
         for server in settings.servers() {
@@ -263,11 +270,10 @@ mod tests {
 
     #[test]
     fn a_cluster_with_a_name_shares_nothing_with_another() {
-        let of =
-            |name| Settings::from_lookup(name, |_| None).unwrap().with_ensemble(MOST_ZOOKEEPER_SERVERS).with_etcd(true);
-        let all = [of(None), of(Some("a")), of(Some("nightly"))];
-        for (at, one) in all.iter().enumerate() {
-            for other in &all[at + 1..] {
+        let of = |name| all(Settings::from_lookup(name, |_| None).unwrap());
+        let clusters = [of(None), of(Some("a")), of(Some("nightly"))];
+        for (at, one) in clusters.iter().enumerate() {
+            for other in &clusters[at + 1..] {
                 assert_ne!(one.subnet(), other.subnet());
                 let shared = |server: &&Wanted| {
                     other.servers().any(|own| own.published == server.published || own.name == server.name)
@@ -275,7 +281,7 @@ mod tests {
                 assert_eq!(one.servers().find(shared), None);
             }
         }
-        assert_eq!(all[2].servers[0].name, "fencepost-nightly-redis-1");
+        assert_eq!(clusters[2].servers[0].name, "fencepost-nightly-redis-1");
         // Bytes, and ports below those that the kernel gives away.
         const { assert!(57 + PLACES <= 255 && 17_018 + PLACES * PORTS < 32_768) }
     }

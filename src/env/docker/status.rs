@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::cluster::ClusterError;
-use super::engine::{Engine, Role};
+use super::backends;
+use super::cluster::{self, ClusterError};
+use super::container::Role;
+use super::engine::Engine;
 use super::settings::{Settings, Wanted};
-use super::wire;
 
 /// A server that answers, answers within this.
 const QUESTION_LIMIT: Duration = Duration::from_secs(1);
@@ -39,13 +40,16 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether every server answers, and ZooKeeper and etcd, where it was started, have exactly one leader each.
+    /// Whether every server answers, and where one leads, exactly one does.
     pub fn is_ready(&self) -> bool {
         let servers = || self.members.iter().filter(|member| member.role.is_server());
-        let one_leads = |role| self.leaders(role).count() == 1;
-        servers().all(|server| matches!(server.answer, Some(Ok(_))))
-            && one_leads(Role::Zookeeper)
-            && (servers().all(|server| server.role != Role::Etcd) || one_leads(Role::Etcd))
+        let has_one_leader = |role| self.leaders(role).count() == 1;
+        let is_led = |one: &dyn backends::ContainerBackend| {
+            let role = Role::Server(one.backend());
+            let is_absent = one.containers().on_demand && servers().all(|server| server.role != role);
+            !one.has_leader() || is_absent || has_one_leader(role)
+        };
+        servers().all(|server| matches!(server.answer, Some(Ok(_)))) && backends::all().all(is_led)
     }
 
     /// The servers of a kind that lead: one, unless something is wrong.
@@ -85,8 +89,7 @@ impl fmt::Display for Status {
 pub async fn status() -> Result<Status, ClusterError> {
     let engine = Engine::connect().await?;
     let containers = engine.containers().await?;
-    // They are there only if something needed them.
-    let settings = Settings::from_env()?.with_etcd(containers.iter().any(|own| own.role == Role::Etcd));
+    let settings = Settings::from_env()?.with(cluster::started_on_demand(&containers));
     let is = |wanted: &Wanted, name: &str| wanted.name == name;
     let servers = settings.servers().map(|wanted| {
         let container = containers.iter().find(|container| is(wanted, &container.name));
@@ -94,11 +97,11 @@ pub async fn status() -> Result<Status, ClusterError> {
             let published = container.and_then(|own| own.published).map(|port| (Ipv4Addr::LOCALHOST, port).into());
             let answer = match published {
                 None => None,
-                Some(socket) => Some(wire::ask(wanted.role, socket, QUESTION_LIMIT).await),
+                Some(socket) => Some(backends::of(wanted.backend).ask(socket, QUESTION_LIMIT).await),
             };
             Member {
                 name: wanted.name.clone(),
-                role: wanted.role,
+                role: wanted.role(),
                 state: container.map_or_else(|| "absent".to_owned(), |own| own.state.to_string()),
                 address: container.and_then(|own| own.address),
                 published,
@@ -122,11 +125,12 @@ pub async fn status() -> Result<Status, ClusterError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Backend;
 
     fn zookeeper(number: u8, answer: Option<Result<&str, &str>>) -> Member {
         Member {
             name: format!("fencepost-zookeeper-{number}"),
-            role: Role::Zookeeper,
+            role: Role::Server(Backend::Zookeeper),
             state: "running".into(),
             address: Some([172, 30, 57, 20 + number].into()),
             published: Some(([127, 0, 0, 1], 17010 + u16::from(number)).into()),
@@ -145,7 +149,7 @@ mod tests {
 
     #[test]
     fn etcd_is_looked_at_where_it_was_started() {
-        let etcd = |answer| Member { role: Role::Etcd, ..zookeeper(2, answer) };
+        let etcd = |answer| Member { role: Role::Server(Backend::Etcd), ..zookeeper(2, answer) };
         let status = |answer| Status { members: vec![zookeeper(1, Some(Ok("leader"))), etcd(answer)] };
         assert!(status(Some(Ok("leader"))).is_ready());
         for wrong in [Some(Ok("follower")), Some(Err("no answer")), None] {

@@ -2,19 +2,23 @@
 //!
 //! Only wall clocks: a drift leaves the process's monotonic clock alone, other than an oscillator's.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::task::JoinHandle;
 
-use super::face::{self, Seen};
-use super::ground::{ClockPlace, Ground, Place, Struck, Wound, not_healed};
+use super::context::{ClockPlace, ClockReader, Context, Mechanism, Place, Struck, not_healed};
 use super::skew::SkewedClock;
-use crate::env::docker::engine::Container;
-use crate::env::docker::journal::{Entry, Undo};
+use crate::env::docker::backends;
+use crate::env::docker::clock_reading::{self, Instant, Reading};
+use crate::env::docker::container::Container;
+use crate::env::docker::journal::Undo;
+use crate::env::docker::messages::{ClientClock, Order, Speaker};
 use crate::fault::{ClockChange, Member};
 use crate::history::{ClockReading, Probe};
+use crate::ids::ClientId;
 use crate::nemesis::FaultError;
 use crate::time::Nanos;
 
@@ -22,6 +26,8 @@ use crate::time::Nanos;
 const VISIBLE: f64 = 5e6;
 /// How long to wait for that before the drift is looked at anyhow.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a client may take to say what its clock shows.
+const CLIENT_LIMIT: Duration = Duration::from_secs(1);
 /// How often a clock is looked at while it is wrong.
 const LOOKS: u32 = 8;
 /// The least time between two such looks.
@@ -29,8 +35,6 @@ const LEAST: Duration = Duration::from_millis(500);
 
 /// A member whose clock is wrong.
 struct Skewed {
-    member: Member,
-    entry: Entry,
     id: u32,
     /// What was seen meanwhile.
     seen: Arc<Mutex<Vec<Probe>>>,
@@ -38,63 +42,65 @@ struct Skewed {
 }
 
 pub(super) async fn apply(
-    ground: &Arc<Ground>,
+    context: &Arc<Context>,
     id: u32,
     member: Member,
     change: ClockChange,
     duration: Duration,
 ) -> Struck {
-    let (container, place) = clock_place(ground, member)?;
-    let clock = ground.clock(member, place)?;
-    let entry = ground.entry(member, Undo::SetClock { folder: place.folder.clone(), strike: id })?;
+    let (container, place) = clock_place(context, member)?;
+    let clock = context.clock(member, place)?;
     let unseen = |error| FaultError(format!("not applied, the clock of {member} cannot be read: {error}"));
-    let before = look(ground, container, place, &clock, None).await.map_err(unseen)?;
+    let before = look(context, container, place, &clock, None).await.map_err(unseen)?;
     let before = probe(member, "before", before);
-    ground.note(&entry, duration + ground.put_off)?;
-    if let Err(error) = clock.begin(id, change) {
-        return Err(ground.give_up(&entry, format!("the page of {member}'s clock cannot be written: {error}")).await);
-    }
-    if let ClockChange::Drift { ppm } = change {
-        let wait = VISIBLE * 1e6 / ppm.unsigned_abs().max(1) as f64;
-        tokio::time::sleep(Duration::from_nanos(wait as u64).min(PATIENCE)).await;
-    }
-    let during = match look(ground, container, place, &clock, Some(id)).await {
-        Ok(seen) => probe(member, "during", seen),
-        Err(error) => {
-            let _ = clock.end(id);
-            return Err(ground.give_up(&entry, unseen(error).0).await);
+    let move_it = async {
+        clock
+            .begin(id, change)
+            .map_err(|error| FaultError(format!("the page of {member}'s clock cannot be written: {error}")))?;
+        if let ClockChange::Drift { ppm } = change {
+            let wait = VISIBLE * 1e6 / ppm.unsigned_abs().max(1) as f64;
+            tokio::time::sleep(Duration::from_nanos(wait as u64).min(PATIENCE)).await;
         }
+        let during = match look(context, container, place, &clock, Some(id)).await {
+            Ok(seen) => probe(member, "during", seen),
+            Err(error) => {
+                let _ = clock.end(id);
+                return Err(unseen(error));
+            }
+        };
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let looking = tokio::spawn(watch(Arc::clone(context), member, duration, Arc::clone(&seen)));
+        Ok((Skewed { id, seen, looking }, vec![before, during]))
     };
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let looking = tokio::spawn(watch(Arc::clone(ground), member, duration, Arc::clone(&seen)));
-    Ok((Arc::new(Skewed { member, entry, id, seen, looking }), vec![before, during]))
+    let undo = Undo::SetClock { folder: place.folder.clone(), strike: id };
+    context.strike(member, undo, duration + context.put_off, move_it).await
 }
 
-fn clock_place(ground: &Ground, member: Member) -> Result<(&Container, &ClockPlace), FaultError> {
-    let Place { container, clock, .. } = ground.place(member)?;
+fn clock_place(context: &Context, member: Member) -> Result<(&Container, &ClockPlace), FaultError> {
+    let Place { container, clock, .. } = context.place(member)?;
     let clock = clock.as_ref().ok_or_else(|| FaultError(format!("the clock of {member} cannot be moved")))?;
     Ok((container, clock))
 }
 
 /// What was seen of a clock, and what should have been.
 struct Look {
-    seen: Seen,
+    seen: Reading,
     expected: i64,
 }
 
 /// Looks at a clock; if `shows` is the number of a strike, until what that does can be told from what a look may be off by.
 async fn look(
-    ground: &Ground,
+    context: &Context,
     container: &Container,
     place: &ClockPlace,
     clock: &SkewedClock,
     shows: Option<u32>,
-) -> std::io::Result<Look> {
+) -> io::Result<Look> {
     let _turn = clock.turn().await;
     let mut changes = clock.changes();
     // One that a strike or a strobe may have moved while it was looked at shows nothing, and what a look may be off by
     // cannot be seen.
-    let judge = |seen: &Seen| {
+    let judge = |seen: &Reading| {
         let (then, now) = (changes, clock.changes());
         changes = now;
         let early = clock.error_ns(Nanos(seen.at.0.saturating_sub(seen.uncertainty)));
@@ -103,8 +109,27 @@ async fn look(
         let is_seen = shows.is_none_or(|id| clock.part_ns(id, seen.at).unsigned_abs() > seen.uncertainty);
         (is_steady && is_seen).then(|| clock.error_ns(seen.at))
     };
-    let (seen, expected) = face::read(ground, container, &place.face, judge).await?;
+    let (seen, expected) = clock_reading::best(|| read(context, container, place.reader), judge).await?;
     Ok(Look { seen, expected })
+}
+
+/// Looks at a clock once.
+fn read<'a>(context: &'a Context, container: &'a Container, reader: ClockReader) -> BoxFuture<'a, io::Result<Reading>> {
+    match reader {
+        ClockReader::Server(backend, address) => backends::of(backend).read_clock(&context.engine, container, address),
+        ClockReader::Client(client) => read_client(context, client).boxed(),
+    }
+}
+
+async fn read_client(context: &Context, client: ClientId) -> io::Result<Reading> {
+    let (number, answer) = context.lives.ask();
+    context.orders.send(Speaker::Client(client), Order::Clock { number });
+    let answer = tokio::time::timeout(CLIENT_LIMIT, answer).await;
+    let Ok(Ok(ClientClock { before, after, wall, .. })) = answer else { return Err(io::Error::other("no answer")) };
+    // Its boot clock is ours.
+    let now = clock_reading::now();
+    let at = |boot: Nanos| Instant { boot, wall: now.wall - (now.boot - boot).as_nanos() as i128 };
+    Ok(Reading::between(at(before), at(after), i128::from(wall), 0))
 }
 
 fn probe(member: Member, when: &str, Look { seen, expected }: Look) -> Probe {
@@ -115,52 +140,44 @@ fn probe(member: Member, when: &str, Look { seen, expected }: Look) -> Probe {
         format!("{} ± {uncertainty:.1}", millis(expected)),
         millis(seen.error),
     );
-    let Seen { at, error, uncertainty } = seen;
+    let Reading { at, error, uncertainty } = seen;
     probe.clock = Some(ClockReading { member, at, error, expected: Some(expected), uncertainty });
     probe
 }
 
 /// Looks at the clock now and then, for whoever wants to see how it went.
-async fn watch(ground: Arc<Ground>, member: Member, duration: Duration, seen: Arc<Mutex<Vec<Probe>>>) {
-    let Ok((container, place)) = clock_place(&ground, member) else { return };
-    let Ok(clock) = ground.clock(member, place) else { return };
+async fn watch(context: Arc<Context>, member: Member, duration: Duration, seen: Arc<Mutex<Vec<Probe>>>) {
+    let Ok((container, place)) = clock_place(&context, member) else { return };
+    let Ok(clock) = context.clock(member, place) else { return };
     loop {
         tokio::time::sleep((duration / LOOKS).max(LEAST)).await;
         // A process that is frozen or dead now has no clock to look at; the look at the end counts.
-        if let Ok(look) = look(&ground, container, place, &clock, None).await {
+        if let Ok(look) = look(&context, container, place, &clock, None).await {
             seen.lock().unwrap_or_else(PoisonError::into_inner).push(probe(member, "meanwhile", look));
         }
     }
 }
 
-impl Wound for Skewed {
-    fn member(&self) -> Member {
-        self.member
-    }
-
-    fn entry(&self) -> &Entry {
-        &self.entry
-    }
-
-    fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
+impl Mechanism for Skewed {
+    fn undo<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
         async move {
             self.looking.abort();
-            let (container, place) = clock_place(ground, self.member)?;
-            let clock = ground.clock(self.member, place)?;
-            let last = look(ground, container, place, &clock, None).await;
-            let lapses = clock.end(self.id).map_err(|error| not_healed(self.member, error))?;
-            let after = look(ground, container, place, &clock, None).await;
+            let (container, place) = clock_place(context, member)?;
+            let clock = context.clock(member, place)?;
+            let last = look(context, container, place, &clock, None).await;
+            let lapses = clock.end(self.id).map_err(|error| not_healed(member, error))?;
+            let after = look(context, container, place, &clock, None).await;
             let mut probes = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
             for (when, look) in [("until the end", last), ("after", after)] {
                 probes.push(match look {
-                    Ok(look) => probe(self.member, when, look),
+                    Ok(look) => probe(member, when, look),
                     Err(error) => {
-                        let what = format!("{when}: error of the clock of {}", self.member);
+                        let what = format!("{when}: error of the clock of {}", member);
                         Probe::new(what, "seen", format!("not seen: {error}"))
                     }
                 });
             }
-            let what = format!("times that the clock of {} was right too early", self.member);
+            let what = format!("times that the clock of {} was right too early", member);
             probes.push(Probe::new(what, "0", lapses.to_string()));
             Ok(probes)
         }

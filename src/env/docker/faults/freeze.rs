@@ -1,48 +1,35 @@
 //! `pause`: the container is frozen by Docker's freezer. Its kernel goes on, as after SIGSTOP.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use super::ground::{Ground, Place, Struck, Wound, not_healed};
-use crate::env::docker::journal::{Entry, Undo};
+use super::context::{Context, Mechanism, Place, Struck, not_healed};
+use crate::env::docker::journal::Undo;
 use crate::fault::Member;
 use crate::history::Probe;
 use crate::nemesis::FaultError;
 
-/// A frozen member.
-struct Frozen {
-    member: Member,
-    entry: Entry,
+/// A member's processes do not run.
+struct Frozen;
+
+pub(super) async fn apply(context: &Context, member: Member, duration: Duration) -> Struck {
+    let Place { container, .. } = context.place(member)?;
+    let before = context.container_state(member, "before", "running").await?;
+    let freeze = async {
+        context.engine.pause(container).await.map_err(|error| FaultError(error.to_string()))?;
+        let during = context.container_state(member, "during", "paused").await?;
+        Ok((Frozen, vec![before, during]))
+    };
+    context.strike(member, Undo::Unpause, duration, freeze).await
 }
 
-pub(super) async fn apply(ground: &Ground, member: Member, duration: Duration) -> Struck {
-    let Place { container, .. } = ground.place(member)?;
-    let entry = ground.entry(member, Undo::Unpause)?;
-    let before = ground.container_state(member, "before", "running").await?;
-    ground.note(&entry, duration)?;
-    if let Err(error) = ground.engine.pause(container).await {
-        return Err(ground.give_up(&entry, error.to_string()).await);
-    }
-    let during = ground.container_state(member, "during", "paused").await?;
-    Ok((Arc::new(Frozen { member, entry }), vec![before, during]))
-}
-
-impl Wound for Frozen {
-    fn member(&self) -> Member {
-        self.member
-    }
-
-    fn entry(&self) -> &Entry {
-        &self.entry
-    }
-
-    fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
+impl Mechanism for Frozen {
+    fn undo<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
         async move {
-            let Place { container, .. } = ground.place(self.member)?;
-            ground.engine.unpause(container).await.map_err(|error| not_healed(self.member, error))?;
-            Ok(vec![ground.container_state(self.member, "after", "running").await?])
+            let Place { container, .. } = context.place(member)?;
+            context.engine.unpause(container).await.map_err(|error| not_healed(member, error))?;
+            Ok(vec![context.container_state(member, "after", "running").await?])
         }
         .boxed()
     }

@@ -6,13 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
-use super::ground::{GRACE, Ground, Struck, Wound, not_healed};
-use crate::env::docker::journal::{Entry, Undo};
+use super::context::{Context, GRACE, Mechanism, Struck, not_healed};
+use crate::env::docker::journal::Undo;
 use crate::env::docker::netns::rules::TABLE_PREFIX;
 use crate::env::docker::netns::{Answer, Count, Door, Effect, Layer, Request, Seen};
 use crate::fault::{Grudge, Member};
@@ -41,9 +40,7 @@ const BURST: u32 = 1_000;
 
 /// What one strike laid at one member's door, and which links that closes.
 struct Links {
-    member: Member,
     links: Vec<(Member, Member)>,
-    entry: Entry,
     layer: Layer,
     /// When the kernel is to forget it.
     until: Nanos,
@@ -53,7 +50,7 @@ struct Links {
 
 /// Strikes all links of `grudge`: all of them or none.
 pub(super) async fn apply(
-    ground: &Ground,
+    context: &Context,
     id: u32,
     grudge: &Grudge,
     effect: Effect,
@@ -61,66 +58,57 @@ pub(super) async fn apply(
 ) -> Result<Vec<Struck>, FaultError> {
     let links: Vec<(Member, Member)> = grudge.links().into_iter().collect();
     let members = || links.iter().flat_map(|(from, to)| [*from, *to]);
-    let mut doors = ground.doors(members(), false).await?;
-    let mut before = knock(ground, &links, &doors, OPEN).await;
+    let mut doors = context.doors(members(), false).await?;
+    let mut before = knock(context, &links, &doors, OPEN).await;
     if before.is_err() {
         // A container that was started again is in another namespace.
-        doors = ground.doors(members(), true).await?;
-        before = knock(ground, &links, &doors, OPEN).await;
+        doors = context.doors(members(), true).await?;
+        before = knock(context, &links, &doors, OPEN).await;
     }
     let before = before?;
-    let wounds = layers(ground, id, grudge, effect, duration, &doors)?;
-    for wound in &wounds {
-        ground.note(&wound.entry, duration + PROBING + ground.put_off)?;
-    }
-    let seen = async {
-        ask(ground, &Request::Lay(wounds.iter().map(|wound| wound.layer.clone()).collect())).await?;
-        during(ground, &wounds, &links, &doors, effect).await
-    };
-    let (during, counts) = match seen.await {
-        Ok(seen) => seen,
-        Err(FaultError(mut why)) => {
-            for wound in &wounds {
-                FaultError(why) = ground.give_up(&wound.entry, why).await;
+    let layers = layers(context, id, grudge, effect, duration, &doors);
+    let members = layers.keys().map(|member| (*member, Undo::DeleteTable(table(context, id)))).collect();
+    let layers: Vec<Links> = layers.into_values().collect();
+    let lay = async {
+        ask(context, &Request::Lay(layers.iter().map(|links| links.layer.clone()).collect())).await?;
+        let (during, counts) = during(context, &layers, &links, &doors, effect).await?;
+        let seen: BTreeMap<(Member, Member), (Seen, Seen)> =
+            links.iter().copied().zip(before.into_iter().zip(during)).collect();
+        let struck = layers.into_iter().map(|layer| {
+            let mut probes = Vec::new();
+            for (from, to) in &layer.links {
+                let link = format!("{from} to {to}");
+                let (before, during) = seen[&(*from, *to)];
+                probes.push(open_probe("before", &link, before));
+                let count = counts.get(&(doors[from].address, doors[to].address)).copied();
+                probes.push(struck_probe(&link, effect, during, count, links.contains(&(*to, *from))));
             }
-            return Err(FaultError(why));
-        }
+            (Links { probed: counts.clone(), ..layer }, probes)
+        });
+        Ok(struck.collect())
     };
-    let seen: BTreeMap<(Member, Member), (Seen, Seen)> =
-        links.iter().copied().zip(before.into_iter().zip(during)).collect();
-    let struck = wounds.into_iter().map(|wound| {
-        let wound = Links { probed: counts.clone(), ..wound };
-        let mut probes = Vec::new();
-        for (from, to) in &wound.links {
-            let link = format!("{from} to {to}");
-            let (before, during) = seen[&(*from, *to)];
-            probes.push(open_probe("before", &link, before));
-            let count = counts.get(&(doors[from].address, doors[to].address)).copied();
-            probes.push(struck_probe(&link, effect, during, count, links.contains(&(*to, *from))));
-        }
-        Ok((Arc::new(wound) as Arc<dyn Wound>, probes))
-    });
-    Ok(struck.collect())
+    let struck = context.strike_all(members, duration + PROBING + context.put_off, lay).await?;
+    Ok(struck.into_iter().map(Ok).collect())
 }
 
 /// Finds everybody's door, and has the helper listen there.
-pub(super) async fn prepare(ground: &Ground) -> Result<(), FaultError> {
-    let doors = ground.doors(ground.places.keys().copied(), true).await?;
+pub(super) async fn prepare(context: &Context) -> Result<(), FaultError> {
+    let doors = context.doors(context.places.keys().copied(), true).await?;
     let members: Vec<Member> = doors.keys().copied().collect();
     let round: Vec<(Member, Member)> = members.iter().copied().zip(members.iter().copied().cycle().skip(1)).collect();
-    knock(ground, &round, &doors, OPEN).await.map(drop)
+    knock(context, &round, &doors, OPEN).await.map(drop)
 }
 
 /// What is to be laid at whose door. A cut is made at the members that it is about, so that it needs as few doors as
 /// possible; whatever gets lost or is late is so where it arrives.
 fn layers(
-    ground: &Ground,
+    context: &Context,
     id: u32,
     grudge: &Grudge,
     effect: Effect,
     duration: Duration,
     doors: &BTreeMap<Member, Door>,
-) -> Result<Vec<Links>, FaultError> {
+) -> BTreeMap<Member, Links> {
     let is_cut = matches!(effect, Effect::Drop | Effect::Reset);
     let mut at: BTreeMap<Member, Vec<(Member, Member)>> = BTreeMap::new();
     for (from, to) in grudge.links() {
@@ -131,17 +119,21 @@ fn layers(
     }
     // What is held back still needs its marks after the end.
     let lateness = if let Effect::Late { most, .. } = effect { Duration::from_nanos(most) } else { Duration::ZERO };
-    let lasts = duration + lateness + PROBING + ground.put_off + GRACE;
+    let lasts = duration + lateness + PROBING + context.put_off + GRACE;
     let (expiry, until) = (lasts.as_millis() as u64, BootClock.now() + lasts);
-    let table = format!("{TABLE_PREFIX}{}_{id}", ground.tag);
-    let wound = |(member, links): (Member, Vec<(Member, Member)>)| {
+    let table = table(context, id);
+    let laid = |(member, links): (Member, Vec<(Member, Member)>)| {
         let incoming = links.iter().filter(|(_, to)| *to == member).map(|(from, _)| doors[from].address).collect();
         let outgoing = links.iter().filter(|(_, to)| *to != member).map(|(_, to)| doors[to].address).collect();
         let layer = Layer { door: doors[&member], table: table.clone(), incoming, outgoing, effect, expiry };
-        let entry = ground.entry(member, Undo::DeleteTable(table.clone()))?;
-        Ok(Links { member, links, entry, layer, until, probed: Counts::new() })
+        (member, Links { links, layer, until, probed: Counts::new() })
     };
-    at.into_iter().map(wound).collect()
+    at.into_iter().map(laid).collect()
+}
+
+/// The name of the table that a strike lays at each door.
+fn table(context: &Context, id: u32) -> String {
+    format!("{TABLE_PREFIX}{}_{id}", context.tag)
 }
 
 /// By the addresses of sender and receiver.
@@ -149,31 +141,31 @@ type Counts = BTreeMap<(Ipv4Addr, Ipv4Addr), Count>;
 
 /// Knocks while the strike is on, then reads what the rules have counted.
 async fn during(
-    ground: &Ground,
-    wounds: &[Links],
+    context: &Context,
+    layers: &[Links],
     links: &[(Member, Member)],
     doors: &BTreeMap<Member, Door>,
     effect: Effect,
 ) -> Result<(Vec<Seen>, Counts), FaultError> {
     let seen = match effect {
-        Effect::Drop | Effect::Reset => knock(ground, links, doors, SHUT).await?,
-        Effect::Late { most, .. } if most > SLOW.as_nanos() as u64 => knock(ground, links, doors, SLOW).await?,
-        Effect::Late { .. } => knock(ground, links, doors, OPEN).await?,
+        Effect::Drop | Effect::Reset => knock(context, links, doors, SHUT).await?,
+        Effect::Late { most, .. } if most > SLOW.as_nanos() as u64 => knock(context, links, doors, SLOW).await?,
+        Effect::Late { .. } => knock(context, links, doors, OPEN).await?,
         // What is lost at random proves nothing by a handshake.
         Effect::Lose { .. } => {
             let links: Vec<(Door, Door)> = links.iter().map(|(from, to)| (doors[from], doors[to])).collect();
             let silent = vec![Seen::Silent; links.len()];
-            ask(ground, &Request::Burst { links, count: BURST }).await?;
+            ask(context, &Request::Burst { links, count: BURST }).await?;
             silent
         }
     };
-    let counted = join_all(wounds.iter().map(|Links { layer, .. }| count(ground, layer.door, &layer.table)));
+    let counted = join_all(layers.iter().map(|Links { layer, .. }| count(context, layer.door, &layer.table)));
     let counted: Result<Vec<Counts>, FaultError> = counted.await.into_iter().collect();
     Ok((seen, counted?.into_iter().flatten().collect()))
 }
 
-async fn count(ground: &Ground, door: Door, table: &str) -> Result<Counts, FaultError> {
-    match ask(ground, &Request::Count { door, table: table.to_owned() }).await? {
+async fn count(context: &Context, door: Door, table: &str) -> Result<Counts, FaultError> {
+    match ask(context, &Request::Count { door, table: table.to_owned() }).await? {
         Answer::Counts(counts) => {
             let ends = |count: &Count| match count.outgoing {
                 true => (door.address, count.peer),
@@ -185,19 +177,19 @@ async fn count(ground: &Ground, door: Door, table: &str) -> Result<Counts, Fault
     }
 }
 
-async fn ask(ground: &Ground, request: &Request) -> Result<Answer, FaultError> {
-    ground.netns.ask(request).await.map_err(|error| FaultError(error.to_string()))
+async fn ask(context: &Context, request: &Request) -> Result<Answer, FaultError> {
+    context.netns.ask(request).await.map_err(|error| FaultError(error.to_string()))
 }
 
 async fn knock(
-    ground: &Ground,
+    context: &Context,
     links: &[(Member, Member)],
     doors: &BTreeMap<Member, Door>,
     patience: Duration,
 ) -> Result<Vec<Seen>, FaultError> {
     let links: Vec<(Door, Door)> = links.iter().map(|(from, to)| (doors[from], doors[to])).collect();
     let knocks = links.len();
-    match ask(ground, &Request::Knock { links, patience: patience.as_millis() as u64 }).await? {
+    match ask(context, &Request::Knock { links, patience: patience.as_millis() as u64 }).await? {
         Answer::Seen(seen) if seen.len() == knocks => Ok(seen),
         other => Err(FaultError(format!("not an answer to every knock: {other:?}"))),
     }
@@ -279,24 +271,16 @@ fn is_share(struck: u64, met: u64, permille: u32) -> bool {
     (struck as f64 - met * share).abs() <= 5.0 * deviation + 1.0
 }
 
-impl Wound for Links {
-    fn member(&self) -> Member {
-        self.member
-    }
-
-    fn entry(&self) -> &Entry {
-        &self.entry
-    }
-
-    fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
+impl Mechanism for Links {
+    fn undo<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
         async move {
-            let failed = |error: FaultError| not_healed(self.member, error);
-            let doors = ground.doors(self.links.iter().flat_map(|(from, to)| [*from, *to]), false).await?;
-            let (door, table) = (doors[&self.member], self.layer.table.clone());
+            let failed = |error: FaultError| not_healed(member, error);
+            let doors = context.doors(self.links.iter().flat_map(|(from, to)| [*from, *to]), false).await?;
+            let (door, table) = (doors[&member], self.layer.table.clone());
             // Figures only: what was seen of the strike was seen while it was on.
-            let counts = count(ground, door, &table).await.unwrap_or_default();
-            ask(ground, &Request::Lift { door, table, at_once: false }).await.map_err(failed)?;
-            let seen = knock(ground, &self.links, &doors, OPEN).await.map_err(failed)?;
+            let counts = count(context, door, &table).await.unwrap_or_default();
+            ask(context, &Request::Lift { door, table, at_once: false }).await.map_err(failed)?;
+            let seen = knock(context, &self.links, &doors, OPEN).await.map_err(failed)?;
             let probes = self.links.iter().zip(seen).map(|((from, to), seen)| {
                 let probe = open_probe("after", &format!("{from} to {to}"), seen);
                 let ends = (doors[from].address, doors[to].address);
@@ -318,11 +302,11 @@ impl Wound for Links {
 
     /// The table was in the network namespace, which ended with the container's processes. What the new ones send before
     /// it is laid again gets through.
-    fn again<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<(), FaultError>> {
+    fn again<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<(), FaultError>> {
         async move {
-            let door = ground.doors([self.member].into_iter(), false).await?[&self.member];
+            let door = context.doors([member].into_iter(), false).await?[&member];
             let expiry = (self.until - BootClock.now()).as_millis() as u64;
-            ask(ground, &Request::Lay(vec![Layer { door, expiry, ..self.layer.clone() }])).await.map(drop)
+            ask(context, &Request::Lay(vec![Layer { door, expiry, ..self.layer.clone() }])).await.map(drop)
         }
         .boxed()
     }

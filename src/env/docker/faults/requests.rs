@@ -4,13 +4,12 @@
 //! with it. Deliberately absent: a client that is down. No strike of its requests begins then, or ends (`nemesis::strike`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
-use super::ground::{Ground, Struck, Wound, not_healed};
-use crate::env::docker::journal::{Entry, Undo};
+use super::context::{Context, Mechanism, Struck, not_healed};
+use crate::env::docker::journal::Undo;
 use crate::env::docker::messages::{Order, RequestsReport, Speaker};
 use crate::fault::{Grudge, Member, RequestRule};
 use crate::history::Probe;
@@ -23,13 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A client some of whose requests are struck.
 struct Read {
     client: ClientId,
-    entry: Entry,
     strike: u32,
     nodes: Vec<NodeId>,
 }
 
 pub(super) async fn apply(
-    ground: &Ground,
+    context: &Context,
     strike: u32,
     links: &Grudge,
     rule: RequestRule,
@@ -39,29 +37,32 @@ pub(super) async fn apply(
     for (client, node) in links.client_links() {
         clients.entry(client).or_default().push(node);
     }
-    join_all(clients.into_iter().map(|(client, nodes)| one(ground, strike, client, nodes, rule, duration))).await
+    join_all(clients.into_iter().map(|(client, nodes)| one(context, strike, client, nodes, rule, duration))).await
 }
 
 async fn one(
-    ground: &Ground,
+    context: &Context,
     strike: u32,
     client: ClientId,
     nodes: Vec<NodeId>,
     rule: RequestRule,
     duration: Duration,
 ) -> Struck {
-    let entry = ground.entry(Member::Client(client), Undo::ForgetRule { strike })?;
-    ground.note(&entry, duration + ground.put_off)?;
-    let wound = Read { client, entry, strike, nodes };
-    let during = match wound.tell(ground, Some(rule)).await {
-        Ok(report) => probes("during", client, &report, Some(rule), false),
-        Err(error) => {
-            // It may hear of it later.
-            ground.orders.send(Speaker::Client(client), wound.order(0, None));
-            return Err(ground.give_up(&wound.entry, error.0).await);
+    let struck = Read { client, strike, nodes };
+    let read = async move {
+        match struck.tell(context, Some(rule)).await {
+            Ok(report) => {
+                let during = probes("during", client, &report, Some(rule), false);
+                Ok((struck, during))
+            }
+            Err(error) => {
+                // It may hear of it later.
+                context.orders.send(Speaker::Client(client), struck.order(0, None));
+                Err(error)
+            }
         }
     };
-    Ok((Arc::new(wound), during))
+    context.strike(Member::Client(client), Undo::ForgetRule { strike }, duration + context.put_off, read).await
 }
 
 /// What a client says of its requests: on each link the rule in force, and if it is over, how many it struck.
@@ -86,27 +87,19 @@ impl Read {
         Order::Requests { number, strike: self.strike, rule, nodes: self.nodes.clone() }
     }
 
-    async fn tell(&self, ground: &Ground, rule: Option<RequestRule>) -> Result<RequestsReport, FaultError> {
-        let (number, told) = ground.lives.order();
-        ground.orders.send(Speaker::Client(self.client), self.order(number, rule));
+    async fn tell(&self, context: &Context, rule: Option<RequestRule>) -> Result<RequestsReport, FaultError> {
+        let (number, told) = context.lives.order();
+        context.orders.send(Speaker::Client(self.client), self.order(number, rule));
         let report = tokio::time::timeout(PATIENCE, told).await.ok().and_then(Result::ok);
         let report = report.filter(|report| report.nodes.len() == self.nodes.len());
         report.ok_or_else(|| FaultError(format!("{} does not say what it does to its requests", self.client)))
     }
 }
 
-impl Wound for Read {
-    fn member(&self) -> Member {
-        Member::Client(self.client)
-    }
-
-    fn entry(&self) -> &Entry {
-        &self.entry
-    }
-
-    fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
+impl Mechanism for Read {
+    fn undo<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
         async move {
-            let report = self.tell(ground, None).await.map_err(|error| not_healed(self.member(), error))?;
+            let report = self.tell(context, None).await.map_err(|error| not_healed(member, error))?;
             Ok(probes("after", self.client, &report, None, true))
         }
         .boxed()

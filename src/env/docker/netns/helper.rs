@@ -13,7 +13,8 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::{Answer, Request};
-use crate::env::docker::engine::{Engine, EngineError, LABEL_WHO, Role, api, labels};
+use crate::env::docker::container::{LABEL_WHO, Role, labels};
+use crate::env::docker::engine::{Engine, EngineError, api};
 use crate::env::docker::images::TOOLS;
 use crate::env::docker::launch::PROGRAM;
 use crate::env::docker::tempdir::TempDir;

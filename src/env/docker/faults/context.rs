@@ -1,4 +1,5 @@
-//! What every mechanism stands on: the members' containers, the journal, and how to take back what failed half-way.
+//! What every mechanism shares: the members' containers, what is in force, and the bookkeeping of one fault. It is written down,
+//! done, looked at, and taken back if it failed half-way ([`Context::strike`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -9,10 +10,9 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all, ready};
 
-use super::face::Face;
 use super::skew::SkewedClock;
-
-use crate::env::docker::engine::{Container, Engine};
+use crate::env::docker::container::Container;
+use crate::env::docker::engine::Engine;
 use crate::env::docker::heal::{self, Reach};
 use crate::env::docker::hub::Orders;
 use crate::env::docker::journal::{Entry, Journal, Undo};
@@ -20,7 +20,9 @@ use crate::env::docker::lives::Lives;
 use crate::env::docker::netns::{Door, Netns};
 use crate::fault::Member;
 use crate::history::Probe;
+use crate::ids::ClientId;
 use crate::nemesis::FaultError;
+use crate::scenario::Backend;
 use crate::time::{BootClock, Clock};
 
 /// How long after its planned end a fault may last before the watchdog undoes it, and the kernel forgets a cut.
@@ -45,34 +47,53 @@ pub struct ClockPlace {
     /// The folder with its page.
     pub folder: PathBuf,
     /// How it is read.
-    pub face: Face,
+    pub reader: ClockReader,
+}
+
+/// How a clock is read: whose process is asked what it shows.
+#[derive(Clone, Copy, Debug)]
+pub enum ClockReader {
+    /// A lock server, at its published address.
+    Server(Backend, SocketAddr),
+    /// A client, over the control socket.
+    Client(ClientId),
 }
 
 /// What one strike did to one member.
-pub(super) trait Wound: Send + Sync {
+pub(super) struct ActiveFault {
     /// Who was struck.
-    fn member(&self) -> Member;
-
+    pub member: Member,
     /// What the journal says of it.
-    fn entry(&self) -> &Entry;
+    pub entry: Entry,
+    mechanism: Box<dyn Mechanism>,
+}
 
+impl ActiveFault {
     /// Undoes it, and looks whether its effect is gone. The journal is told by the caller.
-    fn undo<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>>;
+    pub async fn undo(&self, context: &Context) -> Result<Vec<Probe>, FaultError> {
+        self.mechanism.undo(context, self.member).await
+    }
+}
+
+/// How a fault that is in force is undone.
+pub(super) trait Mechanism: Send + Sync {
+    /// Undoes it, and looks whether its effect is gone.
+    fn undo<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>>;
 
     /// Does it again to a member whose container was started again meanwhile. By default there is nothing to do: what it
     /// did outlives the container's processes.
-    fn again<'a>(&'a self, ground: &'a Ground) -> BoxFuture<'a, Result<(), FaultError>> {
-        let _ = ground;
+    fn again<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<(), FaultError>> {
+        let _ = (context, member);
         ready(Ok(())).boxed()
     }
 }
 
-/// What a mechanism made of one member: a wound, and what was seen before and during. An error means that nothing of it
+/// What a mechanism made of one member: a fault in force, and what was seen before and during. An error means that nothing of it
 /// remains.
-pub(super) type Struck = Result<(Arc<dyn Wound>, Vec<Probe>), FaultError>;
+pub(super) type Struck = Result<(Arc<ActiveFault>, Vec<Probe>), FaultError>;
 
 /// What all mechanisms share.
-pub(super) struct Ground {
+pub(super) struct Context {
     pub engine: Engine,
     pub journal: Arc<Journal>,
     pub places: BTreeMap<Member, Place>,
@@ -86,12 +107,12 @@ pub(super) struct Ground {
     pub orders: Orders,
     pub lives: Arc<Lives>,
     /// What the strikes in force did, by their numbers.
-    pub active: Mutex<BTreeMap<u32, Vec<Arc<dyn Wound>>>>,
+    pub active: Mutex<BTreeMap<u32, Vec<Arc<ActiveFault>>>>,
     /// The clocks that were moved so far.
     pub clocks: Mutex<BTreeMap<Member, Arc<SkewedClock>>>,
 }
 
-impl Ground {
+impl Context {
     pub fn place(&self, member: Member) -> Result<&Place, FaultError> {
         self.places.get(&member).ok_or_else(|| FaultError(format!("there is no {member} in this trial")))
     }
@@ -144,30 +165,72 @@ impl Ground {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
         let all = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut probes = Vec::new();
-        for wound in all.values().flatten().filter(|wound| wound.member() == member) {
-            if let Err(error) = wound.again(self).await {
-                probes.push(Probe::new(format!("after: {:?} again", wound.entry().undo), "in force", error.0));
+        for fault in all.values().flatten().filter(|fault| fault.member == member) {
+            if let Err(error) = fault.mechanism.again(self, member).await {
+                probes.push(Probe::new(format!("after: {:?} again", fault.entry.undo), "in force", error.0));
             }
         }
         probes
     }
 
+    /// Makes a fault of `member` that `undo` undoes: writes it down before `act` does it and looks at it, and takes back what was
+    /// done if that fails. It is overdue when it outlasts `duration` by [`GRACE`].
+    pub async fn strike<M: Mechanism + 'static>(
+        &self,
+        member: Member,
+        undo: Undo,
+        duration: Duration,
+        act: impl Future<Output = Result<(M, Vec<Probe>), FaultError>>,
+    ) -> Struck {
+        let act = async { act.await.map(|struck| vec![struck]) };
+        let mut struck = self.strike_all(vec![(member, undo)], duration, act).await?;
+        struck.pop().ok_or_else(|| FaultError(format!("nothing was done to {member}")))
+    }
+
+    /// As [`Context::strike`], for several members at once: all of them or none.
+    pub async fn strike_all<M: Mechanism + 'static>(
+        &self,
+        members: Vec<(Member, Undo)>,
+        duration: Duration,
+        act: impl Future<Output = Result<Vec<(M, Vec<Probe>)>, FaultError>>,
+    ) -> Result<Vec<(Arc<ActiveFault>, Vec<Probe>)>, FaultError> {
+        let entry = |(member, undo)| Ok((member, self.entry(member, undo)?));
+        let entries: Vec<(Member, Entry)> = members.into_iter().map(entry).collect::<Result<_, FaultError>>()?;
+        for (_, entry) in &entries {
+            self.note(entry, duration)?;
+        }
+        match act.await {
+            Ok(struck) => {
+                let active = entries.into_iter().zip(struck).map(|((member, entry), (mechanism, probes))| {
+                    (Arc::new(ActiveFault { member, entry, mechanism: Box::new(mechanism) }), probes)
+                });
+                Ok(active.collect())
+            }
+            Err(FaultError(mut why)) => {
+                for (_, entry) in &entries {
+                    FaultError(why) = self.give_up(entry, why).await;
+                }
+                Err(FaultError(why))
+            }
+        }
+    }
+
     /// What the journal is to say of a fault at `member` that `undo` undoes.
-    pub fn entry(&self, member: Member, undo: Undo) -> Result<Entry, FaultError> {
+    fn entry(&self, member: Member, undo: Undo) -> Result<Entry, FaultError> {
         let Place { container, .. } = self.place(member)?;
         Ok(Entry { container: container.id().to_owned(), name: container.name.clone(), undo })
     }
 
-    /// Writes a fault down before it is applied. It is overdue when it outlasts `duration` by [`GRACE`].
-    pub fn note(&self, entry: &Entry, duration: Duration) -> Result<(), FaultError> {
+    /// Writes a fault down before it is applied.
+    fn note(&self, entry: &Entry, duration: Duration) -> Result<(), FaultError> {
         self.journal
             .apply(entry, BootClock.now() + duration + GRACE)
             .map_err(|error| FaultError(format!("not applied, the journal cannot be written: {error}")))
     }
 
     /// Writes down that a fault was undone.
-    pub fn healed(&self, wound: &dyn Wound) -> Result<(), FaultError> {
-        self.journal.healed(wound.entry()).map_err(|error| not_healed(wound.member(), error))
+    pub fn healed(&self, fault: &ActiveFault) -> Result<(), FaultError> {
+        self.journal.healed(&fault.entry).map_err(|error| not_healed(fault.member, error))
     }
 
     /// Undoes a fault that could not be applied as it should; why, in words.

@@ -1,5 +1,6 @@
-//! What a run has of given servers: their doors, the relays behind these, the names that its trials use there.
+//! What a run has of servers that are not ours: their doors, the relays behind these, the names that its trials use there.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -8,40 +9,38 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
 use super::relay::{Relay, Seen};
-use super::{Given, network};
+use super::{External, network};
+use crate::env::docker::backends::{self, ContainerBackend};
 use crate::env::docker::cluster::{Cluster, Server, Versions};
 use crate::env::docker::cluster_name::cluster;
-use crate::env::docker::engine::{Engine, Role, api};
+use crate::env::docker::container::Role;
+use crate::env::docker::engine::{Engine, api};
 use crate::env::docker::images::TOOLS;
 use crate::env::docker::launch::{NewContainer, launch};
 use crate::env::docker::settings::Settings;
 use crate::env::docker::tempdir::TempDir;
-use crate::env::docker::wire;
 use crate::ids::NodeId;
 use crate::scenario::{Backend, LockConfig};
 use crate::time::Nanos;
 
-/// The first host numbers of doors in the network: beyond those of trials.
-const REDIS_DOORS: u8 = 201;
-const ZOOKEEPER_DOORS: u8 = 221;
 /// How long a door may take to open.
 const OPENING: Duration = Duration::from_secs(20);
 /// How long a server may take to tell its version, which is told only.
 const QUESTION_LIMIT: Duration = Duration::from_secs(1);
 
-/// What a run has of given servers, until it is closed.
-pub struct Rooms {
-    given: Given,
+/// What a run has of servers that are not ours, until it is closed.
+pub struct Doors {
+    servers: External,
     /// Begins the names of all that its trials make at the servers.
     prefix: String,
-    seen: [(Backend, Seen); 2],
+    seen: BTreeMap<Backend, Seen>,
     relays: Vec<Relay>,
     made_network: bool,
     /// With the relays' sockets.
     sockets: TempDir,
 }
 
-impl Rooms {
+impl Doors {
     /// Looks at the servers, and opens a door for each that `locks` use. What is returned beside is as a cluster whose servers
     /// are these doors.
     ///
@@ -49,56 +48,57 @@ impl Rooms {
     /// A server is not there or refuses, or the doors cannot be opened; nothing of them is left then.
     pub async fn open(
         engine: &Engine,
-        given: &Given,
+        servers: &External,
         locks: &[(&str, &LockConfig)],
         progress: &(dyn Fn(&str) + Sync),
     ) -> anyhow::Result<(Self, Cluster)> {
-        given.look(locks).await?;
+        servers.look(locks).await?;
         let settings = Settings::from_env()?;
-        let mut rooms = Self {
-            given: given.clone(),
+        let mut doors = Self {
+            servers: servers.clone(),
             prefix: format!("fencepost-{:016x}", rand::random::<u64>()),
-            seen: [(Backend::Redis, Seen::default()), (Backend::Zookeeper, Seen::default())],
+            seen: Backend::ALL.into_iter().map(|backend| (backend, Seen::default())).collect(),
             relays: Vec::new(),
             made_network: network::ensure(engine, &settings).await?,
             sockets: TempDir::new()?,
         };
         progress("opening doors to the given servers");
-        match rooms.doors(engine, &settings, locks).await {
-            Ok(cluster) => Ok((rooms, cluster)),
+        match doors.open_all(engine, &settings, locks).await {
+            Ok(cluster) => Ok((doors, cluster)),
             Err(error) => {
-                rooms.close(engine).await;
+                doors.close(engine).await;
                 Err(error)
             }
         }
     }
 
-    async fn doors(
+    async fn open_all(
         &mut self,
         engine: &Engine,
         settings: &Settings,
         locks: &[(&str, &LockConfig)],
     ) -> anyhow::Result<Cluster> {
         let mut all = Vec::new();
-        for (backend, seen) in &self.seen {
-            let used = locks.iter().any(|(_, lock)| lock.backend() == *backend);
-            let places = if used { self.given.places(*backend)? } else { Vec::new() };
+        for (one, kind) in super::known() {
+            let backend = one.backend();
+            let used = locks.iter().any(|(_, lock)| lock.backend() == backend);
+            let places = if used { self.servers.places(backend) } else { Vec::new() };
+            let seen = self.seen.entry(backend).or_default();
             for (place, number) in places.into_iter().zip(1..) {
                 let file = format!("{}-{number}.sock", backend.name());
-                let (path, may_end) = (self.sockets.path().join(&file), *backend == Backend::Zookeeper);
+                let (path, may_end) = (self.sockets.path().join(&file), kind.may_end_connections());
                 let (name, port) = (format!("{}:{}", place.0, place.1), place.1);
                 let relay = Relay::listen(&path, name, place, may_end, seen.clone()).context("cannot open a relay")?;
                 self.relays.push(relay);
-                all.push((*backend, number, port, file));
+                all.push((backend, kind.first_door() + number, number, port, file));
             }
         }
         let exe = std::env::current_exe()?;
-        let opened = all.into_iter().map(|(backend, number, port, file)| {
-            let first = if backend == Backend::Redis { REDIS_DOORS } else { ZOOKEEPER_DOORS };
+        let opened = all.into_iter().map(|(backend, host, number, port, file)| {
             let program = exe.clone();
             let sockets = self.sockets.path().to_owned();
             async move {
-                let address: Ipv4Addr = format!("{}.{}", settings.subnet_prefix(), first + number).parse()?;
+                let address: Ipv4Addr = format!("{}.{}", settings.subnet_prefix(), host).parse()?;
                 let socket = format!("/run/fencepost/{file}");
                 let command = ["door", "--port", &port.to_string(), "--socket", &socket].map(str::to_owned).to_vec();
                 let wanted = NewContainer {
@@ -125,27 +125,28 @@ impl Rooms {
             }
         });
         let opened = try_join_all(opened).await?;
-        let of =
-            |wanted| opened.iter().filter(|(backend, _)| *backend == wanted).map(|(_, door)| door.clone()).collect();
-        let (redis, zookeeper): (Vec<Server>, Vec<Server>) = (of(Backend::Redis), of(Backend::Zookeeper));
+        let mut servers: BTreeMap<Backend, Vec<Server>> = BTreeMap::new();
+        for (backend, door) in opened {
+            servers.entry(backend).or_default().push(door);
+        }
         let daemon = engine.docker().version().await.map_err(api("tell its version"))?;
+        let told = servers.iter().map(|(backend, doors)| async move {
+            Some((*backend, version(backends::of(*backend), doors.first()?).await))
+        });
         let versions = Versions {
-            redis: version(Role::Redis, redis.first()).await,
-            zookeeper: version(Role::Zookeeper, zookeeper.first()).await,
-            etcd: String::new(),
+            servers: join_all(told).await.into_iter().flatten().collect(),
             docker: daemon.version.unwrap_or_default(),
             kernel: daemon.kernel_version.unwrap_or_default(),
         };
         // Of the servers themselves, before the first trial, nothing is told.
-        self.seen.iter().for_each(|(_, seen)| drop(seen.take()));
+        self.seen.values().for_each(|seen| drop(seen.take()));
         let subnet_prefix = settings.subnet_prefix();
-        let (engine, etcd) = (engine.clone(), Vec::new());
-        Ok(Cluster { engine, redis, zookeeper, etcd, network: cluster(), subnet_prefix, versions })
+        Ok(Cluster { engine: engine.clone(), servers, network: cluster(), subnet_prefix, versions })
     }
 
     /// The servers.
-    pub fn given(&self) -> &Given {
-        &self.given
+    pub fn servers(&self) -> &External {
+        &self.servers
     }
 
     /// What stands before all names that the trial of this lock uses at the servers. It occurs nowhere else.
@@ -155,13 +156,12 @@ impl Rooms {
 
     /// The environment variables with secrets that clients need.
     pub fn secrets(&self) -> Vec<String> {
-        self.given.secrets()
+        self.servers.secrets()
     }
 
     /// What was seen of a backend's servers since this was last asked: since when it may have been so, and what.
     pub fn seen(&self, backend: Backend) -> Vec<(Nanos, String)> {
-        let of = self.seen.iter().filter(|(of, _)| *of == backend);
-        of.flat_map(|(_, seen)| seen.take()).collect()
+        self.seen.get(&backend).map(Seen::take).unwrap_or_default()
     }
 
     /// Closes the doors, and removes what was made for them.
@@ -188,8 +188,7 @@ async fn wait_for(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// What a server says of its version, if it says so to anybody.
-async fn version(role: Role, door: Option<&Server>) -> String {
-    let Some(door) = door else { return String::new() };
-    let answer = wire::ask(role, door.published, QUESTION_LIMIT).await;
+async fn version(backend: &dyn ContainerBackend, door: &Server) -> String {
+    let answer = backend.ask(door.published, QUESTION_LIMIT).await;
     answer.map_or_else(|_| "not told".to_owned(), |answer| answer.version)
 }

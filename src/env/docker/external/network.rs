@@ -6,7 +6,8 @@ use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use crate::env::docker::cluster::{self, ClusterError};
 use crate::env::docker::cluster_name::cluster;
 use crate::env::docker::compose::ComposeError;
-use crate::env::docker::engine::{Engine, LABEL_CLUSTER, api};
+use crate::env::docker::container::LABEL_CLUSTER;
+use crate::env::docker::engine::{Engine, api};
 use crate::env::docker::settings::Settings;
 
 /// Sees to it that the network is there; whether it was made for that.
