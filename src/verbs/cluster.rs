@@ -3,7 +3,7 @@
 use fencepost::cli::{ClusterForce, ClusterUp, ClusterVerb, InspectArgs};
 use fencepost::env::docker;
 use fencepost::ids::LockName;
-use fencepost::inspect::{InspectError, Servers};
+use fencepost::inspect::{InspectError, servers};
 use fencepost::scenario::Backend;
 
 use super::console::{Progress, say};
@@ -14,7 +14,7 @@ pub async fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
         InspectError::Servers(_) => Failure::own(error),
         _ => Failure::bad_request(error),
     };
-    let servers = Servers::of(&args.servers, args.prefix.clone()).map_err(failure)?;
+    let servers = servers(&args.servers, args.prefix.clone()).map_err(failure)?;
     let name = LockName::new(&args.name);
     if args.release {
         say(servers.release(&name).await.map_err(failure)?.trim_end())?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fencepost::ids::{FencingToken, LockName};
-use fencepost::inspect::Servers;
+use fencepost::inspect;
 use fencepost::lock::client::{Fenced, FencedRedis};
 use fencepost::lock::{AcquireOptions, DistributedLock, Settings, SettingsError};
 
@@ -100,7 +100,7 @@ fn a_look_tells_who_holds_and_waits_and_a_release_lets_the_next_in_with_a_higher
         for (kind, text) in settings(&*cluster().await, "look") {
             let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
             std::fs::write(file.path(), &text).unwrap();
-            let servers = Servers::of(&[file.path().display().to_string()], None).unwrap();
+            let servers = inspect::servers(&[file.path().display().to_string()], None).unwrap();
             let lock: Arc<dyn DistributedLock> =
                 Arc::from(Settings::load(file.path()).unwrap().connect().await.unwrap());
             let name = LockName::new("looked-at");
@@ -136,7 +136,7 @@ fn a_look_tells_readers_writers_and_permits_and_a_release_takes_all_of_them() {
         let [_, (_, text), _] = settings(&*cluster().await, "shares");
         let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(file.path(), &text).unwrap();
-        let servers = Servers::of(&[file.path().display().to_string()], None).unwrap();
+        let servers = inspect::servers(&[file.path().display().to_string()], None).unwrap();
         let settings = Settings::load(file.path()).unwrap();
         let (shelf, desks) = (LockName::new("shelf"), LockName::new("desks"));
         let books = settings.connect_read_write().await.unwrap();
