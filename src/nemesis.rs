@@ -1,10 +1,10 @@
 //! Times the fault plan: resolves targets when a fault strikes, applies it, records what was seen, undoes it.
 //!
-//! Every strike has an end of its own and is undone when the run is called off; its end is put off while it could not be
-//! seen. One that another hinders waits for that one's end, and those that are due later and would hinder it wait behind it:
-//! a plan of many faults strikes with all of them, not with those alone that get on with each other. [`strike`] is what is
-//! done and told at a strike's beginning and end, [`environment`] what a world must offer; deliberately absent: how a fault is
-//! done; that is the environment's.
+//! Every strike has an end of its own and is undone when the run is called off; its end is put off while it could not
+//! be seen. One that another hinders waits for that one's end, and those that are due later and would hinder it wait
+//! behind it: a plan of many faults strikes with all of them, not with those alone that get on with each other.
+//! [`strike`] is what is done and told at a strike's beginning and end, [`environment`] what a world must offer;
+//! deliberately absent: how a fault is done; that is the environment's.
 
 mod environment;
 mod strike;
@@ -76,8 +76,8 @@ impl Event {
     }
 }
 
-/// How long an entry that strikes at a phase holds back others after each time that it could not strike: nobody knows when
-/// that phase comes again.
+/// How long an entry that strikes at a phase holds back others after each time that it could not strike: nobody knows
+/// when that phase comes again.
 const PHASE_PATIENCE: Duration = Duration::from_secs(6);
 
 /// The nemesis of one trial.
@@ -283,8 +283,8 @@ impl Nemesis {
         ending
     }
 
-    /// When a timed entry or the end of a strike is due next after `now`; those that wait for a holder are looked at after
-    /// every event instead.
+    /// When a timed entry or the end of a strike is due next after `now`; those that wait for a holder are looked at
+    /// after every event instead.
     fn next_timer(&self, now: Nanos) -> Option<Nanos> {
         let timed =
             self.plan.iter().filter(|entry| entry.striking.is_none() && !matches!(entry.fault.at, At::Phase { .. }));
@@ -392,8 +392,8 @@ impl Nemesis {
         drawn
     }
 
-    /// An entry's strike on `targets`; none if there are none, if a strike that is on hinders it, or if it would hinder one
-    /// that has waited longer.
+    /// An entry's strike on `targets`; none if there are none, if a strike that is on hinders it, or if it would hinder
+    /// one that has waited longer.
     fn strike(
         &mut self,
         index: usize,

@@ -1,8 +1,8 @@
 //! What a trial's lock servers still have when all is over: when to look, and how the history tells it.
 //!
-//! The same in every world, which only has to ask its servers ([`Servers`]). A lock's lease or session may outlast the trial,
-//! a request may come late; so the look is put off until what is lawful is gone, and what is found is looked at again before
-//! it is told. Deliberately absent: whose fault it is; that is the check's.
+//! The same in every world, which only has to ask its servers ([`Servers`]). A lock's lease or session may outlast the
+//! trial, a request may come late; so the look is put off until what is lawful is gone, and what is found is looked at
+//! again before it is told. Deliberately absent: whose fault it is; that is the check's.
 
 use std::time::Duration;
 
@@ -82,8 +82,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Waits until what a lock may leave for `bound` has gone, looks, and records what is there all the same. `calm`: nothing was
-/// done to anybody in the trial, so that what is not there now will not come.
+/// Waits until what a lock may leave for `bound` has gone, looks, and records what is there all the same. `calm`:
+/// nothing was done to anybody in the trial, so that what is not there now will not come.
 pub(crate) async fn inspect(
     servers: &dyn Servers,
     names: &Names,

@@ -1,7 +1,7 @@
 //! The worlds a trial can take place in. They share the scenario, the lock code, the client loop and the checks.
 //!
-//! Deliberately absent: anything about *when* a fault strikes, and what a world must offer for that (the nemesis), and what a
-//! history means (the checks).
+//! Deliberately absent: anything about *when* a fault strikes, and what a world must offer for that (the nemesis), and
+//! what a history means (the checks).
 
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "lives on the real machine, in its time")]
 pub mod docker;

@@ -90,7 +90,8 @@ impl Servers for Members {
     }
 }
 
-/// What stands before the keys of all who contend for the lock, and their line. One member that is silent is passed over.
+/// What stands before the keys of all who contend for the lock, and their line. One member that is silent is passed
+/// over.
 async fn line(members: &EtcdMembers, prefix: &str, name: &LockName) -> Result<(String, EtcdLine), InspectError> {
     let folder = crate::lock::etcd_folder(prefix, name);
     let mut why = String::new();

@@ -2,8 +2,8 @@
 //! away.
 //!
 //! Reads what the locks of this crate leave at their servers, with the settings that they have. It takes no part in the
-//! lock: what it tells was so a moment ago. One file for each kind of servers, behind [`Servers`], and a line in [`KINDS`].
-//! Deliberately absent: where locks of other libraries keep their keys.
+//! lock: what it tells was so a moment ago. One file for each kind of servers, behind [`Servers`], and a line in
+//! [`KINDS`]. Deliberately absent: where locks of other libraries keep their keys.
 
 mod etcd;
 mod redis;
@@ -68,8 +68,8 @@ struct Kind {
 /// Every kind. Addresses that begin like none are read, and refused, as those of the first.
 const KINDS: [Kind; 3] = [redis::KIND, zookeeper::KIND, etcd::KIND];
 
-/// From the command line: addresses of one kind, or one settings file. `prefix` stands before the names of locks, where that is
-/// another than usual.
+/// From the command line: addresses of one kind, or one settings file. `prefix` stands before the names of locks, where
+/// that is another than usual.
 ///
 /// # Errors
 /// An address is none, they do not go together, or the settings file is no use.

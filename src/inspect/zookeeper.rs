@@ -1,7 +1,7 @@
 //! A lock in a ZooKeeper ensemble.
 //!
-//! Deliberately absent: how many may hold at once, which its znodes do not tell. The first in line is the holder here, also where
-//! readers or permits behind it hold as well.
+//! Deliberately absent: how many may hold at once, which its znodes do not tell. The first in line is the holder here,
+//! also where readers or permits behind it hold as well.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,7 +1,7 @@
 //! What a world must offer the nemesis: faults that are applied, looked at and undone.
 //!
-//! It stands here, with its only caller, so that worlds know the nemesis and the nemesis knows no world. Deliberately absent:
-//! how a world does any of it.
+//! It stands here, with its only caller, so that worlds know the nemesis and the nemesis knows no world. Deliberately
+//! absent: how a world does any of it.
 
 use std::time::Duration;
 

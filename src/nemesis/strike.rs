@@ -1,5 +1,5 @@
-//! One strike: what a fault comes to once its target is known, what the history is told of it, its way from before it is
-//! applied until after it is undone.
+//! One strike: what a fault comes to once its target is known, what the history is told of it, its way from before it
+//! is applied until after it is undone.
 //!
 //! Deliberately absent: when it begins, and who its targets are.
 
@@ -68,9 +68,9 @@ fn told(strike: &Strike) -> FaultEvent {
     event
 }
 
-/// Whether two strikes cannot be on at once, whichever is first: a member that is stopped cannot be stopped again, and what
-/// a link carries cannot be told where another strike cuts it. Late and lost packets and wrong clocks add up, and each
-/// strike's part in them can be told.
+/// Whether two strikes cannot be on at once, whichever is first: a member that is stopped cannot be stopped again, and
+/// what a link carries cannot be told where another strike cuts it. Late and lost packets and wrong clocks add up, and
+/// each strike's part in them can be told.
 pub(super) fn exclude(one: &Strike, other: &Strike) -> bool {
     let is_cut = |strike: &Strike| matches!(strike, Strike::Cut { .. });
     let (a, b) = (Reach::of(one), Reach::of(other));
@@ -82,10 +82,10 @@ pub(super) fn exclude(one: &Strike, other: &Strike) -> bool {
         || ((is_cut(one) || is_cut(other)) && !a.links.is_disjoint(&b.links))
 }
 
-/// Whether `stop` keeps one from seeing what `other` does: the clock of a member that is stopped cannot be read, nor what was
-/// done to its requests, and what
-/// the links of one that is down carry cannot be told. Such a strike begins and ends while its members run. In between
-/// they may well stop: a server dies behind a partition or with a wrong clock, and comes back to both.
+/// Whether `stop` keeps one from seeing what `other` does: the clock of a member that is stopped cannot be read, nor
+/// what was done to its requests, and what the links of one that is down carry cannot be told. Such a strike begins and
+/// ends while its members run. In between they may well stop: a server dies behind a partition or with a wrong clock,
+/// and comes back to both.
 pub(super) fn hides(stop: &Strike, other: &Strike) -> bool {
     let stopped = Reach::of(stop).stopped;
     let is_down = matches!(stop, Strike::Kill(_) | Strike::PowerLoss(_));

@@ -87,8 +87,8 @@ fn at(millis: u64) -> At {
     At::Time(Duration::from_millis(millis))
 }
 
-/// Runs a plan for ten seconds; each event comes at its time in milliseconds. What was applied, and what was recorded as
-/// (time in ms, op).
+/// Runs a plan for ten seconds; each event comes at its time in milliseconds. What was applied, and what was recorded
+/// as (time in ms, op).
 fn trial(plan: &[Fault], events: Vec<(u64, Event)>) -> (Vec<Strike>, Vec<(u64, Op)>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {

@@ -12,7 +12,7 @@ use crate::env;
 use crate::env::docker::cluster::{self, Cluster};
 use crate::env::docker::engine::Engine;
 use crate::env::docker::run_lock::RunLock;
-use crate::env::docker::{claim, files};
+use crate::env::docker::{cluster_lock, files};
 use crate::env::sim::{Sandbox, Seam};
 use crate::ids::{LockName, OwnerToken};
 use crate::lock::backend::{Connections, RedisNode, ZkConnector};
@@ -61,7 +61,7 @@ pub async fn calibrate(rounds: usize, progress: &(dyn Fn(&str) + Sync)) -> anyho
     let folder = files::state_folder()?;
     let engine = Engine::connect().await?;
     let _run = RunLock::try_take(&folder, "fencepost calibrate")?;
-    claim::idle(&engine, "; its faults would be measured").await?;
+    cluster_lock::idle(&engine, "; its faults would be measured").await?;
     let cluster = cluster::up(&[], progress).await?;
     let load = load();
     progress(&format!("measuring: {rounds} of each request"));

@@ -1,8 +1,10 @@
-//! One connection of a client to a server: its messages in order, which requests bear a lock's name, which reply is whose.
+//! One connection of a client to a server: its messages in order, which requests bear a lock's name, which reply is
+//! whose.
 //!
-//! Nothing is added, left out or changed: all bytes of one direction, behind one another, are what came. Some servers answer in
-//! the order of the requests, others under a number ([`Pairing`]). Where a connection does what is not understood (a
-//! subscription, a four-letter word, another protocol), its bytes go on, and no reply is taken for anybody's.
+//! Nothing is added, left out or changed: all bytes of one direction, behind one another, are what came. Some servers
+//! answer in the order of the requests, others under a number ([`Pairing`]). Where a connection does what is not
+//! understood (a subscription, a four-letter word, another protocol), its bytes go on, and no reply is taken for
+//! anybody's.
 
 use std::collections::VecDeque;
 

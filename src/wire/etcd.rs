@@ -1,10 +1,11 @@
-//! What etcd speaks, as far as one must know it to tell where a message ends, which reply is whose and what bears a name:
-//! HTTP/2 with gRPC in it, and the JSON gateway over HTTP/1.1 on the same port.
+//! What etcd speaks, as far as one must know it to tell where a message ends, which reply is whose and what bears a
+//! name: HTTP/2 with gRPC in it, and the JSON gateway over HTTP/1.1 on the same port.
 //!
-//! Sources: RFC 9113 §4.1 and §6 (frames), RFC 9112 §6 and §7 (bodies and chunks); etcd's documentation, "gRPC gateway": keys
-//! and values are base64 in JSON. A name is looked for in what JSON strings decode to, and in gRPC as it is. A reply that comes
-//! in chunks, as that of a watch, is handed on chunk by chunk: its head is the reply, what follows is nobody's. Deliberately
-//! absent: compressed headers, which name no lock, and compressed messages, which are not recognised.
+//! Sources: RFC 9113 §4.1 and §6 (frames), RFC 9112 §6 and §7 (bodies and chunks); etcd's documentation, "gRPC
+//! gateway": keys and values are base64 in JSON. A name is looked for in what JSON strings decode to, and in gRPC as it
+//! is. A reply that comes in chunks, as that of a watch, is handed on chunk by chunk: its head is the reply, what
+//! follows is nobody's. Deliberately absent: compressed headers, which name no lock, and compressed messages, which are
+//! not recognised.
 
 use std::borrow::Cow;
 

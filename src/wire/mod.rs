@@ -1,15 +1,15 @@
 //! What passes between a client and a lock server, seen from the middle: pure state machines, no socket, no clock.
 //!
-//! - One file for each protocol, [`resp`], [`zookeeper`] and [`etcd`]: where a message ends ([`Scanner`]), and which reply is
-//!   whose ([`Pairing`]). [`Protocol`] lists them: another one is a file and an arm there.
-//! - [`conversation`] is one connection: which requests bear a lock's name, and which reply is whose. It names no protocol.
-//!   What is not understood is handed on as it is.
+//! - One file for each protocol, [`resp`], [`zookeeper`] and [`etcd`]: where a message ends ([`Scanner`]), and which
+//!   reply is whose ([`Pairing`]). [`Protocol`] lists them: another one is a file and an arm there.
+//! - [`conversation`] is one connection: which requests bear a lock's name, and which reply is whose. It names no
+//!   protocol. What is not understood is handed on as it is.
 //! - [`calls`] knows what a client is about with each lock, from the ops that it records.
 //! - [`gate`] decides what is done to a request. The simulated network and the proxy on real sockets ask the same gate.
 //!
-//! A request is recognised by the lock's name in it, which occurs nowhere else, never by a list of commands: so it works for
-//! programs that nobody here wrote. A library that hashes its names is not seen, and then nothing counts as struck.
-//! Deliberately absent: sockets and timers (`env/docker/proxy.rs`, `env/sim/socket.rs`).
+//! A request is recognised by the lock's name in it, which occurs nowhere else, never by a list of commands: so it
+//! works for programs that nobody here wrote. A library that hashes its names is not seen, and then nothing counts as
+//! struck. Deliberately absent: sockets and timers (`env/docker/proxy.rs`, `env/sim/socket.rs`).
 
 pub mod calls;
 pub mod conversation;

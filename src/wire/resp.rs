@@ -1,7 +1,7 @@
 //! Redis's protocol, RESP 2 and 3, as far as one must know it to tell where a message ends.
 //!
-//! Source: redis.io, "Redis serialization protocol specification". Deliberately absent: what messages mean; and streamed
-//! strings and aggregates (`$?`, `*?`), which no Redis sends and which are handed on as not understood.
+//! Source: redis.io, "Redis serialization protocol specification". Deliberately absent: what messages mean; and
+//! streamed strings and aggregates (`$?`, `*?`), which no Redis sends and which are handed on as not understood.
 
 use super::calls::mentions;
 use super::{Answered, Connection, Cutter, Owed, Pairing, Scan, Scanner};

@@ -1,8 +1,9 @@
 //! ZooKeeper's protocol, as far as one must know it to tell where a message ends and which reply is whose.
 //!
-//! Source: Apache ZooKeeper 3.9, `zookeeper.jute`, `ClientCnxn` and `NIOServerCnxn`: every message has four bytes of length,
-//! big-endian, before it; the first on each side opens the session, all others begin with their xid. A connection may say
-//! one of the four-letter words instead, whose letters are no length that anybody sends. Deliberately absent: operations.
+//! Source: Apache ZooKeeper 3.9, `zookeeper.jute`, `ClientCnxn` and `NIOServerCnxn`: every message has four bytes of
+//! length, big-endian, before it; the first on each side opens the session, all others begin with their xid. A
+//! connection may say one of the four-letter words instead, whose letters are no length that anybody sends.
+//! Deliberately absent: operations.
 
 use super::{Answered, Connection, Cutter, LONGEST_MESSAGE, Owed, Pairing, Scan, Scanner};
 
@@ -52,7 +53,8 @@ impl Pairing for ByXid {
     }
 }
 
-/// The xid of a message, if it is that of an operation: not of a watch event (-1), nor of what the client library says by itself.
+/// The xid of a message, if it is that of an operation: not of a watch event (-1), nor of what the client library says
+/// by itself.
 fn operation(message: &[u8]) -> Option<i32> {
     let xid = message.get(4..8)?.first_chunk::<4>().map(|xid| i32::from_be_bytes(*xid));
     xid.filter(|xid| *xid >= 0)

@@ -1,9 +1,9 @@
 //! What this machine can do to containers, tried out and not guessed: each fault, by what means, and where a means is
 //! missing, why, and what does instead.
 //!
-//! A run asks once, before its first trial, for what its plan needs, so that a fault that cannot be made is refused and not
-//! merely recorded. Nothing is started for it, and no server is touched: the network helper tries out the kernel, looks
-//! into the servers' processes, moves the clock of a program of its own, and is frozen for a moment itself.
+//! A run asks once, before its first trial, for what its plan needs, so that a fault that cannot be made is refused and
+//! not merely recorded. Nothing is started for it, and no server is touched: the network helper tries out the kernel,
+//! looks into the servers' processes, moves the clock of a program of its own, and is frozen for a moment itself.
 //! Deliberately absent: the state of the cluster (`status.rs`), and whether a fault has worked (`faults`).
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,11 +1,11 @@
-//! Announces the phases at which a fault may strike, and waits for the go-ahead: the client's own, and those of a program
-//! that it drives, which may be at several steps at once.
+//! Announces the phases at which a fault may strike, and waits for the go-ahead: the client's own, and those of a
+//! program that it drives, which may be at several steps at once.
 
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use super::member::Reports;
+use super::control_client::Reports;
 use super::messages::Report;
 use crate::env::go_ahead::GoAheads;
 use crate::lock::PausePoint;

@@ -1,9 +1,9 @@
 //! What real lock servers had, as far as the answers to one client tell: for the record beside the history.
 //!
-//! Wraps the seam between the algorithms and the servers and looks on: requests and answers pass unchanged. Redis tells
-//! nobody when a lease runs out, so that is inferred from the time to live, and marked so; a page may correct it by what is known
-//! of the node's clock. Deliberately absent: answers that come after the algorithm has ceased to wait for them, and which
-//! server of an ensemble answered.
+//! Wraps the seam between the algorithms and the servers and looks on: requests and answers pass unchanged. Where a
+//! server tells nobody when a lease runs out, that is inferred from the time to live, and marked so; a page may correct
+//! it by what is known of the node's clock. Deliberately absent: answers that come after the algorithm has ceased to
+//! wait for them, and which server of an ensemble answered.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

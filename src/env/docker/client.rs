@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use super::announcer::Announcer;
 use super::answers::Answers;
 use super::backends::{self, Opening};
+use super::control_client::{ControlClient, Reports};
 use super::http::HttpResource;
 use super::launch::FOLDER;
-use super::member::{Control, Reports};
 use super::messages::{ClientClock, ClientPlan, Order, Report, RequestsReport, Speaker};
 use super::proxy::Proxy;
 use super::steps::Steps;
@@ -42,7 +42,7 @@ const WARM_UP: Duration = Duration::from_secs(10);
 /// # Errors
 /// The harness is gone, or the lock cannot be used at all.
 pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
-    let mut control = Control::connect(socket, Speaker::Client(id)).await?;
+    let mut control = ControlClient::connect(socket, Speaker::Client(id)).await?;
     let mut plan = match control.order().await? {
         Order::Client(plan) => *plan,
         other => bail!("a client was ordered {other:?}"),
@@ -164,7 +164,19 @@ async fn build_lock(
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Nanos(since.as_nanos() as u64)
     });
-    backends::of(plan.lock.backend()).open(Opening { plan, answers, runtime, wall })
+    let backend = plan.lock.backend();
+    let external = plan.external.as_ref().map(|servers| servers.settings(backend)).transpose();
+    let external = external.map_err(|error| error.to_string())?.flatten();
+    let opening = Opening {
+        lock: &plan.lock,
+        namespace: &plan.namespace,
+        servers: &plan.servers,
+        external: external.as_ref(),
+        answers,
+        runtime,
+        wall,
+    };
+    backends::of(backend).open(opening)
 }
 
 /// What stands before the names of a trial's locks as a program of others is told them.
@@ -235,7 +247,8 @@ async fn warm_up(lock: &dyn DistributedLock, id: ClientId) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Records what the client does, and lets its doors hear of it first: what a request is about is told by the op before it.
+/// Records what the client does, and lets its doors hear of it first: what a request is about is told by the op before
+/// it.
 struct Heard {
     reports: Arc<Reports>,
     proxy: Option<Arc<Proxy>>,

@@ -5,12 +5,13 @@
 //! | at | what |
 //! |---|---|
 //! | 8 | sequence, one byte, because one byte is never seen half-written; its lowest bit says which slot is in force |
-//! | 64, 128 | the two slots, eight `i64` each: `valid_until`, `base_mono`, `base_wall`, `offset` (ns), `rate` (ppm), `strobe_by`, `strobe_period`, `strobe_since` (ns) |
+//! | 64, 128 | the two slots, eight `i64` each: `valid_until`, `base_mono`, `base_wall`, `offset` (ns), `rate` (ppm),
+//! `strobe_by`, `strobe_period`, `strobe_since` (ns) |
 //!
-//! With `elapsed = CLOCK_MONOTONIC - base_mono`, the process sees `base_wall + offset + elapsed · (1 + rate/10⁶)`, until
-//! `CLOCK_MONOTONIC` reaches `valid_until`; from then on, true time. So a clock heals by itself when the harness dies.
-//! With a `strobe_period`, `strobe_by` is added in every other period, from `strobe_since` on.
-//! A rate of −10⁶ ppm stops the clock, exactly.
+//! With `elapsed = CLOCK_MONOTONIC - base_mono`, the process sees `base_wall + offset + elapsed · (1 + rate/10⁶)`,
+//! until `CLOCK_MONOTONIC` reaches `valid_until`; from then on, true time. So a clock heals by itself when the harness
+//! dies. With a `strobe_period`, `strobe_by` is added in every other period, from `strobe_since` on. A rate of −10⁶ ppm
+//! stops the clock, exactly.
 //!
 //! The page must be there when the process starts, and must not be made shorter afterwards: the process maps it. One
 //! writer at a time. Deliberately absent: a mapping on this side. Writing to the file reaches the same memory.

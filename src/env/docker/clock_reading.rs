@@ -1,4 +1,5 @@
-//! What is seen of a process's own wall clock from outside: a reading is as good as the bracket of the question and its answer.
+//! What is seen of a process's own wall clock from outside: a reading is as good as the bracket of the question and its
+//! answer.
 //!
 //! Deliberately absent: how a process is asked (its backend, or the control socket), and what its clock should show.
 

@@ -1,5 +1,5 @@
-//! The folders through which the harness moves the servers' clocks, one for each: laid out before the servers start, set
-//! right afterwards.
+//! The folders through which the harness moves the servers' clocks, one for each: laid out before the servers start,
+//! set right afterwards.
 //!
 //! Deliberately absent: the page itself (`clock_page.rs`) and what a fault writes there.
 
@@ -11,12 +11,12 @@ use std::path::Path;
 use super::clock_page::{self, ClockPage, Setting};
 use super::settings::Settings;
 
-/// The file beside a clock's page that tells a server that keeps what it has not synced, when it starts, that its machine lost
-/// power.
+/// The file beside a clock's page that tells a server that keeps what it has not synced, when it starts, that its
+/// machine lost power.
 pub const POWER_LOSS: &str = "power-loss";
 
-/// Makes the pages that are missing; the containers of which that was so. A server that runs does not see a page that was
-/// made after it had started.
+/// Makes the pages that are missing; the containers of which that was so. A server that runs does not see a page that
+/// was made after it had started.
 pub fn lay_out(settings: &Settings, state: &Path) -> io::Result<BTreeSet<String>> {
     let mut unseen = BTreeSet::new();
     for server in settings.servers() {
@@ -29,8 +29,8 @@ pub fn lay_out(settings: &Settings, state: &Path) -> io::Result<BTreeSet<String>
     Ok(unseen)
 }
 
-/// Sets the clock of `folder` right and takes back the news of a power loss. A folder that is gone is fine. Says whether
-/// there was anything to do.
+/// Sets the clock of `folder` right and takes back the news of a power loss. A folder that is gone is fine. Says
+/// whether there was anything to do.
 pub fn set_right(folder: &Path) -> io::Result<bool> {
     if !folder.join(clock_page::FILE).exists() {
         return Ok(false);

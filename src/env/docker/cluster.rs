@@ -1,7 +1,7 @@
 //! The life of the cluster: up, reset between runs, down.
 //!
-//! `up` does as little as it can: a cluster that runs and answers is left alone, a frozen or dead server is revived, and
-//! only what is missing or different goes through Compose. Nothing counts as up before every server has *answered*.
+//! `up` does as little as it can: a cluster that runs and answers is left alone, a frozen or dead server is revived,
+//! and only what is missing or different goes through Compose. Nothing counts as up before every server has *answered*.
 //! Deliberately absent: the containers of a run (clients, resource), beyond removing what a run left behind.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -194,8 +194,8 @@ impl Cluster {
     }
 }
 
-/// Brings the cluster up as the environment asks, with the servers of `backends` beside those that every cluster has and those
-/// that were there. Says what it does, when that takes time, through `progress`.
+/// Brings the cluster up as the environment asks, with the servers of `backends` beside those that every cluster has
+/// and those that were there. Says what it does, when that takes time, through `progress`.
 pub async fn up(backends: &[Backend], progress: &(dyn Fn(&str) + Sync)) -> Result<Cluster, ClusterError> {
     let there = started_on_demand(&Engine::connect().await?.containers().await?);
     up_with(&Settings::from_env()?.with(there).with(backends.iter().copied()), progress).await
@@ -290,8 +290,8 @@ fn counted(settings: &Settings) -> String {
     format!("{} servers{beside}", always.join(" and "))
 }
 
-/// Empties the cluster for the next run: nothing that would outlast a run in any server, which from now on keeps what it is told
-/// as `kept` says where it can choose; no container of an earlier run.
+/// Empties the cluster for the next run: nothing that would outlast a run in any server, which from now on keeps what
+/// it is told as `kept` says where it can choose; no container of an earlier run.
 pub async fn reset(cluster: &Cluster, kept: Persistence) -> Result<(), ClusterError> {
     let servers = cluster.servers.iter().flat_map(|(backend, servers)| servers.iter().map(|server| (*backend, server)));
     let emptied = try_join_all(servers.map(|(backend, server)| async move {

@@ -1,9 +1,9 @@
 //! Which of a daemon's clusters this process works with.
 //!
-//! Chosen once, before anything else, as a daemon is by `DOCKER_HOST`: by `--cluster NAME`, or `FENCEPOST_CLUSTER`, which the
-//! watchdog and Compose are given too. Everything that must not be shared follows from the name: the label, the network and
-//! Compose project, the containers' names, the state folder with journal and clocks, and by default the subnet and the ports.
-//! Images are shared. Deliberately absent: which clusters there are; their labels tell.
+//! Chosen once, before anything else, as a daemon is by `DOCKER_HOST`: by `--cluster NAME`, or `FENCEPOST_CLUSTER`,
+//! which the watchdog and Compose are given too. Everything that must not be shared follows from the name: the label,
+//! the network and Compose project, the containers' names, the state folder with journal and clocks, and by default the
+//! subnet and the ports. Images are shared. Deliberately absent: which clusters there are; their labels tell.
 
 use std::sync::OnceLock;
 
@@ -40,8 +40,8 @@ pub fn choose(name: &str) -> Result<(), NameError> {
     if *chosen == full { Ok(()) } else { Err(NameError::Chosen(chosen.clone())) }
 }
 
-/// The name of this process's cluster: `fencepost`, or `fencepost-NAME`. It is the value of the project's label, the Compose
-/// project and the network, and the names of containers begin with it.
+/// The name of this process's cluster: `fencepost`, or `fencepost-NAME`. It is the value of the project's label, the
+/// Compose project and the network, and the names of containers begin with it.
 pub fn cluster() -> &'static str {
     CHOSEN.get_or_init(|| DEFAULT.to_owned())
 }
@@ -68,8 +68,9 @@ fn full(name: &str) -> Result<String, NameError> {
     }
 }
 
-/// A number from 1 to `most` for a name, always the same; 0 for the cluster of whoever names none. For what two clusters of
-/// one machine may not share, and has to be guessed: whoever meets another's is told which variable chooses.
+/// A number from 1 to `most` for a name, always the same; 0 for the cluster of whoever names none. For what two
+/// clusters of one machine may not share, and has to be guessed: whoever meets another's is told which variable
+/// chooses.
 pub(super) fn place(name: Option<&str>, most: u16) -> u16 {
     // FNV-1a: short, and stable over versions of everything.
     let hash = |name: &str| {

@@ -1,7 +1,7 @@
 //! The only caller of Compose, in whichever of its two forms is installed.
 //!
-//! Deliberately absent: taking the cluster down. That goes by label through the daemon (`cluster.rs`): it also finds the
-//! containers of a run, and works with a Compose file that has changed since, or with no Compose at all.
+//! Deliberately absent: taking the cluster down. That goes by label through the daemon (`cluster.rs`): it also finds
+//! the containers of a run, and works with a Compose file that has changed since, or with no Compose at all.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use super::settings::{SUBNET_VARIABLE, Settings, Wanted};
 
 /// Long enough for a slow disk; a Compose that takes longer hangs.
 const UP_LIMIT: Duration = Duration::from_secs(120);
-/// Compose v1 is a Python program of many files: on a laden machine whose cache is cold it takes over 20 s to say its version.
+/// Compose v1 is a Python program of many files: on a laden machine whose cache is cold it takes over 20 s to say its
+/// version.
 const PROBE_LIMIT: Duration = Duration::from_secs(90);
 
 /// Why Compose did not bring the cluster up.
@@ -50,7 +51,7 @@ pub async fn up(engine: &Engine, settings: &Settings, folder: &Path) -> Result<(
     command
         .args(["--project-name", cluster(), "--file", files::COMPOSE, "up"])
         .args(["--detach", "--no-build", "--renew-anon-volumes"])
-        // By name: those of a larger ensemble and etcd's have a profile, and are left out otherwise.
+        // By name: those that not every cluster has are in a profile, and are left out otherwise.
         .args(settings.servers().map(Wanted::service))
         .current_dir(folder)
         .env("DOCKER_HOST", engine.host());

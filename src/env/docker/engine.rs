@@ -16,7 +16,7 @@ use futures_util::stream::TryStreamExt;
 
 use super::cluster_name::cluster;
 use super::container::{Container, LABEL_CLUSTER, Standing, State};
-use super::doings::Doings;
+use super::own_requests::OwnRequests;
 
 /// The label of an image with the digest of the files it was built from.
 pub const LABEL_DIGEST: &str = "io.fencepost.digest";
@@ -99,7 +99,7 @@ const PAUSES: &[&str] = &["pause"];
 pub struct Engine {
     docker: Docker,
     host: String,
-    doings: Arc<Doings>,
+    own_requests: Arc<OwnRequests>,
 }
 
 impl Engine {
@@ -128,7 +128,7 @@ impl Engine {
         };
         let docker = docker.map_err(|error| no_daemon(error.to_string()))?;
         docker.ping().await.map_err(|error| no_daemon(error.to_string()))?;
-        Ok(Self { docker, host: host.to_owned(), doings: Arc::default() })
+        Ok(Self { docker, host: host.to_owned(), own_requests: Arc::default() })
     }
 
     /// The bare client, for requests that this type does not offer.
@@ -142,8 +142,8 @@ impl Engine {
     }
 
     /// What was asked for here lately, by this and its clones.
-    pub(super) fn doings(&self) -> &Doings {
-        &self.doings
+    pub(super) fn own_requests(&self) -> &OwnRequests {
+        &self.own_requests
     }
 
     /// All of the project's own containers, by name.
@@ -170,10 +170,10 @@ impl Engine {
         events: &[&'static str],
         request: impl Future<Output = Result<(), ApiError>>,
     ) -> Result<(), ApiError> {
-        self.doings.note(container.id(), events);
+        self.own_requests.note(container.id(), events);
         let done = request.await;
         if done.is_err() {
-            self.doings.take_back(container.id(), events);
+            self.own_requests.take_back(container.id(), events);
         }
         done
     }

@@ -1,9 +1,9 @@
 //! Faults on the containers of one trial: applied, looked at from both sides, undone.
 //!
-//! One file for each mechanism: it strikes one member, and knows how to undo that. [`context`] has what they share, the bookkeeping
-//! of one fault; here is that of one strike: all or nothing, and which faults it made. Adding a mechanism takes a file, an arm in
-//! [`Faults::strike`], and a kind of undo in the journal that `heal.rs` can replay without the run.
-//! Deliberately absent: when a fault strikes (the nemesis), and the trial's containers.
+//! One file for each mechanism: it strikes one member, and knows how to undo that. [`context`] has what they share, the
+//! bookkeeping of one fault; here is that of one strike: all or nothing, and which faults it made. Adding a mechanism
+//! takes a file, an arm in [`Faults::strike`], and a kind of undo in the journal that `heal.rs` can replay without the
+//! run. Deliberately absent: when a fault strikes (the nemesis), and the trial's containers.
 
 mod clock;
 mod context;
@@ -21,8 +21,8 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
 use super::backends;
+use super::control_server::Orders;
 use super::engine::Engine;
-use super::hub::Orders;
 use super::journal::Journal;
 use super::lives::Lives;
 use super::messages::{Order, Speaker};

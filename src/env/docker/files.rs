@@ -51,7 +51,8 @@ pub fn content(name: &str) -> &'static str {
     all().find(|(file, _)| *file == name).map_or("", |(_, content)| content)
 }
 
-/// `$XDG_STATE_HOME/fencepost`, by default `~/.local/state/fencepost`; for a cluster with a name, a folder of its own below it.
+/// `$XDG_STATE_HOME/fencepost`, by default `~/.local/state/fencepost`; for a cluster with a name, a folder of its own
+/// below it.
 pub fn state_folder() -> Result<PathBuf, FilesError> {
     // The XDG specification says to ignore relative paths.
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());

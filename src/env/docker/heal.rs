@@ -12,8 +12,8 @@ use super::journal::{Entry, Journal, Undo};
 use super::netns::{Answer, Door, Netns, NetnsError, Request};
 use crate::time::Nanos;
 
-/// The way into networks, for whoever heals: the run's helper while there is one, else one of its own, started when it is
-/// first needed.
+/// The way into networks, for whoever heals: the run's helper while there is one, else one of its own, started when it
+/// is first needed.
 #[derive(Default)]
 pub struct Reach {
     known: Option<Netns>,
@@ -46,9 +46,9 @@ impl Reach {
 
 /// Undoes one fault. A container that is gone took its faults with it.
 ///
-/// What a container was doing when it was listed decides nothing here: the request that was to freeze or kill it may have
-/// been on its way then. So the daemon is asked to undo it in any case; it takes one request at a container after the
-/// other.
+/// What a container was doing when it was listed decides nothing here: the request that was to freeze or kill it may
+/// have been on its way then. So the daemon is asked to undo it in any case; it takes one request at a container after
+/// the other.
 ///
 /// # Errors
 /// The daemon or the network helper could not do it, or a clock's page cannot be written.
@@ -137,8 +137,8 @@ impl Healing {
     }
 }
 
-/// Undoes whatever a fault of ours has left in our containers: what they show, and what the journal says of them. All of
-/// them side by side, and faults only: nothing is removed here. Without a `reach`, networks are not looked at.
+/// Undoes whatever a fault of ours has left in our containers: what they show, and what the journal says of them. All
+/// of them side by side, and faults only: nothing is removed here. Without a `reach`, networks are not looked at.
 ///
 /// # Errors
 /// The daemon does not answer, or the journal cannot be read or written.

@@ -1,8 +1,9 @@
 //! The protected resource over HTTP: the service, and the way that clients use it.
 //!
 //! `GET /inventory` lists the items, for people. `GET /inventory/{id}`, `PUT /inventory/{id}` and `POST /inventory` are
-//! accesses: they carry the headers `hold` and `client`, `fencing-token` where the lock gives one and `shared` if it is a reader's, are served one
-//! after another, and are recorded in that order. A stale access is answered 412, as a failed precondition.
+//! accesses: they carry the headers `hold` and `client`, `fencing-token` where the lock gives one and `shared` if it is
+//! a reader's, are served one after another, and are recorded in that order. A stale access is answered 412, as a
+//! failed precondition.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! The images of the cluster, as far as they are needed: made when they are missing, made anew when their files have changed.
+//! The images of the cluster, as far as they are needed: made when they are missing, made anew when their files have
+//! changed.
 //!
 //! Each carries a digest of the files it was built from as a label, so a newer `fencepost` never runs on the servers of
 //! an older one. Deliberately absent: pulling ready-made images, which nobody publishes.
@@ -102,8 +103,8 @@ impl Images {
     }
 }
 
-/// Sees to it that the images of these backends and of clients are there and up to date. With nothing to do it takes one look
-/// at each.
+/// Sees to it that the images of these backends and of clients are there and up to date. With nothing to do it takes
+/// one look at each.
 ///
 /// # Errors
 /// One could not be made.

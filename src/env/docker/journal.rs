@@ -37,8 +37,8 @@ pub enum Undo {
         /// The strike's number: several may move one clock.
         strike: u32,
     },
-    /// Strike a client's requests no longer. The rule is the client's own, and ends with its process, which ends when the
-    /// harness does.
+    /// Strike a client's requests no longer. The rule is the client's own, and ends with its process, which ends when
+    /// the harness does.
     #[serde(rename_all = "kebab-case")]
     ForgetRule {
         /// The strike's number.

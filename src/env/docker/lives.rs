@@ -1,5 +1,5 @@
-//! What a trial and its faults both know of the clients: who was killed, what its next life goes on with, and who was
-//! asked what its clock shows.
+//! The incarnations of a trial's clients, called lives here: who was killed, what its next life goes on with, and who
+//! was asked what its clock shows. A trial and its faults both know of them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +13,8 @@ use crate::history::{Life, Op};
 use crate::ids::ClientId;
 use crate::time::Nanos;
 
-/// So long no client runs at all where the machine, or their part of it, stands still. A laden one stops each of them for
-/// tenths of a second.
+/// So long no client runs at all where the machine, or their part of it, stands still. A laden one stops each of them
+/// for tenths of a second.
 const STANDSTILL: Duration = Duration::from_secs(1);
 
 /// The clients of one trial.
@@ -79,7 +79,8 @@ impl Lives {
         lock(&self.actors).get(&client).map(|actor| actor.life.clone())
     }
 
-    /// Notes that a client is about to be killed, at `now`. What is returned is told when all that it had said was heard.
+    /// Notes that a client is about to be killed, at `now`. What is returned is told when all that it had said was
+    /// heard.
     pub fn dying(&self, client: ClientId, now: Nanos) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         if let Some(actor) = lock(&self.actors).get_mut(&client) {

@@ -95,8 +95,8 @@ pub enum Order {
     },
     /// To a client: bring the current turn to its end and be done.
     Stop,
-    /// The trial is over, faults and all: go. Until then a container that is done stays, so that its faults can be healed
-    /// and looked at.
+    /// The trial is over, faults and all: go. Until then a container that is done stays, so that its faults can be
+    /// healed and looked at.
     Leave,
 }
 

@@ -1,11 +1,12 @@
 //! Sees what others do to what a trial uses: to its containers, to the daemon, to this machine.
 //!
 //! Whatever was not ours is an op of the history, `outside`, from the earliest moment at which it may have begun. Three
-//! eyes: Docker's events, less those that this process asked for ([`super::doings`]); each container's state and start,
-//! before and after the trial, for what an event did not tell; and a pulse of our own, which stumbles when the machine
-//! stands still, sleeps, has its wall clock set, or is kept from its processors by whatever it is a guest of. Deliberately
-//! absent: what may still be concluded; that is the history's reach. Not seen: what a program does inside of a container that
-//! was there before (one that somebody starts there is), or to its network by other means than Docker's.
+//! eyes: Docker's events, less those that this process asked for ([`super::own_requests`]); each container's state and
+//! start, before and after the trial, for what an event did not tell; and a pulse of our own, which stumbles when the
+//! machine stands still, sleeps, has its wall clock set, or is kept from its processors by whatever it is a guest of.
+//! Deliberately absent: what may still be concluded; that is the history's reach. Not seen: what a program does inside
+//! of a container that was there before (one that somebody starts there is), or to its network by other means than
+//! Docker's.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +21,8 @@ use tokio::task::JoinHandle;
 
 use super::clock_page;
 use super::container::{Container, Standing, State};
-use super::doings::Doings;
 use super::engine::Engine;
+use super::own_requests::OwnRequests;
 use crate::history::recorder::Record;
 use crate::history::{F, Op, OpType, Process};
 use crate::time::{BootClock, Clock, Nanos};
@@ -91,7 +92,7 @@ impl Watch {
         let began = BootClock.now();
         let (_, wall) = clock_page::with_wall(ClockId::Boottime);
         // What a trial is prepared with is done by now: its events are of before.
-        containers.iter().for_each(|container| engine.doings().forget(container.id()));
+        containers.iter().for_each(|container| engine.own_requests().forget(container.id()));
         let names: BTreeMap<String, String> =
             containers.iter().map(|container| (container.id().to_owned(), container.name.clone())).collect();
         let daemon = Arc::new(Daemon::default());
@@ -106,8 +107,8 @@ impl Watch {
         Ok(Self { eyes: [events, pulse], engine: engine.clone(), record, began, daemon, before })
     }
 
-    /// Whether the daemon has stopped, and its containers with it; they end before it does, so that whoever asks for the reason
-    /// why one ended has to wait a moment. Without anything that was not ours there is nothing to wait for.
+    /// Whether the daemon has stopped, and its containers with it; they end before it does, so that whoever asks for
+    /// the reason why one ended has to wait a moment. Without anything that was not ours there is nothing to wait for.
     pub async fn daemon_stops(&self) -> bool {
         let limit = BootClock.now() + STOPPING;
         while self.daemon.is_suspect.load(Ordering::Relaxed)
@@ -128,7 +129,7 @@ impl Watch {
             let told = match self.engine.standing(container).await {
                 Ok(now) if now.state != State::Running => format!("{} is {} at the end", container.name, now.state),
                 // We start what we kill: only an event can tell that somebody else did.
-                Ok(now) if now.started == before.started || self.engine.doings().has_started(container.id()) => {
+                Ok(now) if now.started == before.started || self.engine.own_requests().has_started(container.id()) => {
                     continue;
                 }
                 Ok(_) => format!("{} was started anew", container.name),
@@ -179,7 +180,7 @@ async fn events(
     while let Some(Ok(event)) = told.next().await {
         heard = BootClock.now();
         let is_of_before = event.time_nano.is_some_and(|at| at < began);
-        if !is_of_before && let Some((at, name, happened)) = outside(engine.doings(), &names, &event) {
+        if !is_of_before && let Some((at, name, happened)) = outside(engine.own_requests(), &names, &event) {
             daemon.is_suspect.store(true, Ordering::Relaxed);
             let what = format!("{name} {happened}, not by us");
             daemon.told.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
@@ -192,7 +193,7 @@ async fn events(
 
 /// When an event was, to which of `names`, and what, if it was not asked for here.
 fn outside(
-    doings: &Doings,
+    own_requests: &OwnRequests,
     names: &BTreeMap<String, String>,
     event: &EventMessage,
 ) -> Option<(Nanos, String, &'static str)> {
@@ -202,7 +203,7 @@ fn outside(
     let action = event.action.as_deref()?;
     let action = action.split_once(": ").map_or(action, |(action, _)| action);
     let (_, happened) = ACTIONS.iter().find(|(known, _)| *known == action)?;
-    if doings.explains(id, action) {
+    if own_requests.explains(id, action) {
         return None;
     }
     let (boot, wall) = clock_page::with_wall(ClockId::Boottime);
@@ -231,8 +232,8 @@ async fn pulse(record: Arc<dyn Record>) {
     }
 }
 
-/// What all processors together have spent since the machine was started, and how much of it its host kept from it: both in the
-/// kernel's ticks.
+/// What all processors together have spent since the machine was started, and how much of it its host kept from it:
+/// both in the kernel's ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shares {
     all: u64,
@@ -244,7 +245,8 @@ fn shares() -> Option<Shares> {
     shares_in(&std::fs::read_to_string("/proc/stat").ok()?)
 }
 
-/// From the line `cpu  user nice system idle iowait irq softirq steal guest guest_nice`; the last two are in the first two.
+/// From the line `cpu user nice system idle iowait irq softirq steal guest guest_nice`; the last two are in the first
+/// two.
 fn shares_in(stat: &str) -> Option<Shares> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let ticks: Vec<u64> = line.split_whitespace().take(8).map(|ticks| ticks.parse().ok()).collect::<Option<_>>()?;
@@ -279,17 +281,17 @@ mod tests {
 
     #[test]
     fn what_is_done_to_a_container_of_ours_is_told_and_what_is_done_to_others_is_not() {
-        let doings = Doings::default();
+        let own_requests = OwnRequests::default();
         let names = BTreeMap::from([("0a".to_owned(), "fencepost-redis-1".to_owned())]);
         let told = |id: &str, action: &str, container: Option<&str>| {
             let attributes =
                 container.map(|id| std::collections::HashMap::from([("container".to_owned(), id.to_owned())]));
             let actor = bollard::models::EventActor { id: Some(id.to_owned()), attributes };
             let event = EventMessage { actor: Some(actor), action: Some(action.to_owned()), ..EventMessage::default() };
-            outside(&doings, &names, &event).map(|(_, name, happened)| format!("{name} {happened}, not by us"))
+            outside(&own_requests, &names, &event).map(|(_, name, happened)| format!("{name} {happened}, not by us"))
         };
         let ours = |what: &str| Some(format!("fencepost-redis-1 {what}, not by us"));
-        doings.note("0a", &["die", "disconnect"]);
+        own_requests.note("0a", &["die", "disconnect"]);
         assert_eq!(told("net", "disconnect", Some("0a")), None, "we have killed it");
         assert_eq!(told("0a", "update", None), ours("was given other limits"));
         assert_eq!(told("net", "disconnect", Some("0a")), ours("was taken off a network"));

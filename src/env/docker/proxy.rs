@@ -1,13 +1,14 @@
-//! The middle between a client and its lock servers, in the client's own container: it reads requests, and strikes them.
+//! The middle between a client and its lock servers, in the client's own container: it reads requests, and strikes
+//! them.
 //!
-//! One door on 127.0.0.1 for each server, so that what passes it leaves from the client's own address and every fault of the
-//! client's is its own too: frozen, cut off, killed with it. What is done to a request is decided by `crate::wire`; here are
-//! the sockets. Where the server cannot be reached, the door still opens, and closes again: a program sees a connection that
-//! ends, not one that is refused.
+//! One door on 127.0.0.1 for each server, so that what passes it leaves from the client's own address and every fault
+//! of the client's is its own too: frozen, cut off, killed with it. What is done to a request is decided by
+//! `crate::wire`; here are the sockets. Where the server cannot be reached, the door still opens, and closes again: a
+//! program sees a connection that ends, not one that is refused.
 //!
-//! A request of a program that nobody here wrote also tells where that program is inside of its lock: [`Steps`] are announced
-//! before the request goes on, or its reply. Deliberately absent: Redis Sentinel and Cluster, TLS, whose servers name
-//! addresses that lead past the doors, or cannot be read.
+//! A request of a program that nobody here wrote also tells where that program is inside of its lock: [`Steps`] are
+//! announced before the request goes on, or its reply. Deliberately absent: servers that name addresses which lead past
+//! the doors (Sentinel and Cluster), and TLS, which cannot be read.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -87,8 +88,8 @@ impl Proxy {
         }
     }
 
-    /// Puts a strike's rule in force on the way to these servers, or takes it back; for each, the rule that is in force then,
-    /// and how many requests it has struck.
+    /// Puts a strike's rule in force on the way to these servers, or takes it back; for each, the rule that is in force
+    /// then, and how many requests it has struck.
     pub fn set(
         &self,
         strike: u32,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
+use super::control_client::ControlClient;
 use super::http::service;
-use super::member::Control;
 use super::messages::{Order, RESOURCE_PORT, Report, Speaker};
 use crate::history::recorder::Record;
 use crate::workload::resource::Resource;
@@ -17,7 +17,7 @@ use crate::workload::resource::Resource;
 /// # Errors
 /// The harness is gone, or the port is taken.
 pub async fn main(socket: &Path) -> anyhow::Result<()> {
-    let mut control = Control::connect(socket, Speaker::Resource).await?;
+    let mut control = ControlClient::connect(socket, Speaker::Resource).await?;
     let plan = match control.order().await? {
         Order::Resource(plan) => plan,
         other => bail!("the resource was ordered {other:?}"),

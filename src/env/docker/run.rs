@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use super::abilities;
 use super::backends;
-use super::claim;
 use super::cluster::{self, Cluster};
+use super::cluster_lock;
 use super::container::{Container, Role};
 use super::engine::Engine;
 use super::external::{Doors, External};
@@ -46,9 +46,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes the cluster for a trial of `locks`: brings it up, heals what an interrupted run left, empties it, and sees that
-    /// the faults of the plan can be made. With `external` servers none of ours are brought up or emptied, and those are
-    /// looked at only.
+    /// Takes the cluster for a trial of `locks`: brings it up, heals what an interrupted run left, empties it, and sees
+    /// that the faults of the plan can be made. With `external` servers none of ours are brought up or emptied, and
+    /// those are looked at only.
     ///
     /// # Errors
     /// Another run has it, Docker can't be used, the servers do not become ready, or this machine cannot do a fault.
@@ -66,7 +66,7 @@ impl Session {
         let lock = RunLock::take(&folder, &who).await?;
         // What takes the daemon is made from one of them.
         images::ensure(&engine, backends::always(), progress).await?;
-        let netns = claim::take(&engine, &who).await?;
+        let netns = cluster_lock::take(&engine, &who).await?;
         let journal = Arc::new(Journal::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?);
         if lock.was_left {
             progress("an earlier run did not end as it should: healing what it left");
@@ -221,8 +221,8 @@ impl Session {
         for left in join_all(trials.iter().map(Trial::leave)).await.into_iter().flatten() {
             progress(&left);
         }
-        // Nothing should be outstanding now. A heal that failed is tried once more, and what somebody else has left wrong, of
-        // which the history tells, is set right for the next run.
+        // Nothing should be outstanding now. A heal that failed is tried once more, and what somebody else has left
+        // wrong, of which the history tells, is set right for the next run.
         match heal::everything(&self.cluster.engine, &self.journal, Some(&Reach::with(&self.netns))).await {
             Ok(healing) => {
                 if healing.failed.is_empty() {
@@ -250,9 +250,9 @@ fn present(containers: &[Container]) -> BTreeMap<Backend, u8> {
     servers.rev().collect()
 }
 
-/// The servers that these locks need, beside those that every cluster has. Where a lock may choose how many, as many as the one
-/// that asks for most of them; if none does, a backend stays as it is: another size is another ensemble, and its servers take ten
-/// seconds to start and more.
+/// The servers that these locks need, beside those that every cluster has. Where a lock may choose how many, as many as
+/// the one that asks for most of them; if none does, a backend stays as it is: another size is another ensemble, and
+/// its servers take ten seconds to start and more.
 fn with_sizes<'a>(
     settings: Settings,
     locks: impl Iterator<Item = &'a LockConfig>,
@@ -307,7 +307,7 @@ async fn heal_leftovers(engine: &Engine, journal: &Journal) -> anyhow::Result<Ve
 pub async fn heal_all(force: bool) -> anyhow::Result<Vec<String>> {
     let engine = Engine::connect().await?;
     if !force {
-        claim::idle(&engine, "; `--force` heals all the same, and undoes the faults that it is about").await?;
+        cluster_lock::idle(&engine, "; `--force` heals all the same, and undoes the faults that it is about").await?;
     }
     let folder = state_folder()?;
     let journal = Journal::open(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
@@ -324,7 +324,8 @@ pub async fn heal_all(force: bool) -> anyhow::Result<Vec<String>> {
 pub async fn up(force: bool, backends: &[Backend], progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Cluster> {
     if !force {
         let engine = Engine::connect().await?;
-        claim::idle(&engine, "; `--force` goes on all the same, and revives what it has stopped or frozen").await?;
+        cluster_lock::idle(&engine, "; `--force` goes on all the same, and revives what it has stopped or frozen")
+            .await?;
     }
     Ok(cluster::up(backends, progress).await?)
 }
@@ -336,7 +337,7 @@ pub async fn up(force: bool, backends: &[Backend], progress: &(dyn Fn(&str) + Sy
 pub async fn down(force: bool) -> anyhow::Result<()> {
     if !force {
         let engine = Engine::connect().await?;
-        claim::idle(&engine, "; `--force` takes the cluster down all the same, and the run fails").await?;
+        cluster_lock::idle(&engine, "; `--force` takes the cluster down all the same, and the run fails").await?;
     }
     Ok(cluster::down().await?)
 }

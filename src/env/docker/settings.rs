@@ -1,8 +1,8 @@
-//! What the environment may choose about the cluster: its subnet and its published ports; and what a scenario may: which
-//! backends there are, and of some how many servers.
+//! What the environment may choose about the cluster: its subnet and its published ports; and what a scenario may:
+//! which backends there are, and of some how many servers.
 //!
-//! The names and defaults are those of `docker-compose.yml`. Deliberately absent: the number of servers that know nothing of each
-//! other, which is fixed: a lock takes as many of them as it needs.
+//! The names and defaults are those of `docker-compose.yml`. Deliberately absent: the number of servers that know
+//! nothing of each other, which is fixed: a lock takes as many of them as it needs.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -117,8 +117,8 @@ impl Settings {
         Self::from_lookup(cluster_name::chosen(), |name| std::env::var(name).ok())
     }
 
-    /// The settings of the cluster called `name`, with variables from `lookup`; an empty value counts as absent, as it does
-    /// for Compose.
+    /// The settings of the cluster called `name`, with variables from `lookup`; an empty value counts as absent, as it
+    /// does for Compose.
     pub fn from_lookup(name: Option<&str>, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let place = cluster_name::place(name, PLACES);

@@ -28,7 +28,8 @@ pub struct Member {
     pub address: Option<Ipv4Addr>,
     /// Where it answers on this machine.
     pub published: Option<SocketAddr>,
-    /// What a server answered: its mode (`master`, `leader`, `follower`) or what went wrong. `None` if it was not asked.
+    /// What a server answered: its mode (`master`, `leader`, `follower`) or what went wrong. `None` if it was not
+    /// asked.
     pub answer: Option<Result<String, String>>,
 }
 

@@ -1,15 +1,16 @@
 //! Where a program that nobody here wrote is inside of its lock, seen from its requests.
 //!
-//! - `acquiring`: the first request about the lock is here, and not yet handed on; again when a server that has answered is
-//!   asked anew, which is another attempt.
-//! - `votes-in`: the reply of the server that makes a majority of Redis masters is here, and not yet delivered. Of an ensemble
-//!   each answer is one.
-//! - `renewing`: the first request about the lock while it is held, and not yet handed on; again when a server that was asked
-//!   is asked anew, which is another renewal. Signs of life that do not name the lock, as those of a session, are not seen.
+//! - `acquiring`: the first request about the lock is here, and not yet handed on; again when a server that has
+//!   answered is asked anew, which is another attempt.
+//! - `votes-in`: the reply of the server that makes a majority is here, and not yet delivered; each reply, where the
+//!   servers agree among themselves.
+//! - `renewing`: the first request about the lock while it is held, and not yet handed on; again when a server that was
+//!   asked is asked anew, which is another renewal. Signs of life that do not name the lock, as those of a session, are
+//!   not seen.
 //! - `in-line`: the acquire goes on, all its requests are answered, and for a while it sends no more.
 //!
-//! Each is announced only for requests that were read as such. Deliberately absent: `releasing` and all phases outside of an
-//! acquire; the client loop announces them.
+//! Each is announced only for requests that were read as such. Deliberately absent: `releasing` and all phases outside
+//! of an acquire; the client loop announces them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -51,8 +51,8 @@ impl Drop for TempDir {
     }
 }
 
-/// Removes folders whose makers were killed. Best effort: they hold nothing but sockets that nobody listens at and clocks
-/// that nobody looks at, and whoever comes next tries again.
+/// Removes folders whose makers were killed. Best effort: they hold nothing but sockets that nobody listens at and
+/// clocks that nobody looks at, and whoever comes next tries again.
 pub fn remove_abandoned() {
     remove_abandoned_in(&std::env::temp_dir());
 }

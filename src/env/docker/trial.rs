@@ -1,7 +1,7 @@
 //! The trial of one lock in containers: a resource, clients, a nemesis, one history.
 //!
-//! Here is its course. [`containers`] are what it takes place in, [`plan`] is what it asks of them, [`conversation`] what they say to
-//! each other, [`header`] what its history says of itself.
+//! Here is its course. [`containers`] are what it takes place in, [`plan`] is what it asks of them, [`conversation`]
+//! what they say to each other, [`header`] what its history says of itself.
 
 mod containers;
 mod conversation;
@@ -21,8 +21,8 @@ use super::backends::{self, Published};
 use super::client::adapter_prefix;
 use super::cluster::{Cluster, Server};
 use super::container::Container;
+use super::control_server::ControlServer;
 use super::external::Doors;
-use super::hub::Hub;
 use super::journal::Journal;
 use super::lives::Lives;
 use super::messages::{Order, Report, Speaker};
@@ -86,13 +86,14 @@ impl Trial<'_> {
     pub async fn run(&self) -> anyhow::Result<Outcome> {
         std::fs::create_dir_all(&self.folder).with_context(|| format!("cannot create {}", self.folder.display()))?;
         let sockets = TempDir::new()?;
-        let mut hub = Hub::listen(&sockets.path().join("control.sock")).context("cannot open the control socket")?;
+        let mut control =
+            ControlServer::listen(&sockets.path().join("control.sock")).context("cannot open the control socket")?;
         let made = try_join_all(self.members().map(|speaker| self.create(speaker, sockets.path()))).await;
         let outcome = match made {
             Ok(containers) => {
                 let lives = Arc::new(Lives::new(self.scenario.workload.clients));
                 let members = Members { containers: containers.into_iter().collect(), lives, folder: sockets.path() };
-                self.with_members(&mut hub, &members).await
+                self.with_members(&mut control, &members).await
             }
             Err(error) => Err(error),
         };
@@ -138,9 +139,9 @@ impl Trial<'_> {
         }
     }
 
-    async fn with_members(&self, hub: &mut Hub, members: &Members<'_>) -> anyhow::Result<Outcome> {
-        self.make_ready(hub, &members.lives).await?;
-        let faults = self.faults(hub, members)?;
+    async fn with_members(&self, control: &mut ControlServer, members: &Members<'_>) -> anyhow::Result<Outcome> {
+        self.make_ready(control, &members.lives).await?;
+        let faults = self.faults(control, members)?;
         if self.scenario.faults.iter().any(|fault| fault.kind.is_of_links()) {
             faults.prepare().await?;
         }
@@ -169,15 +170,15 @@ impl Trial<'_> {
         }
         let nemesis = Nemesis::new(&self.scenario.faults, self.parties(), self.seed, desk);
         let mut nemesis = tokio::spawn(nemesis.run(heard_by_nemesis));
-        hub.orders.send_all(&Order::Begin { end });
-        let ended = self.listen(hub, &recorder, &members.lives, events, end).await;
+        control.orders.send_all(&Order::Begin { end });
+        let ended = self.listen(control, &recorder, &members.lives, events, end).await;
         // Its channel is closed now: it undoes what is left and goes.
         loop {
             tokio::select! {
                 biased;
                 gone = &mut nemesis => break gone.context("the nemesis failed")?,
                 // To see that a clock is right again it asks.
-                Some((_, report)) = hub.heard.recv() => match report {
+                Some((_, report)) = control.heard.recv() => match report {
                     Some(Report::Clock(clock)) => members.lives.answer(clock),
                     Some(Report::Requests(report)) => members.lives.ordered(report),
                     Some(Report::Op(op)) => recorder.record(*op),
@@ -196,7 +197,7 @@ impl Trial<'_> {
         for (since, what) in self.external.into_iter().flat_map(|doors| doors.seen(self.config.backend())) {
             outside::note(&*recorder, since.max(start), what);
         }
-        let finished = self.dismiss(hub, &recorder).await;
+        let finished = self.dismiss(control, &recorder).await;
         let remedy = if daemon_stopped {
             "; the Docker daemon stopped meanwhile, and its containers with it: when it runs again, `fencepost cluster heal` \
              starts the servers and removes what is left, as the next run does"

@@ -1,6 +1,7 @@
 //! etcd in containers: members of one cluster, asked by the JSON gateway.
 //!
-//! Its clocks are not moved: a Go program asks the kernel for the time, not the C library, so that no preloaded shim is in between.
+//! Its clocks are not moved: a Go program asks the kernel for the time, not the C library, so that no preloaded shim is
+//! in between.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,13 +14,13 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::external::ExternalServers;
 use super::talk::{http, not_yet};
 use super::{Answer, ContainerBackend, Containers, Left, Opening, Published, foreign, listed, path, path_in_requests};
 use crate::env;
 use crate::env::docker::clock_reading::Reading;
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
-use crate::env::docker::external::ExternalServers;
 use crate::env::leftovers::{Found, Names};
 use crate::history;
 use crate::ids::LockName;
@@ -80,10 +81,11 @@ impl ContainerBackend for Etcd {
         ready(Err(io::Error::other("its clock is not moved, and not looked at"))).boxed()
     }
 
-    fn open(&self, Opening { plan, runtime, .. }: Opening<'_>) -> Result<Arc<dyn DistributedLock>, String> {
-        let LockConfig::Etcd(config) = &plan.lock else { return Err(foreign(&plan.lock)) };
-        let address = format!("etcd://{}", listed(&plan.servers)).parse().map_err(|error| format!("{error}"))?;
-        Ok(env::etcd(config, Arc::new(EtcdMembers::new(address)), path(&plan.namespace), runtime))
+    fn open(&self, opening: Opening<'_>) -> Result<Arc<dyn DistributedLock>, String> {
+        let Opening { lock, namespace, servers, runtime, .. } = opening;
+        let LockConfig::Etcd(config) = lock else { return Err(foreign(lock)) };
+        let address = format!("etcd://{}", listed(servers)).parse().map_err(|error| format!("{error}"))?;
+        Ok(env::etcd(config, Arc::new(EtcdMembers::new(address)), path(namespace), runtime))
     }
 
     fn prefix(&self, namespace: &str) -> String {

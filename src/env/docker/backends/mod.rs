@@ -1,12 +1,13 @@
-//! What a world of containers needs of a backend: its containers, the few words spoken with its servers, its clock, its locks,
-//! what it has left. One file for each backend, of equal shape, behind one trait.
+//! What a world of containers needs of a backend: its containers, the few words spoken with its servers, its clock, its
+//! locks, what it has left. One file for each backend, of equal shape, behind one trait.
 //!
-//! All else in this world asks the trait, and knows no backend by name. A new one is a file here and a line in [`of`], beside its
-//! files for Docker and its services in the Compose file. They stand together here, and not with the simulated servers, because
-//! they share what the simulation has none of: containers, published ports, clocks to be read. Deliberately absent: how a lock
-//! works, and what a scenario may say of it.
+//! All else in this world asks the trait, and knows no backend by name. A new one is a file here and a line in [`of`],
+//! beside its files for Docker and its services in the Compose file. They stand together here, and not with the
+//! simulated servers, because they share what the simulation has none of: containers, published ports, clocks to be
+//! read. Deliberately absent: how a lock works, and what a scenario may say of it.
 
 pub mod etcd;
+pub mod external;
 pub mod redis;
 pub mod talk;
 pub mod zookeeper;
@@ -20,12 +21,11 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
+use self::external::ExternalServers;
 use super::answers::Answers;
 use super::clock_reading::Reading;
 use super::container::Container;
 use super::engine::Engine;
-use super::external::ExternalServers;
-use super::messages::ClientPlan;
 use crate::env::leftovers::{Found, Names, Servers};
 use crate::ids::{ClientId, LockName, NodeId};
 use crate::lock::flawed::WallClock;
@@ -59,8 +59,8 @@ pub fn always() -> Vec<Backend> {
 pub struct Containers {
     /// The image.
     pub image: &'static str,
-    /// The files that it is made of beside the shims, by their paths in the repository, with their content; its Dockerfile
-    /// first.
+    /// The files that it is made of beside the shims, by their paths in the repository, with their content; its
+    /// Dockerfile first.
     pub files: &'static [(&'static str, &'static str)],
     /// How many servers there are, unless a scenario asks for another number.
     pub usual: u8,
@@ -70,7 +70,8 @@ pub struct Containers {
     pub size_variable: Option<&'static str>,
     /// Whether they are started only where something needs them.
     pub on_demand: bool,
-    /// Whether all must be made anew where one is: a member that begins anew under its old name has forgotten its votes.
+    /// Whether all must be made anew where one is: a member that begins anew under its old name has forgotten its
+    /// votes.
     pub begin_together: bool,
     /// Servers have the host numbers in the cluster's network that follow on this one.
     pub first_host: u8,
@@ -106,8 +107,14 @@ pub struct Answer {
 
 /// What a client has to open a lock with, beside the clock and the randomness that every lock is handed.
 pub struct Opening<'a> {
-    /// The client's plan, with the addresses of the servers.
-    pub plan: &'a ClientPlan,
+    /// Which lock, with its settings.
+    pub lock: &'a LockConfig,
+    /// What stands before lock names at the servers.
+    pub namespace: &'a str,
+    /// Where the servers are reached.
+    pub servers: &'a [SocketAddr],
+    /// What is known of the servers, if they are not ours.
+    pub external: Option<&'a Settings>,
     /// Who hears what the servers answer.
     pub answers: &'a Arc<Answers>,
     /// The clock, the timers and the randomness.
@@ -146,7 +153,8 @@ pub trait ContainerBackend: fmt::Debug + Send + Sync {
     /// Its containers.
     fn containers(&self) -> Containers;
 
-    /// What a power loss takes of its servers; `None` where each syncs what it promises, so that a power loss is a kill.
+    /// What a power loss takes of its servers; `None` where each syncs what it promises, so that a power loss is a
+    /// kill.
     fn power_loss(&self) -> Option<PowerLoss> {
         None
     }
@@ -168,15 +176,15 @@ pub trait ContainerBackend: fmt::Debug + Send + Sync {
         ready(Ok(Vec::new())).boxed()
     }
 
-    /// Empties one server for the next run, which from now on keeps what it is told as `kept` says. By default there is nothing
-    /// to do: what locks leave goes with their sessions and leases, and each run works under names of its own.
+    /// Empties one server for the next run, which from now on keeps what it is told as `kept` says. By default there is
+    /// nothing to do: what locks leave goes with their sessions and leases, and each run works under names of its own.
     fn reset(&self, server: SocketAddr, kept: Persistence, limit: Duration) -> BoxFuture<'static, io::Result<()>> {
         let _ = (server, kept, limit);
         ready(Ok(())).boxed()
     }
 
-    /// Looks once at the wall clock of the process in `container`, which answers at `server`. It is asked itself, never another
-    /// program beside it, which would have a page of its own view.
+    /// Looks once at the wall clock of the process in `container`, which answers at `server`. It is asked itself, never
+    /// another program beside it, which would have a page of its own view.
     fn read_clock<'a>(
         &'a self,
         engine: &'a Engine,

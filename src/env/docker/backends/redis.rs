@@ -1,8 +1,10 @@
 //! Redis in containers: masters that know nothing of each other.
 //!
-//! What a server keeps of what it is told is chosen while it runs, and written to its own configuration file, so that a kill and
-//! a restart do not undo it. A power loss is played by `docker/redis.sh`, which cuts the append-only file back when the server
-//! starts and finds the news beside its clock's page.
+//! What a server keeps of what it is told is chosen while it runs, and written to its own configuration file, so that a
+//! kill and a restart do not undo it. A power loss is played by `docker/redis.sh`, which cuts the append-only file back
+//! when the server starts and finds the news beside its clock's page.
+
+mod external;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tokio::time::Instant;
 
+use super::external::ExternalServers;
 use super::talk::{not_yet, talk};
 use super::{Answer, ContainerBackend, Containers, Left, Opening, PowerLoss, Published, foreign};
 use crate::env;
@@ -19,7 +22,6 @@ use crate::env::docker::answers::HeardNode;
 use crate::env::docker::clock_reading::{self, Reading};
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
-use crate::env::docker::external::{self, ExternalServers};
 use crate::env::leftovers::{Found, Names};
 use crate::history;
 use crate::ids::{LockName, NodeId};
@@ -28,6 +30,8 @@ use crate::lock::client::RedisServer;
 use crate::lock::{DistributedLock, Settings};
 use crate::scenario::{Backend, LockConfig, Persistence};
 use crate::wire::Protocol;
+
+pub use external::nodes;
 
 /// How long a server may take to say what it has.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -121,21 +125,18 @@ impl ContainerBackend for Redis {
     }
 
     fn open(&self, opening: Opening<'_>) -> Result<Arc<dyn DistributedLock>, String> {
-        let Opening { plan, answers, runtime, wall } = opening;
+        let Opening { lock, namespace, servers, external, answers, runtime, wall } = opening;
         let nodes = |connections: Connections| -> Result<Vec<RedisServer>, String> {
-            match &plan.external {
-                Some(servers) => {
-                    let settings = servers.settings(Backend::Redis).map_err(|error| error.to_string())?;
-                    external::redis::nodes(settings.as_ref(), Some(&plan.servers)).map_err(|error| error.to_string())
-                }
-                None => Ok(plan.servers.iter().map(|address| RedisServer::with(*address, connections)).collect()),
+            match external {
+                Some(settings) => nodes(settings, Some(servers)).map_err(|error| error.to_string()),
+                None => Ok(servers.iter().map(|address| RedisServer::with(*address, connections)).collect()),
             }
         };
         let heard = |(number, node): (u32, RedisServer)| {
             Arc::new(HeardNode::new(Arc::new(node), NodeId(number), answers)) as Arc<dyn RedisNode>
         };
-        let prefix = self.prefix(&plan.namespace);
-        Ok(match &plan.lock {
+        let prefix = self.prefix(namespace);
+        Ok(match lock {
             LockConfig::Redis(config) => {
                 let node = nodes(config.connections)?.into_iter().next().ok_or("the plan names no server")?;
                 env::redis(config, heard((1, node)), prefix, runtime)
@@ -199,7 +200,7 @@ impl ContainerBackend for Redis {
     }
 
     fn external(&self) -> Option<&'static dyn ExternalServers> {
-        Some(&external::redis::Masters)
+        Some(&external::Masters)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Plain text over a fresh TCP connection each time: no pool to keep, nothing to set up for a server that may be frozen.
+//! Plain text over a fresh TCP connection each time: no pool to keep, nothing to set up for a server that may be
+//! frozen.
 //!
 //! Deliberately absent: what is said, and anything a lock needs, which has clients of its own.
 

@@ -2,6 +2,8 @@
 //!
 //! A server syncs each transaction before it answers, so that a power loss is a kill.
 
+mod external;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
+use super::external::ExternalServers;
 use super::talk::{not_yet, talk};
 use super::{Answer, ContainerBackend, Containers, Left, Opening, Published, foreign, listed, path, path_in_requests};
 use crate::env;
@@ -17,7 +20,6 @@ use crate::env::docker::answers::HeardEnsemble;
 use crate::env::docker::clock_reading::{self, Reading};
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
-use crate::env::docker::external::{self, ExternalServers};
 use crate::env::leftovers::{Found, Names};
 use crate::env::session_text;
 use crate::history;
@@ -116,17 +118,15 @@ impl ContainerBackend for Zookeeper {
     }
 
     fn open(&self, opening: Opening<'_>) -> Result<Arc<dyn DistributedLock>, String> {
-        let Opening { plan, answers, runtime, wall } = opening;
-        let LockConfig::Zookeeper(config) = &plan.lock else { return Err(foreign(&plan.lock)) };
-        let (connector, root) = match &plan.external {
+        let Opening { lock, namespace, servers, external, answers, runtime, wall } = opening;
+        let LockConfig::Zookeeper(config) = lock else { return Err(foreign(lock)) };
+        let (connector, root) = match external {
             // A path of the trial's own, with nothing above it: it is removed whole.
-            Some(servers) => {
-                let settings = servers.settings(Backend::Zookeeper).map_err(|error| error.to_string())?;
-                let ensemble =
-                    external::zookeeper::ensemble(settings.as_ref(), Some(&plan.servers), config.session_timeout);
-                (ensemble.map_err(|error| error.to_string())?, format!("/{}", plan.namespace))
+            Some(settings) => {
+                let ensemble = external::ensemble(settings, Some(servers), config.session_timeout);
+                (ensemble.map_err(|error| error.to_string())?, format!("/{namespace}"))
             }
-            None => (ZookeeperEnsemble::new(listed(&plan.servers), config.session_timeout), path(&plan.namespace)),
+            None => (ZookeeperEnsemble::new(listed(servers), config.session_timeout), path(namespace)),
         };
         let connector = Arc::new(HeardEnsemble::new(Arc::new(connector), answers));
         Ok(env::zookeeper(config, connector, root, runtime, wall))
@@ -187,7 +187,7 @@ impl ContainerBackend for Zookeeper {
     }
 
     fn external(&self) -> Option<&'static dyn ExternalServers> {
-        Some(&external::zookeeper::Ensemble)
+        Some(&external::Ensemble)
     }
 }
 
@@ -203,8 +203,8 @@ fn answer(reply: &str) -> io::Result<Answer> {
     }
 }
 
-/// From lines as ` /172.30.57.32:40186[1](queued=0,recved=9,sent=9,sid=0x1000…,…)`; a connection without a session, such
-/// as the one that asks, has no `sid`.
+/// From lines as ` /172.30.57.32:40186[1](queued=0,recved=9,sent=9,sid=0x1000…,…)`; a connection without a session,
+/// such as the one that asks, has no `sid`.
 fn connected(reply: &str) -> Vec<(Ipv4Addr, i64)> {
     let session = |line: &str| {
         let (address, rest) = line.trim().strip_prefix('/')?.split_once(':')?;
@@ -230,8 +230,8 @@ fn stamp(log: &str, sent: i128) -> Option<i128> {
     })
 }
 
-/// Whether a znode is one of ZooKeeper's own, or surely belongs to another trial: in the folders in which trials have one
-/// each, only one is this one's.
+/// Whether a znode is one of ZooKeeper's own, or surely belongs to another trial: in the folders in which trials have
+/// one each, only one is this one's.
 fn is_of_another_trial(path: &str, prefix: &str) -> bool {
     let own = |rest: &str| prefix.contains(rest) || rest.contains(prefix);
     match path.strip_prefix("/fencepost/").map(|rest| rest.split('/').next().unwrap_or_default()) {

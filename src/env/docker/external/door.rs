@@ -1,5 +1,5 @@
-//! `fencepost door`: in a container of its own, takes connections at one lock server's port, and passes each on through a
-//! socket file to the relay on the other side.
+//! `fencepost door`: in a container of its own, takes connections at one lock server's port, and passes each on through
+//! a socket file to the relay on the other side.
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -1,137 +1,30 @@
 //! Lock servers that were there before, and are not fencepost's: `--servers`.
 //!
-//! Nothing is done to them but what a client of a lock does. Each is reached through a *door*, a container of ours in the
-//! trial's network that forwards connections, so that a client's link to one of them is a link between two containers of ours: it
-//! is cut, delayed and looked at as any other, inside these. Behind the doors stands a [`relay`] in this process: what this
-//! machine reaches, clients reach, a server at 127.0.0.1 too. What clients have left in the servers under the trial's own names is
-//! removed. How servers of a backend are named, looked at and left is in that backend's file, behind [`ExternalServers`].
+//! Nothing is done to them but what a client of a lock does. Each is reached through a *door*, a container of ours in
+//! the trial's network that forwards connections, so that a client's link to one of them is a link between two
+//! containers of ours: it is cut, delayed and looked at as any other, inside these. Behind the doors stands a [`relay`]
+//! in this process: what this machine reaches, clients reach, a server at 127.0.0.1 too. What clients have left in the
+//! servers under the trial's own names is removed. How servers of a backend are named, looked at and left is in that
+//! backend's file, behind [`ExternalServers`].
 //!
 //! Deliberately absent: anything that asks a server for more than its locks need, or changes how it works.
 
 pub mod door;
 mod network;
-pub mod redis;
 mod relay;
 mod session;
-pub mod zookeeper;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::backends;
+use super::backends::external::{ExternalError, ExternalServers, known};
 use crate::lock::{Settings, SettingsError};
 use crate::scenario::{Backend, LockConfig};
 
 pub use session::Doors;
-
-/// How long a server may take to show that it is there.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the names of a trial may take to be removed from one server.
-const LEAVING: Duration = Duration::from_secs(30);
-
-/// Why servers cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ExternalError {
-    /// They are named in a way that is not known.
-    #[error("--servers `{shown}`: {problem}; give {}, or a settings file, `lock.toml`", forms())]
-    Word {
-        /// What was given, without passwords.
-        shown: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The settings are no use.
-    #[error("--servers: {0}")]
-    Settings(#[from] SettingsError),
-    /// Two of a kind.
-    #[error("--servers names {0} servers twice: name all of them in one word, separated by commas")]
-    Twice(&'static str),
-    /// They are not there, or refuse.
-    #[error("--servers: {server} cannot be used: {problem}; every server that is named takes part in a trial")]
-    Absent {
-        /// Which.
-        server: String,
-        /// What it said.
-        problem: String,
-    },
-    /// An ensemble that grants other sessions than the scenario is about.
-    #[error(
-        "--servers: the ensemble grants sessions of {granted:?} where lock `{lock}` asks for {asked:?}, and the scenario would \
-         not run what it says: write session-timeout = \"{granted:?}\" there and suit its faults to it, or set \
-         minSessionTimeout and maxSessionTimeout in the ensemble"
-    )]
-    Session {
-        /// Whose.
-        lock: String,
-        /// What it asks for.
-        asked: Duration,
-        /// What it gets.
-        granted: Duration,
-    },
-}
-
-/// How servers of one backend are used that were there before. `settings` are those of a lock that rests on them.
-pub trait ExternalServers: fmt::Debug + Send + Sync {
-    /// How they are named in one word, for whoever named them otherwise.
-    fn form(&self) -> &'static str;
-
-    /// What begins a word that names them.
-    fn scheme(&self) -> &'static str;
-
-    /// Settings in TOML with the servers that a word lists.
-    ///
-    /// # Errors
-    /// In words, what is wrong with the word.
-    fn settings_of(&self, word: &str) -> Result<String, String>;
-
-    /// Sees that clients in containers can reach them.
-    ///
-    /// # Errors
-    /// The server that they cannot reach, and why.
-    fn reachable(&self, settings: &Settings) -> Result<(), (String, String)> {
-        let _ = settings;
-        Ok(())
-    }
-
-    /// Host and port of each, by number.
-    fn places(&self, settings: &Settings) -> Vec<(String, u16)>;
-
-    /// As they can be given again, without passwords.
-    fn word(&self, settings: &Settings) -> Option<String>;
-
-    /// The environment variable with a secret that the settings name.
-    fn secret(&self, settings: &Settings) -> Option<String>;
-
-    /// Looks whether every one is there and lets us in, and grants what `locks` are about.
-    fn look<'a>(
-        &'a self,
-        settings: &'a Settings,
-        locks: &'a [(&'a str, &'a LockConfig)],
-    ) -> BoxFuture<'a, Result<(), ExternalError>>;
-
-    /// Removes what a trial left under its own names; which servers could not be rid of it, and why.
-    fn remove<'a>(&'a self, settings: &'a Settings, namespace: &'a str) -> BoxFuture<'a, Vec<(String, String)>>;
-
-    /// Their doors have the host numbers in the trial's network that follow on this one.
-    fn first_door(&self) -> u8;
-
-    /// Whether one ends connections in the course of its work.
-    fn may_end_connections(&self) -> bool;
-}
-
-/// All of them, with their backends.
-fn known() -> impl Iterator<Item = (&'static dyn backends::ContainerBackend, &'static dyn ExternalServers)> {
-    backends::all().filter_map(|one| Some((one, one.external()?)))
-}
-
-/// How servers are named in a word, of any backend.
-fn forms() -> String {
-    known().map(|(_, servers)| format!("`{}`", servers.form())).collect::<Vec<_>>().join(", ")
-}
 
 /// Servers that were there before, of one backend or of several.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,17 +143,13 @@ fn word_shown(word: &str) -> String {
     word.split(',').map(hidden).collect::<Vec<_>>().join(",")
 }
 
-/// Settings with the servers that a word lists. One that begins like none of ours is read, and refused, as the first kind is.
+/// Settings with the servers that a word lists. One that begins like none of ours is read, and refused, as the first
+/// kind is.
 fn settings_of(word: &str) -> Result<String, ExternalError> {
     let all = || known().map(|(_, servers)| servers);
     let servers = all().find(|servers| word.starts_with(servers.scheme())).or_else(|| all().next());
     let read = servers.map_or_else(|| Err("no servers can be used".to_owned()), |servers| servers.settings_of(word));
     read.map_err(|problem| ExternalError::Word { shown: word_shown(word), problem })
-}
-
-/// A text as TOML has it.
-fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
 }
 
 #[cfg(test)]
@@ -298,8 +187,8 @@ mod tests {
         let external = external(&[file.to_str().unwrap()]).unwrap();
         assert_eq!(external.count(Backend::Redis), 1);
         assert!(external.secrets()[0].starts_with("PATH="));
-        let settings = external.settings(Backend::Redis).unwrap();
-        assert_eq!(redis::nodes(settings.as_ref(), None).unwrap().len(), 1);
+        let settings = external.settings(Backend::Redis).unwrap().unwrap();
+        assert_eq!(backends::redis::nodes(&settings, None).unwrap().len(), 1);
     }
 
     #[test]

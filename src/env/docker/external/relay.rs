@@ -1,8 +1,8 @@
 //! The way from a door to the server behind it, and what can be told of the server from there.
 //!
-//! A server that refuses a connection, and a Redis server that ends one by itself, was restarted, or overloaded, or cut off
-//! by somebody: that is not a lock's doing, and goes into the history as `outside`. A ZooKeeper server ends the connections
-//! of sessions that are over, as it must.
+//! A server that refuses a connection, or ends one by itself, was restarted, or overloaded, or cut off by somebody:
+//! that is not a lock's doing, and goes into the history as `outside`. Some must end the connections of sessions that
+//! are over (`may_end`).
 
 use std::io;
 use std::path::Path;
@@ -46,8 +46,8 @@ impl Drop for Relay {
 }
 
 impl Relay {
-    /// Takes connections at the socket file `path` and passes them on to `place`, which is called `name`. `may_end` says
-    /// whether the server ends connections in the course of its work.
+    /// Takes connections at the socket file `path` and passes them on to `place`, which is called `name`. `may_end`
+    /// says whether the server ends connections in the course of its work.
     ///
     /// # Errors
     /// The socket cannot be made.

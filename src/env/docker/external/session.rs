@@ -1,4 +1,5 @@
-//! What a run has of servers that are not ours: their doors, the relays behind these, the names that its trials use there.
+//! What a run has of servers that are not ours: their doors, the relays behind these, the names that its trials use
+//! there.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::relay::{Relay, Seen};
 use super::{External, network};
+use crate::env::docker::backends::external::known;
 use crate::env::docker::backends::{self, ContainerBackend};
 use crate::env::docker::cluster::{Cluster, Server, Versions};
 use crate::env::docker::cluster_name::cluster;
@@ -41,8 +43,8 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// Looks at the servers, and opens a door for each that `locks` use. What is returned beside is as a cluster whose servers
-    /// are these doors.
+    /// Looks at the servers, and opens a door for each that `locks` use. What is returned beside is as a cluster whose
+    /// servers are these doors.
     ///
     /// # Errors
     /// A server is not there or refuses, or the doors cannot be opened; nothing of them is left then.
@@ -79,7 +81,7 @@ impl Doors {
         locks: &[(&str, &LockConfig)],
     ) -> anyhow::Result<Cluster> {
         let mut all = Vec::new();
-        for (one, kind) in super::known() {
+        for (one, kind) in known() {
             let backend = one.backend();
             let used = locks.iter().any(|(_, lock)| lock.backend() == backend);
             let places = if used { self.servers.places(backend) } else { Vec::new() };

@@ -88,7 +88,8 @@ struct Look {
     expected: i64,
 }
 
-/// Looks at a clock; if `shows` is the number of a strike, until what that does can be told from what a look may be off by.
+/// Looks at a clock; if `shows` is the number of a strike, until what that does can be told from what a look may be off
+/// by.
 async fn look(
     context: &Context,
     container: &Container,

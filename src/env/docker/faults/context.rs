@@ -1,5 +1,5 @@
-//! What every mechanism shares: the members' containers, what is in force, and the bookkeeping of one fault. It is written down,
-//! done, looked at, and taken back if it failed half-way ([`Context::strike`]).
+//! What every mechanism shares: the members' containers, what is in force, and the bookkeeping of one fault. It is
+//! written down, done, looked at, and taken back if it failed half-way ([`Context::strike`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -12,9 +12,9 @@ use futures_util::future::{BoxFuture, FutureExt, join_all, ready};
 
 use super::skew::SkewedClock;
 use crate::env::docker::container::Container;
+use crate::env::docker::control_server::Orders;
 use crate::env::docker::engine::Engine;
 use crate::env::docker::heal::{self, Reach};
-use crate::env::docker::hub::Orders;
 use crate::env::docker::journal::{Entry, Journal, Undo};
 use crate::env::docker::lives::Lives;
 use crate::env::docker::netns::{Door, Netns};
@@ -80,16 +80,16 @@ pub(super) trait Mechanism: Send + Sync {
     /// Undoes it, and looks whether its effect is gone.
     fn undo<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>>;
 
-    /// Does it again to a member whose container was started again meanwhile. By default there is nothing to do: what it
-    /// did outlives the container's processes.
+    /// Does it again to a member whose container was started again meanwhile. By default there is nothing to do: what
+    /// it did outlives the container's processes.
     fn again<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<(), FaultError>> {
         let _ = (context, member);
         ready(Ok(())).boxed()
     }
 }
 
-/// What a mechanism made of one member: a fault in force, and what was seen before and during. An error means that nothing of it
-/// remains.
+/// What a mechanism made of one member: a fault in force, and what was seen before and during. An error means that
+/// nothing of it remains.
 pub(super) type Struck = Result<(Arc<ActiveFault>, Vec<Probe>), FaultError>;
 
 /// What all mechanisms share.
@@ -117,8 +117,8 @@ impl Context {
         self.places.get(&member).ok_or_else(|| FaultError(format!("there is no {member} in this trial")))
     }
 
-    /// The network namespaces of `members`, as they were when they were first needed, or as they are now: a container that
-    /// was started again has another one.
+    /// The network namespaces of `members`, as they were when they were first needed, or as they are now: a container
+    /// that was started again has another one.
     pub async fn doors(
         &self,
         members: impl Iterator<Item = Member>,
@@ -173,8 +173,8 @@ impl Context {
         probes
     }
 
-    /// Makes a fault of `member` that `undo` undoes: writes it down before `act` does it and looks at it, and takes back what was
-    /// done if that fails. It is overdue when it outlasts `duration` by [`GRACE`].
+    /// Makes a fault of `member` that `undo` undoes: writes it down before `act` does it and looks at it, and takes
+    /// back what was done if that fails. It is overdue when it outlasts `duration` by [`GRACE`].
     pub async fn strike<M: Mechanism + 'static>(
         &self,
         member: Member,

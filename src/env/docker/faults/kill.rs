@@ -1,7 +1,8 @@
 //! `kill`, `restart`, `power-loss`: the container's processes end at once, and are started again later.
 //!
-//! A power loss also takes what no fsync had covered, where a server keeps anything that it has not synced: its container finds
-//! the news beside its clock's page when it starts. For all others, and for a client, which keeps nothing, it is a kill.
+//! A power loss also takes what no fsync had covered, where a server keeps anything that it has not synced: its
+//! container finds the news beside its clock's page when it starts. For all others, and for a client, which keeps
+//! nothing, it is a kill.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -79,8 +80,8 @@ fn backend(container: &Container) -> Option<&'static dyn ContainerBackend> {
 }
 
 impl Killed {
-    /// Waits until a server answers: what it said, or why it did not. A member of an ensemble need not serve yet: what it
-    /// waits for may be another strike's end, which waits for this one's.
+    /// Waits until a server answers: what it said, or why it did not. A member of an ensemble need not serve yet: what
+    /// it waits for may be another strike's end, which waits for this one's.
     async fn answered(context: &Context, member: Member, container: &Container) -> Option<Probe> {
         let (address, backend) = (context.published(member)?, backend(container)?);
         let until = BootClock.now() + RETURN;

@@ -1,8 +1,8 @@
 //! `partition`, `loss` and `delay`: what happens to packets, where they arrive.
 //!
-//! A strike is a set of directed links, and lays one nftables table at each door that it needs. Each link is looked at by
-//! itself, by a handshake *and* by the counters of its rules: silence alone might be a busy machine, and a counter alone another
-//! strike's doing.
+//! A strike is a set of directed links, and lays one nftables table at each door that it needs. Each link is looked at
+//! by itself, by a handshake *and* by the counters of its rules: silence alone might be a busy machine, and a counter
+//! alone another strike's doing.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -258,8 +258,8 @@ fn struck_probe(link: &str, effect: Effect, seen: Seen, count: Option<Count>, bo
     }
 }
 
-/// How many packets were struck since the strike was looked at, which strikes packets of its own. Rules that were laid again
-/// have counted from zero.
+/// How many packets were struck since the strike was looked at, which strikes packets of its own. Rules that were laid
+/// again have counted from zero.
 fn since(probed: Option<&Count>, now: &Count) -> u64 {
     probed.filter(|probed| probed.met <= now.met).map_or(now.struck, |probed| now.struck.saturating_sub(probed.struck))
 }
@@ -300,8 +300,8 @@ impl Mechanism for Links {
         .boxed()
     }
 
-    /// The table was in the network namespace, which ended with the container's processes. What the new ones send before
-    /// it is laid again gets through.
+    /// The table was in the network namespace, which ended with the container's processes. What the new ones send
+    /// before it is laid again gets through.
     fn again<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<(), FaultError>> {
         async move {
             let door = context.doors([member].into_iter(), false).await?[&member];

@@ -1,7 +1,8 @@
 //! `request`: the client is told which of its requests to strike, and says what it did.
 //!
-//! Who reads them is the client's own process, in its own container (`proxy`): there is nothing to undo that does not end
-//! with it. Deliberately absent: a client that is down. No strike of its requests begins then, or ends (`nemesis::strike`).
+//! Who reads them is the client's own process, in its own container (`proxy`): there is nothing to undo that does not
+//! end with it. Deliberately absent: a client that is down. No strike of its requests begins then, or ends
+//! (`nemesis::strike`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What the strikes in force do to one member's wall clock, as a function of time, and the page that says so.
 //!
-//! The page is a lease: it is valid for [`LEASE`] and renewed while the strike goes on. If nobody renews it any more the
-//! clock is right again by itself. Deliberately absent: looking at the clock ([`super::face`]).
+//! The page is a lease: it is valid for [`LEASE`] and renewed while the strike goes on. If nobody renews it any more
+//! the clock is right again by itself. Deliberately absent: looking at the clock ([`super::face`]).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -142,12 +142,14 @@ impl SkewedClock {
         self.lock().skew.part_ns(id, now)
     }
 
-    /// How many strikes have begun or ended: as long as this stays, [`SkewedClock::error_ns`] holds for the past as well.
+    /// How many strikes have begun or ended: as long as this stays, [`SkewedClock::error_ns`] holds for the past as
+    /// well.
     pub fn changes(&self) -> u64 {
         self.lock().changes
     }
 
-    /// Whose turn it is to look at the clock: of two at once, one would take the other's line in a server's log for its own.
+    /// Whose turn it is to look at the clock: of two at once, one would take the other's line in a server's log for its
+    /// own.
     pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turns.lock().await
     }
@@ -189,7 +191,8 @@ impl State {
 }
 
 impl State {
-    /// The setting as of now. Who is interrupted on the way begins again: a drift would be wrong by its part of that time.
+    /// The setting as of now. Who is interrupted on the way begins again: a drift would be wrong by its part of that
+    /// time.
     fn current(&self) -> Setting {
         let look = || {
             let before = BootClock.now();

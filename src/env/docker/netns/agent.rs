@@ -54,8 +54,8 @@ pub async fn main(socket: &Path) -> anyhow::Result<()> {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                // Heard one after the other, so that the turns are in the order of the requests: what is lifted or swept is
-                // so after it was laid, also if who asked for that has given up or died since.
+                // Heard one after the other, so that the turns are in the order of the requests: what is lifted or
+                // swept is so after it was laid, also if who asked for that has given up or died since.
                 let Ok(Some((request, stream))) = tokio::time::timeout(HEARING, hear(stream)).await else { continue };
                 let mut turn = agent.turns.take(request.iter().flat_map(changed));
                 let agent = Arc::clone(&agent);

@@ -2,8 +2,8 @@
 //!
 //! What netem does at a sender's interface is done here at the receiver's door, for single peers, and without two of
 //! netem's ways: a packet that is held back stays late when the fault is over (and is not dropped), and those of its
-//! connection that come after it, its own retransmissions too, stay behind it. So a connection's bytes arrive late and in
-//! order, as over a slow line.
+//! connection that come after it, its own retransmissions too, stay behind it. So a connection's bytes arrive late and
+//! in order, as over a slow line.
 //!
 //! If the agent dies, the kernel lets everything pass.
 

@@ -1,9 +1,9 @@
 //! What is done in the network namespaces of containers: links cut, made lossy, made late, and knocked at.
 //!
-//! One helper container per run does all of it ([`agent`]): it is in the host's process namespace, may enter the network
-//! namespaces of others and change them, and does so for whole sets of them at once, on request over a Unix socket. So
-//! targets need neither tools nor rights of their own, a frozen target is reached as well, and a change takes as long as
-//! one call of `nft`. It ends when nobody holds a [`Netns`] any more.
+//! One helper container per run does all of it ([`agent`]): it is in the host's process namespace, may enter the
+//! network namespaces of others and change them, and does so for whole sets of them at once, on request over a Unix
+//! socket. So targets need neither tools nor rights of their own, a frozen target is reached as well, and a change
+//! takes as long as one call of `nft`. It ends when nobody holds a [`Netns`] any more.
 //!
 //! What gets lost or is late is so *where packets arrive*: of what a sender's own kernel drops, its TCP would hear.
 //! [`rules`] has the nftables text, [`late`] holds packets back, [`knock`] looks whether a link carries

@@ -101,7 +101,8 @@ impl Trial<'_> {
         join_all(ours.map(|container| self.cluster.engine.remove(container))).await;
     }
 
-    /// Keeps what the containers printed, for whoever looks into a failure. Best effort: the failure itself is reported.
+    /// Keeps what the containers printed, for whoever looks into a failure. Best effort: the failure itself is
+    /// reported.
     pub(super) async fn save_logs(&self, containers: &BTreeMap<Speaker, Container>) {
         let folder = self.folder.join("logs");
         let _ = std::fs::create_dir_all(&folder);

@@ -7,7 +7,7 @@ use anyhow::bail;
 use tokio::sync::mpsc;
 
 use super::Trial;
-use crate::env::docker::hub::Hub;
+use crate::env::docker::control_server::ControlServer;
 use crate::env::docker::lives::Lives;
 use crate::env::docker::messages::{Order, Report, Speaker};
 use crate::env::docker::outside;
@@ -24,7 +24,7 @@ const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
 impl Trial<'_> {
     /// Greets every member, tells it its plan, and waits until all are ready.
-    pub(super) async fn make_ready(&self, hub: &mut Hub, lives: &Lives) -> anyhow::Result<()> {
+    pub(super) async fn make_ready(&self, control: &mut ControlServer, lives: &Lives) -> anyhow::Result<()> {
         let mut missing: BTreeSet<Speaker> = self.members().collect();
         let limit = tokio::time::Instant::now() + READY_LIMIT;
         let mut stop = self.stop.clone();
@@ -32,10 +32,12 @@ impl Trial<'_> {
             let heard = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => bail!("called off before it began"),
-                heard = tokio::time::timeout_at(limit, hub.heard.recv()) => heard,
+                heard = tokio::time::timeout_at(limit, control.heard.recv()) => heard,
             };
             match heard {
-                Ok(Some((speaker, Some(Report::Hello(_))))) => hub.orders.send(speaker, self.plan_for(speaker, lives)?),
+                Ok(Some((speaker, Some(Report::Hello(_))))) => {
+                    control.orders.send(speaker, self.plan_for(speaker, lives)?)
+                }
                 Ok(Some((speaker, Some(Report::Ready)))) => drop(missing.remove(&speaker)),
                 Ok(Some((speaker, Some(Report::Failed(reason))))) => bail!("{}: {reason}", self.name(speaker)),
                 Ok(Some((speaker, None))) => bail!("{} ended before the trial began", self.name(speaker)),
@@ -52,7 +54,7 @@ impl Trial<'_> {
     /// Records and passes on what members say until all clients are done.
     pub(super) async fn listen(
         &self,
-        hub: &mut Hub,
+        control: &mut ControlServer,
         recorder: &Recorder,
         lives: &Lives,
         events: mpsc::UnboundedSender<Event>,
@@ -71,10 +73,10 @@ impl Trial<'_> {
                 biased;
                 _ = stop.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
-                    hub.orders.send_all_clients(&Order::Stop);
+                    control.orders.send_all_clients(&Order::Stop);
                     continue;
                 }
-                heard = tokio::time::timeout_at(limit, hub.heard.recv()) => heard,
+                heard = tokio::time::timeout_at(limit, control.heard.recv()) => heard,
             };
             let Ok(Some((speaker, report))) = heard else {
                 let names: Vec<_> = busy.iter().map(|speaker| self.name(*speaker)).collect();
@@ -106,12 +108,12 @@ impl Trial<'_> {
                 // Started again after it was killed.
                 (_, Some(Report::Hello(_))) => {
                     busy.insert(speaker);
-                    hub.orders.send(speaker, self.plan_for(speaker, lives)?);
+                    control.orders.send(speaker, self.plan_for(speaker, lives)?);
                 }
                 (_, Some(Report::Ready)) => {
-                    hub.orders.send(speaker, Order::Begin { end });
+                    control.orders.send(speaker, Order::Begin { end });
                     if stopping {
-                        hub.orders.send(speaker, Order::Stop);
+                        control.orders.send(speaker, Order::Stop);
                     }
                 }
                 (_, Some(Report::Failed(reason))) => bail!("{}: {reason}", self.name(speaker)),
@@ -133,11 +135,11 @@ impl Trial<'_> {
     }
 
     /// Lets everybody go, and the resource say its last words: its record may lag behind the clients'.
-    pub(super) async fn dismiss(&self, hub: &mut Hub, recorder: &Recorder) -> anyhow::Result<()> {
-        hub.orders.send_all(&Order::Leave);
+    pub(super) async fn dismiss(&self, control: &mut ControlServer, recorder: &Recorder) -> anyhow::Result<()> {
+        control.orders.send_all(&Order::Leave);
         let limit = tokio::time::Instant::now() + Duration::from_secs(5);
         loop {
-            match tokio::time::timeout_at(limit, hub.heard.recv()).await {
+            match tokio::time::timeout_at(limit, control.heard.recv()).await {
                 Ok(Some((_, Some(Report::Op(op))))) => recorder.record(*op),
                 Ok(Some((_, Some(Report::Servers(record))))) => recorder.observe(*record),
                 Ok(Some((Speaker::Resource, Some(Report::Done) | None))) => return Ok(()),

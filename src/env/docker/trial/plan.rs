@@ -10,21 +10,21 @@ use anyhow::Context;
 use super::containers::clock_folder;
 use super::{Members, Trial};
 use crate::env::docker::backends;
+use crate::env::docker::control_server::ControlServer;
 use crate::env::docker::faults::{ClockPlace, ClockReader, Faults, Place, Tools};
-use crate::env::docker::hub::Hub;
 use crate::env::docker::lives::Lives;
 use crate::env::docker::messages::{ClientPlan, Order, RESOURCE_PORT, ResourcePlan, Speaker};
 use crate::fault::{At, Member, Target};
 use crate::phase::Phase;
 use crate::scenario::LockConfig;
 
-/// How long a member may take to come back, beyond the time that a fault stops it. Until then the watchdog leaves a fault alone
-/// whose end that puts off; at a load of 14 on each processor a ZooKeeper server took 7.6 s, and with 8 s here a clock was set
-/// right before its fault was over.
+/// How long a member may take to come back, beyond the time that a fault stops it. Until then the watchdog leaves a
+/// fault alone whose end that puts off; at a load of 14 on each processor a server in Java took 7.6 s, and with 8 s
+/// here a clock was set right before its fault was over.
 const COMING_BACK: Duration = Duration::from_secs(25);
 
 impl Trial<'_> {
-    pub(super) fn faults(&self, hub: &Hub, members: &Members<'_>) -> anyhow::Result<Faults> {
+    pub(super) fn faults(&self, control: &ControlServer, members: &Members<'_>) -> anyhow::Result<Faults> {
         let backend = self.config.backend();
         let mut places = BTreeMap::new();
         for (speaker, container) in &members.containers {
@@ -58,7 +58,7 @@ impl Trial<'_> {
             netns: self.netns.clone(),
             put_off: self.put_off(),
         };
-        let (orders, lives) = (hub.orders.clone(), Arc::clone(&members.lives));
+        let (orders, lives) = (control.orders.clone(), Arc::clone(&members.lives));
         Ok(Faults::new(tools, places, orders, lives, ensemble, self.number.to_string()))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use super::{ExternalError, ExternalServers, LEAVING, PATIENCE, quoted};
+use crate::env::docker::backends::external::{ExternalError, ExternalServers, LEAVING, PATIENCE, quoted};
 use crate::lock::backend::ZkConnector;
 use crate::lock::client::{ZkAddress, ZookeeperEnsemble};
 use crate::lock::error::ZkError;
@@ -14,7 +14,7 @@ use crate::scenario::LockConfig;
 
 /// A ZooKeeper ensemble that was there before.
 #[derive(Debug)]
-pub struct Ensemble;
+pub(super) struct Ensemble;
 
 impl ExternalServers for Ensemble {
     fn form(&self) -> &'static str {
@@ -59,7 +59,7 @@ impl ExternalServers for Ensemble {
             for (name, lock) in locks {
                 let LockConfig::Zookeeper(config) = lock else { continue };
                 let asked = config.session_timeout;
-                let ensemble = ensemble(Some(settings), None, asked)?;
+                let ensemble = ensemble(settings, None, asked)?;
                 let granted = match tokio::time::timeout(PATIENCE, ensemble.connect()).await {
                     Ok(Ok(session)) => session.timeout(),
                     Ok(Err(error)) => return Err(absent(error.to_string())),
@@ -76,7 +76,7 @@ impl ExternalServers for Ensemble {
 
     fn remove<'a>(&'a self, settings: &'a Settings, namespace: &'a str) -> BoxFuture<'a, Vec<(String, String)>> {
         async move {
-            let Ok(ensemble) = ensemble(Some(settings), None, PATIENCE) else { return Vec::new() };
+            let Ok(ensemble) = ensemble(settings, None, PATIENCE) else { return Vec::new() };
             let path = format!("/{namespace}");
             let why = match tokio::time::timeout(LEAVING, ensemble.delete_below(&path)).await {
                 Ok(Ok(_)) | Ok(Err(ZkError::NoNode)) => return Vec::new(),
@@ -108,12 +108,12 @@ fn members(settings: &Settings) -> Vec<String> {
 ///
 /// # Errors
 /// There is none, or the environment variable with the credentials is not there.
-pub fn ensemble(
-    settings: Option<&Settings>,
+pub(super) fn ensemble(
+    settings: &Settings,
     doors: Option<&[SocketAddr]>,
     session: Duration,
 ) -> Result<ZookeeperEnsemble, SettingsError> {
-    let Some(Settings::Zookeeper(table)) = settings else { return Err(SettingsError::NoServer) };
+    let Settings::Zookeeper(table) = settings else { return Err(SettingsError::NoServer) };
     let mut table = table.clone();
     table.session_timeout = session;
     if let Some(doors) = doors {

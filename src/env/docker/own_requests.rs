@@ -1,8 +1,8 @@
 //! What this process has asked the Docker daemon to do to containers lately, so that what others do can be told apart.
 //!
 //! Docker tells what happens to a container, not who asked for it. Each request is noted *before* it is sent, with the
-//! events that it brings about; an event that nobody here has asked for is somebody else's. Deliberately absent: requests
-//! of other processes of ours (the watchdog acts only where the harness failed to).
+//! events that it brings about; an event that nobody here has asked for is somebody else's. Deliberately absent:
+//! requests of other processes of ours (the watchdog acts only where the harness failed to).
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -13,24 +13,24 @@ const LAG: Duration = Duration::from_secs(15);
 
 /// The requests whose events are still to come.
 #[derive(Debug, Default)]
-pub struct Doings {
-    pending: Mutex<Vec<Doing>>,
+pub struct OwnRequests {
+    pending: Mutex<Vec<Request>>,
     /// The containers that were ever asked to start.
     started: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
-struct Doing {
+struct Request {
     container: String,
     action: &'static str,
     since: Instant,
 }
 
-impl Doings {
+impl OwnRequests {
     /// Notes that `container` is about to be asked for something that brings about these events.
     pub fn note(&self, container: &str, actions: &[&'static str]) {
         let since = now();
-        let noted = actions.iter().map(|action| Doing { container: container.to_owned(), action, since });
+        let noted = actions.iter().map(|action| Request { container: container.to_owned(), action, since });
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).extend(noted);
         if actions.contains(&"start") {
             self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(container.to_owned());
@@ -49,22 +49,22 @@ impl Doings {
         }
     }
 
-    /// Forgets what `container` was asked for: whoever listens from now on hears nothing of it, and it must not excuse a
-    /// stranger.
+    /// Forgets what `container` was asked for: whoever listens from now on hears nothing of it, and it must not excuse
+    /// a stranger.
     pub fn forget(&self, container: &str) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.retain(|doing| doing.container != container);
+        pending.retain(|request| request.container != container);
     }
 
     /// Whether an event of `container` is one that was asked for here. Each request explains one event of a kind.
     pub fn explains(&self, container: &str, action: &str) -> bool {
         let now = now();
-        let mut doings = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        doings.retain(|doing| now.duration_since(doing.since) < LAG);
-        let of_it = |doing: &Doing| doing.container == container && doing.action == action;
-        match doings.iter().position(of_it) {
+        let mut own_requests = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        own_requests.retain(|request| now.duration_since(request.since) < LAG);
+        let of_it = |request: &Request| request.container == container && request.action == action;
+        match own_requests.iter().position(of_it) {
             Some(at) => {
-                doings.swap_remove(at);
+                own_requests.swap_remove(at);
                 true
             }
             None => false,
@@ -83,19 +83,19 @@ mod tests {
 
     #[test]
     fn a_request_explains_its_own_events_once() {
-        let doings = Doings::default();
-        assert!(!doings.explains("a", "kill"));
-        doings.note("a", &["kill", "die"]);
-        assert!(!doings.explains("b", "kill"), "another container's");
-        assert!(!doings.explains("a", "pause"), "another kind");
-        assert!(doings.explains("a", "die") && doings.explains("a", "kill"));
-        assert!(!doings.explains("a", "kill"), "a second one is somebody else's");
-        doings.note("a", &["pause"]);
-        doings.take_back("a", &["pause"]);
-        assert!(!doings.explains("a", "pause"), "the request failed");
-        doings.note("a", &["kill"]);
-        doings.note("b", &["kill"]);
-        doings.forget("a");
-        assert!(!doings.explains("a", "kill") && doings.explains("b", "kill"), "nobody listened yet");
+        let own_requests = OwnRequests::default();
+        assert!(!own_requests.explains("a", "kill"));
+        own_requests.note("a", &["kill", "die"]);
+        assert!(!own_requests.explains("b", "kill"), "another container's");
+        assert!(!own_requests.explains("a", "pause"), "another kind");
+        assert!(own_requests.explains("a", "die") && own_requests.explains("a", "kill"));
+        assert!(!own_requests.explains("a", "kill"), "a second one is somebody else's");
+        own_requests.note("a", &["pause"]);
+        own_requests.take_back("a", &["pause"]);
+        assert!(!own_requests.explains("a", "pause"), "the request failed");
+        own_requests.note("a", &["kill"]);
+        own_requests.note("b", &["kill"]);
+        own_requests.forget("a");
+        assert!(!own_requests.explains("a", "kill") && own_requests.explains("b", "kill"), "nobody listened yet");
     }
 }

@@ -36,14 +36,14 @@ impl Record for Reports {
 }
 
 /// A connection to the harness.
-pub struct Control {
+pub struct ControlClient {
     /// Where reports go.
     pub reports: Arc<Reports>,
     orders: Lines<BufReader<OwnedReadHalf>>,
     writer: JoinHandle<()>,
 }
 
-impl Control {
+impl ControlClient {
     /// Connects and says hello.
     ///
     /// # Errors

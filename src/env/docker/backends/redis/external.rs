@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
-use super::{ExternalError, ExternalServers, LEAVING, PATIENCE, quoted};
+use crate::env::docker::backends::external::{ExternalError, ExternalServers, LEAVING, PATIENCE, quoted};
 use crate::lock::client::{RedisEndpoint, RedisServer};
 use crate::lock::{Settings, SettingsError};
 use crate::scenario::LockConfig;
 
 /// Redis masters that were there before.
 #[derive(Debug)]
-pub struct Masters;
+pub(super) struct Masters;
 
 impl ExternalServers for Masters {
     fn form(&self) -> &'static str {
@@ -70,7 +70,7 @@ impl ExternalServers for Masters {
         async move {
             let absent =
                 |server: &RedisEndpoint, problem| ExternalError::Absent { server: server.to_string(), problem };
-            let nodes = nodes(Some(settings), None)?;
+            let nodes = nodes(settings, None)?;
             let looks = join_all(nodes.iter().map(|node| tokio::time::timeout(PATIENCE, node.ping()))).await;
             for (endpoint, look) in endpoints(settings).iter().zip(looks) {
                 match look {
@@ -86,7 +86,7 @@ impl ExternalServers for Masters {
 
     fn remove<'a>(&'a self, settings: &'a Settings, namespace: &'a str) -> BoxFuture<'a, Vec<(String, String)>> {
         async move {
-            let Ok(nodes) = nodes(Some(settings), None) else { return Vec::new() };
+            let Ok(nodes) = nodes(settings, None) else { return Vec::new() };
             let shown = endpoints(settings).into_iter().map(|endpoint| endpoint.to_string());
             let part = format!("{namespace}:");
             let removed = nodes.iter().map(|node| tokio::time::timeout(LEAVING, node.delete_with(&part)));
@@ -122,17 +122,17 @@ fn endpoints(settings: &Settings) -> Vec<RedisEndpoint> {
 ///
 /// # Errors
 /// The environment variable with the password is not there.
-pub fn nodes(settings: Option<&Settings>, doors: Option<&[SocketAddr]>) -> Result<Vec<RedisServer>, SettingsError> {
+pub fn nodes(settings: &Settings, doors: Option<&[SocketAddr]>) -> Result<Vec<RedisServer>, SettingsError> {
     let reach = |endpoint: RedisEndpoint, at: usize| match doors.and_then(|doors| doors.get(at)) {
         Some(door) => endpoint.reached_at(*door),
         None => endpoint,
     };
-    Ok(match settings.cloned() {
-        Some(Settings::Redlock(mut table)) => {
+    Ok(match settings.clone() {
+        Settings::Redlock(mut table) => {
             table.nodes = table.nodes.into_iter().zip(0..).map(|(node, at)| reach(node, at)).collect();
             table.nodes()?
         }
-        Some(Settings::Redis(mut table)) => {
+        Settings::Redis(mut table) => {
             table.node = table.node.map(|node| reach(node, 0));
             table.node()?.into_iter().collect()
         }

@@ -47,7 +47,7 @@ impl Orders {
 }
 
 /// Listens until it is dropped.
-pub struct Hub {
+pub struct ControlServer {
     /// Where orders go.
     pub orders: Orders,
     /// What is heard.
@@ -55,7 +55,7 @@ pub struct Hub {
     accepting: JoinHandle<()>,
 }
 
-impl Hub {
+impl ControlServer {
     /// Listens at `path`.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Hub {
     }
 }
 
-impl Drop for Hub {
+impl Drop for ControlServer {
     fn drop(&mut self) {
         self.accepting.abort();
     }
