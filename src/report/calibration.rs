@@ -173,7 +173,7 @@ mod tests {
                 load,
                 rounds: 1,
                 rows: vec![Row {
-                    kind: calibrate::KINDS[0],
+                    kind: calibrate::kinds()[0],
                     real: Pool::default(),
                     model: Pool::default(),
                     fitted: Pool::default(),
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn what_an_ensemble_agrees_on_costs_more_than_what_one_server_knows_and_all_kinds_are_measured() {
         let pools = calibrate::simulated(Simulation::default(), 200, Seed(7)).unwrap();
-        assert_eq!(pools.len(), calibrate::KINDS.len());
+        assert_eq!(pools.len(), calibrate::kinds().len());
         assert!(pools.iter().all(|(_, pool)| pool.count() == 200));
         let middle = |name: &str| {
             let (_, pool) = pools.iter().find(|(kind, _)| kind.name == name).unwrap();
