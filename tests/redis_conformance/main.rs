@@ -11,6 +11,8 @@
     reason = "real servers live in real time, and their API has maps"
 )]
 
+#[path = "../conformance/mod.rs"]
+mod conformance;
 mod refusals;
 mod sequence;
 mod server;
@@ -21,6 +23,7 @@ use fencepost::env::docker::clock_page::Setting;
 use fencepost::env::sim::redis::{Command, Persistence, RedisModel, Reply};
 use fencepost::time::Nanos;
 
+use self::conformance::{Compared, Lockstep};
 use self::sequence::{LINE, START_MS, Step, draw, shortest};
 use self::server::{Real, Way, with_server, with_server_by};
 
@@ -28,12 +31,7 @@ use self::server::{Real, Way, with_server, with_server_by};
 const AN_HOUR: Duration = Duration::from_secs(3600);
 const STEPS: usize = 80;
 
-fn chosen(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
-}
-
-/// The model with the clock that the sequence moves. No fsync comes into play: time on its monotonic clock stands
-/// still.
+/// The model with the clock that the sequence moves. No fsync comes into play: time on its monotonic clock stands still.
 struct Model {
     node: RedisModel,
     wall_ms: i64,
@@ -54,23 +52,43 @@ impl Model {
     }
 }
 
-/// The first step whose replies differ, with the model's and the server's, and how many were compared.
-fn compare(real: &mut Real, steps: &[Step]) -> (usize, Option<(usize, Reply, Reply)>) {
-    let mut model = Model::new(Persistence::None);
-    real.clock(START_MS);
-    assert_eq!(real.say(&Command::FlushAll), Reply::Ok);
-    let mut compared = 0;
-    for (index, step) in steps.iter().enumerate() {
-        let expected = model.step(step);
-        let answered = real.step(step);
-        if let (Some(expected), Some(answered)) = (expected, answered) {
-            compared += 1;
-            if expected != answered {
-                return (compared, Some((index, expected, answered)));
+/// A server and a new model for each sequence.
+struct Both<'a>(&'a mut Real);
+
+impl Lockstep for Both<'_> {
+    type Step = Step;
+
+    fn draw(&self, seed: u64) -> Vec<Step> {
+        draw(seed, STEPS)
+    }
+
+    fn compare(&mut self, steps: &[Step]) -> Compared {
+        let real = &mut *self.0;
+        let mut model = Model::new(Persistence::None);
+        real.clock(START_MS);
+        assert_eq!(real.say(&Command::FlushAll), Reply::Ok);
+        let mut replies = 0;
+        for (index, step) in steps.iter().enumerate() {
+            let expected = model.step(step);
+            let answered = real.step(step);
+            if let (Some(expected), Some(answered)) = (expected, answered) {
+                replies += 1;
+                if expected != answered {
+                    let difference = Some((index, expected.to_string(), answered.to_string()));
+                    return Compared { replies, difference };
+                }
             }
         }
+        Compared { replies, difference: None }
     }
-    (compared, None)
+
+    fn shortest(&mut self, steps: &[Step]) -> Vec<Step> {
+        shortest(steps, |steps| self.compare(steps).difference.is_some())
+    }
+
+    fn told(&mut self) -> String {
+        format!("Redis {}", self.0.version())
+    }
 }
 
 #[tokio::test]
@@ -89,37 +107,9 @@ async fn same_replies(way: Way) {
         // What passes through the proxy is the same bytes: fewer show it.
         Way::Proxied => 60,
     };
-    let (first, count) = (chosen("FENCEPOST_TEST_SEED", 1), chosen("FENCEPOST_TEST_SEQUENCES", usual));
     with_server_by(way, &[], move |real| {
         real.no_sweeps();
-        let start = Instant::now();
-        let (mut compared, mut differing, mut shown) = (0, 0, String::new());
-        for seed in first..first + count {
-            let steps = draw(seed, STEPS);
-            let (replies, difference) = compare(real, &steps);
-            compared += replies;
-            if difference.is_some() {
-                differing += 1;
-                if shown.is_empty() {
-                    let short = shortest(&steps, |steps| compare(real, steps).1.is_some());
-                    let (_, difference) = compare(real, &short);
-                    let (at, expected, answered) = difference.expect("it differs every time");
-                    let lines: Vec<String> = short[..=at].iter().map(|step| format!("    {step}")).collect();
-                    shown = format!(
-                        "seed {seed}, shortest sequence that differs:\n{}\n  model:  {expected}\n  server: {answered}",
-                        lines.join("\n")
-                    );
-                }
-            }
-        }
-        let share = 100.0 * (compared - differing) as f64 / compared as f64;
-        println!(
-            "{} of {compared} replies agree ({share:.3} %), {count} sequences from seed {first}, Redis {}, {:?}",
-            compared - differing,
-            real.version(),
-            start.elapsed()
-        );
-        assert!(shown.is_empty(), "{shown}");
+        conformance::same_replies(&mut Both(real), usual);
     })
     .await;
 }

@@ -8,6 +8,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "real servers live in real time")]
 
+#[path = "../conformance/mod.rs"]
+mod conformance;
 mod model;
 mod refusals;
 mod sequence;
@@ -27,6 +29,7 @@ use fencepost::scenario::Backend;
 use fencepost::wire::{Names, Protocol};
 use tokio::runtime::Runtime;
 
+use self::conformance::{Compared, Lockstep};
 use self::model::Model;
 use self::sequence::{Step, draw, shortest};
 use self::side::{Disturbed, Side, clear};
@@ -35,10 +38,6 @@ const STEPS: usize = 60;
 const TIMEOUT: Duration = Duration::from_secs(4);
 /// How often a sequence is tried again that the real ensemble could not carry out undisturbed.
 const TRIES: usize = 5;
-
-fn chosen(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
-}
 
 /// The cluster's ZooKeeper servers. A cluster that is there is taken as it is: bringing it up would replace its
 /// containers if their images have changed, and revive those that somebody else's trial has stopped.
@@ -73,13 +72,6 @@ struct Both {
     keeper: Arc<dyn ZkSession>,
 }
 
-/// What a comparison found.
-struct Compared {
-    replies: usize,
-    /// The first step with different replies: the model's and the server's.
-    difference: Option<(usize, Vec<String>, Vec<String>)>,
-}
-
 impl Both {
     fn new(is_proxied: bool) -> Self {
         let real = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -105,11 +97,19 @@ impl Both {
             let expected = self.modelled.0.block_on(model.step(step)).expect("nothing disturbs the model");
             replies += answered.len();
             if answered != expected {
-                difference = Some((index, expected, answered));
+                difference = Some((index, format!("{expected:?}"), format!("{answered:?}")));
                 break;
             }
         }
         Ok(Compared { replies, difference })
+    }
+}
+
+impl Lockstep for Both {
+    type Step = Step;
+
+    fn draw(&self, seed: u64) -> Vec<Step> {
+        draw(seed, STEPS)
     }
 
     fn compare(&mut self, steps: &[Step]) -> Compared {
@@ -124,6 +124,14 @@ impl Both {
             }
         }
         unreachable!()
+    }
+
+    fn shortest(&mut self, steps: &[Step]) -> Vec<Step> {
+        shortest(steps, |steps| self.compare(steps).difference.is_some())
+    }
+
+    fn told(&mut self) -> String {
+        format!("{} disturbed", self.disturbed)
     }
 }
 
@@ -154,33 +162,5 @@ fn random_sequences_get_the_same_replies_through_the_proxy() {
 
 fn same_replies(is_proxied: bool) {
     let usual = if is_proxied { 25 } else { 100 };
-    let (first, count) = (chosen("FENCEPOST_TEST_SEED", 1), chosen("FENCEPOST_TEST_SEQUENCES", usual));
-    let mut both = Both::new(is_proxied);
-    let start = Instant::now();
-    let (mut compared, mut differing, mut shown) = (0, 0, String::new());
-    for seed in first..first + count {
-        let steps = draw(seed, STEPS);
-        let Compared { replies, difference } = both.compare(&steps);
-        compared += replies;
-        if difference.is_some() {
-            differing += 1;
-            if shown.is_empty() {
-                let short = shortest(&steps, |steps| both.compare(steps).difference.is_some());
-                let (at, expected, answered) = both.compare(&short).difference.expect("it differs every time");
-                let lines: Vec<String> = short[..=at].iter().map(|step| format!("    {step}")).collect();
-                shown = format!(
-                    "seed {seed}, shortest sequence that differs:\n{}\n  model:  {expected:?}\n  server: {answered:?}",
-                    lines.join("\n")
-                );
-            }
-        }
-    }
-    let share = 100.0 * (compared - differing) as f64 / compared as f64;
-    println!(
-        "{} of {compared} replies agree ({share:.3} %), {count} sequences from seed {first}, {} disturbed, {:?}",
-        compared - differing,
-        both.disturbed,
-        start.elapsed()
-    );
-    assert!(shown.is_empty(), "{shown}");
+    conformance::same_replies(&mut Both::new(is_proxied), usual);
 }
