@@ -1,5 +1,5 @@
-//! What is needed of servers of a backend that were there before and are not fencepost's: how they are named, looked at and
-//! left.
+//! What is needed of servers of a backend that were there before and are not fencepost's: how they are named, looked at
+//! and left.
 
 use std::fmt;
 use std::time::Duration;

@@ -5,6 +5,7 @@
 //! when the server starts and finds the news beside its clock's page.
 
 mod external;
+mod heard;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,11 +15,11 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tokio::time::Instant;
 
+use self::heard::HeardNode;
 use super::external::ExternalServers;
 use super::talk::{not_yet, talk};
 use super::{Answer, ContainerBackend, Containers, Left, Opening, PowerLoss, Published, foreign};
 use crate::env;
-use crate::env::docker::answers::HeardNode;
 use crate::env::docker::clock_reading::{self, Reading};
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;

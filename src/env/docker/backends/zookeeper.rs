@@ -3,6 +3,7 @@
 //! A server syncs each transaction before it answers, so that a power loss is a kill.
 
 mod external;
+mod heard;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,11 +13,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
+use self::heard::HeardEnsemble;
 use super::external::ExternalServers;
 use super::talk::{not_yet, talk};
 use super::{Answer, ContainerBackend, Containers, Left, Opening, Published, foreign, listed, path, path_in_requests};
 use crate::env;
-use crate::env::docker::answers::HeardEnsemble;
 use crate::env::docker::clock_reading::{self, Reading};
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
