@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use tokio::sync::oneshot;
 
-use super::locks::{LockMaker, Seam};
-use super::world::lock;
+use super::backends::{LockMaker, Seam};
+use super::engine::sync::lock;
 use crate::ids::{FencingToken, LockName};
 use crate::lock::runtime::{SharedRuntime, before};
 use crate::lock::{

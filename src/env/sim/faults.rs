@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
-use super::cast::Cast;
-use super::world::{HostId, Power, State, lock};
+use super::clients::Clients;
+use super::engine::ids::{HostId, Power};
+use super::engine::state::State;
+use super::engine::sync::lock;
 use crate::fault::{ClockChange, Grudge, Member, Refusal, RequestRule, Strike};
 use crate::history::{ClockReading, F, Op, OpType, Probe, Process};
 use crate::ids::{ClientId, NodeId};
@@ -25,19 +27,19 @@ type Struck = BTreeMap<(HostId, HostId), u64>;
 
 /// The faults of one trial.
 pub(super) struct Faults {
-    cast: Arc<Cast>,
+    clients: Arc<Clients>,
     active: Mutex<BTreeMap<u32, (Strike, Struck)>>,
 }
 
 impl Faults {
-    /// Faults on the members of `cast`'s world.
-    pub fn new(cast: Arc<Cast>) -> Self {
-        Self { cast, active: Mutex::default() }
+    /// Faults on the members of these clients' world.
+    pub fn new(clients: Arc<Clients>) -> Self {
+        Self { clients, active: Mutex::default() }
     }
 
     fn hosts(&self, members: &[Member]) -> Result<Vec<(Member, HostId)>, FaultError> {
         let host = |member: &Member| {
-            let host = self.cast.hosts.get(member).copied();
+            let host = self.clients.hosts.get(member).copied();
             host.map(|host| (*member, host)).ok_or_else(|| FaultError(format!("there is no {member} in this trial")))
         };
         members.iter().map(host).collect()
@@ -67,7 +69,7 @@ impl Faults {
 
     /// Changes the world: all of the strike or nothing.
     fn change(&self, id: u32, strike: &Strike) -> Result<(), FaultError> {
-        let mut state = self.cast.world.lock();
+        let mut state = self.clients.world.lock();
         match strike {
             Strike::Freeze(members) => {
                 let hosts = self.hosts(members)?;
@@ -86,7 +88,7 @@ impl Faults {
                 drop(state);
                 for member in members {
                     if let Member::Client(client) = member {
-                        self.cast.died(*client);
+                        self.clients.died(*client);
                     }
                 }
             }
@@ -138,7 +140,7 @@ impl Faults {
     /// How many segments were ever struck on each link that a strike is about; of one of requests, how many it struck.
     fn struck(&self, id: u32, strike: &Strike) -> Result<Struck, FaultError> {
         if let Strike::Requests { links, .. } = strike {
-            let mut state = self.cast.world.lock();
+            let mut state = self.clients.world.lock();
             let count = |(client, node)| {
                 let struck = state.net.troubles(client, node).gate.struck(id).unwrap_or_default();
                 ((client, node), struck)
@@ -148,13 +150,13 @@ impl Faults {
         let (Strike::Cut { links, .. } | Strike::Delay { links, .. } | Strike::Loss { links, .. }) = strike else {
             return Ok(BTreeMap::new());
         };
-        let mut state = self.cast.world.lock();
+        let mut state = self.clients.world.lock();
         let links = self.links(links)?.into_iter();
         Ok(links.map(|(from, to)| ((from, to), state.net.troubles(from, to).struck)).collect())
     }
 
     fn change_back(&self, id: u32, strike: &Strike) -> Result<(), FaultError> {
-        let mut state = self.cast.world.lock();
+        let mut state = self.clients.world.lock();
         match strike {
             Strike::Freeze(members) => {
                 for (member, host) in self.hosts(members)? {
@@ -169,7 +171,7 @@ impl Faults {
                 drop(state);
                 for member in members {
                     if let Member::Client(client) = member {
-                        self.cast.start(*client);
+                        self.clients.start(*client);
                     }
                 }
             }
@@ -205,7 +207,7 @@ impl Faults {
     /// Looks at what a strike is about.
     fn look(&self, id: u32, strike: &Strike, stage: Stage) -> Result<Vec<Probe>, FaultError> {
         let during = matches!(stage, Stage::During | Stage::Until);
-        let mut state = self.cast.world.lock();
+        let mut state = self.clients.world.lock();
         let mut probes = Vec::new();
         match strike {
             Strike::Freeze(members) | Strike::Kill(members) | Strike::PowerLoss(members) => {
@@ -340,15 +342,15 @@ impl Environment for Faults {
     }
 
     fn go(&self, client: ClientId, number: u64) {
-        self.cast.go(client, number);
+        self.clients.go(client, number);
     }
 
     fn leader(&self) -> BoxFuture<'_, Option<NodeId>> {
-        ready(self.cast.world.lock().leader()).boxed()
+        ready(self.clients.world.lock().leader()).boxed()
     }
 
     fn session_server(&self, client: ClientId) -> BoxFuture<'_, Option<NodeId>> {
-        let client = self.cast.host(Member::Client(client));
-        ready(self.cast.world.lock().session_server(client)).boxed()
+        let client = self.clients.host(Member::Client(client));
+        ready(self.clients.world.lock().session_server(client)).boxed()
     }
 }

@@ -1,19 +1,19 @@
 //! The machines of a simulation: who there is, what each one's program is, how wrong its clocks are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use rand::RngExt;
 
-use super::clock::HostClock;
-use super::etcd_node::EtcdNode;
-use super::node::Role;
-use super::redis::RedisModel;
-use super::world::{Host, HostId, Power};
-use super::zk_node::ZkNode;
+use super::backends;
+use super::engine::clock::HostClock;
+use super::engine::ids::HostId;
+use super::engine::server::Server;
+use super::engine::state::Host;
+use super::resource::node::ResourceServer;
 use crate::fault::Member;
 use crate::fault::grudge::Parties;
 use crate::ids::NodeId;
-use crate::scenario::{Backend, LockConfig};
+use crate::scenario::LockConfig;
 use crate::seed::Seed;
 use crate::time::Nanos;
 use crate::workload::resource::Resource;
@@ -43,29 +43,18 @@ pub(super) fn machines(
     clock: impl Fn(Member) -> HostClock,
 ) -> (Vec<Host>, BTreeMap<Member, HostId>) {
     let parties = Parties { clients, nodes: config.nodes() };
-    let mut hosts = vec![host(None, HostClock::new(Nanos::ZERO, 0), Role::Program)];
+    let mut hosts = vec![Host::new(None, HostClock::new(Nanos::ZERO, 0), None)];
     let mut members = BTreeMap::new();
-    let mut add = |member: Member, role| {
+    let mut add = |member: Member, server: Option<Box<dyn Server>>| {
         members.insert(member, hosts.len());
-        hosts.push(host(Some(member), clock(member), role));
+        hosts.push(Host::new(Some(member), clock(member), server));
     };
-    parties.clients().for_each(|client| add(client, Role::Program));
-    let peers = || {
-        let first = 1 + clients as HostId;
-        (1..=parties.nodes).map(|peer| (NodeId(peer), first + peer as HostId - 1)).collect()
-    };
-    for node in 1..=parties.nodes {
-        let role = match config.backend() {
-            Backend::Etcd => Role::Etcd(Box::new(EtcdNode::new(NodeId(node), peers(), seed))),
-            Backend::Redis => Role::Redis(RedisModel::new(config.persistence().unwrap_or_default())),
-            Backend::Zookeeper => Role::Zookeeper(Box::new(ZkNode::new(NodeId(node), peers(), seed))),
-        };
-        add(Member::Node(NodeId(node)), role);
+    parties.clients().for_each(|client| add(client, None));
+    let first = 1 + clients as HostId;
+    let nodes: BTreeMap<_, _> = (1..=parties.nodes).map(|node| (NodeId(node), first + node as HostId - 1)).collect();
+    for (node, server) in nodes.keys().zip(backends::servers(config, &nodes, seed)) {
+        add(Member::Node(*node), Some(server));
     }
-    add(Member::Resource, Role::Resource(resource));
+    add(Member::Resource, Some(Box::new(ResourceServer(resource))));
     (hosts, members)
-}
-
-fn host(member: Option<Member>, clock: HostClock, role: Role) -> Host {
-    Host { member, power: Power::Running, frozen: None, clock, inbox: VecDeque::new(), role }
 }

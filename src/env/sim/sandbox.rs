@@ -8,16 +8,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::call::Caller;
-use super::clock::HostClock;
-use super::locks::Seam;
+use super::backends::Seam;
+use super::engine::call::Caller;
+use super::engine::clock::HostClock;
+use super::engine::ids::{HostId, Power};
+use super::engine::runtime::SimRuntime;
+use super::engine::scheduler::Scheduler;
+use super::engine::trace::Trace;
+use super::engine::world::World;
 use super::machines::{HARNESS, machines};
-use super::message::Payload;
+use super::redis::message::RedisMessage;
 use super::redis::{Command, Reply};
-use super::runtime::SimRuntime;
-use super::scheduler::Scheduler;
-use super::trace::Trace;
-use super::world::{HostId, Power, World};
 use crate::fault::{Member, Refusal};
 use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::SharedRuntime;
@@ -57,7 +58,7 @@ impl Sandbox {
         let (hosts, members) = machines(CLIENTS_MAX, config, resource, seed, clock);
         let world = World::new(hosts, seed, simulation, Trace::default());
         let mut scheduler = Scheduler::new(Arc::clone(&world));
-        world.lock().start_nodes();
+        world.lock().start_servers();
         let sandbox = Self { world, members, nodes: config.nodes(), seed, clients: AtomicU32::new(0) };
         let ended = scheduler.block_on(body(&sandbox)).ok();
         scheduler.shut_down();
@@ -98,9 +99,9 @@ impl Sandbox {
         let harness = self.world.processes.current(HARNESS);
         let caller = Caller::new(Arc::clone(&self.world), harness, self.host(Member::Node(node)));
         let opening = caller.connect().await?;
-        match caller.call(opening.id(), Payload::Command(command)).await {
-            Some(Payload::Reply(reply)) => Some(reply),
-            Some(_) | None => None,
+        match caller.call(opening.id(), RedisMessage::Command(command)).await {
+            Some(RedisMessage::Reply(reply)) => Some(reply),
+            Some(RedisMessage::Command(_)) | None => None,
         }
     }
 

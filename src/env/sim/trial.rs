@@ -10,16 +10,18 @@ use std::time::Duration;
 use futures_util::future::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::cast::{Cast, Report};
+use super::backends::{self, LockMaker};
+use super::clients::{Clients, Report};
+use super::engine::ids::HostId;
+use super::engine::interception::Interception;
+use super::engine::runtime::SimRuntime;
+use super::engine::scheduler::Scheduler;
+use super::engine::sync::lock;
+use super::engine::trace::Trace;
+use super::engine::world::World;
 use super::faults::Faults;
 use super::leftovers::Inside;
-use super::locks::{self, LockMaker};
 use super::machines::{HARNESS, machines, ordinary_clock};
-use super::requests::Tap;
-use super::runtime::SimRuntime;
-use super::scheduler::Scheduler;
-use super::trace::Trace;
-use super::world::{HostId, World, lock};
 use crate::env::leftovers::{Names, inspect};
 use crate::fault::grudge::Parties;
 use crate::fault::{At, Member};
@@ -33,6 +35,7 @@ use crate::nemesis::{Desk, Environment, Nemesis};
 use crate::phase::Phase;
 use crate::scenario::{LockConfig, Scenario};
 use crate::seed::Seed;
+use crate::wire;
 use crate::workload::resource::Resource;
 
 /// How long the servers may take to become one ensemble, and clients to open their sessions.
@@ -73,7 +76,7 @@ pub struct Trial<'a> {
 impl<'a> Trial<'a> {
     /// The trial of the lock called `lock` of `scenario`.
     pub fn new(scenario: &'a Scenario, lock: &'a str, seed: Seed) -> Self {
-        Self { scenario, lock, seed, make_lock: Arc::new(locks::configured), told: 0..0 }
+        Self { scenario, lock, seed, make_lock: Arc::new(backends::configured), told: 0..0 }
     }
 
     /// Tries a lock of the caller's own making, on the servers that the scenario configures.
@@ -120,9 +123,9 @@ impl<'a> Trial<'a> {
                 Some(format!("panicked: {}", text.unwrap_or("without a text")))
             }
         };
-        let ops = std::mem::take(&mut *super::world::lock(&world.recording.ops));
+        let ops = std::mem::take(&mut *super::engine::sync::lock(&world.recording.ops));
         let simulated = Duration::from_nanos(world.lock().now);
-        let history = History::new(header, ops).with_servers(world.take_ledger()).ended_early(error.as_deref());
+        let history = History::new(header, ops).with_servers(world.take_records()).ended_early(error.as_deref());
         Outcome { history, trace: world.take_trace(), simulated, error }
     }
 }
@@ -179,7 +182,7 @@ fn run(
     let (reports, heard) = mpsc::unbounded_channel();
     let (begin, end) = watch::channel(None);
     let (_never, stop) = watch::channel(false);
-    let cast = Arc::new(Cast {
+    let clients = Arc::new(Clients {
         world: Arc::clone(world),
         scenario: Arc::new(scenario.clone()),
         config: config.clone(),
@@ -191,15 +194,17 @@ fn run(
         end,
         stop,
         events: Mutex::default(),
-        actors: Mutex::default(),
+        by_id: Mutex::default(),
     });
     if scenario.faults.iter().any(|fault| fault.kind.is_of_requests()) {
-        world.lock().tap = Some(Tap::new(scenario, config));
+        let names = scenario.workload.lock_names();
+        let names = names.map(|lock| (lock.clone(), backends::written(config, &lock).into_bytes()));
+        world.lock().interception = Some(Interception::new(wire::Names::new(names)));
     }
     let harness = world.processes.current(HARNESS);
     let runtime: SharedRuntime = Arc::new(SimRuntime::new(Arc::clone(world), harness, seed.stream("harness")));
     let mut scheduler = Scheduler::new(Arc::clone(world));
-    let direction = direct(&cast, &runtime, heard, begin);
+    let direction = direct(&clients, &runtime, heard, begin);
     let ended = scheduler.block_on(direction).unwrap_or_else(|stuck| Err(stuck.to_string()));
     scheduler.shut_down();
     ended
@@ -207,16 +212,16 @@ fn run(
 
 /// Leads the trial from its beginning to its end.
 async fn direct(
-    cast: &Arc<Cast>,
+    clients: &Arc<Clients>,
     runtime: &SharedRuntime,
     mut heard: mpsc::UnboundedReceiver<Report>,
     begin: watch::Sender<Option<u64>>,
 ) -> Result<(), String> {
-    let parties = Parties { clients: cast.scenario.workload.clients, nodes: cast.config.nodes() };
-    let clients: BTreeSet<ClientId> = (1..=parties.clients).map(ClientId).collect();
-    cast.world.lock().start_nodes();
-    clients.iter().for_each(|client| cast.start(*client));
-    let mut missing = clients.clone();
+    let parties = Parties { clients: clients.scenario.workload.clients, nodes: clients.config.nodes() };
+    let ids: BTreeSet<ClientId> = (1..=parties.clients).map(ClientId).collect();
+    clients.world.lock().start_servers();
+    ids.iter().for_each(|id| clients.start(*id));
+    let mut missing = ids.clone();
     let limit = runtime.now() + READY_LIMIT;
     while !missing.is_empty() {
         match before(&**runtime, limit, heard.recv()).await {
@@ -227,27 +232,27 @@ async fn direct(
         }
     }
     let start = runtime.now();
-    let end = start + cast.scenario.workload.duration;
-    cast.world.recording.start.store(start.0, Ordering::Relaxed);
+    let end = start + clients.scenario.workload.duration;
+    clients.world.recording.start.store(start.0, Ordering::Relaxed);
     let (nemesis_done, nemesis_gone) = oneshot::channel();
-    if cast.scenario.faults.is_empty() {
+    if clients.scenario.faults.is_empty() {
         drop(nemesis_done);
     } else {
         let (events, heard_by_nemesis) = mpsc::unbounded_channel();
-        *lock(&cast.events) = Some(events);
+        *lock(&clients.events) = Some(events);
         let desk = Desk {
-            environment: Arc::new(Faults::new(Arc::clone(cast))) as Arc<dyn Environment>,
-            record: Arc::new(HarnessRecord(Arc::clone(&cast.world))) as Arc<dyn Record>,
+            environment: Arc::new(Faults::new(Arc::clone(clients))) as Arc<dyn Environment>,
+            record: Arc::new(HarnessRecord(Arc::clone(&clients.world))) as Arc<dyn Record>,
             runtime: Arc::clone(runtime),
-            stop: cast.stop.clone(),
+            stop: clients.stop.clone(),
             start,
             end,
         };
-        let nemesis = Nemesis::new(&cast.scenario.faults, parties, cast.seed, desk);
+        let nemesis = Nemesis::new(&clients.scenario.faults, parties, clients.seed, desk);
         runtime.spawn(nemesis.run(heard_by_nemesis).map(move |()| nemesis_done.send(()).unwrap_or_default()).boxed());
     }
     let _ = begin.send(Some(end.0));
-    let mut busy = clients;
+    let mut busy = ids;
     let limit = end + FINISH_LIMIT;
     let mut ended = Ok(());
     while !busy.is_empty() && ended.is_ok() {
@@ -259,14 +264,14 @@ async fn direct(
         }
     }
     // The nemesis undoes what is left, and goes.
-    *lock(&cast.events) = None;
+    *lock(&clients.events) = None;
     let _ = before(&**runtime, limit, nemesis_gone).await;
     if ended.is_ok() {
-        let names = Names::new(&cast.config, cast.scenario.workload.locks, &locks::prefix(&cast.config));
-        let bound = Duration::from_nanos(cast.config.leaves_within());
-        let record = HarnessRecord(Arc::clone(&cast.world));
-        let calm = cast.scenario.faults.is_empty();
-        inspect(&Inside(Arc::clone(&cast.world)), &names, bound, calm, &**runtime, &record).await;
+        let names = Names::new(&clients.config, clients.scenario.workload.locks, &backends::prefix(&clients.config));
+        let bound = Duration::from_nanos(clients.config.leaves_within());
+        let record = HarnessRecord(Arc::clone(&clients.world));
+        let calm = clients.scenario.faults.is_empty();
+        inspect(&Inside(Arc::clone(&clients.world), &clients.config), &names, bound, calm, &**runtime, &record).await;
     }
     ended
 }

@@ -5,18 +5,19 @@ mod requests;
 mod scheduler;
 mod trials;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use super::call::Caller;
-use super::clock::HostClock;
-use super::message::Payload;
-use super::node::Role;
+use super::engine::call::Caller;
+use super::engine::clock::HostClock;
+use super::engine::ids::{HostId, Power};
+use super::engine::runtime::SimRuntime;
+use super::engine::scheduler::Scheduler;
+use super::engine::state::{Host, State};
+use super::engine::trace::Trace;
+use super::engine::world::World;
+use super::redis::message::RedisMessage;
+use super::redis::node::RedisServer;
 use super::redis::{Command, Persistence, RedisModel, Reply};
-use super::runtime::SimRuntime;
-use super::scheduler::Scheduler;
-use super::trace::Trace;
-use super::world::{Host, HostId, Power, World};
 use crate::fault::Member;
 use crate::ids::{ClientId, NodeId};
 use crate::lock::runtime::SharedRuntime;
@@ -36,18 +37,12 @@ const SECOND: u64 = 1_000_000_000;
 
 /// A world of a harness, a client and a Redis node that keeps everything.
 fn world() -> (Arc<World>, Scheduler) {
-    let host = |member, role| Host {
-        member,
-        power: Power::Running,
-        frozen: None,
-        clock: HostClock::new(Nanos::ZERO, 0),
-        inbox: VecDeque::new(),
-        role,
-    };
+    let clock = || HostClock::new(Nanos::ZERO, 0);
+    let node = RedisServer::new(NodeId(1), Persistence::Always, Arc::new(Mutex::default()));
     let hosts = vec![
-        host(None, Role::Program),
-        host(Some(Member::Client(ClientId(1))), Role::Program),
-        host(Some(Member::Node(NodeId(1))), Role::Redis(RedisModel::new(Persistence::Always))),
+        Host::new(None, clock(), None),
+        Host::new(Some(Member::Client(ClientId(1))), clock(), None),
+        Host::new(Some(Member::Node(NodeId(1))), clock(), Some(Box::new(node))),
     ];
     let world = World::new(hosts, Seed(7), Simulation::default(), Trace::default());
     let scheduler = Scheduler::new(Arc::clone(&world));
@@ -76,21 +71,23 @@ async fn pass(world: &Arc<World>, duration: u64) {
     until(world, now + duration).await;
 }
 
-fn incr() -> Payload {
-    Payload::Command(Command::Incr("key".into()))
+fn incr() -> RedisMessage {
+    RedisMessage::Command(Command::Incr("key".into()))
+}
+
+/// The node's keys.
+fn keys(state: &State) -> &RedisModel {
+    state.hosts[NODE].server::<RedisServer>().expect("the node is a Redis node").model()
 }
 
 /// What the node holds, as often as [`incr`] was executed.
 fn count(world: &Arc<World>) -> u64 {
-    match &world.lock().hosts[NODE].role {
-        Role::Redis(model) => model.peek("key").map_or(0, |entry| entry.value.parse().unwrap()),
-        _ => unreachable!("the node is a Redis node"),
-    }
+    keys(&world.lock()).peek("key").map_or(0, |entry| entry.value.parse().unwrap())
 }
 
-fn number(payload: Option<Payload>) -> i64 {
-    match payload {
-        Some(Payload::Reply(Reply::Integer(number))) => number,
+fn number(answer: Option<RedisMessage>) -> i64 {
+    match answer {
+        Some(RedisMessage::Reply(Reply::Integer(number))) => number,
         other => panic!("not a number: {other:?}"),
     }
 }

@@ -4,8 +4,8 @@ use futures_util::future::{FutureExt, join, join_all};
 
 use std::time::Duration;
 
-use super::super::net::DOWN;
-use super::super::redis_link::RedisLink;
+use super::super::engine::ids::DOWN;
+use super::super::redis::link::RedisLink;
 use super::*;
 use crate::fault::Refusal;
 use crate::ids::OwnerToken;
@@ -318,8 +318,7 @@ fn a_fresh_connection_does_not_come_about_where_replies_are_lost() {
                 cut(&world, NODE, CLIENT, true);
                 let second = Nanos(world.lock().now + SECOND);
                 assert!(before(&*timer, second, link.set_if_absent("second", &owner, ttl)).await.is_none());
-                let Role::Redis(model) = &world.lock().hosts[NODE].role else { panic!("the node is a Redis node") };
-                assert_eq!(model.peek("second").is_some(), executed, "{connections:?}");
+                assert_eq!(keys(&world.lock()).peek("second").is_some(), executed, "{connections:?}");
             })
             .unwrap();
     }

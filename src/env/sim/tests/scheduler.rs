@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::future::FutureExt;
 use tokio::sync::watch;
 
-use super::super::scheduler::Stuck;
-use super::super::world::lock;
+use super::super::engine::ids::ProcessId;
+use super::super::engine::scheduler::Stuck;
+use super::super::engine::sync::lock;
 use super::*;
 use crate::fault::ClockChange;
 
@@ -119,7 +120,7 @@ struct Parting {
 impl Drop for Parting {
     fn drop(&mut self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
-        let process = super::super::world::ProcessId { host: CLIENT, life: 0 };
+        let process = ProcessId { host: CLIENT, incarnation: 0 };
         let caller = Caller::new(Arc::clone(&self.world), process, NODE);
         assert!(caller.call(self.connection, incr()).now_or_never().is_some_and(|answer| answer.is_none()));
         let connection = self.connection;

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::watchers::WatchHandle;
 use self::worker::{Command, Worker};
-use super::messages::{Answer, Change, CreateMode, Operation, Path, Refusal, Reply as Message, Request};
+use super::model::messages::{Answer, Change, CreateMode, Operation, Path, Refusal, Reply as Message, Request};
 use crate::ids::NodeId;
 use crate::lock::backend::{Reply, SessionState, Watch, ZkConnector, ZkSession, Znode};
 use crate::lock::error::ZkError;

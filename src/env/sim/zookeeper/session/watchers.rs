@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::worker::Command;
-use crate::env::sim::zookeeper::messages::{EventKind, Path};
+use crate::env::sim::zookeeper::model::messages::{EventKind, Path};
 use crate::lock::backend::WatchEvent;
 
 /// The waiting end of a watch. Dropped unfired, it takes the watch back.

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::endpoints::Endpoints;
 use super::watchers::Watchers;
 use super::{Link, Response, Transport};
-use crate::env::sim::zookeeper::messages::{
+use crate::env::sim::zookeeper::model::messages::{
     Answer, Change, Credentials, Operation, Path, Refusal, Reply, Request, Zxid,
 };
 use crate::ids::NodeId;
