@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use smol_str::SmolStr;
 
-use super::{Entry, Keys, Persistence};
+use super::entry::{Entry, Keys};
+use crate::scenario::Persistence;
 use crate::time::Nanos;
 
 /// How often an `everysec` server calls fsync.

@@ -4,18 +4,10 @@
 //! lost as they are. Whoever subscribes is known by the number of its connection; what is to be said there is kept until the
 //! caller takes it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use smol_str::SmolStr;
 
+use super::channels::Channels;
 use super::{Entry, Now, RedisModel, Reply};
-
-/// Who listens where, and what is still to be said.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Channels {
-    listeners: BTreeMap<SmolStr, BTreeSet<u32>>,
-    said: Vec<(u32, String)>,
-}
 
 impl RedisModel {
     /// From now on what is published on `channel` is said on this connection.

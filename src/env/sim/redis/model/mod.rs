@@ -14,34 +14,24 @@
 //! in the server and a text here, so only the scripts about lines may touch it), eviction, replication. An `everysec` server schedules its
 //! fsyncs by its cached wall clock; the model does by the monotonic one, so a jump back does not hold them up here.
 
+mod channels;
 mod command;
 mod disk;
+mod entry;
 mod line;
 mod shares;
 
 use std::collections::hash_map;
 
-use rustc_hash::FxHashMap;
 use smol_str::{SmolStr, ToSmolStr};
 
+use self::channels::Channels;
+pub use self::command::{Command, Reply};
 use self::disk::{Change, Disk};
-use self::line::Channels;
-pub use command::{Command, Reply};
-
+pub use self::entry::Entry;
+use self::entry::Keys;
 pub use crate::scenario::Persistence;
 use crate::time::Nanos;
-
-/// What a key holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its value.
-    pub value: SmolStr,
-    /// The last millisecond of its life, on the node's wall clock (milliseconds since the epoch).
-    pub deadline: Option<i64>,
-}
-
-/// The keys of a node. Nothing depends on their order.
-type Keys = FxHashMap<SmolStr, Entry>;
 
 /// One Redis node.
 #[derive(Clone, Debug)]

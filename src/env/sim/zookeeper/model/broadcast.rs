@@ -1,10 +1,10 @@
 //! What a serving leader does with requests: orders every change, proposes it, commits what a majority has.
 
 use super::leader::Leader;
+use super::local::Local;
 use super::messages::{Change, Refusal, Zxid};
 use super::peers::{Entry, Forward, ToFollower, Transaction};
 use super::prepare::prepare;
-use super::server::Local;
 use crate::ids::NodeId;
 
 impl Leader {

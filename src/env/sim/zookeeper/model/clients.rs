@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::Settings;
+use super::io::Output;
 use super::messages::{
-    Answer, Change, ConnectionId, Credentials, EventKind, Operation, Output, Path, Refusal, Reply, Request, Zxid,
+    Answer, Change, ConnectionId, Credentials, EventKind, Operation, Path, Refusal, Reply, Request, Zxid,
 };
 use super::peers::{Entry, Forward, Transaction};
+use super::settings::Settings;
 use super::tree::Tree;
 use super::watches::Watches;
 use crate::ids::NodeId;

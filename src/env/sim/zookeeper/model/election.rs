@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Settings;
-use super::messages::Output;
+use super::io::Output;
 use super::peers::{Notification, PeerMessage, Standing, Vote};
+use super::settings::Settings;
 use crate::ids::NodeId;
 use crate::time::Nanos;
 

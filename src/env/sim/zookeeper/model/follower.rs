@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::messages::{Output, Zxid};
+use super::io::Output;
+use super::local::{Abdicate, Local};
+use super::messages::Zxid;
 use super::peers::{Forward, PeerMessage, ToFollower, ToLeader};
-use super::server::{Abdicate, Local};
 use crate::ids::NodeId;
 use crate::time::Nanos;
 

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::clients::close_session;
 use super::expiry::Tracker;
-use super::messages::{Output, Zxid};
+use super::io::Output;
+use super::local::{Abdicate, Local};
+use super::messages::Zxid;
 use super::peers::{PeerMessage, ToFollower, ToLeader};
-use super::server::{Abdicate, Local};
 use super::tree::Tree;
 use crate::ids::NodeId;
 use crate::time::Nanos;

@@ -1,4 +1,4 @@
-//! What clients and servers say to each other, and the inputs and outputs of one server.
+//! What clients and servers say to each other.
 //!
 //! What servers say among themselves is in [`super::peers`].
 
@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::peers::PeerMessage;
-use crate::ids::NodeId;
 use crate::lock::backend::Znode;
 
 /// The path of a znode: passed on from hand to hand, so copies are cheap.
@@ -240,35 +238,4 @@ pub enum Refusal {
     /// The session lives on another server now. Never told to a client: its connection is closed instead.
     #[error("session moved")]
     SessionMoved,
-}
-
-/// What happens to a server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Input {
-    /// The process starts, the first time or after a crash.
-    Started,
-    /// The time of [`super::Server::next_timer`] has come. If it is still in the past afterwards, more timers follow.
-    Timer,
-    /// A peer's message arrived.
-    FromPeer(NodeId, PeerMessage),
-    /// The connections with a peer broke, as they do at once when its process dies and its machine lives. A network
-    /// without this news is served as well, more slowly: by silence.
-    PeerReset(NodeId),
-    /// A client connected.
-    Opened(ConnectionId),
-    /// A client's connection is gone.
-    Closed(ConnectionId),
-    /// A client's request arrived.
-    FromClient(ConnectionId, Request),
-}
-
-/// What a server does.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Output {
-    /// Sends to a peer.
-    ToPeer(NodeId, PeerMessage),
-    /// Sends to a client.
-    ToClient(ConnectionId, Reply),
-    /// Closes a client's connection, after what was sent before has left.
-    Close(ConnectionId),
 }

@@ -3,21 +3,19 @@
 //! A crash takes everything but the disk. A freeze needs nothing from here: whoever drives the server hands nothing in
 //! meanwhile, and afterwards what has piled up.
 
-use super::Settings;
 use super::clients::Clients;
 use super::election::Election;
 use super::follower::Follower;
+use super::io::{Input, Output};
 use super::leader::Leader;
+use super::local::{Abdicate, Local};
 use super::log::Disk;
-use super::messages::{ConnectionId, EventKind, Input, Output, Path, Refusal, Request, Stat, Zxid};
+use super::messages::{ConnectionId, Refusal, Request, Stat, Zxid};
 use super::peers::{Entry, Notification, PeerMessage, Standing, Vote};
-use super::tree::Tree;
+use super::replica::Replica;
+use super::settings::Settings;
 use crate::ids::NodeId;
 use crate::time::Nanos;
-
-/// A role ends: why.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Abdicate(pub &'static str);
 
 /// What a server is, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,44 +28,6 @@ pub enum Role {
     Following(NodeId),
     /// It leads, and serves clients.
     Leading,
-}
-
-/// The tree of one server, and the clients that see it.
-#[derive(Clone, Debug)]
-pub(super) struct Replica {
-    pub tree: Tree,
-    applied: usize,
-    pub clients: Clients,
-}
-
-impl Replica {
-    /// Applies the log up to and including `zxid`.
-    pub fn apply_to(&mut self, zxid: Zxid, disk: &Disk, out: &mut Vec<Output>) {
-        while let Some(entry) = disk.get(self.applied).filter(|entry| entry.zxid <= zxid) {
-            let effects: Vec<(Path, EventKind)> = self.tree.apply(entry);
-            self.applied += 1;
-            self.clients.committed(entry, effects, &self.tree, out);
-        }
-    }
-
-    /// Goes back to a state at or before `zxid`, for a log that was cut there.
-    pub fn rewind(&mut self, zxid: Zxid, disk: &Disk) {
-        if self.tree.last() > zxid {
-            (self.tree, self.applied) = (Tree::default(), 0);
-            self.apply_to(zxid, disk, &mut Vec::new());
-        }
-    }
-}
-
-/// What the roles work with.
-pub(super) struct Local<'a> {
-    pub id: NodeId,
-    pub members: &'a [NodeId],
-    pub settings: &'a Settings,
-    pub now: Nanos,
-    pub disk: &'a mut Disk,
-    pub replica: &'a mut Replica,
-    pub out: &'a mut Vec<Output>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,7 +64,7 @@ impl Server {
             members,
             settings,
             disk: Disk::default(),
-            replica: Replica { tree: Tree::default(), applied: 0, clients: Clients::new(id, 0) },
+            replica: Replica::new(id),
             state: State::Down,
             agreed: Notification { round: 0, vote, standing: Standing::Looking },
             associations: 0,
@@ -134,7 +94,7 @@ impl Server {
 
     /// The part of its log that its clients can see.
     pub fn applied(&self) -> &[Entry] {
-        &self.disk.entries()[..self.replica.applied.min(self.disk.entries().len())]
+        &self.disk.entries()[..self.replica.applied().min(self.disk.entries().len())]
     }
 
     /// The session that is open on a connection.
@@ -175,7 +135,7 @@ impl Server {
     /// Ends the process: only the disk remains. Its connections are the network's to break.
     pub fn crash(&mut self) {
         self.state = State::Down;
-        self.replica = Replica { tree: Tree::default(), applied: 0, clients: Clients::new(self.id, 0) };
+        self.replica = Replica::new(self.id);
     }
 
     /// Cuts the power: a crash, as nothing was acknowledged that was not on disk.

@@ -4,38 +4,26 @@
 //! decisions follow version 0.11 of the crate, so that a lock meets the same silences and the same errors as with real
 //! servers. Deliberately absent: what the lock does not use of it (data, persistent watches, detached sessions).
 
+mod command;
 mod endpoints;
+mod transport;
 mod watchers;
 mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::watchers::WatchHandle;
-use self::worker::{Command, Worker};
-use super::model::messages::{Answer, Change, CreateMode, Operation, Path, Refusal, Reply as Message, Request};
+use self::command::{Command, Response};
+pub use self::transport::{Link, Transport};
+use self::worker::Worker;
+use super::model::messages::{Answer, Change, CreateMode, Operation, Path};
 use crate::ids::NodeId;
 use crate::lock::backend::{Reply, SessionState, Watch, ZkConnector, ZkSession, Znode};
 use crate::lock::error::ZkError;
 use crate::lock::runtime::SharedRuntime;
-
-/// Opens connections from one client to the servers.
-pub trait Transport: Send + Sync {
-    /// Opens a connection. `Err` if the server's machine refuses it; no answer at all if nothing comes back.
-    fn connect(&self, server: NodeId) -> BoxFuture<'static, Result<Box<dyn Link>, ()>>;
-}
-
-/// One open connection. Dropping it closes it.
-pub trait Link: Send {
-    /// Sends a request. One that cannot leave any more is lost, and [`Link::receive`] tells so.
-    fn send(&mut self, request: Request);
-
-    /// The next reply, or `None` once the connection is closed. A dropped future loses no reply.
-    fn receive(&mut self) -> BoxFuture<'_, Option<Message>>;
-}
 
 /// An ensemble as one client reaches it.
 #[derive(Clone)]
@@ -89,23 +77,6 @@ async fn ask(requests: &mpsc::UnboundedSender<Command>, operation: Operation) ->
     let gone = || ZkError::SessionEnded("client closed".to_owned());
     requests.send(Command::Ask { operation, respond }).map_err(|_| gone())?;
     response.await.unwrap_or_else(|_| Err(gone()))
-}
-
-/// What the worker makes of a reply.
-struct Response {
-    answer: Result<Answer, Refusal>,
-    watch: Option<WatchHandle>,
-}
-
-impl Response {
-    fn result(self) -> Result<Answer, ZkError> {
-        self.answer.map_err(|refusal| match refusal {
-            Refusal::NoNode => ZkError::NoNode,
-            Refusal::NodeExists => ZkError::NodeExists,
-            Refusal::SessionExpired => ZkError::SessionEnded(refusal.to_string()),
-            other => ZkError::Refused(other.to_string()),
-        })
-    }
 }
 
 /// An answer that does not fit its question: a mistake in the model.

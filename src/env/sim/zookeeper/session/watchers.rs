@@ -4,33 +4,9 @@ use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::worker::Command;
+use super::command::{Command, WatchHandle};
 use crate::env::sim::zookeeper::model::messages::{EventKind, Path};
 use crate::lock::backend::WatchEvent;
-
-/// The waiting end of a watch. Dropped unfired, it takes the watch back.
-pub(super) struct WatchHandle {
-    id: u64,
-    fired: oneshot::Receiver<WatchEvent>,
-    requests: mpsc::WeakUnboundedSender<Command>,
-}
-
-impl WatchHandle {
-    /// Completes when the watch fires or the session ends.
-    pub async fn event(mut self) -> WatchEvent {
-        // The worker fires all watches before it goes; a simulation that ends drops it before.
-        (&mut self.fired).await.unwrap_or(WatchEvent::SessionEnded)
-    }
-}
-
-impl Drop for WatchHandle {
-    fn drop(&mut self) {
-        // After its event nothing is left to take back, and the worker knows no watch with this id.
-        if let Some(requests) = self.requests.upgrade() {
-            let _ = requests.send(Command::Unwatch { id: self.id });
-        }
-    }
-}
 
 struct Watcher {
     id: u64,

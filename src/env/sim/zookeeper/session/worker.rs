@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::command::{Command, Response};
 use super::endpoints::Endpoints;
+use super::transport::{Link, Transport};
 use super::watchers::Watchers;
-use super::{Link, Response, Transport};
 use crate::env::sim::zookeeper::model::messages::{
     Answer, Change, Credentials, Operation, Path, Refusal, Reply, Request, Zxid,
 };
@@ -22,14 +23,6 @@ use crate::lock::backend::SessionState;
 use crate::lock::error::ZkError;
 use crate::lock::runtime::{SharedRuntime, before};
 use crate::time::Nanos;
-
-/// What the handles of a session want.
-pub(super) enum Command {
-    /// An answer to an operation.
-    Ask { operation: Operation, respond: oneshot::Sender<Result<Response, ZkError>> },
-    /// Nothing more of a watch.
-    Unwatch { id: u64 },
-}
 
 /// A request that was sent and not answered.
 struct InFlight {
