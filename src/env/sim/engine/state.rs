@@ -1,6 +1,8 @@
-//! Everything that changes in a simulation: true time, the queue of what is to happen, machines, timers, the net, the record.
+//! Everything that changes in a simulation: true time, the queue of what is to happen, machines, timers, the net, the
+//! record.
 //!
-//! Deliberately absent: what happens to it. That is in the files above this one, up to the event loop ([`super::world`]).
+//! Deliberately absent: what happens to it. That is in the files that build on this one, up to the event loop
+//! ([`super::world`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{self, AtomicU64};
