@@ -28,7 +28,7 @@ use crate::env::sim;
 use crate::history;
 use crate::ids::TraceHash;
 use crate::report::{self, Report};
-use crate::scenario::{self, Backend, Capabilities, LoadError, LockConfig, Scenario};
+use crate::scenario::{self, Capabilities, LoadError, Scenario};
 use crate::seed::Seed;
 
 pub use assemble::{recheck, rejudged};
@@ -196,18 +196,18 @@ impl Plan {
             let Some(config) = scenario.locks.get_mut(lock) else { continue };
             let (backend, count) = (config.backend(), given.count(config.backend()));
             if count == 0 {
-                let (redis, example) = (backend == Backend::Redis, "--servers zk://host:port,host:port");
-                let example = if redis { "--servers redis://host:port,redis://host:port,…" } else { example };
+                let remedy = match backend.given_example() {
+                    Some(example) => format!("add {example}"),
+                    None => "they cannot be given".to_owned(),
+                };
                 return Err(RunError::Given(format!(
-                    "{path}: lock `{lock}` needs {} servers: add {example}",
+                    "{path}: lock `{lock}` needs {} servers: {remedy}",
                     backend.name()
                 )));
             }
             let wanted = config.nodes();
-            match config {
-                LockConfig::Redlock(config) => config.nodes = count,
-                LockConfig::Zookeeper(config) => config.servers = count,
-                LockConfig::Redis(_) | LockConfig::Etcd(_) | LockConfig::Adapter(_) => {}
+            if let Some(changed) = config.with_nodes(count) {
+                *config = changed;
             }
             let named =
                 scenario.faults.iter().find_map(|fault| Some((fault, fault.names_node_beyond(config.nodes())?)));

@@ -5,12 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::Backend;
-
-/// As many as the cluster has at most of each.
-const MOST: u32 = 5;
-/// As many etcd members as there are.
-const ETCD: u32 = 3;
+use crate::defendant::backend::Backend;
 
 /// A backend and how many of its servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,10 +19,7 @@ pub struct Servers {
 
 /// A text that names no servers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` names no servers: write redis:1, redis:5, zookeeper:3 or etcd:3 (redis alone is redis:1, zookeeper alone \
-     zookeeper:3; etcd has three members)"
-)]
+#[error("`{0}` names no servers: write {examples}", examples = Backend::EXAMPLES)]
 pub struct ServersError(String);
 
 impl FromStr for Servers {
@@ -36,19 +28,9 @@ impl FromStr for Servers {
     fn from_str(text: &str) -> Result<Self, ServersError> {
         let wrong = || ServersError(text.to_owned());
         let (name, count) = text.split_once(':').map_or((text, None), |(name, count)| (name, Some(count)));
-        let (backend, usual) = match name {
-            "redis" => (Backend::Redis, 1),
-            "zookeeper" => (Backend::Zookeeper, 3),
-            "etcd" => (Backend::Etcd, ETCD),
-            _ => return Err(wrong()),
-        };
-        let count = count.map_or(Ok(usual), |count| count.parse().map_err(|_| wrong()))?;
-        let fits = match backend {
-            Backend::Redis => true,
-            Backend::Zookeeper => count % 2 == 1,
-            Backend::Etcd => count == ETCD,
-        };
-        if !fits || !(1..=MOST).contains(&count) {
+        let backend = Backend::named(name).ok_or_else(wrong)?;
+        let count = count.map_or(Ok(backend.usual_count()), |count| count.parse().map_err(|_| wrong()))?;
+        if !backend.allows(count) {
             return Err(wrong());
         }
         Ok(Self { backend, count })

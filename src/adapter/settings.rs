@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::Capability;
 use super::servers::Servers;
-use crate::scenario::{Backend, duration};
+use crate::defendant::backend::Backend;
+use crate::duration;
 use crate::verdict::CheckName;
 
 /// The settings file's name.
@@ -103,13 +104,9 @@ impl Settings {
     }
 }
 
-/// What a lock is taken to keep for good that says nothing of it: in an ensemble the znode below which contenders stand,
-/// which every recipe leaves; in Redis and etcd nothing.
+/// What a lock is taken to keep for good that says nothing of it.
 fn permanent(backend: Backend) -> Vec<String> {
-    match backend {
-        Backend::Redis | Backend::Etcd => Vec::new(),
-        Backend::Zookeeper => vec!["*{lock}".to_owned()],
-    }
+    backend.usually_kept().iter().map(|pattern| (*pattern).to_owned()).collect()
 }
 
 /// Why a folder is no defendant's.

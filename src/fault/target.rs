@@ -17,9 +17,9 @@ pub enum Target {
     Client(ClientId),
     /// One lock server by number.
     Node(NodeId),
-    /// The leader of the ZooKeeper ensemble.
+    /// The lock server that leads the others, where one does.
     Leader,
-    /// The ZooKeeper server that the holder's session is connected to.
+    /// The lock server that the holder's session is connected to, where clients have sessions.
     HolderServer,
     /// One lock server, drawn from the seed.
     One,

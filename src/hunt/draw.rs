@@ -11,23 +11,19 @@ mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rand::RngExt;
 
-use self::knobs::{Scale, etcd, redlock, workload, zookeeper};
+use self::knobs::workload;
 use self::plan::Drawing;
 use super::law;
+use crate::defendant::draw::Stress;
+use crate::defendant::{Algorithm, registry};
 use crate::fault::Target;
 use crate::ids::ClientId;
-use crate::lock::flawed::ZookeeperFlaw;
 use crate::lock_kind::LockKind;
 use crate::phase::Phase;
-use crate::scenario::place::{Algorithm, Word};
-use crate::scenario::{
-    FaultName, Fencing, LockConfig, RedisConfig, RedlockConfig, Resource, Scenario, Simulation, Workload,
-    ZookeeperConfig,
-};
+use crate::scenario::{FaultName, Fencing, Resource, Scenario, Simulation, Workload};
 use crate::seed::ChaCha8Rng;
 
 /// What plans may be drawn.
@@ -39,70 +35,33 @@ pub enum Assume {
     Nothing,
 }
 
-/// ZooKeeper's tick, in both worlds.
-const TICK: Duration = Duration::from_millis(200);
-
 /// The names of the locks that can be searched: those of the algorithms.
 pub fn locks() -> Vec<&'static str> {
-    Algorithm::words().into_iter().map(|(name, _)| name).collect()
+    registry::algorithms().map(Algorithm::name).collect()
 }
 
-/// What a trial is hard on: which of a lock's duties its workload, its settings and its faults press together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stress {
-    /// Nothing in particular: all is drawn by itself.
-    Any,
-    /// The lease's end: holds that reach it or outlast it, waiters who ask without pause, clocks that drift just inside of
-    /// the margin, replies as late as they may be, holders that cannot renew.
-    Edge,
-    /// Renewal: holds of several leases, while servers and links fail and come back.
-    Renewal,
-    /// What is given up: attempts and waits that end too soon for their answers, replies that are lost, deletions into
-    /// silence. Leases so long that what stays behind is not soon over by itself.
-    GivenUp,
-    /// Two things at once: a client and the server that it talks to, the requests and their answers.
-    Together,
-    /// Clients that stand still where their lock has yet to look at its clock, and then read answers that are as old.
-    Stopped,
-}
-
-impl Stress {
-    fn draw(rng: &mut ChaCha8Rng) -> Self {
-        match rng.random_range(0..10) {
-            0 => Self::Edge,
-            1 => Self::Renewal,
-            2 => Self::GivenUp,
-            3 => Self::Together,
-            4 => Self::Stopped,
-            _ => Self::Any,
-        }
+/// What a trial is hard on: half of them on nothing in particular.
+fn stress(rng: &mut ChaCha8Rng) -> Stress {
+    match rng.random_range(0..10) {
+        0 => Stress::Edge,
+        1 => Stress::Renewal,
+        2 => Stress::GivenUp,
+        3 => Stress::Together,
+        4 => Stress::Stopped,
+        _ => Stress::Any,
     }
 }
 
 /// A trial of the algorithm called `lock`; none if there is no such algorithm.
 pub fn scenario(lock: &str, assume: Assume, rng: &mut ChaCha8Rng) -> Option<Scenario> {
-    let stress = Stress::draw(rng);
+    let stress = stress(rng);
     stressed(lock, stress, assume, rng)
 }
 
 /// A trial that is hard on one thing.
 fn stressed(lock: &str, stress: Stress, assume: Assume, rng: &mut ChaCha8Rng) -> Option<Scenario> {
-    let algorithm = Algorithm::words().into_iter().find(|(name, _)| *name == lock)?.1;
-    let config = match algorithm {
-        Algorithm::Redis => {
-            let RedlockConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections, .. } =
-                redlock(stress, false, rng);
-            let kind = LockKind::Mutex;
-            LockConfig::Redis(RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections })
-        }
-        Algorithm::Redlock(flaw) => LockConfig::Redlock(RedlockConfig { flaw, ..redlock(stress, flaw.is_none(), rng) }),
-        Algorithm::Zookeeper(flaw) => {
-            let kind = flaw.map_or(LockKind::Mutex, ZookeeperFlaw::kind);
-            LockConfig::Zookeeper(ZookeeperConfig { kind, flaw, ..zookeeper(rng) })
-        }
-        Algorithm::Etcd => LockConfig::Etcd(etcd()),
-    };
-    let scale = Scale::of(&config);
+    let config = registry::named(lock)?.draw(stress, rng);
+    let scale = config.scale();
     let workload = workload(stress, scale, rng);
     let drawing = Drawing { config: &config, workload: &workload, scale };
     let faults = loop {
@@ -149,10 +108,9 @@ const DRAWN: [FaultName; 11] = [
 pub fn pairs(locks: &[String], lawful: bool) -> BTreeSet<String> {
     let mut pairs = BTreeSet::new();
     for lock in locks {
-        let Some((_, algorithm)) = Algorithm::words().into_iter().find(|(name, _)| name == lock) else { continue };
-        let is_ensemble = matches!(algorithm, Algorithm::Zookeeper(_));
-        let has_leader = is_ensemble || algorithm == Algorithm::Etcd;
-        let of_servers: &[&str] = match (is_ensemble, has_leader) {
+        let Some(algorithm) = registry::named(lock) else { continue };
+        let (has_sessions, has_leader) = (algorithm.backend().has_sessions(), algorithm.backend().has_leader());
+        let of_servers: &[&str] = match (has_sessions, has_leader) {
             (true, _) => &["one", "minority", "majority", "all", "leader", "holder-server"],
             (false, true) => &["one", "minority", "majority", "all", "leader"],
             (false, false) => &["one", "minority", "majority", "all"],
@@ -175,16 +133,6 @@ pub fn pairs(locks: &[String], lawful: bool) -> BTreeSet<String> {
     pairs
 }
 
-/// Whether what a client sends while it holds the lock keeps its hold alive.
-fn renews(config: &LockConfig) -> bool {
-    match config {
-        LockConfig::Zookeeper(_) | LockConfig::Etcd(_) => true,
-        LockConfig::Redlock(config) => config.renewal,
-        LockConfig::Redis(config) => config.renewal,
-        LockConfig::Adapter(_) => false,
-    }
-}
-
 /// The steps at which a target can be struck, with or without renewals.
 fn phases(target: &Target, renews: bool) -> Vec<Phase> {
     let reaches = |phase: &Phase| match target {
@@ -196,22 +144,17 @@ fn phases(target: &Target, renews: bool) -> Vec<Phase> {
     Phase::ALL.into_iter().filter(reaches).collect()
 }
 
-fn pick<T: Copy>(rng: &mut ChaCha8Rng, choices: &[T]) -> T {
-    choices[rng.random_range(0..choices.len())]
-}
-
 /// As [`pick`], of what has to be cloned.
 fn pick_of<T: Clone>(rng: &mut ChaCha8Rng, choices: &[T]) -> T {
     choices[rng.random_range(0..choices.len())].clone()
 }
 
-const fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::defendant::draw::ms;
     use crate::fault::{At, ClockChange, Fault, FaultKind};
     use crate::scenario::{self, Capabilities};
     use crate::seed::Seed;
@@ -225,7 +168,7 @@ mod tests {
             let share = |stress: Stress, wanted: &dyn Fn(&Scenario, Duration) -> bool| {
                 let drawn = (0..200).map(|seed| {
                     let drawn = stressed(lock, stress, Assume::Declared, &mut Seed(seed).stream("stress")).unwrap();
-                    let lease = Scale::of(&drawn.locks[lock]).lease;
+                    let lease = drawn.locks[lock].scale().lease;
                     wanted(&drawn, lease)
                 });
                 drawn.filter(|wanted| *wanted).count()

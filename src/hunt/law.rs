@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::check::{CheckResult, Judgement};
+use crate::defendant::{Assumed, LockConfig, Persistence};
 use crate::fault::{ClockChange, Fault, FaultKind, Member, Target};
-use crate::lock::Tokens;
-use crate::scenario::{Fencing, LockConfig, Persistence, Scenario};
+use crate::scenario::{Fencing, Scenario};
 use crate::verdict::{CheckName, Verdict};
 
 /// By how much two clocks may drift apart, in parts per million: the locks allow for 1 %, of which every machine's own
@@ -60,15 +60,7 @@ pub fn beyond(config: &LockConfig, plan: &[Fault]) -> BTreeSet<Assumption> {
 
 /// The assumption that one fault of a lock server is beyond, other than that of drift.
 fn of_servers(config: &LockConfig, fault: &Fault) -> Option<Assumption> {
-    let (ttl, persistence, counts) = match config {
-        // An ensemble and etcd sync before they answer, and measure sessions and leases by clocks that nobody sets.
-        LockConfig::Zookeeper(_) | LockConfig::Etcd(_) => return None,
-        // Nothing is known of a stranger's tokens: what forgets is beyond them.
-        LockConfig::Adapter(config) => (config.lease.unwrap_or_default(), config.persistence, true),
-        LockConfig::Redlock(config) => (config.ttl, config.persistence, config.tokens == Tokens::Quorum),
-        // A counter that is not there starts at the time of day; one that is behind goes on from there.
-        LockConfig::Redis(config) => (config.ttl, config.persistence, config.persistence == Persistence::Everysec),
-    };
+    let Assumed { lease, persistence, counts } = config.assumes()?;
     let forgets = match &fault.kind {
         FaultKind::Clock(ClockChange::Jump { .. } | ClockChange::Strobe { .. }) => return Some(Assumption::SetClocks),
         // A drift ends with the clock being set right. One that ran ahead is set back, and keys live longer; one that is
@@ -85,7 +77,7 @@ fn of_servers(config: &LockConfig, fault: &Fault) -> Option<Assumption> {
         return Some(Assumption::Counters);
     }
     // A lease that the master had given when it died is over, by whatever clock.
-    let quarantine = ttl + ttl / 50 + Duration::from_millis(50);
+    let quarantine = lease + lease / 50 + Duration::from_millis(50);
     (fault.duration < quarantine).then_some(Assumption::Memory)
 }
 
@@ -93,15 +85,11 @@ fn of_servers(config: &LockConfig, fault: &Fault) -> Option<Assumption> {
 /// allows: whoever gave an attempt or a hold up and lives takes it back. `None` where only the lease ends what is left, and
 /// for locks whose lease is too short to tell.
 ///
-/// Redlock asks a node that did not answer a deletion again after two seconds at most, on a connection that it may have to
-/// open anew; and what was sent into a cut is sent again as late after its end as the cut was long, with exponential
+/// Such a lock asks a node that did not answer a deletion again after two seconds at most, on a connection that it may have
+/// to open anew; and what was sent into a cut is sent again as late after its end as the cut was long, with exponential
 /// retransmission. A request that was held up arrives as much later.
 pub fn taken_back_within(config: &LockConfig, plan: &[Fault]) -> Option<Duration> {
-    let ttl = match config {
-        LockConfig::Redis(config) => config.ttl,
-        LockConfig::Redlock(config) => config.ttl,
-        LockConfig::Zookeeper(_) | LockConfig::Etcd(_) | LockConfig::Adapter(_) => return None,
-    };
+    let lease = config.lease().filter(|_| config.promised().takes_back)?;
     let kills = plan.iter().any(|fault| matches!(fault.kind, FaultKind::Kill) && fault.target.is_client());
     let lasts = |fault: &Fault| match &fault.kind {
         FaultKind::Request { rule, .. } => fault.duration + rule.by,
@@ -109,7 +97,7 @@ pub fn taken_back_within(config: &LockConfig, plan: &[Fault]) -> Option<Duration
     };
     let longest = plan.iter().map(lasts).max().unwrap_or_default();
     let within = Duration::from_secs(4) + 2 * longest;
-    (!kills && within < ttl).then_some(within)
+    (!kills && within < lease).then_some(within)
 }
 
 /// The guarantees of the lock that a history breaks, the most telling first. What a lock cannot promise is left out: a client
@@ -118,13 +106,9 @@ pub fn accused(scenario: &Scenario, lock: &str, judgement: &Judgement) -> Vec<Ch
     let invalid = |check| {
         judgement.checks.iter().find(|result| result.check == check).filter(|result| result.verdict == Verdict::Invalid)
     };
-    let has_tokens = match scenario.locks.get(lock) {
-        Some(LockConfig::Redlock(config)) => config.tokens == Tokens::Quorum,
-        Some(LockConfig::Zookeeper(_) | LockConfig::Etcd(_) | LockConfig::Redis(_)) => true,
-        // Whether a stranger's lock gives any is not known.
-        Some(LockConfig::Adapter(_)) | None => false,
-    };
-    let has_line = matches!(scenario.locks.get(lock), Some(LockConfig::Zookeeper(_) | LockConfig::Etcd(_)));
+    let promises = scenario.locks.get(lock).map(|config| config.promised());
+    let has_line = promises.is_some_and(|promised| promised.line);
+    let has_tokens = promises.is_some_and(|promised| promised.tokens);
     let is_fenced = has_tokens && scenario.resource.fencing == Fencing::Access;
     let promised = |check: &CheckName| match check {
         CheckName::MutualExclusion => {
@@ -213,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_lives_is_taken_back_sooner_than_a_long_lease_ends() {
-        let is_long = |config: &LockConfig| matches!(config, LockConfig::Redlock(config) if config.ttl >= Duration::from_secs(10));
+        let is_long = |config: &LockConfig| config.lease().is_some_and(|lease| lease >= Duration::from_secs(10));
         let (long, short) = (config("redlock", is_long), config("redlock", |config| !is_long(config)));
         let pause = fault(FaultKind::Pause, Target::Waiter, 1_000);
         let seconds = |seconds| Some(Duration::from_secs(seconds));

@@ -13,10 +13,8 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use crate::fault::{At, Fault, FaultKind, Member, Target};
-use crate::lock::Tokens;
-use crate::lock::backend::Connections;
 use crate::phase::Phase;
-use crate::scenario::{ClientStyle, DurationRange, Fencing, LockConfig, Persistence, Resource, Scenario, Workload};
+use crate::scenario::{ClientStyle, DurationRange, Fencing, LockConfig, Resource, Scenario, Workload};
 use crate::seed::Seed;
 
 /// How many seeds a candidate is tried with.
@@ -309,7 +307,7 @@ fn settings(scenario: &Scenario) -> Vec<Scenario> {
     with(&|scenario| scenario.workload.client = ClientStyle::Careful);
     let configs: Vec<(&String, &LockConfig)> = scenario.locks.iter().collect();
     for (name, config) in configs {
-        let mut of_lock = |config: LockConfig| {
+        let of_lock = |config: LockConfig| {
             let locks: BTreeMap<String, LockConfig> =
                 scenario.locks.iter().map(|(other, kept)| (other.clone(), kept.clone())).collect();
             with(&|scenario| {
@@ -317,21 +315,7 @@ fn settings(scenario: &Scenario) -> Vec<Scenario> {
                 scenario.locks.insert(name.clone(), config.clone());
             });
         };
-        if let LockConfig::Redlock(redlock) = config {
-            let mut redlock_with = |change: &dyn Fn(&mut crate::scenario::RedlockConfig)| {
-                let mut changed = redlock.clone();
-                change(&mut changed);
-                of_lock(LockConfig::Redlock(changed));
-            };
-            redlock_with(&|redlock| redlock.renewal = false);
-            redlock_with(&|redlock| redlock.tokens = Tokens::None);
-            redlock_with(&|redlock| redlock.connections = Connections::Pooled);
-            redlock_with(&|redlock| redlock.persistence = Persistence::None);
-            redlock_with(&|redlock| {
-                redlock.retry_delay = DurationRange::new(Duration::from_millis(20), Duration::from_millis(80));
-            });
-            redlock_with(&|redlock| redlock.node_timeout = (redlock.ttl / 10).min(Duration::from_millis(50)));
-        }
+        config.simpler().into_iter().for_each(of_lock);
     }
     simpler
 }

@@ -7,8 +7,8 @@ use super::document::verdict_mark;
 use super::scene::Scene;
 use super::words;
 use crate::check::{CheckName, Verdict};
-use crate::history::EnvironmentName;
-use crate::history::{Op, OpType, Strike};
+use crate::defendant::Backend;
+use crate::history::{EnvironmentName, Op, OpType, Strike};
 
 /// Strikes beyond this many are counted.
 const STRIKES: usize = 100;
@@ -156,7 +156,7 @@ pub(super) fn scope(report: &Report) -> Markup {
     }
 }
 
-const TERMS: [(&str, &str); 13] = [
+const TERMS: [(&str, &str); 12] = [
     (
         "hold",
         "From the moment a client is told that it has the lock to the moment it begins to release it, or is told \
@@ -196,11 +196,6 @@ const TERMS: [(&str, &str); 13] = [
         "All violations that began with one fault, or with one hold that went on after its validity. The cause is what was \
          there when it began; the evidence of each violation stands without it.",
     ),
-    (
-        "token 1:186",
-        "A fencing token of ZooKeeper is a transaction number: the leader’s epoch, then a counter. The higher epoch is the \
-         newer one; within an epoch, the higher counter.",
-    ),
 ];
 
 /// The legend of the verdicts and the terms.
@@ -215,7 +210,7 @@ pub(super) fn reading() -> Markup {
                     (Verdict::Unknown, "Too little was exercised to tell, or the check gave up. Not a pass."),
                     (Verdict::NotApplicable, "The lock offers nothing that this check could judge."),
                 ] { dt { (verdict_mark(Some(verdict))) } dd { (meaning) } }
-                @for (term, meaning) in TERMS { dt { (term) } dd { (meaning) } }
+                @for (term, meaning) in TERMS.into_iter().chain(Backend::ALL.into_iter().filter_map(Backend::token_term)) { dt { (term) } dd { (meaning) } }
             }
         }
     }

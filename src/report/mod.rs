@@ -117,7 +117,7 @@ impl Expectation {
 pub struct LockReport {
     /// The lock's table name.
     pub name: String,
-    /// `redlock` or `zookeeper`.
+    /// The algorithm's name.
     pub algorithm: String,
     /// The lock's settings, in the order to show them: `("ttl", "1s")`.
     pub settings: Vec<(String, String)>,

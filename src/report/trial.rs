@@ -11,6 +11,7 @@ use super::timeline::{self, Told};
 use super::words;
 use super::{LockReport, Report, VERDICT, excerpt, plots, remedy};
 use crate::check::{Incident, Violation};
+use crate::defendant::registry;
 use crate::fencing::Fencing;
 use crate::history::F;
 use crate::history::server::SessionEnd;
@@ -207,14 +208,9 @@ fn no_token(lock: &LockReport, scene: &Scene<'_>) -> Option<String> {
         "The resource was told to fence (“{fencing}”), but none of the {} grants carried a fencing token",
         scene.holds.len()
     );
-    Some(if lock.algorithm == "redlock" {
-        format!(
-            "{asks}: Redlock as published gives none. Its random owner token proves who may release, but has no order, \
-             so the resource had nothing to compare and served every access, however late."
-        )
-    } else {
-        format!("{asks}: this lock gives none, so the resource had nothing to compare and served every access.")
-    })
+    let why = registry::named(&lock.algorithm).and_then(|algorithm| algorithm.why_no_tokens());
+    let why = why.unwrap_or("this lock gives none, so the resource had nothing to compare and served every access.");
+    Some(format!("{asks}: {why}"))
 }
 
 /// The sessions of the ensemble: whose, on which servers, how each ended.

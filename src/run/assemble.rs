@@ -9,10 +9,8 @@ use crate::check::{self, FailedRelease, Judgement, Model};
 use crate::history::History;
 use crate::history::foreign::Reading;
 use crate::ids::TraceHash;
-use crate::lock::Tokens;
-use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use crate::report::{Expectation, LockReport, Report};
-use crate::scenario::{self, AdapterConfig, LockConfig, Scenario, Simulation, WorkloadKind};
+use crate::scenario::{self, LockConfig, Scenario, Simulation, WorkloadKind};
 use crate::seed::Seed;
 use crate::time::Nanos;
 use crate::verdict::{CheckName, Demand, Verdict};
@@ -128,81 +126,9 @@ fn network(plan: &Plan) -> Option<(String, String)> {
 }
 
 fn lock_settings(config: &LockConfig) -> Vec<(String, String)> {
-    let duration = |duration| scenario::duration::text(duration);
-    let flaw = match config {
-        LockConfig::Redis(_) => None,
-        LockConfig::Redlock(redlock) => redlock.flaw.map(RedlockFlaw::about),
-        LockConfig::Zookeeper(zookeeper) => zookeeper.flaw.map(ZookeeperFlaw::about),
-        LockConfig::Etcd(_) | LockConfig::Adapter(_) => None,
-    };
-    let settings = match config {
-        LockConfig::Redis(redis) => vec![
-            ("nodes", "one Redis server".to_owned()),
-            ("ttl", duration(redis.ttl)),
-            ("renewal", renewal(redis.renewal).to_owned()),
-            ("node timeout", duration(redis.node_timeout)),
-            ("retry delay", redis.retry_delay.to_string()),
-            ("persistence", persistence(redis.persistence).to_owned()),
-            ("fencing tokens", "the server's count".to_owned()),
-        ],
-        LockConfig::Redlock(redlock) => vec![
-            ("nodes", format!("{} Redis masters", redlock.nodes)),
-            ("ttl", duration(redlock.ttl)),
-            ("renewal", renewal(redlock.renewal).to_owned()),
-            ("node timeout", duration(redlock.node_timeout)),
-            ("retry delay", redlock.retry_delay.to_string()),
-            ("persistence", persistence(redlock.persistence).to_owned()),
-            ("fencing tokens", tokens(redlock.tokens).to_owned()),
-        ],
-        LockConfig::Zookeeper(zookeeper) => vec![
-            ("servers", format!("{} ZooKeeper servers", zookeeper.servers)),
-            ("session timeout", duration(zookeeper.session_timeout)),
-        ],
-        LockConfig::Etcd(etcd) => vec![
-            ("members", format!("{} etcd members", scenario::ETCD_MEMBERS)),
-            ("ttl", duration(etcd.ttl)),
-            ("renewal", "every fourth of the ttl".to_owned()),
-            ("fencing tokens", "the revision at which the key was created".to_owned()),
-        ],
-        LockConfig::Adapter(adapter) => adapter_settings(adapter),
-    };
-    let flaw =
-        flaw.into_iter().flat_map(|about| [("flaw", about.flaw.to_owned()), ("seen in", about.source.to_owned())]);
-    settings.into_iter().chain(flaw).map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-fn renewal(renewal: bool) -> &'static str {
-    if renewal { "every third of the ttl" } else { "off" }
-}
-
-fn adapter_settings(adapter: &AdapterConfig) -> Vec<(&'static str, String)> {
-    let settings = &adapter.settings;
-    let offers: Vec<&str> = settings.capabilities.iter().map(|capability| capability.name()).collect();
-    let lease = adapter.lease.map_or_else(|| "none".to_owned(), scenario::duration::text);
-    vec![
-        ("program", settings.command.join(" ")),
-        ("packages", settings.pip.iter().chain(&settings.apt).cloned().collect::<Vec<_>>().join(", ")),
-        ("servers", settings.servers.to_string()),
-        ("lease or session timeout", lease),
-        ("renewal", if settings.renew { "every third of the lease" } else { "its own affair" }.to_owned()),
-        ("its API offers", if offers.is_empty() { "acquire and release".to_owned() } else { offers.join(", ") }),
-        ("persistence", persistence(adapter.persistence).to_owned()),
-    ]
-}
-
-fn tokens(tokens: Tokens) -> &'static str {
-    match tokens {
-        Tokens::None => "none, as published",
-        Tokens::Quorum => "the highest count of a majority",
-    }
-}
-
-fn persistence(persistence: scenario::Persistence) -> &'static str {
-    match persistence {
-        scenario::Persistence::None => "none: memory only",
-        scenario::Persistence::Everysec => "everysec: synced once a second",
-        scenario::Persistence::Always => "always: synced before each answer",
-    }
+    let flaw = config.flaw().into_iter();
+    let flaw = flaw.flat_map(|about| [("flaw", about.flaw.to_owned()), ("seen in", about.source.to_owned())]);
+    config.shown().into_iter().chain(flaw).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The command that runs it again with the same seed.

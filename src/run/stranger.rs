@@ -14,12 +14,12 @@ use super::{Environment, Plan, Request, RunError, run};
 use crate::adapter::Settings;
 use crate::adapter::protocol::Capability;
 use crate::check::{CheckName, Verdict};
+use crate::defendant::registry;
 use crate::report::LockReport;
 use crate::report::strangers::{Done, Row, Run, Standing};
 use crate::scenario::load::{parse, parse_for};
 use crate::scenario::{
-    AdapterConfig, Backend, Capabilities, ClientStyle, DurationRange, Fencing, LockConfig, Persistence, Resource,
-    Scenario, Workload,
+    AdapterConfig, Capabilities, ClientStyle, DurationRange, Fencing, LockConfig, Resource, Scenario, Workload,
 };
 use crate::seed::Seed;
 
@@ -239,10 +239,7 @@ fn is_its_own_twin(scenario: &Scenario) -> bool {
 /// The workload of clients that look at what they hold and are done with it in half their lease: whoever outlasts a
 /// lease, or does not look, gets what is coming to them, and no lock is to blame.
 fn within_the_lease(scenario: &Scenario) -> Workload {
-    let leases = scenario.locks.values().filter_map(|config| match config {
-        LockConfig::Adapter(config) => config.lease,
-        _ => None,
-    });
+    let leases = scenario.locks.values().filter_map(|config| config.program()?.lease);
     let mut workload = scenario.workload.clone();
     workload.client = ClientStyle::Careful;
     if let Some(most) = leases.min().map(|lease| lease / 2) {
@@ -288,15 +285,9 @@ fn clean(lock: &LockReport, page: PathBuf) -> Clean {
 /// A defendant with the lease and the servers' settings that a scenario has for fencepost's own lock over them.
 fn configured(settings: &Settings, own: &Scenario) -> AdapterConfig {
     let backend = settings.servers.backend;
-    let like = own.locks.values().find(|config| config.backend() == backend);
-    let (told, persistence) = match (backend, like) {
-        (_, Some(LockConfig::Redis(config))) => (config.ttl, config.persistence),
-        (_, Some(LockConfig::Redlock(config))) => (config.ttl, config.persistence),
-        (_, Some(LockConfig::Zookeeper(config))) => (config.session_timeout, Persistence::None),
-        (_, Some(LockConfig::Etcd(config))) => (config.ttl, Persistence::None),
-        (Backend::Redis, _) => (Duration::from_secs(1), Persistence::None),
-        (Backend::Zookeeper | Backend::Etcd, _) => (Duration::from_secs(2), Persistence::None),
-    };
+    let like = own.locks.values().find(|config| config.backend() == backend).filter(|like| like.program().is_none());
+    let told = like.and_then(|like| like.lease()).unwrap_or_else(|| registry::own(backend).usual_lease());
+    let persistence = like.and_then(LockConfig::persistence).unwrap_or_default();
     AdapterConfig { lease: settings.lease(told), persistence, settings: settings.clone() }
 }
 

@@ -1,10 +1,8 @@
 //! What an environment can do, as plain data: a scenario that asks for more is refused before anything starts.
 
-use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Persistence;
+use crate::defendant::backend::{Backend, Persistence, Supply};
 pub use crate::fault::FaultName;
 
 /// What an environment can do.
@@ -14,24 +12,16 @@ pub struct Capabilities {
     pub environment: &'static str,
     /// The kinds of fault that it can apply and undo.
     pub faults: BTreeSet<FaultName>,
-    /// How its Redis masters can keep what they are told.
+    /// How its servers can keep what they are told, where that is to be said.
     pub persistence: BTreeSet<Persistence>,
     /// How many clients may compete for one lock.
     pub max_clients: u32,
-    /// How many Redis masters one lock may have.
-    pub max_redis_nodes: u32,
-    /// How many servers the ZooKeeper ensemble may have.
-    pub max_zookeeper_servers: u32,
+    /// What it has of the servers that it has.
+    pub servers: BTreeMap<Backend, Supply>,
     /// Whether programs of others can stand trial.
     pub adapters: bool,
     /// Whether it may do anything to lock servers: to those that it has started, and to no others.
     pub strikes_servers: bool,
-    /// Whether it has etcd.
-    pub etcd: bool,
-    /// Whether the wall clock of an etcd server can be moved.
-    pub moves_etcd_clocks: bool,
-    /// The ensemble's tick; a session timeout is granted between 2 and 20 of them. None where the ensemble is not known yet.
-    pub zookeeper_tick: Option<Duration>,
 }
 
 impl Capabilities {
@@ -42,14 +32,9 @@ impl Capabilities {
             faults: FaultName::ALL.into(),
             persistence: BTreeSet::from([Persistence::None, Persistence::Everysec, Persistence::Always]),
             max_clients: 20,
-            max_redis_nodes: 5,
-            max_zookeeper_servers: 5,
+            servers: Backend::ALL.map(|backend| (backend, backend.in_containers())).into(),
             adapters: true,
             strikes_servers: true,
-            // etcd asks the kernel, and the harness can only stand between a program and its C library.
-            etcd: true,
-            moves_etcd_clocks: false,
-            zookeeper_tick: Some(Duration::from_millis(200)),
         }
     }
 
@@ -58,10 +43,9 @@ impl Capabilities {
         Self {
             environment: "docker with --servers",
             persistence: BTreeSet::from([Persistence::None]),
+            servers: Backend::ALL.into_iter().filter_map(|backend| Some((backend, backend.given()?))).collect(),
             adapters: false,
             strikes_servers: false,
-            etcd: false,
-            zookeeper_tick: None,
             ..Self::docker()
         }
     }
@@ -73,21 +57,15 @@ impl Capabilities {
             faults: FaultName::ALL.into(),
             persistence: BTreeSet::from([Persistence::None, Persistence::Everysec, Persistence::Always]),
             max_clients: 1_000,
-            max_redis_nodes: 99,
-            max_zookeeper_servers: 9,
+            servers: Backend::ALL.map(|backend| (backend, backend.simulated())).into(),
             adapters: false,
             strikes_servers: true,
-            etcd: true,
-            moves_etcd_clocks: true,
-            // That of the containers, so that one file means the same in both worlds.
-            zookeeper_tick: Some(Duration::from_millis(200)),
         }
     }
 
-    /// The session timeouts that the ensemble grants. It moves any other to the nearest of these without a word, so
-    /// that a scenario would not run what it says.
-    pub fn session_timeouts(&self) -> Option<RangeInclusive<Duration>> {
-        self.zookeeper_tick.map(|tick| tick * 2..=tick * 20)
+    /// What it has of these servers; none if it has none.
+    pub fn supply(&self, backend: Backend) -> Option<Supply> {
+        self.servers.get(&backend).copied()
     }
 
     /// The faults that it can do, for help lines.

@@ -23,21 +23,21 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn at(span: &Range<usize>, title: impl Into<String>, label: impl Into<String>) -> Self {
+    pub(crate) fn at(span: &Range<usize>, title: impl Into<String>, label: impl Into<String>) -> Self {
         Self { span: Some(span.clone()), title: title.into(), label: label.into(), help: Vec::new() }
     }
 
-    pub(super) fn of_file(title: impl Into<String>) -> Self {
+    pub(crate) fn of_file(title: impl Into<String>) -> Self {
         Self { span: None, title: title.into(), label: String::new(), help: Vec::new() }
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help.push(help.into());
         self
     }
 
     /// Adds a suggestion if one of `valid` looks like what was meant.
-    pub(super) fn suggest<'a>(self, word: &str, valid: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn suggest<'a>(self, word: &str, valid: impl IntoIterator<Item = &'a str>) -> Self {
         match nearest(word, valid) {
             Some(near) => self.help(format!("did you mean `{near}`?")),
             None => self,
@@ -45,13 +45,13 @@ impl Problem {
     }
 
     /// A text that is not TOML.
-    pub(super) fn of_syntax(error: &toml::de::Error) -> Self {
+    pub(crate) fn of_syntax(error: &toml::de::Error) -> Self {
         let title = format!("not TOML: {}", error.message());
         Self { span: error.span(), title, label: String::new(), help: Vec::new() }
     }
 
     /// TOML that is not a scenario: serde's message in the words of a scenario's author.
-    pub(super) fn of_structure(error: &toml::de::Error) -> Self {
+    pub(crate) fn of_structure(error: &toml::de::Error) -> Self {
         // What the file as a whole lacks has an empty place at its start.
         let span = error.span().filter(|span| !span.is_empty());
         let message = error.message();
@@ -91,7 +91,7 @@ pub struct LoadError {
 }
 
 impl LoadError {
-    pub(super) fn new(path: &Path, source: &str, mut problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(path: &Path, source: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
         Self { path: path.to_owned(), source: source.to_owned(), problems }
     }
@@ -166,7 +166,7 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 /// The word of `valid` that `word` was most likely meant to be.
-pub(super) fn nearest<'a>(word: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the word may be wrong; more is another word.
     let limit = (word.chars().count() / 3).max(1);
     let candidates = valid.into_iter().map(|near| (distance(&word.to_lowercase(), near), near));

@@ -1,4 +1,5 @@
-//! The scenario file as serde sees it, key by key, and its JSON Schema. The fault plan has [`super::fault_tables`].
+//! The scenario file as serde sees it, key by key, and its JSON Schema. The fault plan has [`super::fault_tables`], a lock's
+//! table the lock ([`crate::defendant`]).
 //!
 //! The documentation of each key is what `fencepost schema` and editors show. Plain structs and `[[fault.KIND]]`
 //! tables only: internally tagged enums and flattened structs lose the place of a mistake. Values stay as they stand
@@ -12,11 +13,10 @@ use serde_json::Value;
 
 use super::duration::{DurationText, RangeText};
 use super::fault_tables::FaultTables;
-use super::place::{Algorithm, Choice, Count, KindName, Placed};
+use super::place::{Choice, Count, Placed};
 use super::strikes::StrikeTable;
-use super::{ClientStyle, Fencing, Persistence, WorkloadKind};
-use crate::lock::Tokens;
-use crate::lock::backend::Connections;
+use super::{ClientStyle, Fencing, WorkloadKind};
+use crate::defendant::table::LockTable;
 use crate::verdict::{CheckName, Demand};
 
 /// A trial of distributed locks: what clients do, what protects the resource, which locks stand trial, what goes wrong.
@@ -102,47 +102,6 @@ pub struct SimulationTable {
     /// Half of all segments take no longer than this, the least included, and the rest tail off exponentially; 0.2 ms if
     /// absent. One segment in 1,024 takes up to 10 ms more.
     pub median_latency: Option<Placed<DurationText>>,
-}
-
-/// A lock on trial.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
-pub struct LockTable {
-    /// The algorithm; if absent, the one that the lock is named after.
-    pub algorithm: Option<Placed<Choice<Algorithm>>>,
-    /// Redis, ZooKeeper: how many may hold it at once: one client (`mutex`), readers together or a writer alone (`read-write`), as
-    /// many as there are `permits` (`semaphore`); mutex if absent.
-    pub kind: Option<Placed<Choice<KindName>>>,
-    /// A semaphore: how many permits it has.
-    pub permits: Option<Placed<Count>>,
-    /// A defendant that is not of fencepost, by the name of its folder in `adapters`, or by a path; real servers only. Its
-    /// folder says which servers it rests on; `ttl` or `session-timeout` is the lease that it is told to take.
-    pub adapter: Option<Placed<String>>,
-    /// Redlock: how many Redis masters, an odd number; 5 if absent.
-    pub nodes: Option<Placed<Count>>,
-    /// Redlock, redis: the lease's length, in whole milliseconds, at least 10 ms; 1 s if absent.
-    pub ttl: Option<Placed<DurationText>>,
-    /// Redlock, redis: whether a held lease is renewed every third of its length; off if absent, as published.
-    pub renewal: Option<Placed<bool>>,
-    /// Redlock, redis: how long one node may take to answer before it counts as not having voted, less than the ttl; if
-    /// absent, a tenth of the ttl, but at most 50 ms.
-    pub node_timeout: Option<Placed<DurationText>>,
-    /// Redlock, redis: the random delay between attempts; 20 to 80 ms if absent.
-    pub retry_delay: Option<Placed<RangeText>>,
-    /// Redlock, redis: when a master writes what it was told to its disk, and so what it still has after a kill or a power
-    /// loss; never if absent.
-    pub persistence: Option<Placed<Choice<Persistence>>>,
-    /// Redlock, redis: whether requests share one connection to each master, or each has a new one; shared if absent. Where only
-    /// replies are lost, a request on an established connection is carried out, and a new connection never comes about. A
-    /// ZooKeeper session has a connection of its own by nature.
-    pub connections: Option<Placed<Choice<Connections>>>,
-    /// Redlock: where fencing tokens come from; none if absent, as published.
-    pub tokens: Option<Placed<Choice<Tokens>>>,
-    /// ZooKeeper: how many servers the ensemble has, an odd number; 3 if absent.
-    pub servers: Option<Placed<Count>>,
-    /// ZooKeeper: how long the ensemble waits for a silent client before it ends the session, in whole milliseconds;
-    /// 2 s if absent.
-    pub session_timeout: Option<Placed<DurationText>>,
 }
 
 /// The JSON Schema (2020-12) of a scenario file.

@@ -6,7 +6,6 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::Backend;
 use super::duration::RangeText;
 use super::error::Problem;
 use super::fault_tables::{DelayTable, LossTable, PartitionTable};
@@ -188,8 +187,8 @@ impl Reader<'_, '_> {
     fn unused(&self, target: &Target, peers: PeerGroup) -> Option<&'static str> {
         // A mistaken lock may be one whose servers talk; without any lock, that is the mistake.
         let locks = &self.trial.locks;
-        let ensemble = locks.is_empty()
-            || locks.values().any(|lock| lock.as_ref().is_none_or(|lock| lock.backend() != Backend::Redis));
+        let ensemble =
+            locks.is_empty() || locks.values().any(|lock| lock.as_ref().is_none_or(|lock| lock.backend().has_leader()));
         match peers {
             PeerGroup::Clients if target.is_client() => Some("clients do not talk to each other"),
             PeerGroup::Resource if !target.is_client() => Some("lock servers do not talk to the resource"),

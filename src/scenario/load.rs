@@ -19,8 +19,9 @@ use super::error::nearest;
 use super::file::ScenarioFile;
 use super::locks;
 use super::plan;
+use super::problems::Problems;
 use super::simulation;
-use super::validate::{self, Problems, Trial};
+use super::validate::{self, Trial};
 use super::{LockConfig, Scenario};
 
 /// Reads the scenario file at `path` for a run in `environment`.

@@ -1,4 +1,4 @@
-//! Values that remember where they stand in the file, and words that are one of a few.
+//! Values that remember where they stand in the file, and words that are one of a few; which ones, the types say (`words`).
 //!
 //! serde stops at the first mistake. Values are therefore read as they stand, with their place, and understood in a
 //! second pass that can collect every mistake (`validate`).
@@ -13,14 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Visitor};
 use toml::Spanned;
 
-use super::{ClientStyle, FaultName, Fencing, Persistence, WorkloadKind};
-use crate::fault::request::{Call, Does};
-use crate::fault::{Direction, PeerGroup, Refusal, Shape, Target};
-use crate::lock::Tokens;
-use crate::lock::backend::Connections;
-use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
-use crate::phase::Phase;
-use crate::verdict::{CheckName, Demand};
+use crate::fault::Target;
 
 /// A value and where it stands in the file. Equal and ordered by the value alone, so that it can be a map's key.
 #[derive(Clone, Debug)]
@@ -167,6 +160,11 @@ pub struct Choice<T> {
 }
 
 impl<T: Word> Choice<T> {
+    /// The choice that a word makes.
+    pub fn of(word: &str) -> Self {
+        Self { word: word.to_owned(), meaning: PhantomData }
+    }
+
     /// What the word means, if it means anything.
     pub fn get(&self) -> Option<T> {
         T::words().into_iter().find(|(word, _)| *word == self.word).map(|(_, value)| value)
@@ -193,153 +191,19 @@ impl<T: Word> JsonSchema for Choice<T> {
     }
 }
 
-/// The algorithms that can stand trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// The lock at one Redis server.
-    Redis,
-    /// Redlock over independent Redis masters, or a flawed lock over them.
-    Redlock(Option<RedlockFlaw>),
-    /// The ZooKeeper ephemeral-sequential lock, or a flawed lock in an ensemble.
-    Zookeeper(Option<ZookeeperFlaw>),
-    /// The lock in an etcd cluster.
-    Etcd,
-}
-
-impl Word for Algorithm {
-    fn words() -> Vec<(&'static str, Self)> {
-        let sound = [
-            ("redis", Self::Redis),
-            ("redlock", Self::Redlock(None)),
-            ("zookeeper", Self::Zookeeper(None)),
-            ("etcd", Self::Etcd),
-        ];
-        let redlock = RedlockFlaw::ALL.iter().map(|flaw| (flaw.about().name, Self::Redlock(Some(*flaw))));
-        let zookeeper = ZookeeperFlaw::ALL.iter().map(|flaw| (flaw.about().name, Self::Zookeeper(Some(*flaw))));
-        sound.into_iter().chain(redlock).chain(zookeeper).collect()
-    }
-}
-
+/// Names the values of an enum by one word each, with the schema that the enum derives.
 macro_rules! words {
     ($($type:ty { $($word:literal => $value:ident),+ })+) => {
-        $(impl Word for $type {
+        $(impl $crate::scenario::place::Word for $type {
             fn words() -> Vec<(&'static str, Self)> {
                 vec![$(($word, Self::$value)),+]
             }
 
-            fn schema(generator: &mut SchemaGenerator) -> Schema {
+            fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 generator.subschema_for::<Self>()
             }
         })+
     };
 }
 
-words! {
-    WorkloadKind { "inventory" => Inventory, "register" => Register, "append-file" => AppendFile }
-    ClientStyle { "careful" => Careful, "naive" => Naive }
-    Fencing { "none" => None, "write" => Write, "access" => Access, "cas" => Cas }
-    Persistence { "none" => None, "everysec" => Everysec, "always" => Always }
-    PeerGroup { "nodes" => Nodes, "clients" => Clients, "resource" => Resource, "all" => All }
-    Direction { "both" => Both, "out" => Out, "in" => In }
-    Refusal { "drop" => Drop, "reset" => Reset }
-    Shape { "isolate" => Isolate, "halves" => Halves, "bridge" => Bridge, "majorities-ring" => MajoritiesRing }
-    Connections { "pooled" => Pooled, "fresh" => Fresh }
-    Tokens { "none" => None, "quorum" => Quorum }
-}
-
-/// How many may hold a lock at once; how many permits a semaphore has is a key of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KindName {
-    /// One client.
-    Mutex,
-    /// Readers together, or a writer alone.
-    ReadWrite,
-    /// As many as there are permits.
-    Semaphore,
-}
-
-impl Word for KindName {
-    fn words() -> Vec<(&'static str, Self)> {
-        vec![("mutex", Self::Mutex), ("read-write", Self::ReadWrite), ("semaphore", Self::Semaphore)]
-    }
-}
-
-impl Word for Call {
-    fn words() -> Vec<(&'static str, Self)> {
-        Self::ALL.map(|call| (call.name(), call)).to_vec()
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<Self>()
-    }
-}
-
-impl Word for Does {
-    fn words() -> Vec<(&'static str, Self)> {
-        Self::ALL.map(|does| (does.name(), does)).to_vec()
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<Self>()
-    }
-}
-
-impl Word for Phase {
-    fn words() -> Vec<(&'static str, Self)> {
-        Self::ALL.map(|phase| (phase.name(), phase)).to_vec()
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<Self>()
-    }
-}
-
-impl Word for FaultName {
-    fn words() -> Vec<(&'static str, Self)> {
-        Self::ALL.map(|name| (name.name(), name)).to_vec()
-    }
-}
-
-impl Word for Demand {
-    fn words() -> Vec<(&'static str, Self)> {
-        Self::ALL.map(|demand| (demand.name(), demand)).to_vec()
-    }
-}
-
-impl Word for CheckName {
-    fn words() -> Vec<(&'static str, Self)> {
-        Self::ALL.map(|check| (check.name(), check)).to_vec()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each word must be what serde calls the value, or files and histories would drift apart.
-    fn assert_words<T: Word + PartialEq + fmt::Debug + for<'de> Deserialize<'de>>() {
-        for (word, value) in T::words() {
-            assert_eq!(serde_json::from_value::<T>(word.into()).unwrap(), value);
-        }
-        let unknown = serde_json::from_value::<T>("no-such-word".into()).unwrap_err().to_string();
-        assert_eq!(unknown.matches('`').count() / 2 - 1, T::words().len(), "a word is missing: {unknown}");
-    }
-
-    #[test]
-    fn words_are_those_of_serde_and_all_of_them() {
-        assert_words::<WorkloadKind>();
-        assert_words::<ClientStyle>();
-        assert_words::<Fencing>();
-        assert_words::<Persistence>();
-        assert_words::<PeerGroup>();
-        assert_words::<Direction>();
-        assert_words::<Refusal>();
-        assert_words::<Shape>();
-        assert_words::<Connections>();
-        assert_words::<Tokens>();
-        assert_words::<Call>();
-        assert_words::<Does>();
-        assert_words::<Phase>();
-        assert_words::<CheckName>();
-    }
-}
+pub(crate) use words;

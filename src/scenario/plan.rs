@@ -13,8 +13,9 @@ use super::error::{Problem, nearest};
 use super::fault_tables::{Aim, FaultTable, FaultTables};
 use super::fault_values::{AtTable, AtValue};
 use super::place::{Placed, TargetText};
+use super::problems::Problems;
 use super::strikes::StrikeTable;
-use super::validate::{Problems, Trial};
+use super::validate::Trial;
 use super::{Backend, LockConfig};
 use crate::fault::{At, Fault, FaultKind, RESTART_DOWNTIME, Target};
 use crate::ids::{ClientId, NodeId};
@@ -102,15 +103,16 @@ impl Reader<'_, '_> {
 
     /// Refuses to move clocks that nobody here can move.
     pub(super) fn moves(&mut self, kind: &FaultKind, target: &Target, place: &Range<usize>) {
-        let is_etcd = |lock: &LockConfig| lock.backend() == Backend::Etcd && lock.has(target);
-        let etcd = self.trial.known_locks().find(|(_, lock)| is_etcd(lock)).map(|(name, _)| name.to_owned());
-        if let (FaultKind::Clock(_), false, false, Some(lock)) =
-            (kind, target.is_client(), self.environment.moves_etcd_clocks, etcd)
-        {
-            let title = format!("the clocks of the etcd servers of `{lock}` cannot be moved here");
-            let problem = Problem::at(place, title, "etcd servers")
-                .help("etcd is a Go program: it asks the kernel for the time, and no preloaded shim is in between")
-                .help("leave the lock out, or the fault; etcd counts leases on its monotonic clock");
+        let stays = |lock: &LockConfig| {
+            let supply = self.environment.supply(lock.backend());
+            supply.is_some_and(|supply| !supply.moves_clocks) && lock.has(target)
+        };
+        let found = self.trial.known_locks().find(|(_, lock)| stays(lock));
+        if let (FaultKind::Clock(_), false, Some((lock, config))) = (kind, target.is_client(), found) {
+            let servers = config.backend().name();
+            let title = format!("the clocks of the {servers} servers of `{lock}` cannot be moved here");
+            let problem = Problem::at(place, title, format!("{servers} servers"));
+            let problem = config.backend().unmoved_clocks().iter().fold(problem, |problem, help| problem.help(*help));
             self.problems.push(problem);
         }
     }
@@ -203,14 +205,8 @@ impl Reader<'_, '_> {
                 let somebody = locks.any(|lock| lock.as_ref().is_none_or(|lock| lock.has(&target)));
                 if !self.trial.locks.is_empty() && !somebody {
                     let (title, help) = match target {
-                        Target::Leader => (
-                            "no lock on trial has a leader",
-                            "only a ZooKeeper ensemble and etcd have one; Redis masters are equals",
-                        ),
-                        _ => (
-                            "no lock on trial has sessions",
-                            "only a ZooKeeper client has one, with one server; Redlock asks all masters",
-                        ),
+                        Target::Leader => ("no lock on trial has a leader", Backend::WHO_HAS_LEADERS),
+                        _ => ("no lock on trial has sessions", Backend::WHO_HAS_SESSIONS),
                     };
                     self.problems.push(Problem::at(&field.span, title, "nobody").help(help));
                 }

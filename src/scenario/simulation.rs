@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
 use super::file::SimulationTable;
-use super::validate::Problems;
+use super::problems::Problems;
 
 /// No network that anybody takes locks over is slower.
 const LONGEST: Duration = Duration::from_secs(1);

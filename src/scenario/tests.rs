@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::load::schema;
-use super::{Capabilities, FaultName, LoadError, LockConfig, Persistence, Scenario, list, load, parse};
+use super::{Backend, Capabilities, FaultName, LoadError, LockConfig, Persistence, Scenario, list, load, parse};
+use crate::defendant::backend::Supply;
 use crate::fault::{At, Direction, FaultKind, PeerGroup, Refusal, Shape};
 use crate::lock::Tokens;
 use crate::lock::backend::Connections;
@@ -29,11 +30,14 @@ fn read(text: &str) -> Result<Scenario, LoadError> {
 
 /// Containers that can do less than ours, so that there is something to refuse.
 fn lesser() -> Capabilities {
+    let docker = Capabilities::docker();
+    let few =
+        |(backend, supply)| (backend, Supply { most: if backend == Backend::Zookeeper { 3 } else { 5 }, ..supply });
     Capabilities {
         faults: [FaultName::Pause, FaultName::Partition].into(),
         persistence: [Persistence::None].into(),
-        max_zookeeper_servers: 3,
-        ..Capabilities::docker()
+        servers: docker.servers.clone().into_iter().map(few).collect(),
+        ..docker
     }
 }
 

@@ -9,17 +9,10 @@ use std::time::Duration;
 
 use super::duration::text as duration;
 use super::place::Word;
-use super::{
-    AdapterConfig, Backend, ClientStyle, EtcdConfig, Fencing, LockConfig, Persistence, RedisConfig, RedlockConfig,
-    Scenario, Simulation, Workload, ZookeeperConfig,
-};
-use crate::adapter::settings::Lease;
+use super::{ClientStyle, Fencing, LockConfig, Scenario, Simulation, Workload};
 use crate::fault::{
     At, ClockChange, Direction, Fault, FaultKind, Member, PeerGroup, Peers, Refusal, RequestRule, Shape, Target,
 };
-use crate::lock::Tokens;
-use crate::lock::backend::Connections;
-use crate::lock_kind::LockKind;
 use crate::verdict::{CheckName, Demand};
 
 /// The text of a scenario file; `comments` stand above it, a line each.
@@ -96,80 +89,12 @@ fn workload(text: &mut String, workload: &Workload) {
 }
 
 fn lock(text: &mut String, name: &str, config: &LockConfig) {
-    let time = |time: Duration| quoted(&duration(time));
     let _ = write!(text, "\n[lock.{name}]\n");
-    if config.algorithm() != name && !matches!(config, LockConfig::Adapter(_)) {
+    if config.algorithm() != name && config.program().is_none() {
         key(text, "algorithm", &quoted(config.algorithm()));
     }
-    match config {
-        LockConfig::Redis(config) => lease(text, config),
-        LockConfig::Redlock(config) => {
-            // All named, so that nothing is left of a field that is added and not written.
-            let RedlockConfig {
-                nodes,
-                ttl,
-                renewal,
-                node_timeout,
-                retry_delay,
-                persistence,
-                connections,
-                tokens,
-                flaw: _,
-            } = config.clone();
-            key(text, "nodes", &nodes.to_string());
-            let kind = LockKind::Mutex;
-            lease(text, &RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections });
-            if tokens != Tokens::default() {
-                key(text, "tokens", &quoted(word(tokens)));
-            }
-        }
-        LockConfig::Adapter(AdapterConfig { settings, lease, persistence }) => {
-            key(text, "adapter", &quoted(&settings.name));
-            if let (Some(lease), Lease::AsTold) = (lease, settings.lease) {
-                let name = if settings.servers.backend == Backend::Zookeeper { "session-timeout" } else { "ttl" };
-                key(text, name, &time(*lease));
-            }
-            if *persistence != Persistence::default() {
-                key(text, "persistence", &quoted(word(*persistence)));
-            }
-        }
-        LockConfig::Etcd(EtcdConfig { ttl }) => key(text, "ttl", &time(*ttl)),
-        LockConfig::Zookeeper(ZookeeperConfig { kind, servers, session_timeout, flaw: _ }) => {
-            several(text, *kind);
-            key(text, "servers", &servers.to_string());
-            key(text, "session-timeout", &time(*session_timeout));
-        }
-    }
-}
-
-/// How many may hold a lock at once.
-fn several(text: &mut String, kind: LockKind) {
-    match kind {
-        LockKind::Mutex => {}
-        LockKind::ReadWrite => key(text, "kind", &quoted("read-write")),
-        LockKind::Semaphore { permits } => {
-            key(text, "kind", &quoted("semaphore"));
-            key(text, "permits", &permits.to_string());
-        }
-    }
-}
-
-/// What every lock over Redis says of its leases and servers.
-fn lease(text: &mut String, config: &RedisConfig) {
-    let time = |time: Duration| quoted(&duration(time));
-    let RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections } = config;
-    several(text, *kind);
-    key(text, "ttl", &time(*ttl));
-    if *renewal {
-        key(text, "renewal", "true");
-    }
-    key(text, "node-timeout", &time(*node_timeout));
-    key(text, "retry-delay", &quoted(&retry_delay.to_string()));
-    if *persistence != Persistence::default() {
-        key(text, "persistence", &quoted(word(*persistence)));
-    }
-    if *connections != Connections::default() {
-        key(text, "connections", &quoted(word(*connections)));
+    for (name, value) in config.written() {
+        key(text, name, &value);
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use fencepost::adapter::{self, Settings, settings};
 use fencepost::cli::{AdapterCheckArgs, TryArgs};
+use fencepost::defendant::Backend;
 use fencepost::env::docker;
 use fencepost::plain::plain;
 use fencepost::report;
@@ -106,7 +107,8 @@ pub async fn defendants(args: &TryArgs) -> Result<Vec<Settings>, Failure> {
     };
     if !program.is_empty() {
         let Some(servers) = args.backend else {
-            return Err(Failure::bad_request("say what the lock rests on: --backend redis:N, zookeeper:N or etcd:3"));
+            let forms = Backend::FORMS;
+            return Err(Failure::bad_request(format!("say what the lock rests on: --backend {forms}")));
         };
         let found = settings::of_command(&program, servers, &args.pip, &args.apt).map_err(Failure::bad_request)?;
         return Ok(vec![docker::defendant::introduced(found).await.map_err(Failure::bad_request)?]);

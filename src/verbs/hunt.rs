@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fencepost::cli::{self, AssumeName, HuntArgs, HuntFormat};
+use fencepost::defendant::registry;
 use fencepost::hunt::draw::Assume;
 use fencepost::run::{self, Heard, HuntRequest};
 
@@ -12,8 +13,8 @@ use super::failure::Failure;
 /// Searches, and tells of each finding as it is found. Findings are violations: exit code 1.
 pub async fn hunt(args: HuntArgs) -> Result<u8, Failure> {
     let known = fencepost::hunt::draw::locks();
-    let locks =
-        if args.locks.is_empty() { ["redis", "redlock", "zookeeper"].map(str::to_owned).to_vec() } else { args.locks };
+    let unasked = || registry::algorithms().filter(|algorithm| algorithm.is_searched_unasked());
+    let locks = if args.locks.is_empty() { unasked().map(|lock| lock.name().to_owned()).collect() } else { args.locks };
     if let Some(lock) = locks.iter().find(|lock| !known.contains(&lock.as_str())) {
         return Err(Failure::bad_request(format!("there is no algorithm `{lock}`; there are: {}", known.join(", "))));
     }

@@ -1,118 +1,12 @@
-//! Draws what a trial runs with: a lock's settings, and a workload that fits them.
+//! Draws a workload that fits a lock's settings.
 
 use std::time::Duration;
 
 use rand::RngExt;
 
-use super::{Stress, TICK, ms, pick};
-use crate::lock::Tokens;
-use crate::lock::backend::Connections;
-use crate::lock_kind::LockKind;
-use crate::scenario::{
-    ClientStyle, DurationRange, EtcdConfig, LockConfig, Persistence, RedlockConfig, Workload, WorkloadKind,
-    ZookeeperConfig,
-};
+use crate::defendant::draw::{Scale, Stress, ms, pick, round};
+use crate::scenario::{ClientStyle, DurationRange, Workload, WorkloadKind};
 use crate::seed::ChaCha8Rng;
-
-pub(super) fn redlock(stress: Stress, may_have_tokens: bool, rng: &mut ChaCha8Rng) -> RedlockConfig {
-    // Short leases: what needs one to end happens more often in the same simulated time. A long one for what outlives its
-    // use, or is too small a part of a lease to be met in a short one.
-    let ttl = match stress {
-        Stress::Any | Stress::Renewal | Stress::Together => pick(rng, &[ms(200), ms(300), ms(500), ms(500), ms(1_000)]),
-        Stress::Edge => pick(rng, &[ms(300), ms(500), ms(1_000), ms(2_000)]),
-        Stress::Stopped => pick(rng, &[ms(300), ms(500), ms(1_000)]),
-        Stress::GivenUp => pick(rng, &[ms(300), ms(1_000), ms(10_000), ms(10_000)]),
-    };
-    let renewal = match stress {
-        Stress::Renewal => true,
-        Stress::Edge => rng.random_ratio(1, 4),
-        Stress::Any | Stress::GivenUp | Stress::Together | Stress::Stopped => rng.random_ratio(1, 2),
-    };
-    let usual = (ttl / 10).min(ms(50));
-    let tokens = if may_have_tokens && rng.random_ratio(2, 5) { Tokens::Quorum } else { Tokens::None };
-    RedlockConfig {
-        nodes: pick(rng, &[5, 5, 5, 5, 3, 3, 3, 1]),
-        ttl,
-        renewal,
-        node_timeout: pick(rng, &[usual, usual, ttl / 4, ttl / 20]),
-        retry_delay: pick(
-            rng,
-            &[
-                DurationRange::new(ms(2), ms(8)),
-                DurationRange::new(ms(20), ms(80)),
-                DurationRange::new(ttl / 50, ttl / 10),
-            ],
-        ),
-        persistence: pick(rng, &[Persistence::Always, Persistence::Always, Persistence::Everysec, Persistence::None]),
-        connections: pick(rng, &[Connections::Pooled, Connections::Pooled, Connections::Pooled, Connections::Fresh]),
-        tokens,
-        flaw: None,
-    }
-}
-
-pub(super) fn zookeeper(rng: &mut ChaCha8Rng) -> ZookeeperConfig {
-    ZookeeperConfig {
-        kind: LockKind::Mutex,
-        servers: pick(rng, &[3, 3, 3, 3, 3, 3, 5, 1]),
-        session_timeout: pick(rng, &[ms(400), ms(600), ms(1_000), ms(1_000), ms(2_000)]),
-        flaw: None,
-    }
-}
-
-/// The shortest lease that etcd grants: plans around a longer one do not fit into a run.
-pub(super) fn etcd() -> EtcdConfig {
-    EtcdConfig { ttl: ms(2_000) }
-}
-
-/// The lock's own constants: what lengths are drawn around.
-#[derive(Clone, Copy)]
-pub(super) struct Scale {
-    /// The lease or the session timeout.
-    pub(super) lease: Duration,
-    /// After how long it is renewed or confirmed.
-    pub(super) renewal: Duration,
-    /// How long a single server may be silent.
-    pub(super) patience: Duration,
-}
-
-impl Scale {
-    pub(super) fn of(config: &LockConfig) -> Self {
-        match config {
-            LockConfig::Redis(config) => {
-                Self { lease: config.ttl, renewal: config.ttl / 3, patience: config.node_timeout }
-            }
-            LockConfig::Adapter(config) => {
-                let lease = config.lease.unwrap_or(ms(1_000));
-                Self { lease, renewal: lease / 3, patience: TICK }
-            }
-            LockConfig::Redlock(config) => {
-                Self { lease: config.ttl, renewal: config.ttl / 3, patience: config.node_timeout }
-            }
-            LockConfig::Etcd(config) => Self { lease: config.ttl, renewal: config.ttl / 4, patience: config.ttl / 5 },
-            LockConfig::Zookeeper(config) => {
-                Self { lease: config.session_timeout, renewal: config.session_timeout / 10, patience: TICK }
-            }
-        }
-    }
-
-    /// What is left of the lease for its holder: less the margin for drift.
-    pub(super) fn margin(self) -> Duration {
-        self.lease / 100 + ms(2)
-    }
-
-    /// A length around one of the constants.
-    pub(super) fn length(self, rng: &mut ChaCha8Rng) -> Duration {
-        let Self { lease, renewal, patience } = self;
-        let constant = pick(rng, &[lease, lease, lease, lease - self.margin(), renewal, patience, TICK]);
-        let percent = pick(rng, &[30, 50, 70, 90, 98, 100, 102, 110, 130, 180, 250]);
-        round(constant * percent / 100).max(ms(5))
-    }
-}
-
-/// To whole milliseconds.
-pub(super) fn round(duration: Duration) -> Duration {
-    ms(duration.as_millis() as u64)
-}
 
 fn range(min: Duration, max: Duration) -> DurationRange {
     DurationRange::new(round(min), round(max.max(min)))

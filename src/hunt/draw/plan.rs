@@ -5,14 +5,15 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use super::knobs::{Scale, round};
-use super::{DRAWN, Stress, ms, phases, pick, pick_of, renews};
+use super::{DRAWN, phases, pick_of};
+use crate::defendant::LockConfig;
+use crate::defendant::draw::{Scale, Stress, ms, pick, round};
 use crate::fault::request::{Call, Does, RequestRule};
 use crate::fault::{At, ClockChange, Direction, Fault, FaultKind, Member, PeerGroup, Peers, Refusal, Shape, Target};
 use crate::hunt::law;
 use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
-use crate::scenario::{FaultName, LockConfig, Workload};
+use crate::scenario::{FaultName, Workload};
 use crate::seed::ChaCha8Rng;
 
 /// The longest time for which a request is held, or its reply: a long lease need not be outwaited.
@@ -95,7 +96,7 @@ impl Drawing<'_> {
             plan.push(Fault { kind, target, at, duration: round(lasts) });
         }
         // Nothing else ends a lease that is renewed.
-        if renews(config) || rng.random_ratio(1, 4) {
+        if config.renews() || rng.random_ratio(1, 4) {
             let target = pick_of(rng, &[Target::Holder, client()]);
             let duration = round(scale.lease * pick(rng, &[100, 110, 130, 180]) / 100);
             let kind = if rng.random_ratio(1, 4) { FaultKind::Pause } else { self.cut(&target, rng) };
@@ -114,7 +115,7 @@ impl Drawing<'_> {
             let every = self.every(duration, rng);
             let at = match rng.random_range(0..4) {
                 0 => At::Phase { phase: self.step(&target, rng), every: Some(every), from: Duration::ZERO },
-                1 if !matches!(target, Target::Waiter) && renews(self.config) => {
+                1 if !matches!(target, Target::Waiter) && self.config.renews() => {
                     At::Phase { phase: Phase::Renewing, every: Some(every), from: Duration::ZERO }
                 }
                 _ => At::Every(every),
@@ -175,10 +176,10 @@ impl Drawing<'_> {
         let duration = round(scale.lease * pick(rng, &[50, 80, 100, 110, 130, 180]) / 100);
         let first = if rng.random_ratio(1, 4) { FaultKind::Pause } else { self.cut(&of_client, rng) };
         let mut of_servers = vec![Target::One, Target::Minority, Target::Majority, Target::All];
-        if matches!(config, LockConfig::Zookeeper(_)) {
+        if config.has(&Target::HolderServer) {
             of_servers =
                 vec![Target::HolderServer, Target::HolderServer, Target::HolderServer, Target::Leader, Target::One];
-        } else if matches!(config, LockConfig::Etcd(_)) {
+        } else if config.has(&Target::Leader) {
             of_servers = vec![Target::Leader, Target::Leader, Target::One, Target::Minority, Target::All];
         }
         if config.nodes() < 3 {
@@ -193,7 +194,7 @@ impl Drawing<'_> {
         };
         let length = self.outlasting(&second, &of_servers, rng);
         let every = self.every(duration.max(length), rng);
-        let steps = phases(&of_client, renews(config));
+        let steps = phases(&of_client, config.renews());
         let (one, other) = if rng.random_ratio(1, 3) {
             (At::Every(every), At::Every(every + ms(pick(rng, &[0, 1, 5]))))
         } else {
@@ -222,7 +223,7 @@ impl Drawing<'_> {
             (Target::Waiter, Phase::Acquiring),
             (Target::Waiter, Phase::InLine),
         ];
-        if renews(config) {
+        if config.renews() {
             steps.extend(vec![(Target::Holder, Phase::Renewing); 4]);
         }
         let (target, phase) = pick_of(rng, &steps);
@@ -237,7 +238,7 @@ impl Drawing<'_> {
         if rng.random_ratio(1, 2) {
             let duration = round(scale.lease * pick(rng, &[100, 130, 180]) / 100);
             let kind = self.cut(&Target::Holder, rng);
-            let phase = if renews(config) { Phase::Renewing } else { self.step(&Target::Holder, rng) };
+            let phase = if config.renews() { Phase::Renewing } else { self.step(&Target::Holder, rng) };
             let every = Some(self.every(duration, rng));
             let at = At::Phase { phase, every, from: Duration::ZERO };
             plan.push(Fault { kind, target: Target::Holder, at, duration });
@@ -263,9 +264,9 @@ impl Drawing<'_> {
         if config.nodes() >= 3 {
             targets.extend([Target::Minority, Target::Minority, Target::Majority]);
         }
-        if matches!(config, LockConfig::Zookeeper(_)) {
+        if config.has(&Target::HolderServer) {
             targets.extend([Target::Leader, Target::HolderServer, Target::HolderServer]);
-        } else if matches!(config, LockConfig::Etcd(_)) {
+        } else if config.has(&Target::Leader) {
             targets.extend([Target::Leader, Target::Leader]);
         }
         let target = pick_of(rng, &targets);
@@ -307,7 +308,7 @@ impl Drawing<'_> {
     }
 
     fn step(&self, target: &Target, rng: &mut ChaCha8Rng) -> Phase {
-        let steps = phases(target, renews(self.config));
+        let steps = phases(target, self.config.renews());
         pick(rng, &steps)
     }
 
@@ -341,7 +342,7 @@ fn fault(
     }
     duration = duration.min(workload.duration / 3);
     let every = round((scale.lease * pick(rng, &[1, 2, 3, 5])).max(duration * 13 / 10) + ms(1));
-    let phases = phases(&target, renews(config));
+    let phases = phases(&target, config.renews());
     let at = match rng.random_range(0..10) {
         0..6 => At::Phase { phase: *phases.choose(rng)?, every: Some(every), from: Duration::ZERO },
         _ => At::Every(every),
@@ -360,9 +361,9 @@ fn target(name: FaultName, config: &LockConfig, workload: &Workload, rng: &mut C
     if config.nodes() >= 3 {
         of_servers.extend([Target::Minority, Target::Majority]);
     }
-    if matches!(config, LockConfig::Zookeeper(_)) {
+    if config.has(&Target::HolderServer) {
         of_servers.extend([Target::Leader, Target::HolderServer]);
-    } else if matches!(config, LockConfig::Etcd(_)) {
+    } else if config.has(&Target::Leader) {
         of_servers.push(Target::Leader);
     }
     // Only servers have disks; in the simulation's Redis world nobody sets a server's clock lawfully.
@@ -421,9 +422,9 @@ fn kind(name: FaultName, target: &Target, config: &LockConfig, scale: Scale, rng
 fn requests(target: &Target, config: &LockConfig, scale: Scale, rng: &mut ChaCha8Rng) -> FaultKind {
     let calls: &[Call] = match target {
         Target::Waiter => &[Call::Acquiring],
-        Target::Holder if renews(config) => &[Call::Renewing, Call::Renewing, Call::Releasing],
+        Target::Holder if config.renews() => &[Call::Renewing, Call::Renewing, Call::Releasing],
         Target::Holder => &[Call::Releasing],
-        _ if renews(config) => &Call::ALL,
+        _ if config.renews() => &Call::ALL,
         _ => &[Call::Acquiring, Call::Acquiring, Call::Releasing],
     };
     let does = pick(rng, &Does::ALL);
@@ -457,7 +458,7 @@ fn by(scale: Scale, rng: &mut ChaCha8Rng) -> i64 {
 }
 
 fn peers(target: &Target, config: &LockConfig, rng: &mut ChaCha8Rng) -> Peers {
-    let is_ensemble = matches!(config, LockConfig::Zookeeper(_) | LockConfig::Etcd(_));
+    let is_ensemble = config.has(&Target::Leader);
     let groups: &[PeerGroup] = match target {
         target if target.is_client() => &[PeerGroup::Nodes, PeerGroup::Nodes, PeerGroup::Nodes, PeerGroup::Resource],
         Target::All => &[PeerGroup::Clients],

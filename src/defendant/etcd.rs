@@ -1,0 +1,140 @@
+//! The lock in an etcd cluster: keys with leases, in a line by the revision at which they were created.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::backend::{Backend, ETCD_MEMBERS};
+use super::draw::{Scale, Stress};
+use super::over_redis::TTL;
+use super::registry::{self, LockConfig};
+use super::table::{AnyKey, Asked, Line, time};
+use super::{Algorithm, Defendant, Promised, holders};
+use crate::duration::text;
+use crate::scenario::error::Problem;
+use crate::scenario::problems::Problems;
+use crate::seed::ChaCha8Rng;
+
+/// The shortest lease that etcd grants as it comes, and in the containers.
+const SHORTEST_LEASE: Duration = Duration::from_secs(2);
+
+/// The algorithm.
+pub(super) struct Etcd;
+
+impl Algorithm for Etcd {
+    fn name(&self) -> &'static str {
+        "etcd"
+    }
+
+    fn about(&self) -> &'static str {
+        "Keys with leases in an etcd cluster."
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::Etcd
+    }
+
+    fn keys(&self) -> &'static [&'static dyn AnyKey] {
+        &[&TTL]
+    }
+
+    fn lease_keys(&self) -> &'static [&'static dyn AnyKey] {
+        &[&TTL]
+    }
+
+    fn usual_lease(&self) -> Duration {
+        SHORTEST_LEASE
+    }
+
+    fn read(&self, asked: &Asked<'_>, problems: &mut Problems<'_>) -> Option<LockConfig> {
+        let Asked { name, environment, .. } = asked;
+        if environment.supply(Backend::Etcd).is_none() {
+            let world = environment.environment;
+            let title = format!("lock `{}` rests on etcd, which environment {world} does not have", name.value);
+            let problem = Problem::at(&name.span, title, "an etcd lock");
+            return problems.refuse(problem.help("run it on fencepost's own containers with `--env docker`"));
+        }
+        holders::refuse_several(asked, self.name(), "what fencepost has in etcd is one client's lock", problems);
+        asked.refuse_others(registry::of_locks(), self.keys(), self.name(), problems);
+        Some(LockConfig::Etcd(EtcdConfig { ttl: ttl(asked, problems)? }))
+    }
+
+    /// The shortest lease: plans around a longer one do not fit into a run.
+    fn draw(&self, _: Stress, _: &mut ChaCha8Rng) -> LockConfig {
+        LockConfig::Etcd(EtcdConfig { ttl: SHORTEST_LEASE })
+    }
+
+    /// Its leases are long, and so are its trials.
+    fn is_searched_unasked(&self) -> bool {
+        false
+    }
+}
+
+/// etcd takes leases in whole seconds, and none that is shorter than one and a half of its election timeouts: it grants
+/// the shortest instead, without a word (`server/etcdserver/server.go`, `minTTL`).
+fn ttl(asked: &Asked<'_>, problems: &mut Problems<'_>) -> Option<Duration> {
+    let Some(field) = asked.table.get(&TTL) else { return Some(SHORTEST_LEASE) };
+    let ttl = problems.milliseconds(TTL.name, &field)?;
+    if ttl < SHORTEST_LEASE || ttl.subsec_nanos() != 0 {
+        let title = format!("`ttl` must be whole seconds, at least {SHORTEST_LEASE:?}");
+        return problems.refuse(Problem::at(&field.span, title, "etcd would grant another one"));
+    }
+    Some(ttl)
+}
+
+/// The settings of the lock in an etcd cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcdConfig {
+    /// The lease's length, in whole seconds.
+    pub ttl: Duration,
+}
+
+impl Defendant for EtcdConfig {
+    fn algorithm(&self) -> &'static str {
+        Etcd.name()
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::Etcd
+    }
+
+    fn nodes(&self) -> u32 {
+        ETCD_MEMBERS
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        Some(self.ttl)
+    }
+
+    /// A new leader gives a lease its whole length once more, and an election timeout; and leases that are over are
+    /// looked for every half second.
+    fn longest_lease(&self) -> Option<Duration> {
+        Some(2 * self.ttl + Duration::from_millis(1_500))
+    }
+
+    fn renews(&self) -> bool {
+        true
+    }
+
+    fn promised(&self) -> Promised {
+        Promised { tokens: true, line: true, takes_back: false }
+    }
+
+    fn scale(&self) -> Scale {
+        Scale { lease: self.ttl, renewal: self.ttl / 4, patience: self.ttl / 5 }
+    }
+
+    fn written(&self) -> Vec<Line> {
+        let Self { ttl } = self;
+        vec![(TTL.name, time(*ttl))]
+    }
+
+    fn shown(&self) -> Vec<Line> {
+        vec![
+            ("members", format!("{} {}", self.nodes(), self.backend().servers())),
+            ("ttl", text(self.ttl)),
+            ("renewal", "every fourth of the ttl".to_owned()),
+            ("fencing tokens", "the revision at which the key was created".to_owned()),
+        ]
+    }
+}

@@ -1,0 +1,154 @@
+//! The lock at one Redis server: a key with an owner and a lease, and a count for tokens.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::backend::{Backend, Persistence};
+use super::draw::{Scale, Stress};
+use super::over_redis::{self, CONNECTIONS, LEASE_KEYS, Lease, NODE_TIMEOUT, PERSISTENCE, RENEWAL, RETRY_DELAY, TTL};
+use super::redlock::{self, RedlockConfig};
+use super::registry::{self, LockConfig};
+use super::table::{AnyKey, Asked, Line};
+use super::{Algorithm, Assumed, Defendant, Promised, holders};
+use crate::duration::DurationRange;
+use crate::lock::Tokens;
+use crate::lock::backend::Connections;
+use crate::lock_kind::LockKind;
+use crate::scenario::problems::Problems;
+use crate::seed::ChaCha8Rng;
+
+/// The algorithm.
+pub(super) struct Redis;
+
+impl Algorithm for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn about(&self) -> &'static str {
+        "A key with a lease at one Redis server."
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::Redis
+    }
+
+    fn keys(&self) -> &'static [&'static dyn AnyKey] {
+        &[&TTL, &RENEWAL, &NODE_TIMEOUT, &RETRY_DELAY, &PERSISTENCE, &CONNECTIONS]
+    }
+
+    fn lease_keys(&self) -> &'static [&'static dyn AnyKey] {
+        LEASE_KEYS
+    }
+
+    fn usual_lease(&self) -> Duration {
+        over_redis::USUAL_TTL
+    }
+
+    fn read(&self, asked: &Asked<'_>, problems: &mut Problems<'_>) -> Option<LockConfig> {
+        asked.refuse_others(registry::of_locks(), self.keys(), self.name(), problems);
+        let kind = holders::kind(asked, problems);
+        let lease = Lease::read(asked, problems);
+        let Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections } = lease?;
+        let kind = kind?;
+        let config = RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections };
+        Some(LockConfig::Redis(config))
+    }
+
+    /// As one of Redlock's masters.
+    fn draw(&self, stress: Stress, rng: &mut ChaCha8Rng) -> LockConfig {
+        let RedlockConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections, .. } =
+            redlock::drawn(stress, false, rng);
+        let kind = LockKind::Mutex;
+        LockConfig::Redis(RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections })
+    }
+}
+
+/// The settings of the lock at one Redis server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedisConfig {
+    /// How many may hold it at once.
+    #[serde(default)]
+    pub kind: LockKind,
+    /// The lease's length.
+    pub ttl: Duration,
+    /// Whether a held lease is renewed every third of its length. Off by default.
+    pub renewal: bool,
+    /// How long the server may take to answer one request.
+    pub node_timeout: Duration,
+    /// The random delay between attempts.
+    pub retry_delay: DurationRange,
+    /// What the server still has after it was killed or lost power.
+    pub persistence: Persistence,
+    /// Which connections requests travel on.
+    pub connections: Connections,
+}
+
+impl RedisConfig {
+    fn lease(&self) -> Lease {
+        // All named, so that nothing is left of a field that is added and not written.
+        let Self { kind: _, ttl, renewal, node_timeout, retry_delay, persistence, connections } = *self;
+        Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections }
+    }
+}
+
+impl Defendant for RedisConfig {
+    fn algorithm(&self) -> &'static str {
+        Redis.name()
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::Redis
+    }
+
+    fn nodes(&self) -> u32 {
+        1
+    }
+
+    fn kind(&self) -> LockKind {
+        self.kind
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        Some(self.ttl)
+    }
+
+    fn renews(&self) -> bool {
+        self.renewal
+    }
+
+    fn persistence(&self) -> Option<Persistence> {
+        Some(self.persistence)
+    }
+
+    fn permanent(&self) -> Vec<String> {
+        vec![Tokens::Quorum.permanent().to_owned()]
+    }
+
+    fn promised(&self) -> Promised {
+        Promised { tokens: true, line: false, takes_back: true }
+    }
+
+    /// A counter that is not there starts at the time of day; one that is behind goes on from there.
+    fn assumes(&self) -> Option<Assumed> {
+        Some(self.lease().assumes(self.persistence == Persistence::Everysec))
+    }
+
+    fn scale(&self) -> Scale {
+        self.lease().scale()
+    }
+
+    fn written(&self) -> Vec<Line> {
+        let mut lines = holders::written(self.kind);
+        lines.extend(self.lease().written());
+        lines
+    }
+
+    fn shown(&self) -> Vec<Line> {
+        let mut lines = vec![("nodes", "one Redis server".to_owned())];
+        lines.extend(self.lease().shown());
+        lines.push(("fencing tokens", "the server's count".to_owned()));
+        lines
+    }
+}
