@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
+use fencepost::defendant::registry;
 use fencepost::plain::plain;
 use fencepost::scenario;
 
@@ -30,18 +30,9 @@ pub fn list(folder: &Path) -> Result<u8, Failure> {
 
 /// The algorithms that a scenario can name.
 pub fn locks() -> String {
-    let redlock = RedlockFlaw::ALL.iter().map(|flaw| flaw.about());
-    let zookeeper = ZookeeperFlaw::ALL.iter().map(|flaw| flaw.about());
-    let canaries =
-        redlock.chain(zookeeper).map(|about| format!("{}\n  {}\n  {}", about.name, about.flaw, about.source));
-    [
-        "redlock\n  Redlock over independent Redis masters.".to_owned(),
-        "zookeeper\n  Ephemeral sequential znodes in a ZooKeeper ensemble.".to_owned(),
-        "etcd\n  Keys with leases in an etcd cluster.".to_owned(),
-        "\nCanaries, which must be caught:".to_owned(),
-    ]
-    .into_iter()
-    .chain(canaries)
-    .collect::<Vec<_>>()
-    .join("\n")
+    let sound = registry::algorithms().filter(|algorithm| algorithm.flaw().is_none());
+    let sound = sound.map(|algorithm| format!("{}\n  {}", algorithm.name(), algorithm.about()));
+    let canaries = registry::algorithms().filter_map(|algorithm| algorithm.flaw());
+    let canaries = canaries.map(|about| format!("{}\n  {}\n  {}", about.name, about.flaw, about.source));
+    sound.chain(["\nCanaries, which must be caught:".to_owned()]).chain(canaries).collect::<Vec<_>>().join("\n")
 }
