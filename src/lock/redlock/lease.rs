@@ -192,9 +192,15 @@ impl Lease {
         let lease = self.clone();
         let count = async move {
             let runtime = &lease.shared.runtime;
-            let end = lease.ballots.end();
-            while let Some(Some((node, vote))) = before(&**runtime, end, votes.next()).await {
-                lease.ballots.answered(node, &vote);
+            loop {
+                let end = lease.ballots.end();
+                match before(&**runtime, end, votes.next()).await {
+                    Some(Some((node, vote))) => lease.ballots.answered(node, &vote),
+                    Some(None) => return,
+                    // Unless the lease was extended meanwhile, nobody will ever know.
+                    None if runtime.now() < lease.ballots.end() => {}
+                    None => return votes.iter().for_each(|vote| lease.ballots.set(vote.node, Ballot::Unknown)),
+                }
             }
         };
         self.shared.runtime.spawn(count.boxed());
@@ -312,10 +318,14 @@ impl Lease {
             }
             match answer {
                 Ok(Ownership::Ours) if earlier[node] < nanos(ttl) => {
+                    ballots.set(node, Ballot::Won);
                     let shorter = "an earlier request for less time may come after this one".to_owned();
                     NodeOutcome::Failed(NodeError::Unanswered(shorter))
                 }
-                Ok(Ownership::Ours) => NodeOutcome::Vote,
+                Ok(Ownership::Ours) => {
+                    ballots.set(node, Ballot::Won);
+                    NodeOutcome::Vote
+                }
                 Ok(found) => {
                     without.extend((found == Ownership::Absent).then_some(node));
                     NodeOutcome::Conflict
@@ -351,6 +361,7 @@ impl Lease {
             }
             match before(&**runtime, over.min(self.ballots.end()), answers.next()).await {
                 Some(Some((node, Ok(Ownership::Absent)))) => without.push(node),
+                Some(Some((node, Ok(Ownership::Ours)))) => self.ballots.set(node, Ballot::Won),
                 Some(Some(_)) => {}
                 Some(None) | None => return,
             }
@@ -361,6 +372,10 @@ impl Lease {
         let Shared { nodes, runtime, .. } = &*self.shared;
         let ttl = self.ballots.ttl();
         let known = self.ballots.get(node);
+        if known == Ballot::Open {
+            // A request for its vote is on its way, and was overtaken by the one to extend what it was to bring.
+            return;
+        }
         self.ballots.set(node, Ballot::Open);
         // In this order: whoever takes the lease back looks at the ballots after it has ended the hold.
         let validity = hold.validity();
@@ -373,6 +388,10 @@ impl Lease {
             return self.ballots.set(node, Ballot::Unknown);
         };
         self.ballots.answered(node, &answer.map(|set| set.then_some(())));
+        if self.ballots.get(node) == Ballot::Lost && known != Ballot::Lost {
+            // The key that is there may be ours, by an earlier request that this one overtook.
+            self.ballots.set(node, Ballot::Unknown);
+        }
         if let (Ballot::Won, Some(counter), Some(token)) = (self.ballots.get(node), &self.counter, token) {
             // A node that forgot its key forgot its count: without this it would give the token once more.
             let _ =
@@ -381,3 +400,6 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

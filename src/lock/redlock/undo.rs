@@ -10,14 +10,14 @@
 
 use std::time::Duration;
 
-use futures_util::future::FutureExt;
+use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Shared;
 use super::election::{Answer, Answers};
 use super::lease::{Asked, Ballot, Lease};
 use super::line::line;
-use crate::lock::backend::{Ownership, Reply};
+use crate::lock::backend::Ownership;
 use crate::lock::error::{NodeError, ReleaseOutcome};
 use crate::lock::runtime::{before, unless};
 use crate::time::Nanos;
@@ -30,12 +30,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// anybody having noticed, the first would wait for ever.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// An answer to a deletion; and whether the node's vote was known when it was asked, so that no vote of ours could come
+/// behind it.
+type Deletion = BoxFuture<'static, (bool, Result<Ownership, NodeError>)>;
+
 /// A lease that is being taken back. Dropped, it goes on in the background.
 pub(super) struct TakeBack {
     lease: Lease,
     /// Votes that were asked for and have not come.
     votes: Answers<Asked>,
-    deletions: Answers<Reply<Ownership, NodeError>>,
+    deletions: Answers<Deletion>,
     /// By the node's place: when it was asked to delete, until that is settled.
     unsettled: Vec<Option<Nanos>>,
     /// Whether the background is where this is already.
@@ -59,6 +63,8 @@ impl TakeBack {
             None => shared.nodes[node].delete_if_owner(key, owner),
             Some(_) => shared.nodes[node].delete_and_call(key, &line(key), owner),
         };
+        let is_last = matches!(self.lease.ballots.get(node), Ballot::Won | Ballot::Lost);
+        let reply = reply.map(move |answer| (is_last, answer)).boxed();
         self.deletions.push(Answer { node, reply });
     }
 
@@ -67,11 +73,10 @@ impl TakeBack {
         loop {
             tokio::select! {
                 biased;
-                // First, since a deletion's answer is judged by what is known of the vote.
                 Some((node, vote)) = self.votes.next() => self.lease.ballots.answered(node, &vote),
                 answer = self.deletions.next() => {
-                    let (node, answer) = answer?;
-                    self.settle(node, &answer);
+                    let (node, (is_last, answer)) = answer?;
+                    self.settle(node, is_last, &answer);
                     return Some((node, answer));
                 }
             }
@@ -79,11 +84,11 @@ impl TakeBack {
     }
 
     /// Whether the node need not be asked again after this answer.
-    fn settle(&mut self, node: usize, answer: &Result<Ownership, NodeError>) {
+    fn settle(&mut self, node: usize, is_last: bool, answer: &Result<Ownership, NodeError>) {
         let settled = match answer {
             Ok(Ownership::Ours) => true,
-            // On one connection a deletion cannot overtake a vote; but it may have come on another one.
-            Ok(_) => matches!(self.lease.ballots.get(node), Ballot::Won | Ballot::Lost),
+            // It may have overtaken the request for the vote, which then has its answer by now.
+            Ok(_) => is_last,
             Err(_) => false,
         };
         if settled {
