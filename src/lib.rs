@@ -16,8 +16,8 @@
 //!   `etcd` bring the client of one backend each, `settings` the TOML file.
 //! - `adapter`: locks that are not of this crate, as programs behind a protocol of JSON lines.
 //! - `fault`: faults as values, partitions as set arithmetic. `scenario`: the TOML file, validated.
-//! - `defendant`: whoever can stand trial, one file per lock: its keys in a scenario, what it assumes and promises, its servers,
-//!   its words. All others ask the lock, and never which it is.
+//! - `defendant`: whoever can stand trial, one file per lock: its keys in a scenario, what it assumes and promises, its
+//!   servers, its words. All others ask the lock, and never which it is.
 //! - `wire`: what passes between a client and a lock server, cut into requests and recognised by the lock's name.
 //! - `hunt`: plans that are drawn, what a lock must bear of them, findings made small.
 //! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.

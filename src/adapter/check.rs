@@ -1,7 +1,7 @@
 //! Tries a program in fair weather: does it speak the protocol, and does its lock behave as one at all?
 //!
-//! Three programs at most, one lock name per step, nothing that goes wrong. It takes no lock for good: what fails here is
-//! not worth a trial, and what passes has not had one. Deliberately absent: faults, histories, verdicts.
+//! Three programs at most, one lock name per step, nothing that goes wrong. It takes no lock for good: what fails here
+//! is not worth a trial, and what passes has not had one. Deliberately absent: faults, histories, verdicts.
 
 use std::sync::Arc;
 use std::time::Duration;

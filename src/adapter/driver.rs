@@ -1,7 +1,7 @@
 //! Drives one program: sends requests one at a time, listens, and copes with whatever it does.
 //!
-//! A task of its own owns the process. A request that brought no proper answer is in doubt, never failed: only a request
-//! that was not sent certainly did nothing. Deliberately absent: what a lock is; that is [`super::lock`]'s.
+//! A task of its own owns the process. A request that brought no proper answer is in doubt, never failed: only a
+//! request that was not sent certainly did nothing. Deliberately absent: what a lock is; that is [`super::lock`]'s.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub(super) const HELLO_LIMIT: Duration = Duration::from_secs(20);
 /// How long an answer may take, beyond what an acquire may wait.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Time is counted in steps of this length, so that a client that was frozen, its program with it, finds at most one step
-/// gone when it thaws.
+/// Time is counted in steps of this length, so that a client that was frozen, its program with it, finds at most one
+/// step gone when it thaws.
 const STEP: Duration = Duration::from_millis(100);
 
 /// More lines than this between two requests are a flood.

@@ -32,8 +32,9 @@ pub struct AdapterLock {
 }
 
 impl AdapterLock {
-    /// Starts the program that `spec` names and hears who it is. Lock names get `prefix` put before them; `renew` is how
-    /// often a hold is renewed, if it is and the lock can. `witness` is told of everything that the program may not do.
+    /// Starts the program that `spec` names and hears who it is. Lock names get `prefix` put before them; `renew` is
+    /// how often a hold is renewed, if it is and the lock can. `witness` is told of everything that the program may not
+    /// do.
     ///
     /// # Errors
     /// It cannot be started, or did not introduce itself.

@@ -1,4 +1,5 @@
-//! fencepost's own locks as a program that speaks the protocol: what they are through an adapter, they must be directly.
+//! fencepost's own locks as a program that speaks the protocol: what they are through an adapter, they must be
+//! directly.
 //!
 //! Deliberately absent: anything that a stranger's program could not do.
 

@@ -1,7 +1,7 @@
 //! The child process: started, spoken to by lines, ended.
 //!
-//! Lines come through a short queue, so that a program that floods waits instead of filling the memory. What it prints to
-//! standard error goes on to ours, and its last lines are kept: they are what a person needs when it has died.
+//! Lines come through a short queue, so that a program that floods waits instead of filling the memory. What it prints
+//! to standard error goes on to ours, and its last lines are kept: they are what a person needs when it has died.
 //! Deliberately absent: what lines mean.
 
 use std::collections::VecDeque;

@@ -68,8 +68,8 @@ pub struct Settings {
     pub pip: Vec<String>,
     /// Debian packages that its image needs.
     pub apt: Vec<String>,
-    /// What its lock keeps at the servers for good: patterns of keys or paths, in which `*` stands for anything and `{lock}`
-    /// for a lock's name.
+    /// What its lock keeps at the servers for good: patterns of keys or paths, in which `*` stands for anything and
+    /// `{lock}` for a lock's name.
     pub permanent: Vec<String>,
     /// Public reports of what a check may find broken.
     pub known: BTreeMap<CheckName, String>,

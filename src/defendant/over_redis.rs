@@ -183,7 +183,8 @@ impl Lease {
         Scale { lease: self.ttl, renewal: self.ttl / 3, patience: self.node_timeout }
     }
 
-    /// What its servers must not do, who keep leases by the time of day; `counts` says whether they count for tokens too.
+    /// What its servers must not do, who keep leases by the time of day; `counts` says whether they count for tokens
+    /// too.
     pub(super) fn assumes(&self, counts: bool) -> Assumed {
         Assumed { lease: self.ttl, persistence: self.persistence, counts }
     }

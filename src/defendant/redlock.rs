@@ -97,8 +97,8 @@ impl Algorithm for Redlock {
 
 /// Settings for a search.
 pub(super) fn drawn(stress: Stress, may_have_tokens: bool, rng: &mut ChaCha8Rng) -> RedlockConfig {
-    // Short leases: what needs one to end happens more often in the same simulated time. A long one for what outlives its
-    // use, or is too small a part of a lease to be met in a short one.
+    // Short leases: what needs one to end happens more often in the same simulated time. A long one for what outlives
+    // its use, or is too small a part of a lease to be met in a short one.
     let ttl = match stress {
         Stress::Any | Stress::Renewal | Stress::Together => pick(rng, &[ms(200), ms(300), ms(500), ms(500), ms(1_000)]),
         Stress::Edge => pick(rng, &[ms(300), ms(500), ms(1_000), ms(2_000)]),

@@ -1,6 +1,6 @@
 //! A lock's table in a scenario file, `[lock.NAME]`, as the keys that locks have defined for it.
 //!
-//! Each key stands in the file of the lock whose it is; the registry has them all. Values stay as they stand in the file.
+//! Each key stands in the file of the lock whose it is; the registry has them all. Values stay as they are written.
 //! Deliberately absent: which keys there are, and whether a value makes sense.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! The pause points at which one client stands, and the go-ahead for each.
 //!
-//! A client may stand at several at once, as a renewal goes on beside its holder: each has a number, and is let go by it.
-//! Deliberately absent: how a phase is announced; that differs from world to world.
+//! A client may stand at several at once, as a renewal goes on beside its holder: each has a number, and is let go by
+//! it. Deliberately absent: how a phase is announced; that differs from world to world.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,10 +1,10 @@
 //! Draws one trial: a lock's settings, a workload, a plan of faults.
 //!
-//! Swarm search (Groce et al., ISSTA 2012): each trial first draws *which* kinds of fault it has, so that one kind does not
-//! hide what another would show. Lengths are drawn around the lock's own constants, just below, at, just above: that is
-//! where locks are wrong. Half of all trials draw everything by itself; the others have a [`Stress`], in which workload,
-//! settings and faults go together: what must meet for a bug to show seldom meets by chance. Deliberately absent: what is
-//! lawful ([`super::law`]), and how a trial is run.
+//! Swarm search (Groce et al., ISSTA 2012): each trial first draws *which* kinds of fault it has, so that one kind does
+//! not hide what another would show. Lengths are drawn around the lock's own constants, just below, at, just above:
+//! that is where locks are wrong. Half of all trials draw everything by itself; the others have a [`Stress`], in which
+//! workload, settings and faults go together: what must meet for a bug to show seldom meets by chance. Deliberately
+//! absent: what is lawful ([`super::law`]), and how a trial is run.
 
 mod knobs;
 mod plan;

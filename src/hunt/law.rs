@@ -1,8 +1,8 @@
 //! What each lock assumes of the world, and what it promises inside of that.
 //!
-//! A plan is *lawful* if every fault of it stays within the assumptions: then any guarantee that is broken is the lock's own
-//! fault, and nobody has to say beforehand what is expected. Deliberately absent: how plans are drawn ([`super::draw`]), and
-//! the guarantees themselves; the checks judge those.
+//! A plan is *lawful* if every fault of it stays within the assumptions: then any guarantee that is broken is the
+//! lock's own fault, and nobody has to say beforehand what is expected. Deliberately absent: how plans are drawn
+//! ([`super::draw`]), and the guarantees themselves; the checks judge those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -63,8 +63,8 @@ fn of_servers(config: &LockConfig, fault: &Fault) -> Option<Assumption> {
     let Assumed { lease, persistence, counts } = config.assumes()?;
     let forgets = match &fault.kind {
         FaultKind::Clock(ClockChange::Jump { .. } | ClockChange::Strobe { .. }) => return Some(Assumption::SetClocks),
-        // A drift ends with the clock being set right. One that ran ahead is set back, and keys live longer; one that is
-        // behind is set on, and keys are over by so much too soon.
+        // A drift ends with the clock being set right. One that ran ahead is set back, and keys live longer; one that
+        // is behind is set on, and keys are over by so much too soon.
         FaultKind::Clock(ClockChange::Drift { ppm }) if *ppm < 0 => return Some(Assumption::SetClocks),
         FaultKind::Kill | FaultKind::Restart => persistence == Persistence::None,
         FaultKind::PowerLoss => persistence != Persistence::Always,
@@ -81,13 +81,13 @@ fn of_servers(config: &LockConfig, fault: &Fault) -> Option<Assumption> {
     (fault.duration < quarantine).then_some(Assumption::Memory)
 }
 
-/// How long what nobody holds may keep others from the lock once no fault is in force, where that is less than what a lease
-/// allows: whoever gave an attempt or a hold up and lives takes it back. `None` where only the lease ends what is left, and
-/// for locks whose lease is too short to tell.
+/// How long what nobody holds may keep others from the lock once no fault is in force, where that is less than what a
+/// lease allows: whoever gave an attempt or a hold up and lives takes it back. `None` where only the lease ends what is
+/// left, and for locks whose lease is too short to tell.
 ///
-/// Such a lock asks a node that did not answer a deletion again after two seconds at most, on a connection that it may have
-/// to open anew; and what was sent into a cut is sent again as late after its end as the cut was long, with exponential
-/// retransmission. A request that was held up arrives as much later.
+/// Such a lock asks a node that did not answer a deletion again after two seconds at most, on a connection that it may
+/// have to open anew; and what was sent into a cut is sent again as late after its end as the cut was long, with
+/// exponential retransmission. A request that was held up arrives as much later.
 pub fn taken_back_within(config: &LockConfig, plan: &[Fault]) -> Option<Duration> {
     let lease = config.lease().filter(|_| config.promised().takes_back)?;
     let kills = plan.iter().any(|fault| matches!(fault.kind, FaultKind::Kill) && fault.target.is_client());
@@ -100,8 +100,8 @@ pub fn taken_back_within(config: &LockConfig, plan: &[Fault]) -> Option<Duration
     (!kills && within < lease).then_some(within)
 }
 
-/// The guarantees of the lock that a history breaks, the most telling first. What a lock cannot promise is left out: a client
-/// that stands still believes in its hold for too long, and without tokens nobody stops what it then sends.
+/// The guarantees of the lock that a history breaks, the most telling first. What a lock cannot promise is left out: a
+/// client that stands still believes in its hold for too long, and without tokens nobody stops what it then sends.
 pub fn accused(scenario: &Scenario, lock: &str, judgement: &Judgement) -> Vec<CheckName> {
     let invalid = |check| {
         judgement.checks.iter().find(|result| result.check == check).filter(|result| result.verdict == Verdict::Invalid)

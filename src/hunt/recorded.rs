@@ -1,8 +1,8 @@
 //! A run's strikes as an explicit plan: who was struck, when, with what, for how long, as the history has it.
 //!
-//! Given again, the plan strikes the same members at the same times. A strike that a client's step timed keeps that step,
-//! from that moment on, so that it still hits it when the clients' timing shifts. Deliberately absent: strikes that failed,
-//! which changed nothing.
+//! Given again, the plan strikes the same members at the same times. A strike that a client's step timed keeps that
+//! step, from that moment on, so that it still hits it when the clients' timing shifts. Deliberately absent: strikes
+//! that failed, which changed nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -150,7 +150,8 @@ mod tests {
             let again = strikes(&run_trial(&explicit, lock, Seed(7)).history);
             let first = strikes(&first.history);
             let same = first.iter().filter(|strike| again.contains(strike)).count();
-            // A strike that a client's step timed moves with its client, and one that waited for another's end with that one.
+            // A strike that a client's step timed moves with its client, and one that waited for another's end with
+            // that one.
             assert!(same * 10 >= first.len() * 9, "{lock}: {same} of {}\n{first:?}\n{again:?}", first.len());
         }
     }

@@ -1,10 +1,11 @@
-//! Makes a failing scenario small: fewer strikes, fewer clients, less time, rounder numbers, for the same broken guarantee.
+//! Makes a failing scenario small: fewer strikes, fewer clients, less time, rounder numbers, for the same broken
+//! guarantee.
 //!
-//! Candidates are scenarios, and each is judged by running it with several seeds: clients' timing shifts with whatever is
-//! taken away, so that one seed alone says little. First strikes are taken away, in halves and then one by one (delta
-//! debugging, Zeller and Hildebrandt 2002); then what is left is put in the form that fails most surely, strike by strike or
-//! as faults that come again; then the rest is simplified as long as it fails as surely. Deliberately absent: how a scenario
-//! is run; the caller says whether it fails.
+//! Candidates are scenarios, and each is judged by running it with several seeds: clients' timing shifts with whatever
+//! is taken away, so that one seed alone says little. First strikes are taken away, in halves and then one by one
+//! (delta debugging, Zeller and Hildebrandt 2002); then what is left is put in the form that fails most surely, strike
+//! by strike or as faults that come again; then the rest is simplified as long as it fails as surely. Deliberately
+//! absent: how a scenario is run; the caller says whether it fails.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -44,8 +45,8 @@ pub type Fails<'a> = dyn Fn(&Scenario, Seed) -> bool + Sync + 'a;
 
 /// Shrinks `found`, which fails with `seed`; `strikes` is what its plan came to in that run.
 ///
-/// The result fails with its own seed. It is `found` itself if nothing smaller fails, or the smallest so far once the search
-/// is called off.
+/// The result fails with its own seed. It is `found` itself if nothing smaller fails, or the smallest so far once the
+/// search is called off.
 pub fn shrink(
     found: &Scenario,
     strikes: Vec<Fault>,
@@ -132,8 +133,8 @@ impl Shrinker<'_> {
         }
     }
 
-    /// The form of what is left that fails with the most seeds: strike by strike; aimed at whoever is in the struck one's
-    /// place; again and again; as the plan had it.
+    /// The form of what is left that fails with the most seeds: strike by strike; aimed at whoever is in the struck
+    /// one's place; again and again; as the plan had it.
     fn surest(&self, base: (Scenario, Seed), found: &Scenario) -> Sure {
         let (scenario, seed) = base;
         let mut best = (scenario.clone(), seed, 1);

@@ -1,14 +1,14 @@
-//! What a search was worth: which corners of the space it reached, how often, how near it came, and what follows for a bug
-//! that it did not find.
+//! What a search was worth: which corners of the space it reached, how often, how near it came, and what follows for a
+//! bug that it did not find.
 //!
-//! A *corner* is a kind of fault that struck a role at a step. Let a bug show with chance `q` in a trial that has what it
-//! needs. A search that had `m` such trials missed it with probability `(1 - q)^m`; so what it missed has, in 19 of 20
-//! searches like it, a `q` of at most `1 - 0.05^(1/m)`. For a bug that needs nothing in particular `m` is the number of
-//! trials; for one that needs one strike it is the number of trials that struck its corner; for one that needs two, the number
-//! of trials in which its two corners met. This is the argument by bug depth of Burckhardt, Kothari, Musuvathi and Nagarakatte
-//! (*A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs*, ASPLOS 2010), with strikes in place of ordering
-//! constraints, and with counts in place of their bound: it is for schedulers that draw priorities, and plans are drawn
-//! otherwise. Deliberately absent: any claim about bugs of three strikes and more.
+//! A *corner* is a kind of fault that struck a role at a step. Let a bug show with chance `q` in a trial that has what
+//! it needs. A search that had `m` such trials missed it with probability `(1 - q)^m`; so what it missed has, in 19 of
+//! 20 searches like it, a `q` of at most `1 - 0.05^(1/m)`. For a bug that needs nothing in particular `m` is the number
+//! of trials; for one that needs one strike it is the number of trials that struck its corner; for one that needs two,
+//! the number of trials in which its two corners met. This is the argument by bug depth of Burckhardt, Kothari,
+//! Musuvathi and Nagarakatte (*A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs*, ASPLOS 2010),
+//! with strikes in place of ordering constraints, and with counts in place of their bound: it is for schedulers that
+//! draw priorities, and plans are drawn otherwise. Deliberately absent: any claim about bugs of three strikes and more.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Values that remember where they stand in the file, and words that are one of a few; which ones, the types say (`words`).
+//! Values that remember where they stand in the file, and words that are one of a few; the types say which (`words`).
 //!
 //! serde stops at the first mistake. Values are therefore read as they stand, with their place, and understood in a
 //! second pass that can collect every mistake (`validate`).

@@ -1,8 +1,9 @@
 //! From the file's fault tables to the fault plan.
 //!
 //! Refused is what could never do what it says: a target that does not exist, a phase that the target never reaches, a
-//! strike after the end, a cut of links that nobody uses. A run with such a fault would pass without having been
-//! tried. What is done to links, clocks and requests is read by `links`, `clocks` and `requests`. Deliberately absent: who the target turns out to be; that is drawn when the fault strikes.
+//! strike after the end, a cut of links that nobody uses. A run with such a fault would pass without having been tried.
+//! What is done to links, clocks and requests is read by `links`, `clocks` and `requests`. Deliberately absent: who the
+//! target turns out to be; that is drawn when the fault strikes.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -147,7 +148,8 @@ impl Reader<'_, '_> {
         (strikes, lasts)
     }
 
-    /// Whether a fault of this length can strike at all: it must be over before the run is, and before it strikes again.
+    /// Whether a fault of this length can strike at all: it must be over before the run is, and before it strikes
+    /// again.
     fn fits(&mut self, lasts: Duration, strikes: Option<At>, place: &Range<usize>) {
         let first = match strikes {
             Some(At::Time(first) | At::Every(first)) => first,

@@ -1,7 +1,7 @@
 //! What a scenario may say of the simulated network: how long a segment takes one way.
 //!
-//! Real servers have the network that they have; there the table says nothing. Deliberately absent: the time that servers
-//! take for themselves. Simulated ones answer at once, and sync no disk that has to be waited for.
+//! Real servers have the network that they have; there the table says nothing. Deliberately absent: the time that
+//! servers take for themselves. Simulated ones answer at once, and sync no disk that has to be waited for.
 
 use std::time::Duration;
 

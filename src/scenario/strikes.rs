@@ -1,8 +1,9 @@
 //! The `[[strike]]` tables: faults as they struck, one by one, with nothing left to draw.
 //!
-//! `[[fault.KIND]]` says what may happen to whom; a strike says what happened to these members at this moment, so that a
-//! search can write down what it found and a run's strikes can be given again. Both become entries of one plan, and an
-//! environment treats them alike. Deliberately absent: what is read like a fault's own keys ([`super::plan`] and its parts).
+//! `[[fault.KIND]]` says what may happen to whom; a strike says what happened to these members at this moment, so that
+//! a search can write down what it found and a run's strikes can be given again. Both become entries of one plan, and
+//! an environment treats them alike. Deliberately absent: what is read like a fault's own keys ([`super::plan`] and
+//! its parts).
 
 use std::collections::BTreeMap;
 use std::ops::Range;

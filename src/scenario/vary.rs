@@ -1,4 +1,5 @@
-//! One knob of a scenario over a range: the text of the file with another value in one place, and everything else as it stands.
+//! One knob of a scenario over a range: the text of the file with another value in one place, and everything else as it
+//! stands.
 //!
 //! Deliberately absent: what the values mean; each text is read and validated as any scenario file is.
 
@@ -108,8 +109,8 @@ fn range(text: &str, from: &str, to: &str) -> Result<Vec<(String, f64)>, VaryErr
     Ok(values)
 }
 
-/// A scenario's text with another value at `key`. Text stays text; where the way leads into a list, it goes on in the list's
-/// only element, or in the one that the key numbers from 1.
+/// A scenario's text with another value at `key`. Text stays text; where the way leads into a list, it goes on in the
+/// list's only element, or in the one that the key numbers from 1.
 ///
 /// # Errors
 /// The file has no value there, or is no TOML.

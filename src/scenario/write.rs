@@ -1,7 +1,8 @@
 //! A scenario as the text of a file: what [`super::parse`] reads back as the same scenario.
 //!
-//! For scenarios that nobody wrote by hand: the search's findings, and what is left of them after shrinking. Settings that
-//! have their documented default are left out. Deliberately absent: comments, other than the lines that a caller gives.
+//! For scenarios that nobody wrote by hand: the search's findings, and what is left of them after shrinking. Settings
+//! that have their documented default are left out. Deliberately absent: comments, other than the lines that a caller
+//! gives.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -7,9 +7,9 @@
 //! - [`calls`] knows what a client is about with each lock, from the ops that it records.
 //! - [`gate`] decides what is done to a request. The simulated network and the proxy on real sockets ask the same gate.
 //!
-//! A request is recognised by the lock's name in it, which occurs nowhere else, never by a list of commands: so it works for
-//! programs that nobody here wrote. A library that hashes its names is not seen, and then nothing counts as struck.
-//! Deliberately absent: sockets and timers (`env/docker/proxy.rs`, `env/sim/engine`).
+//! A request is recognised by the lock's name in it, which occurs nowhere else, never by a list of commands: so it
+//! works for programs that nobody here wrote. A library that hashes its names is not seen, and then nothing counts as
+//! struck. Deliberately absent: sockets and timers (`env/docker/proxy.rs`, `env/sim/engine`).
 
 pub mod calls;
 pub mod conversation;

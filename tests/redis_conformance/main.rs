@@ -31,7 +31,8 @@ use self::server::{Real, Way, with_server, with_server_by};
 const AN_HOUR: Duration = Duration::from_secs(3600);
 const STEPS: usize = 80;
 
-/// The model with the clock that the sequence moves. No fsync comes into play: time on its monotonic clock stands still.
+/// The model with the clock that the sequence moves. No fsync comes into play: time on its monotonic clock stands
+/// still.
 struct Model {
     node: RedisModel,
     wall_ms: i64,

@@ -1,7 +1,7 @@
 //! The registry of simulated backends: each one's servers, a client's way to them, the lock made over that.
 //!
-//! Beside trials nobody else in the simulation knows them all. A new backend is a folder like [`super::redis`] and an arm in
-//! each function here.
+//! Beside trials nobody else in the simulation knows them all. A new backend is a folder like [`super::redis`] and an
+//! arm in each function here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,7 @@
 //! The clients of a trial: started, heard, let go on, killed and started again.
 //!
-//! A client is the same code as in a container: it warms its lock up, waits for the beginning, runs the client loop. What
-//! it records is in its own clock; here it is moved to true time, which all parties of a history share.
+//! A client is the same code as in a container: it warms its lock up, waits for the beginning, runs the client loop.
+//! What it records is in its own clock; here it is moved to true time, which all parties of a history share.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -19,7 +19,8 @@ use crate::ids::{ClientId, NodeId};
 use crate::nemesis::{Environment, FaultError};
 use crate::time::Nanos;
 
-/// A pause that is worth a `stall` in the history, as in containers: shorter ones would drown in a busy machine's hiccups.
+/// A pause that is worth a `stall` in the history, as in containers: shorter ones would drown in a busy machine's
+/// hiccups.
 const STALL: u64 = 250_000_000;
 
 /// For each link, from one machine to another: how many segments were ever struck there, or requests by one strike.

@@ -1,4 +1,5 @@
-//! What the simulated servers still have: their state, looked at from outside, which nobody in the simulation can notice.
+//! What the simulated servers still have: their state, looked at from outside, which nobody in the simulation can
+//! notice.
 
 use std::sync::Arc;
 

@@ -2,11 +2,11 @@
 //!
 //! [`run_trial`] is the way in, [`Trial`] the one with choices. Inside, from the ground up:
 //! - `engine`: time, machines, processes, the network; it knows no server.
-//! - [`redis`], [`zookeeper`], [`etcd`]: a backend each, of one shape: its servers and a client's way to them. `resource`: the
-//!   protected resource, in the same shape.
+//! - [`redis`], [`zookeeper`], [`etcd`]: a backend each, of one shape: its servers and a client's way to them.
+//!   `resource`: the protected resource, in the same shape.
 //! - `backends`: the registry of these, and the lock on trial, made over one of them.
-//! - `machines`: who there is. `clients`: the clients of a trial. `faults`: what the nemesis can do. `leftovers`: what the
-//!   servers have when all is over. `trial`: one lock's trial, led from beginning to end.
+//! - `machines`: who there is. `clients`: the clients of a trial. `faults`: what the nemesis can do. `leftovers`: what
+//!   the servers have when all is over. `trial`: one lock's trial, led from beginning to end.
 //! - `control`: the lock that nobody may accuse.
 //! - `sandbox`: the same servers without a trial, for whoever leads the clients by hand.
 //!

@@ -1,8 +1,8 @@
 //! The simulated servers without a trial: clients that the caller leads by hand, step by step.
 //!
-//! What tests of a lock need: the lock code, the servers and the network are those of a trial. Machines keep exact time,
-//! all the same one, so that instants of different clients compare. Deliberately absent: scenarios, faults other than
-//! the end of a process and of a link, history, trace.
+//! What tests of a lock need: the lock code, the servers and the network are those of a trial. Machines keep exact
+//! time, all the same one, so that instants of different clients compare. Deliberately absent: scenarios, faults other
+//! than the end of a process and of a link, history, trace.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,8 +84,8 @@ impl Sandbox {
         self.world.lock().crash(self.host(member), Power::Killed);
     }
 
-    /// Lets nothing through from one member to another, from now on, or everything again. What is sent is lost, as from a
-    /// pulled cable, or answered with a reset.
+    /// Lets nothing through from one member to another, from now on, or everything again. What is sent is lost, as from
+    /// a pulled cable, or answered with a reset.
     pub fn cut(&self, from: Member, to: Member, how: Option<Refusal>) {
         let mut state = self.world.lock();
         let link = state.net.link(self.host(from), self.host(to));

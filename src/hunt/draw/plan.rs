@@ -135,8 +135,8 @@ impl Drawing<'_> {
         plan
     }
 
-    /// One or two failures where requests or their answers are on the way. Once each where leases are long, so that what
-    /// stays behind stands out.
+    /// One or two failures where requests or their answers are on the way. Once each where leases are long, so that
+    /// what stays behind stands out.
     fn given_up(&self, rng: &mut ChaCha8Rng) -> Vec<Fault> {
         let Self { scale, workload, .. } = *self;
         let mut plan = Vec::new();
@@ -213,8 +213,9 @@ impl Drawing<'_> {
         ]
     }
 
-    /// A client that stands still at a step where its lock has yet to look at its clock, for a good part of a lease or for
-    /// longer; and, half the time, a holder that nothing reaches after that, so that no later answer mends what it believes.
+    /// A client that stands still at a step where its lock has yet to look at its clock, for a good part of a lease or
+    /// for longer; and, half the time, a holder that nothing reaches after that, so that no later answer mends what it
+    /// believes.
     fn stopped(&self, rng: &mut ChaCha8Rng) -> Vec<Fault> {
         let Self { config, scale, .. } = *self;
         let mut steps = vec![

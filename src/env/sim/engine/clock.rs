@@ -1,8 +1,8 @@
 //! The two clocks of one simulated machine, as functions of the simulation's own time.
 //!
 //! Both are piecewise linear: every change starts a new piece. The *monotonic* clock has a rate and is never set; the
-//! *wall* clock has the same rate and can be set, too. Undone, a fault leaves the wall clock right, and the monotonic one
-//! where it is. Deliberately absent: who reads which clock, and timers.
+//! *wall* clock has the same rate and can be set, too. Undone, a fault leaves the wall clock right, and the monotonic
+//! one where it is. Deliberately absent: who reads which clock, and timers.
 
 use std::collections::BTreeMap;
 
@@ -72,14 +72,14 @@ impl HostClock {
         Nanos(self.mono + self.rate.local(now - self.since))
     }
 
-    /// The first instant of true time at which the monotonic clock shows `mono` or more; the current piece's beginning if
-    /// that was before it.
+    /// The first instant of true time at which the monotonic clock shows `mono` or more; the current piece's beginning
+    /// if that was before it.
     pub fn when(&self, mono: Nanos) -> u64 {
         self.since.saturating_add(self.rate.elapsed(mono.0.saturating_sub(self.mono)))
     }
 
-    /// When the monotonic clock showed `mono`, also if its rate has changed since: a deadline that was over before is told
-    /// by the rate that it had, or it would seem to have been put off.
+    /// When the monotonic clock showed `mono`, also if its rate has changed since: a deadline that was over before is
+    /// told by the rate that it had, or it would seem to have been put off.
     pub fn when_shown(&self, mono: Nanos) -> u64 {
         if mono.0 >= self.mono {
             return self.when(mono);

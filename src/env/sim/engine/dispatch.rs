@@ -110,15 +110,16 @@ impl State {
         }
     }
 
-    /// The server that leads the others, if there is one that runs: of several that believe so, the one that has the newest
-    /// belief; else the first.
+    /// The server that leads the others, if there is one that runs: of several that believe so, the one that has the
+    /// newest belief; else the first.
     pub fn leader(&self) -> Option<NodeId> {
         let running = self.hosts.iter().rev().filter(|host| host.frozen.is_none());
         let leading = running.filter_map(|host| Some((host.server.as_ref()?.leads()?, host)));
         leading.max_by_key(|(belief, _)| *belief).and_then(|(_, host)| host.node())
     }
 
-    /// The server that the machine `client` was connected to last, if it has a session there and the connection is open.
+    /// The server that the machine `client` was connected to last, if it has a session there and the connection is
+    /// open.
     pub fn session_server(&self, client: HostId) -> Option<NodeId> {
         let serves = |host: &Host| host.server.as_ref().is_some_and(|server| server.keeps_sessions());
         let mut connections = self.net.connections.iter().rev().filter(|connection| connection.hosts[0] == client);

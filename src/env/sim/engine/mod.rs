@@ -1,7 +1,8 @@
 //! The simulation's engine: time, machines, processes, the network. It knows no server by name.
 //!
-//! Whatever runs on a machine is either a set of futures, which the scheduler polls, or a [`Server`](server::Server): a state
-//! machine behind one trait. What they send is opaque ([`message`]). Each file builds on those above it and on no other:
+//! Whatever runs on a machine is either a set of futures, which the scheduler polls, or a [`Server`](server::Server): a
+//! state machine behind one trait. What they send is opaque ([`message`]). Each file builds on those above it and on no
+//! other:
 //!
 //! | file | what lives there |
 //! |---|---|

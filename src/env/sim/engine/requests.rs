@@ -1,9 +1,9 @@
 //! Requests and answers on their way into the network, and what strikes do to them there: the simulated side of
 //! `crate::wire`.
 //!
-//! The middle is thought to be on the client's machine, as in containers: what is held up waits there, in front of a link
-//! that may be cut meanwhile, and what is behind it waits too. A connection whose replies reach nobody any more ends with
-//! the strike. Deliberately absent: which requests are struck; that is the gate's.
+//! The middle is thought to be on the client's machine, as in containers: what is held up waits there, in front of a
+//! link that may be cut meanwhile, and what is behind it waits too. A connection whose replies reach nobody any more
+//! ends with the strike. Deliberately absent: which requests are struck; that is the gate's.
 
 use super::ids::{ConnectionId, DOWN, UP};
 use super::interception::Number;

@@ -1,16 +1,16 @@
 //! Polls the futures of simulated processes, each only while its machine's program runs.
 //!
-//! One thread, no runtime of anybody's. A process is a set of tasks on one machine in one incarnation. Freezing it means that
-//! its tasks are not polled: wakers keep their turn for them, while timers run out and deliveries go on, as for a stopped
-//! process with a live kernel. A crash drops its tasks, spawned ones too; the process is dead before that, so that nothing
-//! that a destructor tries to send or spawn goes anywhere.
+//! One thread, no runtime of anybody's. A process is a set of tasks on one machine in one incarnation. Freezing it
+//! means that its tasks are not polled: wakers keep their turn for them, while timers run out and deliveries go on, as
+//! for a stopped process with a live kernel. A crash drops its tasks, spawned ones too; the process is dead before
+//! that, so that nothing that a destructor tries to send or spawn goes anywhere.
 //!
 //! Tasks are polled in rounds: all that were woken, in the order of their creation. The order in which they were woken
 //! does not count, because it is not the simulation's to decide: `tokio::sync::watch` wakes its receivers in an order
 //! drawn from a generator of its own, which cannot be seeded.
 //!
-//! There is no tokio runtime behind this on purpose. Its timers know whole milliseconds only, ten times the latency of a
-//! link, and its ambient clock, timers and spawner would be there for locks under trial to use by mistake; here they
+//! There is no tokio runtime behind this on purpose. Its timers know whole milliseconds only, ten times the latency of
+//! a link, and its ambient clock, timers and spawner would be there for locks under trial to use by mistake; here they
 //! panic.
 
 use std::future::Future;

@@ -1,7 +1,7 @@
 //! What a server is to the engine: a state machine that is handed what happens to it, and says what it wants done.
 //!
-//! Servers act in no time; their delay is the links'. A freeze needs nothing of them: nothing is handed in meanwhile, and
-//! afterwards what has piled up.
+//! Servers act in no time; their delay is the links'. A freeze needs nothing of them: nothing is handed in meanwhile,
+//! and afterwards what has piled up.
 
 use std::any::Any;
 
@@ -80,8 +80,8 @@ pub trait Server: Any + Send {
     /// The time that it asked for has come. If it asks for one that is past, more follow.
     fn timer(&mut self, _: &Moment<'_>, _: &mut Vec<Effect>) {}
 
-    /// Whether it looks at its timers before it looks at what has arrived, now that it is thawed: drawn, as it is a race
-    /// there, too.
+    /// Whether it looks at its timers before it looks at what has arrived, now that it is thawed: drawn, as it is a
+    /// race there, too.
     fn looks_at_timers_first(&mut self) -> bool {
         false
     }

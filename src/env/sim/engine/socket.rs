@@ -1,7 +1,8 @@
 //! The ends of connections: opening and closing them, and what a kernel does with a segment that has arrived.
 //!
 //! Peers of one cluster keep a *pipe* for each pair: a connection that is there from the first message on and made anew
-//! after it broke. Deliberately absent: how segments travel ([`super::tcp`]); what a server does with what it is handed.
+//! after it broke. Deliberately absent: how segments travel ([`super::tcp`]); what a server does with what it is
+//! handed.
 
 use tokio::sync::oneshot;
 

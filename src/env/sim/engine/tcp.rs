@@ -1,18 +1,18 @@
 //! Connections as TCP keeps them: in order, reliable, and therefore late when segments are lost.
 //!
-//! - Segments of one direction arrive in the order in which they were sent. A lost one holds up all that follow, until a
-//!   retransmission comes through: after 200 ms, then after twice as long each time. So a cut or a loss is a delay, not an
-//!   error, and what was sent into a cut is delivered some time after it is healed.
+//! - Segments of one direction arrive in the order in which they were sent. A lost one holds up all that follow, until
+//!   a retransmission comes through: after 200 ms, then after twice as long each time. So a cut or a loss is a delay,
+//!   not an error, and what was sent into a cut is delivered some time after it is healed.
 //! - A cut is looked at when a segment leaves and when it arrives. If only the way back is cut, what is sent on an
 //!   established connection arrives, but unacknowledged: after 200 ms of that the sender holds back what is new. A new
 //!   connection needs both ways.
-//! - A request to connect that is not answered is sent again 1, 3, 7, … s after the first, and so is its answer: one second
-//!   doubled each time (RFC 6298, section 2; `TCP_TIMEOUT_INIT` in Linux, as tcp(7) tells of `tcp_syn_retries`).
-//! - A cut may answer with resets instead: the sender's end is over at once, the other end hears of it only when it sends
-//!   something itself. Resets pass. One that refuses a connection's answer ends the server's end alone; the client's kernel
-//!   still waits for an answer, and asks again.
-//! - A frozen program's kernel goes on: it accepts connections, acknowledges, and keeps what arrives, also from a client
-//!   that has given up since.
+//! - A request to connect that is not answered is sent again 1, 3, 7, … s after the first, and so is its answer: one
+//!   second doubled each time (RFC 6298, section 2; `TCP_TIMEOUT_INIT` in Linux, as tcp(7) tells of `tcp_syn_retries`).
+//! - A cut may answer with resets instead: the sender's end is over at once, the other end hears of it only when it
+//!   sends something itself. Resets pass. One that refuses a connection's answer ends the server's end alone; the
+//!   client's kernel still waits for an answer, and asks again.
+//! - A frozen program's kernel goes on: it accepts connections, acknowledges, and keeps what arrives, also from a
+//!   client that has given up since.
 //! - A killed process's kernel resets its connections; a machine that is off says nothing. What either had put on the
 //!   wire still arrives, before the reset; what was lost of it is never sent again.
 //!

@@ -1,7 +1,7 @@
 //! Who is to be woken when: the timers of programs, and the one that each server has.
 //!
-//! Deadlines are instants of the machine's own monotonic clock. Deliberately absent: the queue, in which a timer stands at
-//! the true time that its clock shows that instant.
+//! Deadlines are instants of the machine's own monotonic clock. Deliberately absent: the queue, in which a timer stands
+//! at the true time that its clock shows that instant.
 
 use std::task::Waker;
 

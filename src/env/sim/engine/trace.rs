@@ -73,8 +73,8 @@ impl Trace {
         });
     }
 
-    /// The same, in words that may call machines by their names. They do not count for the hash, and must tell apart what
-    /// it tells apart.
+    /// The same, in words that may call machines by their names. They do not count for the hash, and must tell apart
+    /// what it tells apart.
     pub(super) fn event_in_words(
         &mut self,
         now: u64,

@@ -1,4 +1,5 @@
-//! A client's way to the members of a simulated etcd cluster: what [`crate::lock::client::EtcdMembers`] is to a real one.
+//! A client's way to the members of a simulated etcd cluster: what [`crate::lock::client::EtcdMembers`] is to a real
+//! one.
 //!
 //! As there each request has a connection to itself until it is answered, and one that was answered is used again; one
 //! member is asked at a time, and one that cannot be reached, or whose answer nobody waited for, is not asked next.

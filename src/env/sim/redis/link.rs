@@ -1,9 +1,8 @@
 //! A client's way to one simulated Redis node: what [`crate::lock::client::RedisServer`] is to a real one.
 //!
-//! One multiplexed connection, opened when first needed by a task of its own, given up for a new one when it has owed an
-//! answer for too long; or, if so asked, a new one for each request.
-//! Like the real client it says hello on a new connection and waits for the answer, so that a frozen node takes
-//! connections but no requests on new ones.
+//! One multiplexed connection, opened when first needed by a task of its own, given up for a new one when it has owed
+//! an answer for too long; or, if so asked, a new one for each request. Like the real client it says hello on a new
+//! connection and waits for the answer, so that a frozen node takes connections but no requests on new ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -88,8 +88,8 @@ impl Server for RedisServer {
         records.crashed(self.id, moment.now, &self.model);
     }
 
-    /// A clock that goes back tells whether a server had already deleted what was overdue: its background sweep is made up
-    /// for, as of its last turn.
+    /// A clock that goes back tells whether a server had already deleted what was overdue: its background sweep is made
+    /// up for, as of its last turn.
     fn before_clock_change(&mut self, moment: &Moment<'_>) {
         let now = moment.now;
         lock(&self.records).settle(self.id, moment.clock, now);

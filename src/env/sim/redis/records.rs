@@ -120,7 +120,8 @@ impl Records {
         }
     }
 
-    /// Notes what has run out on a node's clock until now, when that clock is about to be changed or nobody looks any more.
+    /// Notes what has run out on a node's clock until now, when that clock is about to be changed or nobody looks any
+    /// more.
     pub fn settle(&mut self, node: NodeId, clock: &HostClock, now: u64) {
         let wall_ms = clock.wall_ms(now);
         let changed = self.changed.insert(node, now).unwrap_or_default();
@@ -162,8 +163,8 @@ fn noted(error: i64) -> i64 {
     if error.unsigned_abs() < 1_000_000 { 0 } else { error }
 }
 
-/// The first instant from `since` on, in true time, at which the wall clock was past `deadline`; it is by `now`, and nobody
-/// has touched the clock in between.
+/// The first instant from `since` on, in true time, at which the wall clock was past `deadline`; it is by `now`, and
+/// nobody has touched the clock in between.
 fn ran_out(clock: &HostClock, deadline: i64, since: u64, now: u64) -> u64 {
     let (mut early, mut late) = (since.min(now), now);
     while early < late {

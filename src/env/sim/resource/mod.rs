@@ -1,4 +1,5 @@
-//! The protected resource in the simulation: `node`, the server; `link`, a client's way to it; `message`, what they say.
+//! The protected resource in the simulation: `node`, the server; `link`, a client's way to it; `message`, what they
+//! say.
 
 pub(super) mod link;
 pub(super) mod message;

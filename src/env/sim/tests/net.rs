@@ -264,7 +264,8 @@ fn a_reset_ends_the_sender_at_once_and_the_other_end_when_it_speaks() {
             assert!(caller.connect().await.is_none(), "refused");
             *world.lock().net.link(CLIENT, NODE).closed(Refusal::Reset) -= 1;
 
-            // The way back alone: the node executes, its answer is refused, the client hears nothing until it speaks again.
+            // The way back alone: the node executes, its answer is refused, the client hears nothing until it speaks
+            // again.
             let connection = caller.connect().await.unwrap().keep();
             *world.lock().net.link(NODE, CLIENT).closed(Refusal::Reset) += 1;
             let second = Nanos(world.lock().now + SECOND);

@@ -108,8 +108,8 @@ fn renewals_are_struck_where_a_lock_renews_and_nothing_is_shown_where_it_does_no
     assert_eq!(verdict(&judgement, CheckName::MutualExclusion), Some(Verdict::Valid), "{judgement:#?}");
 }
 
-/// A reply that is late by more than the lease: a lock that looks at the clock refuses the grant, one that does not hands out
-/// what is over.
+/// A reply that is late by more than the lease: a lock that looks at the clock refuses the grant, one that does not
+/// hands out what is over.
 #[test]
 fn a_late_reply_is_a_stale_grant_only_to_a_lock_that_does_not_look_at_the_clock() {
     let patient = "nodes = 5\nttl = \"1s\"\nnode-timeout = \"900ms\"";

@@ -196,7 +196,8 @@ fn who_is_stopped_while_renewing_counts_from_the_request() {
                 ops[..place].iter().rev().find(|op| is_of(op) && matches!(op.f, F::Acquire | F::Release | F::Lost));
             let held = held.filter(|op| (op.f, op.kind) == (F::Acquire, OpType::Ok));
             let held = held.unwrap_or_else(|| panic!("{lock}, seed {seed}: {client} holds nothing when it is stopped"));
-            // The answers were not in when it was stopped: they extend the hold when it goes on, from the request's time.
+            // The answers were not in when it was stopped: they extend the hold when it goes on, from the request's
+            // time.
             let later = ops[place..].iter().find(|op| is_of(op) && matches!(op.f, F::Extend | F::Release | F::Lost));
             if let Some(extended) = later.filter(|op| op.f == F::Extend) {
                 let (time, until) = (extended.time, extended.valid_until.unwrap());

@@ -42,7 +42,8 @@ impl Message for ZookeeperMessage {
     }
 
     fn subject(&self) -> String {
-        // What a client's library says by itself when it has a new connection is about no znode: nobody waits for its reply.
+        // What a client's library says by itself when it has a new connection is about no znode: nobody waits for its
+        // reply.
         let Self::Request(Request::Operation { operation, .. }) = self else { return String::new() };
         match operation {
             Operation::Change(Change::Create { path, .. } | Change::Delete { path })

@@ -1,7 +1,7 @@
 //! What the servers had for whom, as they had it: sessions and contenders, for the record beside the history.
 //!
-//! It looks on: nothing that it does reaches a server, a random stream or the trace hash. Deliberately absent: znodes that
-//! no session owns.
+//! It looks on: nothing that it does reaches a server, a random stream or the trace hash. Deliberately absent: znodes
+//! that no session owns.
 
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;

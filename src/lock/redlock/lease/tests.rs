@@ -1,4 +1,5 @@
-//! Requests of one lease that overtake each other on their way to a node, as those do that wait for one connection to open.
+//! Requests of one lease that overtake each other on their way to a node, as those do that wait for one connection to
+//! open.
 //!
 //! Deliberately absent: everything in order, which the lock suite tries on both worlds.
 

@@ -1,8 +1,9 @@
-//! Raft, as etcd runs it: terms, votes, one log, who leads. (Ongaro and Ousterhout, "In Search of an Understandable Consensus
-//! Algorithm"; `go.etcd.io/raft` with `PreVote` and `CheckQuorum`.)
+//! Raft, as etcd runs it: terms, votes, one log, who leads. (Ongaro and Ousterhout, "In Search of an Understandable
+//! Consensus Algorithm"; `go.etcd.io/raft` with `PreVote` and `CheckQuorum`.)
 //!
-//! Time is counted in ticks, which stand still while the process does. What is on the disk (the log, the term, the vote) is
-//! written before anything is said that rests on it, so that losing power loses nothing more than a crash does.
+//! Time is counted in ticks, which stand still while the process does. What is on the disk (the log, the term, the
+//! vote) is written before anything is said that rests on it, so that losing power loses nothing more than a crash
+//! does.
 
 use std::collections::BTreeMap;
 

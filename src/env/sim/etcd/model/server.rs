@@ -1,7 +1,7 @@
 //! One member: from inputs to outputs.
 //!
-//! A crash takes everything but the log, the term and the vote. A freeze needs nothing from here: whoever drives the member
-//! hands nothing in meanwhile, and afterwards what has piled up.
+//! A crash takes everything but the log, the term and the vote. A freeze needs nothing from here: whoever drives the
+//! member hands nothing in meanwhile, and afterwards what has piled up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -291,7 +291,8 @@ impl Server {
         self.answer_reads(out);
     }
 
-    /// A new leader gives every lease its whole length, and an election timeout: nobody knows what the last one had heard.
+    /// A new leader gives every lease its whole length, and an election timeout: nobody knows what the last one had
+    /// heard.
     fn change_of_roles(&mut self, now: Nanos) {
         let leads = self.raft.is_leader();
         if leads && !self.led {

@@ -1,6 +1,7 @@
 //! Who listens where, and what is still to be said there.
 //!
-//! Whoever subscribes is known by the number of its connection; what is to be said there is kept until the caller takes it.
+//! Whoever subscribes is known by the number of its connection; what is to be said there is kept until the caller takes
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
 //! Lines of who waits for a key, and the channels on which they are called.
 //!
-//! A line is a list in the server, and here a text of one place a line in a key like others, so that it lives, dies and is
-//! lost as they are. Whoever subscribes is known by the number of its connection; what is to be said there is kept until the
-//! caller takes it.
+//! A line is a list in the server, and here a text of one place a line in a key like others, so that it lives, dies and
+//! is lost as they are. Whoever subscribes is known by the number of its connection; what is to be said there is kept
+//! until the caller takes it.
 
 use smol_str::SmolStr;
 

@@ -10,9 +10,10 @@
 //!   sweep ([`RedisModel::sweep`]) came first.
 //!
 //! The conformance test compares it with a real server, command by command. Deliberately absent: timers, connections,
-//! latency (the simulation's own), types other than strings and the sorted sets of [`shares`] (a line of who waits is a list
-//! in the server and a text here, so only the scripts about lines may touch it), eviction, replication. An `everysec` server schedules its
-//! fsyncs by its cached wall clock; the model does by the monotonic one, so a jump back does not hold them up here.
+//! latency (the simulation's own), types other than strings and the sorted sets of [`shares`] (a line of who waits is a
+//! list in the server and a text here, so only the scripts about lines may touch it), eviction, replication. An
+//! `everysec` server schedules its fsyncs by its cached wall clock; the model does by the monotonic one, so a jump back
+//! does not hold them up here.
 
 mod channels;
 mod command;

@@ -1,8 +1,8 @@
 //! The shares of a lock that several may hold: the one kind of sorted set that locks keep, and the scripts over it.
 //!
-//! A set is kept as a text of its own form, which no lock writes, so that the disk knows one kind of value only: a line for
-//! each member, ordered as the server orders them. Deliberately absent: other commands on sorted sets; a string command finds
-//! the text here, where the server would answer `WRONGTYPE`.
+//! A set is kept as a text of its own form, which no lock writes, so that the disk knows one kind of value only: a line
+//! for each member, ordered as the server orders them. Deliberately absent: other commands on sorted sets; a string
+//! command finds the text here, where the server would answer `WRONGTYPE`.
 
 use smol_str::SmolStr;
 

@@ -1,8 +1,8 @@
 //! The connections of one server: each session's requests in order, the replies, the watches.
 //!
-//! A change goes to the leader at once; whatever the same session asks for after it waits here until it is committed and
-//! applied *here*. So a session sees its own writes and reads in the order of its requests, though another session may
-//! already know better. What the leader is to be told collects in `upstream` and `touched`.
+//! A change goes to the leader at once; whatever the same session asks for after it waits here until it is committed
+//! and applied *here*. So a session sees its own writes and reads in the order of its requests, though another session
+//! may already know better. What the leader is to be told collects in `upstream` and `touched`.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What survives a crash: the log of transactions and the two epochs of Zab.
 //!
-//! Every write is on disk when it returns (`forceSync=yes`, the default), so losing power loses nothing more than a crash
-//! does. Deliberately absent: snapshots, and the time that writing takes.
+//! Every write is on disk when it returns (`forceSync=yes`, the default), so losing power loses nothing more than a
+//! crash does. Deliberately absent: snapshots, and the time that writing takes.
 
 use super::messages::Zxid;
 use super::peers::Entry;

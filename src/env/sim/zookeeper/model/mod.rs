@@ -22,8 +22,8 @@
 //! | `server` | one member, from input to output |
 //!
 //! Deliberately absent: data and versions of znodes, ACLs, quotas, containers, transactions of several operations,
-//! persistent watches, observers, reconfiguration, read-only servers, snapshots (the log is kept whole), the time that a
-//! disk takes, throttling, and servers that hang up on a client that has been silent (only its session ends).
+//! persistent watches, observers, reconfiguration, read-only servers, snapshots (the log is kept whole), the time that
+//! a disk takes, throttling, and servers that hang up on a client that has been silent (only its session ends).
 
 mod broadcast;
 mod clients;

@@ -113,8 +113,8 @@ fn a_create_that_is_not_yet_committed_when_the_client_comes_back_is_not_made_twi
             let lock = lock(&live, 1, &[leader], Duration::from_secs(2));
             let (name, options) = (LockName::new("l"), AcquireOptions::within(Duration::from_secs(10)));
             lock.acquire(&name, &options).await.unwrap().release().await;
-            // The create waits in the stopped leader's kernel, its client gives the connection up and makes another one.
-            // When the leader goes on, the others are out of its reach for a moment: nothing is committed.
+            // The create waits in the stopped leader's kernel, its client gives the connection up and makes another
+            // one. When the leader goes on, the others are out of its reach for a moment: nothing is committed.
             live.world().freeze(leader);
             let acquiring = tokio::spawn(async move { (lock.acquire(&name, &options).await.unwrap(), lock) });
             tokio::time::sleep(Duration::from_millis(1_000)).await;
