@@ -30,8 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// anybody having noticed, the first would wait for ever.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An answer to a deletion; and whether the node's vote was known when it was asked, so that no vote of ours could come
-/// behind it.
+/// An answer to a deletion; and whether the node was known to have given its vote when it was asked, so that the vote
+/// could not come behind it.
 type Deletion = BoxFuture<'static, (bool, Result<Ownership, NodeError>)>;
 
 /// A lease that is being taken back. Dropped, it goes on in the background.
@@ -63,7 +63,7 @@ impl TakeBack {
             None => shared.nodes[node].delete_if_owner(key, owner),
             Some(_) => shared.nodes[node].delete_and_call(key, &line(key), owner),
         };
-        let is_last = matches!(self.lease.ballots.get(node), Ballot::Won | Ballot::Lost);
+        let is_last = self.lease.ballots.get(node) == Ballot::Won;
         let reply = reply.map(move |answer| (is_last, answer)).boxed();
         self.deletions.push(Answer { node, reply });
     }
@@ -73,6 +73,7 @@ impl TakeBack {
         loop {
             tokio::select! {
                 biased;
+                // First, since a deletion's answer is judged by what is known of the vote.
                 Some((node, vote)) = self.votes.next() => self.lease.ballots.answered(node, &vote),
                 answer = self.deletions.next() => {
                     let (node, (is_last, answer)) = answer?;
@@ -87,8 +88,8 @@ impl TakeBack {
     fn settle(&mut self, node: usize, is_last: bool, answer: &Result<Ownership, NodeError>) {
         let settled = match answer {
             Ok(Ownership::Ours) => true,
-            // It may have overtaken the request for the vote, which then has its answer by now.
-            Ok(_) => is_last,
+            // It may have overtaken the request for the vote, even if that has been answered by now.
+            Ok(_) => is_last || self.lease.ballots.get(node) == Ballot::Lost,
             Err(_) => false,
         };
         if settled {
