@@ -6,8 +6,45 @@ import sys
 from pathlib import Path
 
 
+def too_many(kind, held):
+    """Whether so many, each shared or not, may not hold a lock of this kind at once."""
+    if kind.startswith("semaphore:"):
+        return len(held) > int(kind.split(":")[1])
+    return len(held) > 1 and not (kind == "read-write" and all(held))
+
+
+def crowds(kind, holds):
+    """How many grants were made beside those who kept them out, and for how long too many held a lock."""
+    grants, spans = 0, []
+    for lock in {hold["lock"] for hold in holds}:
+        own = [hold for hold in holds if hold["lock"] == lock and hold["from"] < hold["to"]]
+        own.sort(key=lambda hold: hold["from"])
+        active = []
+        for hold in own:
+            active = [other for other in active if other["to"] > hold["from"]]
+            # What was too much before the grant is so after it, and no grant's doing unless it is kept out itself.
+            kept_out = kind.startswith("semaphore:") or not hold["shared"] or not all(o["shared"] for o in active)
+            active.append(hold)
+            grants += kept_out and too_many(kind, [other["shared"] for other in active])
+        moments = sorted({moment for hold in own for moment in (hold["from"], hold["to"])})
+        starts, active = 0, []
+        for since, until in zip(moments, moments[1:]):
+            active = [hold for hold in active if hold["to"] > since]
+            while starts < len(own) and own[starts]["from"] <= since:
+                active.append(own[starts])
+                starts += 1
+            if too_many(kind, [hold["shared"] for hold in active]):
+                spans.append((since, until))
+    total, end = 0, 0
+    for since, until in sorted(spans):
+        total += max(until, end) - max(since, end)
+        end = max(until, end)
+    return grants, total
+
+
 def recount(path):
-    ops = [json.loads(line) for line in path.open()][1:]
+    header, *ops = (json.loads(line) for line in path.open())
+    kind = header.get("kind", "mutex")
     ops = [op for op in ops if "end" not in op and "server" not in op]
     end = ops[-1]["time"] if ops else 0
     holds, place = [], {}
@@ -16,7 +53,8 @@ def recount(path):
             continue
         if op["f"] == "acquire" and op["type"] == "ok":
             place[op["hold"]] = len(holds)
-            holds.append({"client": op["client"], "lock": op["lock"], "from": op["time"], "to": None})
+            holds.append({"client": op["client"], "lock": op["lock"], "from": op["time"], "to": None,
+                          "shared": op.get("shared", False)})
         elif op["f"] == "crash":
             for hold in holds:
                 if hold["client"] == op["client"] and hold["to"] is None:
@@ -27,8 +65,8 @@ def recount(path):
                 holds[known]["to"] = op["time"]
     for hold in holds:
         hold["to"] = end if hold["to"] is None else hold["to"]
-    overlaps, overlap = 0, 0
-    for at, one in enumerate(holds):
+    overlaps, overlap = (0, 0) if kind == "mutex" else crowds(kind, holds)
+    for at, one in enumerate(holds if kind == "mutex" else []):
         for other in holds[at + 1:]:
             if other["from"] >= one["to"]:
                 break
