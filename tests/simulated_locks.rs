@@ -149,6 +149,7 @@ impl OnOne<'_> {
             retry_delay: DurationRange { min: Duration::from_millis(20), max: Duration::from_millis(80) },
             persistence: Persistence::None,
             connections: Connections::Pooled,
+            waiting: Waiting::Poll,
         })
     }
 }
@@ -375,6 +376,7 @@ fn redlock_with(tokens: Tokens, waiting: Waiting, body: impl AsyncFn(&OnRedis)) 
         retry_delay: DurationRange { min: Duration::from_millis(20), max: Duration::from_millis(80) },
         persistence: Persistence::None,
         connections: Connections::Pooled,
+        waiting,
         tokens,
         flaw: None,
     });

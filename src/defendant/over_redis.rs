@@ -9,8 +9,8 @@ use super::backend::Persistence;
 use super::draw::Scale;
 use super::table::{AnyKey, Asked, Key, Line, quoted, time, word};
 use crate::duration::{DurationRange, text};
-use crate::lock::Tokens;
 use crate::lock::backend::Connections;
+use crate::lock::{Tokens, Waiting};
 use crate::scenario::duration::{DurationText, RangeText};
 use crate::scenario::error::Problem;
 use crate::scenario::place::{Choice, Word, words};
@@ -19,6 +19,7 @@ use crate::scenario::problems::Problems;
 words! {
     Connections { "pooled" => Pooled, "fresh" => Fresh }
     Tokens { "none" => None, "quorum" => Quorum }
+    Waiting { "poll" => Poll, "called" => Called }
 }
 
 /// `ttl`
@@ -64,6 +65,14 @@ pub const CONNECTIONS: Key<Choice<Connections>> = Key::new(
      comes about. A\nZooKeeper session has a connection of its own by nature.",
 );
 
+/// `waiting`
+pub const WAITING: Key<Choice<Waiting>> = Key::new(
+    "waiting",
+    "redlock",
+    "Redlock, redis: whether who waits asks again after a retry delay, or stands in a line at one node and is called \
+     when the\nlock is given back; asks again if absent, as published.",
+);
+
 /// What a program over Redis is told of its lease and its servers.
 pub(super) const LEASE_KEYS: &[&'static dyn AnyKey] = &[&TTL, &PERSISTENCE];
 
@@ -86,6 +95,7 @@ pub(super) struct Lease {
     pub(super) retry_delay: DurationRange,
     pub(super) persistence: Persistence,
     pub(super) connections: Connections,
+    pub(super) waiting: Waiting,
 }
 
 impl Lease {
@@ -142,6 +152,10 @@ impl Lease {
             None => Some(Connections::default()),
             Some(field) => problems.choice("a value of `connections`", field),
         };
+        let waiting = match &table.get(&WAITING) {
+            None => Some(Waiting::default()),
+            Some(field) => problems.choice("a value of `waiting`", field),
+        };
         Some(Self {
             ttl: ttl?,
             renewal,
@@ -149,12 +163,13 @@ impl Lease {
             retry_delay: retry_delay?,
             persistence: persistence?,
             connections: connections?,
+            waiting: waiting?,
         })
     }
 
     /// The lines that say it in a file; what has its usual value is left out.
     pub(super) fn written(&self) -> Vec<Line> {
-        let Self { ttl, renewal, node_timeout, retry_delay, persistence, connections } = *self;
+        let Self { ttl, renewal, node_timeout, retry_delay, persistence, connections, waiting } = *self;
         let mut lines = vec![(TTL.name, time(ttl))];
         if renewal {
             lines.push((RENEWAL.name, "true".to_owned()));
@@ -165,18 +180,25 @@ impl Lease {
         if connections != Connections::default() {
             lines.push((CONNECTIONS.name, word(connections)));
         }
+        if waiting != Waiting::default() {
+            lines.push((WAITING.name, word(waiting)));
+        }
         lines
     }
 
     /// As pages show it.
     pub(super) fn shown(&self) -> Vec<Line> {
-        vec![
+        let mut lines = vec![
             ("ttl", text(self.ttl)),
             ("renewal", if self.renewal { "every third of the ttl" } else { "off" }.to_owned()),
             ("node timeout", text(self.node_timeout)),
             ("retry delay", self.retry_delay.to_string()),
             ("persistence", self.persistence.about().to_owned()),
-        ]
+        ];
+        if self.waiting == Waiting::Called {
+            lines.push(("waiting", "in a line, until called".to_owned()));
+        }
+        lines
     }
 
     pub(super) fn scale(&self) -> Scale {

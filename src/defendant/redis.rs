@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, Persistence};
 use super::draw::{Scale, Stress};
-use super::over_redis::{self, CONNECTIONS, LEASE_KEYS, Lease, NODE_TIMEOUT, PERSISTENCE, RENEWAL, RETRY_DELAY, TTL};
+use super::over_redis::{
+    self, CONNECTIONS, LEASE_KEYS, Lease, NODE_TIMEOUT, PERSISTENCE, RENEWAL, RETRY_DELAY, TTL, WAITING,
+};
 use super::redlock::{self, RedlockConfig};
 use super::registry::{self, LockConfig};
 use super::table::{AnyKey, Asked, Line};
 use super::{Algorithm, Assumed, Defendant, Promised, holders};
 use crate::duration::DurationRange;
-use crate::lock::Tokens;
 use crate::lock::backend::Connections;
+use crate::lock::{Tokens, Waiting};
 use crate::lock_kind::LockKind;
 use crate::scenario::problems::Problems;
 use crate::seed::ChaCha8Rng;
@@ -35,7 +37,7 @@ impl Algorithm for Redis {
     }
 
     fn keys(&self) -> &'static [&'static dyn AnyKey] {
-        &[&TTL, &RENEWAL, &NODE_TIMEOUT, &RETRY_DELAY, &PERSISTENCE, &CONNECTIONS]
+        &[&TTL, &RENEWAL, &NODE_TIMEOUT, &RETRY_DELAY, &PERSISTENCE, &CONNECTIONS, &WAITING]
     }
 
     fn lease_keys(&self) -> &'static [&'static dyn AnyKey] {
@@ -50,18 +52,27 @@ impl Algorithm for Redis {
         asked.refuse_others(registry::of_locks(), self.keys(), self.name(), problems);
         let kind = holders::kind(asked, problems);
         let lease = Lease::read(asked, problems);
-        let Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections } = lease?;
+        let Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections, waiting } = lease?;
         let kind = kind?;
-        let config = RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections };
+        let config = RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections, waiting };
         Some(LockConfig::Redis(config))
     }
 
     /// As one of Redlock's masters.
     fn draw(&self, stress: Stress, rng: &mut ChaCha8Rng) -> LockConfig {
-        let RedlockConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections, .. } =
+        let RedlockConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections, waiting, .. } =
             redlock::drawn(stress, false, rng);
         let kind = LockKind::Mutex;
-        LockConfig::Redis(RedisConfig { kind, ttl, renewal, node_timeout, retry_delay, persistence, connections })
+        LockConfig::Redis(RedisConfig {
+            kind,
+            ttl,
+            renewal,
+            node_timeout,
+            retry_delay,
+            persistence,
+            connections,
+            waiting,
+        })
     }
 }
 
@@ -83,13 +94,16 @@ pub struct RedisConfig {
     pub persistence: Persistence,
     /// Which connections requests travel on.
     pub connections: Connections,
+    /// What who waits does meanwhile.
+    #[serde(default)]
+    pub waiting: Waiting,
 }
 
 impl RedisConfig {
     fn lease(&self) -> Lease {
         // All named, so that nothing is left of a field that is added and not written.
-        let Self { kind: _, ttl, renewal, node_timeout, retry_delay, persistence, connections } = *self;
-        Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections }
+        let Self { kind: _, ttl, renewal, node_timeout, retry_delay, persistence, connections, waiting } = *self;
+        Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections, waiting }
     }
 }
 

@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, Persistence};
 use super::draw::{Scale, Stress, ms, pick};
-use super::over_redis::{self, CONNECTIONS, LEASE_KEYS, Lease, NODE_TIMEOUT, PERSISTENCE, RENEWAL, RETRY_DELAY, TTL};
+use super::over_redis::{
+    self, CONNECTIONS, LEASE_KEYS, Lease, NODE_TIMEOUT, PERSISTENCE, RENEWAL, RETRY_DELAY, TTL, WAITING,
+};
 use super::registry::{self, LockConfig};
 use super::table::{AnyKey, Asked, Key, Line, odd, word};
 use super::{Algorithm, Assumed, Defendant, Promised, holders};
 use crate::duration::DurationRange;
-use crate::lock::Tokens;
 use crate::lock::backend::Connections;
 use crate::lock::flawed::{About, RedlockFlaw};
+use crate::lock::{Tokens, Waiting};
 use crate::scenario::place::{Choice, Count};
 use crate::scenario::problems::Problems;
 use crate::seed::ChaCha8Rng;
@@ -50,7 +52,7 @@ impl Algorithm for Redlock {
     }
 
     fn keys(&self) -> &'static [&'static dyn AnyKey] {
-        &[&NODES, &TTL, &RENEWAL, &NODE_TIMEOUT, &RETRY_DELAY, &PERSISTENCE, &CONNECTIONS, &TOKENS]
+        &[&NODES, &TTL, &RENEWAL, &NODE_TIMEOUT, &RETRY_DELAY, &PERSISTENCE, &CONNECTIONS, &WAITING, &TOKENS]
     }
 
     fn lease_keys(&self) -> &'static [&'static dyn AnyKey] {
@@ -76,10 +78,20 @@ impl Algorithm for Redlock {
                 None
             }
         };
-        let Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections } = lease?;
+        let Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections, waiting } = lease?;
         let (nodes, tokens, flaw) = (nodes?, tokens?, self.0);
-        let config =
-            RedlockConfig { nodes, ttl, renewal, node_timeout, retry_delay, persistence, connections, tokens, flaw };
+        let config = RedlockConfig {
+            nodes,
+            ttl,
+            renewal,
+            node_timeout,
+            retry_delay,
+            persistence,
+            connections,
+            waiting,
+            tokens,
+            flaw,
+        };
         Some(LockConfig::Redlock(config))
     }
 
@@ -127,6 +139,7 @@ pub(super) fn drawn(stress: Stress, may_have_tokens: bool, rng: &mut ChaCha8Rng)
         ),
         persistence: pick(rng, &[Persistence::Always, Persistence::Always, Persistence::Everysec, Persistence::None]),
         connections: pick(rng, &[Connections::Pooled, Connections::Pooled, Connections::Pooled, Connections::Fresh]),
+        waiting: Waiting::Poll,
         tokens,
         flaw: None,
     }
@@ -151,6 +164,9 @@ pub struct RedlockConfig {
     /// Which connections requests travel on.
     #[serde(default)]
     pub connections: Connections,
+    /// What who waits does meanwhile.
+    #[serde(default)]
+    pub waiting: Waiting,
     /// Where fencing tokens come from. There are none by default, as published.
     #[serde(default)]
     pub tokens: Tokens,
@@ -162,9 +178,19 @@ pub struct RedlockConfig {
 impl RedlockConfig {
     fn lease(&self) -> Lease {
         // All named, so that nothing is left of a field that is added and not written.
-        let Self { nodes: _, ttl, renewal, node_timeout, retry_delay, persistence, connections, tokens: _, flaw: _ } =
-            *self;
-        Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections }
+        let Self {
+            nodes: _,
+            ttl,
+            renewal,
+            node_timeout,
+            retry_delay,
+            persistence,
+            connections,
+            waiting,
+            tokens: _,
+            flaw: _,
+        } = *self;
+        Lease { ttl, renewal, node_timeout, retry_delay, persistence, connections, waiting }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::lock::flawed::{self, WallClock};
 use crate::lock::runtime::SharedRuntime;
 use crate::lock::{
     ConfigError, DistributedLock, EtcdLock, EtcdSettings, ReadWriteLock, RedisLock, RedisLockSettings, RedlockSettings,
-    Semaphore, Waiting, ZookeeperLock, ZookeeperSettings,
+    Semaphore, ZookeeperLock, ZookeeperSettings,
 };
 use crate::lock_kind::LockKind;
 use crate::scenario::{EtcdConfig, RedisConfig, RedlockConfig, ZookeeperConfig};
@@ -39,7 +39,7 @@ pub(crate) fn redis(
         node_timeout: config.node_timeout,
         retry_delay_min: config.retry_delay.min,
         retry_delay_max: config.retry_delay.max,
-        waiting: Waiting::Poll,
+        waiting: config.waiting,
         renewal: config.renewal,
         key_prefix,
         max_hold: None,
@@ -72,7 +72,7 @@ pub(crate) fn redlock(
         node_timeout: config.node_timeout,
         retry_delay_min: config.retry_delay.min,
         retry_delay_max: config.retry_delay.max,
-        waiting: Waiting::Poll,
+        waiting: config.waiting,
         renewal: config.renewal,
         tokens: config.tokens,
         key_prefix,

@@ -3,6 +3,7 @@
 /// Name and text of each, in name order.
 pub const SHIPPED: &[(&str, &str)] = &[
     ("append-file", include_str!("../../scenarios/append-file.toml")),
+    ("called-when-free", include_str!("../../scenarios/called-when-free.toml")),
     ("calm", include_str!("../../scenarios/calm.toml")),
     ("chaos", include_str!("../../scenarios/chaos.toml")),
     ("client-pause-fenced", include_str!("../../scenarios/client-pause-fenced.toml")),

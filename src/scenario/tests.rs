@@ -463,9 +463,9 @@ fn every_word_that_the_schema_offers_is_accepted() {
                     let more = if word == "semaphore" { "permits = 2\n" } else { "" };
                     trial(&format!("readers = 50\n[lock.redis]\nkind = \"{word}\"\n{more}"))
                 }
-                (_, "Persistence") => trial(&format!("[lock.redlock]\npersistence = \"{word}\"\n")),
-                (_, "Tokens") => trial(&format!("[lock.redlock]\ntokens = \"{word}\"\n")),
-                (_, "Connections") => trial(&format!("[lock.redlock]\nconnections = \"{word}\"\n")),
+                (_, key @ ("Persistence" | "Tokens" | "Connections" | "Waiting")) => {
+                    trial(&format!("[lock.redlock]\n{} = \"{word}\"\n", key.to_lowercase()))
+                }
                 // Each against somebody who talks to them.
                 (_, "PeerGroup") => {
                     let target = if word == "clients" { "node:1" } else { "holder" };

@@ -35,6 +35,7 @@ use crate::time::Nanos;
 
 /// What who waits for a lock does meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "harness", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Waiting {
     /// It asks again after a random delay.

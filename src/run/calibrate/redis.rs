@@ -10,10 +10,10 @@ use crate::env;
 use crate::env::docker::cluster::Cluster;
 use crate::env::sim::Seam;
 use crate::ids::OwnerToken;
-use crate::lock::Tokens;
 use crate::lock::backend::{Connections, RedisNode};
 use crate::lock::client::RedisServer;
 use crate::lock::runtime::SharedRuntime;
+use crate::lock::{Tokens, Waiting};
 use crate::report::calibration::Kind;
 use crate::scenario::{Backend, DurationRange, LockConfig, Persistence, RedlockConfig};
 use crate::time::Nanos;
@@ -72,6 +72,7 @@ fn masters() -> RedlockConfig {
         retry_delay: DurationRange { min: Duration::from_millis(20), max: Duration::from_millis(80) },
         persistence: Persistence::None,
         connections: Connections::Pooled,
+        waiting: Waiting::Poll,
         tokens: Tokens::None,
         flaw: None,
     }
