@@ -31,6 +31,7 @@ struct Node {
 #[derive(Clone, Copy, PartialEq)]
 enum LetGo {
     AnExtension,
+    ADeletion,
     ASecondVote,
     Time,
 }
@@ -44,6 +45,18 @@ impl Node {
             asked: Arc::default(),
             let_go_by: let_go_by.unwrap_or(LetGo::Time),
         }
+    }
+
+    /// The answer to a request that found something, or nothing: the vote that this lets go is answered before it.
+    fn answer(&self, found: Ownership) -> Reply<Ownership, NodeError> {
+        let is_late = self.go.is_some() && found == Ownership::Absent;
+        async move {
+            if is_late {
+                tokio::time::sleep(Duration::from_millis(60)).await;
+            }
+            Ok(found)
+        }
+        .boxed()
     }
 
     fn let_go(&self, by: LetGo) {
@@ -71,7 +84,7 @@ impl RedisNode for Node {
             Some(go) if first => {
                 let (go, is_timed) = (Arc::clone(go), self.let_go_by == LetGo::Time);
                 async move {
-                    let late = tokio::time::sleep(Duration::from_millis(if is_timed { 100 } else { 500 }));
+                    let late = tokio::time::sleep(Duration::from_millis(if is_timed { 100 } else { 1_000 }));
                     tokio::select! {
                         () = go.notified() => {}
                         () = late => {}
@@ -97,7 +110,7 @@ impl RedisNode for Node {
             Some(_) => Ownership::Theirs,
         };
         self.let_go(LetGo::AnExtension);
-        ready(Ok(found)).boxed()
+        self.answer(found)
     }
 
     fn delete_if_owner(&self, _: &str, owner: &OwnerToken) -> Reply<Ownership, NodeError> {
@@ -110,7 +123,8 @@ impl RedisNode for Node {
                 Ownership::Ours
             }
         };
-        ready(Ok(found)).boxed()
+        self.let_go(LetGo::ADeletion);
+        self.answer(found)
     }
 
     fn set_and_count(&self, _: &str, _: &str, _: &OwnerToken, _: Duration) -> Reply<Option<FencingToken>, NodeError> {
@@ -167,7 +181,7 @@ fn unasked<T: Send + 'static>() -> Reply<T, NodeError> {
 
 #[tokio::test]
 async fn a_vote_that_is_overtaken_by_an_extension_or_a_release_is_taken_back_with_the_others() {
-    for let_go_by in [LetGo::AnExtension, LetGo::ASecondVote, LetGo::Time] {
+    for let_go_by in [LetGo::AnExtension, LetGo::ADeletion, LetGo::ASecondVote, LetGo::Time] {
         for extensions in 0..=3 {
             let node = |place| Arc::new(Node::new(place, (place == 4).then_some(let_go_by)));
             let nodes: Vec<Arc<Node>> = (0..5).map(node).collect();
@@ -178,11 +192,11 @@ async fn a_vote_that_is_overtaken_by_an_extension_or_a_release_is_taken_back_wit
             let held = lock.acquire(&name, &AcquireOptions::default()).await.unwrap();
             for _ in 0..extensions {
                 held.extend(2 * LONG).await.unwrap();
-                tokio::time::sleep(Duration::from_millis(60)).await;
+                tokio::time::sleep(Duration::from_millis(150)).await;
             }
             assert_eq!(held.release().await, ReleaseOutcome::Released);
             let mut left = usize::MAX;
-            for _ in 0..200 {
+            for _ in 0..400 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 left = nodes.iter().filter(|node| node.owner.lock().unwrap().is_some()).count();
                 if left == 0 && is_through(&nodes[4]) {
