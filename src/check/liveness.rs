@@ -333,7 +333,8 @@ impl Lock<'_> {
 ///
 /// What a client was told to have lost may lawfully be kept for it until it gives it back: who does not listen leaves
 /// its place in a line only then, as long as its session lives. So such a hold ends when its release begins, when its
-/// client dies or asks for the lock again, and otherwise not within this history.
+/// client dies or asks for the lock again, when somebody is granted the lock whom it would keep out, and otherwise not
+/// within this history.
 fn ends(facts: &Facts<'_>) -> BTreeMap<u32, Vec<usize>> {
     let mut ends: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let mut lost: BTreeMap<u32, usize> = BTreeMap::new();
@@ -344,17 +345,19 @@ fn ends(facts: &Facts<'_>) -> BTreeMap<u32, Vec<usize>> {
             None => {}
         }
     }
-    let mut kept: Vec<usize> = Vec::new();
+    let (kind, mut kept) = (facts.history.header.kind, Vec::<usize>::new());
     for op in facts.history.ops.iter().filter(|_| !lost.is_empty()) {
         kept.retain(|place| {
             let hold = &facts.holds[*place];
-            let is_over = op.client == Some(hold.client)
-                && match (op.f, op.kind) {
-                    (F::Crash, _) => true,
-                    (F::Release, OpType::Invoke) => op.hold.as_ref() == Some(&hold.id),
-                    (F::Acquire, OpType::Invoke) => op.lock.as_ref() == Some(&hold.lock),
-                    _ => false,
-                };
+            let (own, of_the_lock) = (op.client == Some(hold.client), op.lock.as_ref() == Some(&hold.lock));
+            let is_over = match (op.f, op.kind) {
+                (F::Crash, _) => own,
+                (F::Release, OpType::Invoke) => own && op.hold.as_ref() == Some(&hold.id),
+                (F::Acquire, OpType::Invoke) => own && of_the_lock,
+                // It was kept for nobody.
+                (F::Acquire, OpType::Ok) => of_the_lock && kind.excludes(op.shared, hold.shared),
+                _ => false,
+            };
             if is_over {
                 ends.entry(op.index).or_default().push(*place);
             }

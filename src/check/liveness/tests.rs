@@ -236,6 +236,13 @@ fn who_does_not_listen_keeps_others_waiting_until_the_hold_is_given_back() {
         granted(story, 4_501);
     });
     assert_eq!(died.verdict, Verdict::Invalid, "its holder is dead: {died:?}");
+    // c3 is granted it meanwhile and gives it back: whatever keeps it from c2 is not that c1 has not.
+    let passed_on = story(&|story| {
+        story.acquire("c3-1", 1_000, 1_010, None);
+        story.release("c3-1", 1_100);
+        granted(story, 2_200);
+    });
+    assert_eq!(passed_on.verdict, Verdict::Invalid, "it was kept for nobody: {passed_on:?}");
     // The file ends before the holder has said anything.
     let cut = story(&|story| {
         story.op(4_501, "c2-1", OpType::Fail, F::Acquire);

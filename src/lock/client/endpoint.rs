@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 #[cfg(feature = "tls")]
-use super::tls::{Tls, TlsFiles};
+use super::tls::Tls;
 
 /// One Redis server, as `redis://[user[:password]@]host[:port][/database]` says it, `rediss://…` for TLS, or
 /// `unix:///path/to/socket[?db=1&user=…&pass=…]`.
@@ -146,7 +146,7 @@ impl RedisEndpoint {
                 match &self.secrecy {
                     Secrecy::Plain => {}
                     Secrecy::Usual => {
-                        let tls = Tls::new(TlsFiles::default()).map_err(std::io::Error::other)?;
+                        let tls = Tls::usual().map_err(std::io::Error::other)?;
                         return Ok(Box::pin(tls.greet(host, stream).await?));
                     }
                     Secrecy::As(tls) => return Ok(Box::pin(tls.greet(host, stream).await?)),

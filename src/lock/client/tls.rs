@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 #[cfg(feature = "redis")]
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "redis")]
 use tokio::net::TcpStream;
@@ -80,6 +80,15 @@ impl Tls {
             }
         };
         Ok(Self { files, config: Arc::new(config) })
+    }
+
+    /// As the system trusts, read once for the whole process: connections come and go.
+    pub(super) fn usual() -> Result<Self, TlsError> {
+        static USUAL: OnceLock<Tls> = OnceLock::new();
+        match USUAL.get() {
+            Some(tls) => Ok(tls.clone()),
+            None => Self::new(TlsFiles::default()).map(|tls| USUAL.get_or_init(|| tls).clone()),
+        }
     }
 
     /// The files it was read from.
