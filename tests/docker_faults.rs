@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fencepost::env::docker::backends::redis;
+use fencepost::env::docker::cluster_name::{VARIABLE, choose, cluster};
 use fencepost::env::docker::container::{Container, Role};
 use fencepost::env::docker::engine::Engine;
 use fencepost::fault::Member;
@@ -24,6 +25,14 @@ use futures_util::future::join_all;
 /// How often each kind is to strike at least.
 fn wanted() -> usize {
     std::env::var("FENCEPOST_STRIKES").map_or(3, |strikes| strikes.parse().unwrap())
+}
+
+/// The cluster that the runs started from here use too: which one, their environment says.
+fn own_cluster() -> &'static str {
+    if let Ok(name) = std::env::var(VARIABLE) {
+        choose(&name).unwrap();
+    }
+    cluster()
 }
 
 /// The beginning of a scenario whose workload does not matter: faults are what it is about.
@@ -245,9 +254,10 @@ fn redis_servers_and_clients_die_and_come_back() {
 #[test]
 fn a_power_loss_after_many_runs_takes_no_more_than_was_not_synced() {
     assert!(Command::new(env!("CARGO_BIN_EXE_fencepost")).args(["cluster", "up"]).status().unwrap().success());
+    let name = format!("{}-redis-3", own_cluster());
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let containers = Engine::connect().await.unwrap().containers().await.unwrap();
-        let server = containers.iter().find(|own| own.name == "fencepost-redis-3").unwrap();
+        let server = containers.iter().find(|own| own.name == name).unwrap();
         let address = ([127, 0, 0, 1], server.published.unwrap()).into();
         for _ in 0..60 {
             for kept in [Persistence::None, Persistence::Everysec] {
@@ -260,7 +270,7 @@ fn a_power_loss_after_many_runs_takes_no_more_than_was_not_synced() {
     let all = strikes("redlock", &histories["redlock"]);
     let strike = &all[&("power-loss".to_owned(), "Redis".to_owned())][0];
     assert!(strike.applied.kind == OpType::Ok && strike.has_healed(), "{:?}", strike.healed);
-    let log = Command::new("docker").args(["logs", "--since", "30s", "fencepost-redis-3"]).output().unwrap();
+    let log = Command::new("docker").args(["logs", "--since", "30s", &name]).output().unwrap();
     let log = [log.stdout, log.stderr].concat();
     let log = String::from_utf8_lossy(&log);
     let kept: Vec<&str> = log.lines().filter(|line| line.contains(".manifest had")).collect();
@@ -295,6 +305,7 @@ fn is_cut(pid: i64) -> bool {
 /// How many SETs each Redis server executes in the three and a half seconds after the only client's network was seen to
 /// have a table of ours, which it must have all that time.
 async fn sets_while_cut() -> Vec<u64> {
+    own_cluster();
     let engine = Engine::connect().await.unwrap();
     let started = Instant::now();
     let (servers, pid) = loop {
