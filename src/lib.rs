@@ -21,7 +21,8 @@
 //! - `wire`: what passes between a client and a lock server, cut into requests and recognised by the lock's name.
 //! - `hunt`: plans that are drawn, what a lock must bear of them, findings made small.
 //! - `history`: what happened, and its file. `workload`: the client loop and the protected resource.
-//! - `env`: the worlds; `nemesis`: times faults in them. `check`: one file per guarantee, pure functions of a history.
+//! - `nemesis`: times faults. `trial`: the course of a trial, the same in every world. `env`: the worlds.
+//! - `check`: one file per guarantee, pure functions of a history.
 //! - `report`: console, JSON, JUnit, the page of a run and of a comparison, the list of runs. `serve`: shows a folder
 //!   of reports to a browser of this machine, read-only. `inspect`: a look at a lock on real servers, apart from all
 //!   that.
@@ -77,6 +78,8 @@ pub mod seed;
 #[cfg(feature = "harness")]
 pub mod serve;
 pub mod time;
+#[cfg(feature = "harness")]
+mod trial;
 #[cfg(feature = "harness")]
 pub mod verdict;
 #[cfg(feature = "harness")]

@@ -10,7 +10,7 @@ mod environment;
 mod strike;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "runs on tokio, with its clock paused")]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

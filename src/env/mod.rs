@@ -5,8 +5,6 @@
 
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "lives on the real machine, in its time")]
 pub mod docker;
-mod go_ahead;
-mod leftovers;
 pub mod sim;
 
 use std::num::NonZeroU32;

@@ -11,7 +11,14 @@ use crate::lock::runtime::Runtime;
 use crate::time::Clock;
 
 /// tokio's time, paused: it jumps whenever nobody has anything to do.
-struct Paused(tokio::time::Instant);
+pub(crate) struct Paused(tokio::time::Instant);
+
+impl Paused {
+    /// From now on.
+    pub fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
 
 impl Clock for Paused {
     fn now(&self) -> Nanos {
@@ -92,7 +99,7 @@ fn at(millis: u64) -> At {
 fn trial(plan: &[Fault], events: Vec<(u64, Event)>) -> (Vec<Strike>, Vec<(u64, Op)>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let clock = Arc::new(Paused(tokio::time::Instant::now()));
+        let clock = Arc::new(Paused::new());
         let (notes, ops) = (Arc::new(Notes::default()), Arc::new(Ops::default()));
         let (_stop, stopped) = watch::channel(false);
         let desk = Desk {

@@ -67,29 +67,25 @@ struct Turn {
 }
 
 impl Client {
-    /// Client `id` of `workload.clients`.
-    pub fn new(id: ClientId, workload: Workload, seed: Seed, parts: Parts) -> Self {
-        let rng = seed.stream(&format!("client/{}", id.0));
+    /// Client `id` of `workload.clients`, in this life: in a later one it goes on with process and attempt numbers of
+    /// its own, and does not draw again what it drew before.
+    pub fn new(id: ClientId, life: &Life, workload: Workload, seed: Seed, parts: Parts) -> Self {
+        let rng = match life.number() {
+            1 => seed.stream(&format!("client/{}", id.0)),
+            number => seed.stream(&format!("client/{}/life/{number}", id.0)),
+        };
+        let process = match life.process() {
+            Process::Client(process) => process,
+            _ => id.0,
+        };
         let log = Log {
             client: id,
             clients: workload.clients,
-            process: AtomicU32::new(id.0),
+            process: AtomicU32::new(process),
             record: Arc::clone(&parts.record),
             runtime: Arc::clone(&parts.runtime),
         };
-        Self { workload, parts, log, rng, attempts: 0, sending: watch::Sender::new(false) }
-    }
-
-    /// The same client in a later life: it goes on with process and attempt numbers of its own, and does not draw again
-    /// what it drew before.
-    #[must_use]
-    pub fn reborn(mut self, seed: Seed, life: &Life) -> Self {
-        self.attempts = life.attempts();
-        self.rng = seed.stream(&format!("client/{}/life/{}", self.log.client.0, life.number()));
-        if let Process::Client(process) = life.process() {
-            self.log.process = AtomicU32::new(process);
-        }
-        self
+        Self { workload, parts, log, rng, attempts: life.attempts(), sending: watch::Sender::new(false) }
     }
 
     /// Takes turns until `end`, or until the run is called off. A turn that has begun is brought to its end.

@@ -7,6 +7,7 @@ pub mod client;
 pub mod resource;
 
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -76,6 +77,9 @@ impl AccessError {
         !matches!(self, Self::Unanswered(_))
     }
 }
+
+/// How long a client waits for the resource before the outcome of an access is in doubt.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The way to the protected resource.
 pub trait ResourceClient: Send + Sync {

@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 
 use super::{Access, Action};
-use crate::history::ItemValue;
+use crate::history::{F, ItemValue, Op, OpType, Process};
 use crate::ids::FencingToken;
 use crate::scenario::{Fencing, WorkloadKind};
+use crate::time::Nanos;
 
 /// The inventory and its policy.
 #[derive(Clone, Debug)]
@@ -99,6 +100,29 @@ impl Resource {
                 Ok(())
             }
         }
+    }
+
+    /// Serves one access at `now`: the answer, and the op to record in the order of service.
+    pub fn serve_and_tell(&mut self, access: &Access, now: Nanos) -> (Result<ItemValue, Refusal>, Op) {
+        let served = self.serve(access);
+        let (f, asked) = match access.action {
+            Action::Read => (F::Read, None),
+            Action::Write { stock, based_on } => (F::Write, Some((stock, based_on))),
+        };
+        let kind = if served.is_ok() { OpType::Ok } else { OpType::Fail };
+        let mut op = Op::new(now, Process::Resource, kind, f);
+        op.client = Some(access.client);
+        op.hold = Some(access.hold.clone());
+        op.token = access.token;
+        op.error = served.as_ref().err().map(ToString::to_string);
+        let there = || self.items.get(&access.item).map_or(0, |item| item.stock);
+        op.value = Some(served.as_ref().copied().unwrap_or_else(|_| ItemValue {
+            item: access.item,
+            stock: asked.map_or_else(there, |(stock, _)| stock),
+            version: None,
+            based_on: asked.map(|(_, based_on)| based_on),
+        }));
+        (served, op)
     }
 
     /// Serves one access.

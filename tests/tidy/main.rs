@@ -40,7 +40,11 @@ const ARROW: Arrow<'_> = &[
     // What goes on in the worlds, and the worlds.
     ("workload", &["fencing", "history", "ids", "lock", "phase", "scenario", "seed", "time"]),
     ("nemesis", &["fault", "history", "ids", "lock", "phase", "seed", "time"]),
-    ("env", &["defendant", "history", "ids", "lock", "lock_kind"]),
+    (
+        "trial",
+        &["defendant", "fault", "history", "ids", "lock", "lock_kind", "nemesis", "phase", "scenario", "seed", "time"],
+    ),
+    ("env", &["defendant", "lock", "lock_kind"]),
     (
         "env/sim",
         &[
@@ -57,6 +61,7 @@ const ARROW: Arrow<'_> = &[
             "scenario",
             "seed",
             "time",
+            "trial",
             "wire",
             "workload",
         ],
@@ -77,6 +82,7 @@ const ARROW: Arrow<'_> = &[
             "scenario",
             "seed",
             "time",
+            "trial",
             "wire",
             "workload",
         ],

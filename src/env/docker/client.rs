@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
+use rand::Rng;
 use tokio::sync::watch;
 
-use super::announcer::Announcer;
 use super::answers::Answers;
 use super::backends::{self, Opening};
 use super::control_client::{ControlClient, Reports};
@@ -24,18 +24,15 @@ use crate::ids::{ClientId, LockName};
 use crate::lock::runtime::{SharedRuntime, TokioRuntime};
 use crate::lock::{DistributedLock, PausePoint};
 use crate::scenario::{AdapterConfig, LockConfig};
+use crate::seed::Seed;
 use crate::time::{BootClock, Clock, Nanos};
+use crate::trial::Announcer;
+use crate::trial::client::{lock_stream, stall, warm_up};
 use crate::wire::Names;
 use crate::workload::client::{Client, Parts};
 
 /// How often a client looks whether it still runs.
 const HEARTBEAT: Duration = Duration::from_millis(20);
-
-/// A gap between two heartbeats that is worth a `stall` in the history: far above a busy machine's hiccups.
-const STALL: Duration = Duration::from_millis(250);
-
-/// How long a client tries to reach its lock servers before the trial is called off.
-const WARM_UP: Duration = Duration::from_secs(10);
 
 /// Runs client `id` until the harness says that the trial is over.
 ///
@@ -47,7 +44,10 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
         Order::Client(plan) => *plan,
         other => bail!("a client was ordered {other:?}"),
     };
-    let announcer = Announcer::new(plan.announce.clone(), Arc::clone(&control.reports));
+    let announcer = {
+        let reports = Arc::clone(&control.reports);
+        Announcer::new(plan.announce.clone(), move |number, phase| reports.send(Report::Reached { number, phase }))
+    };
     let proxy = match plan.proxied {
         false => None,
         true => match doors(&plan, &announcer).await {
@@ -70,13 +70,9 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
             bail!("{why}");
         }
     };
-    match warm_up(&*lock, id).await {
-        // Started again under a fault: it goes on as it is, like any program.
-        Err(error) if plan.life.number() == 1 => {
-            control.close(Report::Failed(error.to_string())).await;
-            return Err(error);
-        }
-        Ok(()) | Err(_) => {}
+    if let Err(error) = warm_up(&*lock, id, &plan.life).await {
+        control.close(Report::Failed(error.to_string())).await;
+        return Err(error.into());
     }
     control.reports.send(Report::Ready);
     let end = loop {
@@ -99,10 +95,7 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
         stop,
     };
     let heartbeat = tokio::spawn(heartbeat(id, Arc::clone(&control.reports)));
-    let mut client = Client::new(id, plan.workload, plan.seed, parts);
-    if plan.life.number() > 1 {
-        client = client.reborn(plan.seed, &plan.life);
-    }
+    let client = Client::new(id, &plan.life, plan.workload, plan.seed, parts);
     let mut client = tokio::spawn(client.run(end));
     loop {
         tokio::select! {
@@ -133,14 +126,9 @@ pub async fn main(socket: &Path, id: ClientId) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Retry jitter and owner tokens: a stream of their own per client and life, apart from what the workload draws.
-fn seed_of(plan: &ClientPlan) -> crate::seed::Seed {
-    use rand::Rng;
-    let stream = match plan.life.number() {
-        1 => format!("client/{}/lock", plan.client.0),
-        life => format!("client/{}/lock/life/{life}", plan.client.0),
-    };
-    crate::seed::Seed(plan.seed.stream(&stream).next_u64())
+/// The seed of what its lock draws.
+fn seed_of(plan: &ClientPlan) -> Seed {
+    Seed(lock_stream(plan.seed, plan.client, plan.life.number()).next_u64())
 }
 
 /// What this process's wall clock shows. By the C library, whose clock functions the harness replaces.
@@ -239,14 +227,6 @@ impl Witness for Told {
     }
 }
 
-/// Opens connections and sessions on a lock of the client's own, so that the first turn measures the lock.
-async fn warm_up(lock: &dyn DistributedLock, id: ClientId) -> anyhow::Result<()> {
-    let name = LockName::new(format!("warm-up-{}", id.0));
-    let guard = lock.acquire(&name, &crate::lock::AcquireOptions::within(WARM_UP)).await?;
-    guard.release().await;
-    Ok(())
-}
-
 /// Records what the client does, and lets its doors hear of it first: what a request is about is told by the op before
 /// it.
 struct Heard {
@@ -296,10 +276,7 @@ async fn heartbeat(id: ClientId, reports: Arc<Reports>) {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
         let now: Nanos = BootClock.now();
-        if now - last > STALL {
-            let mut op = Op::new(now, Process::Monitor, OpType::Ok, F::Stall);
-            op.client = Some(id);
-            op.since = Some(last);
+        if let Some(op) = stall(id, last, now) {
             reports.record(op);
         }
         last = now;

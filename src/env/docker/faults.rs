@@ -24,7 +24,7 @@ use super::backends;
 use super::control_server::Orders;
 use super::engine::Engine;
 use super::journal::Journal;
-use super::lives::Lives;
+use super::known::Known;
 use super::messages::{Order, Speaker};
 use super::netns::{Effect, Netns};
 use crate::fault::{Member, Refusal, Strike};
@@ -64,13 +64,13 @@ impl Faults {
         tools: Tools,
         places: BTreeMap<Member, Place>,
         orders: Orders,
-        lives: Arc<Lives>,
+        known: Arc<Known>,
         ensemble: (Backend, Vec<(NodeId, SocketAddr)>),
         tag: String,
     ) -> Self {
         let (active, clocks, doors) = (Mutex::default(), Mutex::default(), Mutex::default());
         let Tools { engine, journal, netns, put_off } = tools;
-        let context = Context { engine, journal, places, netns, put_off, tag, orders, lives, active, clocks, doors };
+        let context = Context { engine, journal, places, netns, put_off, tag, orders, known, active, clocks, doors };
         Self { context: Arc::new(context), ensemble }
     }
 

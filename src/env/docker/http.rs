@@ -7,7 +7,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -23,15 +22,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 
+use crate::history::ItemValue;
 use crate::history::recorder::Record;
-use crate::history::{F, ItemValue, Op, OpType, Process};
 use crate::ids::{ClientId, FencingToken, HoldId};
 use crate::time::{BootClock, Clock};
 use crate::workload::resource::{Item, Refusal, Resource};
-use crate::workload::{Access, AccessError, Action, ResourceClient};
-
-/// How long a client waits for the resource before the outcome of an access is in doubt.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::workload::{Access, AccessError, Action, PATIENCE, ResourceClient};
 
 const HOLD: &str = "hold";
 const CLIENT: &str = "client";
@@ -79,27 +75,8 @@ pub fn service(resource: Resource, record: Arc<dyn Record>) -> Router {
 impl Service {
     fn serve(&self, access: &Access) -> Result<ItemView, Problem> {
         let mut resource = self.resource.lock().unwrap_or_else(PoisonError::into_inner);
-        let served = resource.serve(access);
         // Under the lock, so that the record stands in the order of service.
-        let (f, asked) = match access.action {
-            Action::Read => (F::Read, None),
-            Action::Write { stock, based_on } => (F::Write, Some((stock, based_on))),
-        };
-        let kind = if served.is_ok() { OpType::Ok } else { OpType::Fail };
-        let mut op = Op::new(BootClock.now(), Process::Resource, kind, f);
-        op.client = Some(access.client);
-        op.hold = Some(access.hold.clone());
-        op.token = access.token;
-        op.error = served.as_ref().err().map(ToString::to_string);
-        op.value = Some(served.as_ref().copied().unwrap_or(ItemValue {
-            item: access.item,
-            stock: asked.map_or_else(
-                || resource.items().find(|(id, _)| *id == access.item).map_or(0, |(_, item)| item.stock),
-                |(stock, _)| stock,
-            ),
-            version: None,
-            based_on: asked.map(|(_, based_on)| based_on),
-        }));
+        let (served, op) = resource.serve_and_tell(access, BootClock.now());
         self.record.record(op);
         match served {
             Ok(_) => resource

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::external::External;
-use crate::fault::RequestRule;
+use crate::fault::{Member, RequestRule};
 use crate::history::{Life, Op, ServerRecord};
 use crate::ids::{ClientId, NodeId};
 use crate::phase::Phase;
@@ -28,6 +28,15 @@ pub enum Speaker {
     Client(ClientId),
     /// The protected resource.
     Resource,
+}
+
+impl From<Speaker> for Member {
+    fn from(speaker: Speaker) -> Self {
+        match speaker {
+            Speaker::Client(client) => Self::Client(client),
+            Speaker::Resource => Self::Resource,
+        }
+    }
 }
 
 /// From a container to the harness.

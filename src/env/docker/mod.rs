@@ -8,15 +8,14 @@
 //!
 //! [`run`] puts locks on trial in it: one [`trial`] per lock, whose containers ([`client`], [`resource`]) report to the
 //! [`control_server`] in [`messages`]. [`faults`] hurts them, [`netns`] their links, [`clock_page`] moves a process's
-//! clock, `clock_reading` is what is seen of one, `lives` follows clients from one life to the next, [`proxy`] reads
-//! their requests on the way (`steps`: what those tell of a program), `announcer` stops them at phases, `outside` sees
+//! clock, `clock_reading` is what is seen of one, `known` is what is known of clients from outside, [`proxy`] reads
+//! their requests on the way (`steps`: what those tell of a program), `outside` sees
 //! what others do (all but `own_requests`), [`external`] has lock servers that are not ours. [`journal`], [`heal`] and
 //! [`watchdog`] see to it that nothing stays hurt, [`cluster_lock`] and [`run_lock`] that runs don't meet.
 //!
 //! No code here touches a container without the project's label.
 
 pub mod abilities;
-mod announcer;
 mod answers;
 pub mod backends;
 pub mod client;
@@ -40,8 +39,8 @@ pub mod heal;
 pub mod http;
 pub mod images;
 pub mod journal;
+mod known;
 mod launch;
-mod lives;
 pub mod messages;
 pub mod netns;
 mod outside;

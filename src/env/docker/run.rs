@@ -30,6 +30,7 @@ use super::trial::{Outcome, Trial};
 use super::watchdog::Watchdog;
 use crate::scenario::{Backend, LockConfig, Persistence, Scenario};
 use crate::seed::Seed;
+use crate::trial::Case;
 
 /// The cluster, ready for a run, and ours alone until this is dropped.
 pub struct Session {
@@ -197,15 +198,12 @@ impl Session {
         // Short: it is part of container names, keys and paths.
         let run = format!("{:06x}", rand::random::<u32>() & 0xff_ffff);
         let trials = locks.iter().copied().zip(0..).filter_map(|(lock, number)| {
-            let config = scenario.locks.get(lock)?;
+            let case = Case::of(scenario, lock, seed)?;
             let (folder, journal, stop) = (folder.join(lock), Arc::clone(&self.journal), stop.clone());
             let netns = self.netns.clone();
             Some(Trial {
-                scenario,
-                lock,
-                config,
+                case,
                 number,
-                seed,
                 image: self.programs.get(lock).map(String::as_str),
                 run: &run,
                 folder,

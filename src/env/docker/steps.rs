@@ -16,11 +16,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::announcer::Announcer;
 use crate::fault::request::Call;
 use crate::history::{F, Op, OpType};
 use crate::lock::PausePoint;
 use crate::phase::Phase;
+use crate::trial::Announcer;
 
 /// A program that has sent nothing for so long waits for its turn, or between two attempts.
 const QUIET: Duration = Duration::from_millis(20);

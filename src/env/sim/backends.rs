@@ -15,7 +15,6 @@ use super::zookeeper::link::ZkTransport;
 use super::zookeeper::session::SimEnsemble;
 use super::{etcd, redis, zookeeper};
 use crate::env;
-use crate::env::leftovers::{Found, Names};
 use crate::ids::{LockName, NodeId};
 use crate::lock::DistributedLock;
 use crate::lock::backend::{EtcdCluster, RedisNode, ZkConnector};
@@ -25,6 +24,7 @@ use crate::lock::runtime::SharedRuntime;
 use crate::scenario::{Backend, LockConfig, RedisConfig, RedlockConfig};
 use crate::seed::Seed;
 use crate::time::Nanos;
+use crate::trial::leftovers::{Found, Names};
 
 /// A scenario that names one is refused when it is read.
 const NO_PROGRAMS: &str = "programs of others are not simulated";

@@ -14,14 +14,11 @@ use super::engine::ids::{HostId, Power};
 use super::engine::state::State;
 use super::engine::sync::lock;
 use crate::fault::{ClockChange, Grudge, Member, Refusal, RequestRule, Strike};
-use crate::history::{ClockReading, F, Op, OpType, Probe, Process};
+use crate::history::{ClockReading, Probe};
 use crate::ids::{ClientId, NodeId};
 use crate::nemesis::{Environment, FaultError};
 use crate::time::Nanos;
-
-/// A pause that is worth a `stall` in the history, as in containers: shorter ones would drown in a busy machine's
-/// hiccups.
-const STALL: u64 = 250_000_000;
+use crate::trial::client::stall;
 
 /// For each link, from one machine to another: how many segments were ever struck there, or requests by one strike.
 type Struck = BTreeMap<(HostId, HostId), u64>;
@@ -316,10 +313,7 @@ fn name(state: &State, from: HostId, to: HostId) -> String {
 
 /// What a client's own monitor sees when it runs again.
 fn note_stall(state: &mut State, host: HostId, client: ClientId, since: u64) {
-    if state.now - since > STALL {
-        let mut op = Op::new(Nanos(state.now), Process::Monitor, OpType::Ok, F::Stall);
-        op.client = Some(client);
-        op.since = Some(Nanos(since));
+    if let Some(op) = stall(client, Nanos(since), Nanos(state.now)) {
         state.record(host, op);
     }
 }

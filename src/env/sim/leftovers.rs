@@ -7,8 +7,8 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 
 use super::backends;
 use super::engine::world::World;
-use crate::env::leftovers::{Found, Names, Servers};
 use crate::scenario::LockConfig;
+use crate::trial::leftovers::{Found, Names, Servers};
 
 /// The servers of a world, and the lock that they are for.
 pub(super) struct Inside<'a>(pub Arc<World>, pub &'a LockConfig);

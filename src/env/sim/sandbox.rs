@@ -25,6 +25,7 @@ use crate::lock::runtime::SharedRuntime;
 use crate::scenario::{Fencing, LockConfig, Simulation, WorkloadKind};
 use crate::seed::Seed;
 use crate::time::Nanos;
+use crate::trial::client::lock_stream;
 use crate::workload::resource::Resource;
 
 /// How many clients there can be: each has a machine of its own, there from the beginning.
@@ -73,7 +74,7 @@ impl Sandbox {
         let id = ClientId(self.clients.fetch_add(1, Ordering::Relaxed) + 1);
         assert!(id.0 <= CLIENTS_MAX, "a sandbox has {CLIENTS_MAX} machines for clients");
         let process = self.world.processes.current(self.host(Member::Client(id)));
-        let rng = self.seed.stream(&format!("client/{}/lock", id.0));
+        let rng = lock_stream(self.seed, id, 1);
         let runtime: SharedRuntime = Arc::new(SimRuntime::new(Arc::clone(&self.world), process, rng));
         let nodes = (1..=self.nodes).map(|node| (NodeId(node), self.host(Member::Node(NodeId(node)))));
         (id, Seam::new(&self.world, process, nodes, config, &runtime))

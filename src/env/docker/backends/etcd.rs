@@ -21,12 +21,12 @@ use crate::env;
 use crate::env::docker::clock_reading::Reading;
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
-use crate::env::leftovers::{Found, Names};
 use crate::history;
 use crate::ids::LockName;
 use crate::lock::client::EtcdMembers;
 use crate::lock::{DistributedLock, Settings};
 use crate::scenario::{Backend, LockConfig};
+use crate::trial::leftovers::{Found, Names};
 use crate::wire::Protocol;
 
 /// How long a member may take to say what it has.

@@ -26,13 +26,13 @@ use super::answers::Answers;
 use super::clock_reading::Reading;
 use super::container::Container;
 use super::engine::Engine;
-use crate::env::leftovers::{Found, Names, Servers};
 use crate::ids::{ClientId, LockName, NodeId};
 use crate::lock::flawed::WallClock;
 use crate::lock::name::as_path_part;
 use crate::lock::runtime::SharedRuntime;
 use crate::lock::{DistributedLock, Settings};
 use crate::scenario::{Backend, LockConfig, Persistence};
+use crate::trial::leftovers::{Found, Names, Servers};
 use crate::wire::Protocol;
 
 /// The backend's part in this world.

@@ -23,13 +23,13 @@ use crate::env;
 use crate::env::docker::clock_reading::{self, Reading};
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
-use crate::env::leftovers::{Found, Names};
 use crate::history;
 use crate::ids::{LockName, NodeId};
 use crate::lock::backend::{Connections, RedisNode};
 use crate::lock::client::RedisServer;
 use crate::lock::{DistributedLock, Settings};
 use crate::scenario::{Backend, LockConfig, Persistence};
+use crate::trial::leftovers::{Found, Names};
 use crate::wire::Protocol;
 
 pub use external::nodes;

@@ -21,7 +21,6 @@ use crate::env;
 use crate::env::docker::clock_reading::{self, Reading};
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
-use crate::env::leftovers::{Found, Names};
 use crate::env::session_text;
 use crate::history;
 use crate::ids::{ClientId, LockName};
@@ -29,6 +28,7 @@ use crate::lock::client::ZookeeperEnsemble;
 use crate::lock::{DistributedLock, Settings};
 use crate::scenario::{Backend, LockConfig};
 use crate::time::{BootClock, Clock};
+use crate::trial::leftovers::{Found, Names};
 use crate::wire::Protocol;
 
 /// How long a server may take to say what it has.

@@ -123,7 +123,7 @@ fn read<'a>(context: &'a Context, container: &'a Container, reader: ClockReader)
 }
 
 async fn read_client(context: &Context, client: ClientId) -> io::Result<Reading> {
-    let (number, answer) = context.lives.ask();
+    let (number, answer) = context.known.ask();
     context.orders.send(Speaker::Client(client), Order::Clock { number });
     let answer = tokio::time::timeout(CLIENT_LIMIT, answer).await;
     let Ok(Ok(ClientClock { before, after, wall, .. })) = answer else { return Err(io::Error::other("no answer")) };

@@ -16,7 +16,7 @@ use crate::env::docker::control_server::Orders;
 use crate::env::docker::engine::Engine;
 use crate::env::docker::heal::{self, Reach};
 use crate::env::docker::journal::{Entry, Journal, Undo};
-use crate::env::docker::lives::Lives;
+use crate::env::docker::known::Known;
 use crate::env::docker::netns::{Door, Netns};
 use crate::fault::Member;
 use crate::history::Probe;
@@ -105,7 +105,7 @@ pub(super) struct Context {
     /// Network namespaces, as far as they were needed.
     pub doors: Mutex<BTreeMap<Member, Door>>,
     pub orders: Orders,
-    pub lives: Arc<Lives>,
+    pub known: Arc<Known>,
     /// What the strikes in force did, by their numbers.
     pub active: Mutex<BTreeMap<u32, Vec<Arc<ActiveFault>>>>,
     /// The clocks that were moved so far.

@@ -45,12 +45,12 @@ pub(super) async fn apply(context: &Context, member: Member, loses_power: bool, 
     let undo = Undo::Start { folder: folder.clone() };
     let kill = async {
         let last_words = match member {
-            Member::Client(client) => Some((client, context.lives.dying(client, BootClock.now()))),
+            Member::Client(client) => Some((client, context.known.dying(client, BootClock.now()))),
             Member::Node(_) | Member::Resource => None,
         };
         if let Err(error) = context.engine.kill(container).await {
             if let Some((client, _)) = &last_words {
-                context.lives.spared(*client);
+                context.known.spared(*client);
             }
             return Err(FaultError(error.to_string()));
         }
@@ -62,7 +62,7 @@ pub(super) async fn apply(context: &Context, member: Member, loses_power: bool, 
         if let Some((client, last_words)) = last_words
             && tokio::time::timeout(LAST_WORDS, last_words).await.is_err()
         {
-            context.lives.spared(client);
+            context.known.spared(client);
             return Err(FaultError(format!("{member} was killed, and its connection did not end")));
         }
         Ok((Killed { power_loss }, vec![before, during]))

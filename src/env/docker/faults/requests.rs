@@ -89,7 +89,7 @@ impl Read {
     }
 
     async fn tell(&self, context: &Context, rule: Option<RequestRule>) -> Result<RequestsReport, FaultError> {
-        let (number, told) = context.lives.order();
+        let (number, told) = context.known.order();
         context.orders.send(Speaker::Client(self.client), self.order(number, rule));
         let report = tokio::time::timeout(PATIENCE, told).await.ok().and_then(Result::ok);
         let report = report.filter(|report| report.nodes.len() == self.nodes.len());

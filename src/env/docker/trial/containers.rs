@@ -26,13 +26,13 @@ const HOSTS: u8 = 21;
 impl Trial<'_> {
     /// What the labels of its containers say. A name's beginning would not do: one lock's name may begin another's.
     pub(super) fn label(&self) -> String {
-        format!("{}/{}", self.run, self.lock)
+        format!("{}/{}", self.run, self.case.lock)
     }
 
     pub(super) fn name(&self, speaker: Speaker) -> String {
         match speaker {
-            Speaker::Client(client) => format!("{}-{}-{}-{client}", cluster(), self.run, self.lock),
-            Speaker::Resource => format!("{}-{}-{}-resource", cluster(), self.run, self.lock),
+            Speaker::Client(client) => format!("{}-{}-{}-{client}", cluster(), self.run, self.case.lock),
+            Speaker::Resource => format!("{}-{}-{}-resource", cluster(), self.run, self.case.lock),
         }
     }
 
@@ -67,7 +67,7 @@ impl Trial<'_> {
         if let Some(folder) = &clock {
             ClockPage::open(folder).with_context(|| format!("cannot make a clock in {}", folder.display()))?;
         }
-        let (image, folder) = match (self.config, self.image, speaker) {
+        let (image, folder) = match (self.case.config, self.image, speaker) {
             (LockConfig::Adapter(config), Some(image), Speaker::Client(_)) => {
                 (image.to_owned(), Some(config.settings.folder.clone()))
             }

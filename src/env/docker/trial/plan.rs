@@ -1,20 +1,20 @@
 //! What a trial's plan asks of its clients, its servers and its faults.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 
+use super::Trial;
 use super::containers::clock_folder;
-use super::{Members, Trial};
+use super::stage::Stage;
 use crate::env::docker::backends;
-use crate::env::docker::control_server::ControlServer;
 use crate::env::docker::faults::{ClockPlace, ClockReader, Faults, Place, Tools};
-use crate::env::docker::lives::Lives;
+use crate::env::docker::known::Known;
 use crate::env::docker::messages::{ClientPlan, Order, RESOURCE_PORT, ResourcePlan, Speaker};
-use crate::fault::{At, Member, Target};
+use crate::fault::{Member, Target};
 use crate::phase::Phase;
 use crate::scenario::LockConfig;
 
@@ -24,21 +24,20 @@ use crate::scenario::LockConfig;
 const COMING_BACK: Duration = Duration::from_secs(25);
 
 impl Trial<'_> {
-    pub(super) fn faults(&self, control: &ControlServer, members: &Members<'_>) -> anyhow::Result<Faults> {
-        let backend = self.config.backend();
+    pub(super) fn faults(&self, stage: &Stage<'_>) -> anyhow::Result<Faults> {
+        let backend = self.case.config.backend();
         let mut places = BTreeMap::new();
-        for (speaker, container) in &members.containers {
+        for (speaker, container) in &stage.containers {
             let address = self.address(*speaker)?;
-            let member = match speaker {
-                Speaker::Client(client) => Member::Client(*client),
-                Speaker::Resource => Member::Resource,
-            };
             let clock = match speaker {
-                Speaker::Client(client) => clock_folder(members.folder, *speaker)
+                Speaker::Client(client) => clock_folder(stage.folder, *speaker)
                     .map(|folder| ClockPlace { folder, reader: ClockReader::Client(*client) }),
                 Speaker::Resource => None,
             };
-            places.insert(member, Place { container: container.clone(), address, published: None, clock });
+            places.insert(
+                Member::from(*speaker),
+                Place { container: container.clone(), address, published: None, clock },
+            );
         }
         for server in self.servers() {
             let published = server.published;
@@ -58,19 +57,19 @@ impl Trial<'_> {
             netns: self.netns.clone(),
             put_off: self.put_off(),
         };
-        let (orders, lives) = (control.orders.clone(), Arc::clone(&members.lives));
-        Ok(Faults::new(tools, places, orders, lives, ensemble, self.number.to_string()))
+        let (orders, known) = (stage.control.orders.clone(), Arc::clone(&stage.known));
+        Ok(Faults::new(tools, places, orders, known, ensemble, self.number.to_string()))
     }
 
     /// How long a fault's end may be put off by another of the plan that hides it.
     pub(super) fn put_off(&self) -> Duration {
-        let stops = self.scenario.faults.iter().filter(|fault| fault.kind.is_stop());
+        let stops = self.case.scenario.faults.iter().filter(|fault| fault.kind.is_stop());
         stops.map(|fault| fault.duration + COMING_BACK).max().unwrap_or_default()
     }
 
     /// Whether the plan itself may stop all clients at once.
     pub(super) fn freezes_all(&self) -> bool {
-        let clients = self.scenario.workload.clients as usize;
+        let clients = self.case.scenario.workload.clients as usize;
         let stops_all = |target: &Target| match target {
             Target::Members(members) => {
                 members.iter().filter(|one| matches!(one, Member::Client(_))).count() >= clients
@@ -79,47 +78,37 @@ impl Trial<'_> {
             _ => false,
         };
         let stops: Vec<_> =
-            self.scenario.faults.iter().filter(|fault| fault.kind.is_stop() && fault.target.is_client()).collect();
+            self.case.scenario.faults.iter().filter(|fault| fault.kind.is_stop() && fault.target.is_client()).collect();
         stops.len() >= clients || stops.iter().any(|fault| stops_all(&fault.target))
-    }
-
-    /// The phases at which the plan may strike.
-    pub(super) fn announced(&self) -> Vec<Phase> {
-        let phases = self.scenario.faults.iter().filter_map(|fault| match fault.at {
-            At::Phase { phase, .. } => Some(phase),
-            At::Time(_) | At::Every(_) => None,
-        });
-        phases.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Whether clients reach their servers by doors of their own, where their requests are read: if the plan strikes
     /// requests, or at a step inside of a program that nobody here wrote.
     pub(super) fn proxied(&self) -> bool {
-        let is_foreign = matches!(self.config, LockConfig::Adapter(_));
+        let is_foreign = matches!(self.case.config, LockConfig::Adapter(_));
         let inside = [Phase::Acquiring, Phase::VotesIn, Phase::InLine, Phase::Renewing];
-        self.scenario.faults.iter().any(|fault| fault.kind.is_of_requests())
-            || (is_foreign && self.announced().iter().any(|phase| inside.contains(phase)))
+        self.case.strikes_requests() || (is_foreign && self.case.announced().iter().any(|phase| inside.contains(phase)))
     }
 
-    pub(super) fn plan_for(&self, speaker: Speaker, lives: &Lives) -> anyhow::Result<Order> {
-        let workload = &self.scenario.workload;
+    pub(super) fn plan_for(&self, speaker: Speaker, known: &Known) -> anyhow::Result<Order> {
+        let workload = &self.case.scenario.workload;
         Ok(match speaker {
             Speaker::Resource => Order::Resource(ResourcePlan {
                 kind: workload.kind,
-                fencing: self.scenario.resource.fencing,
+                fencing: self.case.scenario.resource.fencing,
                 items: workload.locks,
             }),
             Speaker::Client(client) => Order::Client(Box::new(ClientPlan {
                 client,
-                life: lives.life(client).with_context(|| format!("there is no {client} in this trial"))?,
-                seed: self.seed,
+                life: known.lives().life(client).with_context(|| format!("there is no {client} in this trial"))?,
+                seed: self.case.seed,
                 workload: workload.clone(),
-                lock: self.config.clone(),
+                lock: self.case.config.clone(),
                 namespace: self.namespace(),
                 servers: self.servers().iter().map(|server| SocketAddr::from((server.address, server.port))).collect(),
                 external: self.external.map(|doors| doors.servers().clone()),
                 resource: SocketAddr::from((self.address(Speaker::Resource)?, RESOURCE_PORT)),
-                announce: self.announced(),
+                announce: self.case.announced(),
                 proxied: self.proxied(),
             })),
         })

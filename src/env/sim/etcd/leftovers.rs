@@ -1,9 +1,9 @@
 //! What the cluster still has: the keys of its leader, looked at from outside.
 
 use super::node::EtcdServer;
-use crate::env::leftovers::{Found, Names};
 use crate::env::sim::engine::state::State;
 use crate::history::Left;
+use crate::trial::leftovers::{Found, Names};
 
 /// All that may be of one of these names, or why there is nobody to ask.
 pub fn leftovers(state: &State, names: &Names) -> (Vec<Found>, Option<String>) {

@@ -1,10 +1,10 @@
 //! What the nodes still have: their keys, looked at from outside.
 
 use super::node::RedisServer;
-use crate::env::leftovers::{Found, Names};
 use crate::env::sim::engine::ids::Power;
 use crate::env::sim::engine::state::State;
 use crate::history::Left;
+use crate::trial::leftovers::{Found, Names};
 
 /// All that may be of one of these names, and which node could not be looked at.
 pub fn leftovers(state: &State, names: &Names) -> (Vec<Found>, Option<String>) {

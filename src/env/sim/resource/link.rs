@@ -1,7 +1,6 @@
 //! A client's way to the simulated resource: what the HTTP client is to the real one.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
@@ -11,10 +10,7 @@ use crate::env::sim::engine::ids::ConnectionId;
 use crate::env::sim::engine::sync::lock;
 use crate::history::ItemValue;
 use crate::lock::runtime::{SharedRuntime, before};
-use crate::workload::{Access, AccessError, ResourceClient};
-
-/// How long the resource may take, as for the real one.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::workload::{Access, AccessError, PATIENCE, ResourceClient};
 
 /// The way to the resource: one connection, kept between accesses and given up when it does not answer.
 pub struct ResourceLink {

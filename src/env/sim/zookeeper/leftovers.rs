@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::node::ZookeeperServer;
-use crate::env::leftovers::{Found, Names};
 use crate::env::session_text;
 use crate::env::sim::engine::state::{Host, State};
 use crate::fault::Member;
 use crate::history::Left;
 use crate::ids::ClientId;
+use crate::trial::leftovers::{Found, Names};
 
 /// All that may be of one of these names, or why there is nobody to ask.
 pub fn leftovers(state: &State, names: &Names) -> (Vec<Found>, Option<String>) {

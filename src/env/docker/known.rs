@@ -1,32 +1,35 @@
-//! The incarnations of a trial's clients, called lives here: who was killed, what its next life goes on with, and who
-//! was asked what its clock shows. A trial and its faults both know of them.
+//! What a trial and its faults both have to know of its clients: which was sent its death, when each was last heard or
+//! stood still, what was asked of one and not answered yet.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::messages::{ClientClock, RequestsReport};
-use crate::history::{Life, Op};
+use crate::history::Op;
 use crate::ids::ClientId;
 use crate::time::Nanos;
+use crate::trial::Lives;
 
 /// So long no client runs at all where the machine, or their part of it, stands still. A laden one stops each of them
 /// for tenths of a second.
 const STANDSTILL: Duration = Duration::from_secs(1);
 
 /// The clients of one trial.
-pub struct Lives {
+pub struct Known {
+    /// Their lives, which the trial follows in every world.
+    lives: Arc<Lives>,
     actors: Mutex<BTreeMap<ClientId, Actor>>,
     questions: Mutex<BTreeMap<u64, oneshot::Sender<ClientClock>>>,
     orders: Mutex<BTreeMap<u64, oneshot::Sender<RequestsReport>>>,
     asked: AtomicU64,
 }
 
+#[derive(Default)]
 struct Actor {
-    life: Life,
     /// When it last recorded anything.
     last: Nanos,
     /// When it last did not run, from when to when, as it noticed itself.
@@ -35,12 +38,12 @@ struct Actor {
     dying: Option<(Nanos, oneshot::Sender<()>)>,
 }
 
-impl Lives {
+impl Known {
     /// `clients` clients, all in their first life.
     pub fn new(clients: u32) -> Self {
-        let actor = |client| Actor { life: Life::first(client, clients), last: Nanos::ZERO, stall: None, dying: None };
-        let actors = (1..=clients).map(ClientId).map(|client| (client, actor(client))).collect();
+        let actors = (1..=clients).map(|client| (ClientId(client), Actor::default())).collect();
         Self {
+            lives: Arc::new(Lives::new(clients)),
             actors: Mutex::new(actors),
             questions: Mutex::default(),
             orders: Mutex::default(),
@@ -48,13 +51,14 @@ impl Lives {
         }
     }
 
-    /// Follows an op that a client recorded.
+    /// Follows an op that a client has recorded, and has the nemesis hear it.
     pub fn hear(&self, op: &Op) {
-        let Some(client) = op.client else { return };
-        if let Some(actor) = lock(&self.actors).get_mut(&client) {
-            actor.life.hear(op);
+        if let Some(client) = op.client
+            && let Some(actor) = lock(&self.actors).get_mut(&client)
+        {
             actor.last = actor.last.max(op.time);
         }
+        self.lives.hear(op);
     }
 
     /// Follows a client's word that it did not run, and says from when to when none of several did: that is no single
@@ -74,9 +78,9 @@ impl Lives {
         Some((from, to))
     }
 
-    /// The life that a client is in, or will be in when it is started again.
-    pub fn life(&self, client: ClientId) -> Option<Life> {
-        lock(&self.actors).get(&client).map(|actor| actor.life.clone())
+    /// Their lives.
+    pub fn lives(&self) -> &Arc<Lives> {
+        &self.lives
     }
 
     /// Notes that a client is about to be killed, at `now`. What is returned is told when all that it had said was
@@ -102,10 +106,13 @@ impl Lives {
     /// It died after it was sent its death and after all that it recorded, and no later than now. The earliest of these
     /// instants counts: a hold is never said to have lasted longer than it certainly did.
     pub fn ended(&self, client: ClientId) -> Option<(Op, oneshot::Sender<()>)> {
-        let mut actors = lock(&self.actors);
-        let actor = actors.get_mut(&client)?;
-        let (sent, told) = actor.dying.take()?;
-        Some((actor.life.crash(sent.max(actor.last)), told))
+        let (at, told) = {
+            let mut actors = lock(&self.actors);
+            let actor = actors.get_mut(&client)?;
+            let (sent, told) = actor.dying.take()?;
+            (sent.max(actor.last), told)
+        };
+        Some((self.lives.crash(client, at)?, told))
     }
 
     /// Numbers a question about a clock, and waits for its answer.
@@ -156,15 +163,15 @@ mod tests {
 
     #[test]
     fn a_client_dies_no_later_than_is_certain() {
-        let lives = Lives::new(3);
-        lives.hear(&acquired(2, 70));
-        assert!(lives.ended(ClientId(2)).is_none(), "nobody killed it");
-        let mut told = lives.dying(ClientId(2), Nanos(60));
-        let (crash, teller) = lives.ended(ClientId(2)).unwrap();
+        let known = Known::new(3);
+        known.hear(&acquired(2, 70));
+        assert!(known.ended(ClientId(2)).is_none(), "nobody killed it");
+        let mut told = known.dying(ClientId(2), Nanos(60));
+        let (crash, teller) = known.ended(ClientId(2)).unwrap();
         assert_eq!((crash.time, crash.process, crash.f), (Nanos(70), Process::Client(2), F::Crash));
         teller.send(()).unwrap();
         assert_eq!(told.try_recv(), Ok(()));
-        let life = lives.life(ClientId(2)).unwrap();
+        let life = known.lives().life(ClientId(2)).unwrap();
         assert_eq!((life.number(), life.process()), (2, Process::Client(5)));
     }
 
@@ -176,25 +183,25 @@ mod tests {
             (op.client, op.since) = (Some(ClientId(client)), Some(Nanos(from)));
             op
         };
-        let lives = Lives::new(3);
+        let known = Known::new(3);
         // One after the other, or together for a moment only.
-        assert_eq!(lives.stalled(&stall(1, 0, 3 * second)), None);
-        assert_eq!(lives.stalled(&stall(2, second, 4 * second)), None);
-        assert_eq!(lives.stalled(&stall(3, 3 * second - 5, 5 * second)), None);
+        assert_eq!(known.stalled(&stall(1, 0, 3 * second)), None);
+        assert_eq!(known.stalled(&stall(2, second, 4 * second)), None);
+        assert_eq!(known.stalled(&stall(3, 3 * second - 5, 5 * second)), None);
         // All three.
-        assert_eq!(lives.stalled(&stall(1, 10 * second, 13 * second)), None);
-        assert_eq!(lives.stalled(&stall(2, 11 * second, 14 * second)), None);
-        assert_eq!(lives.stalled(&stall(3, 10 * second, 12 * second)), Some((Nanos(11 * second), Nanos(12 * second))));
-        assert_eq!(lives.stalled(&stall(3, 10 * second, 12 * second)), None, "once");
+        assert_eq!(known.stalled(&stall(1, 10 * second, 13 * second)), None);
+        assert_eq!(known.stalled(&stall(2, 11 * second, 14 * second)), None);
+        assert_eq!(known.stalled(&stall(3, 10 * second, 12 * second)), Some((Nanos(11 * second), Nanos(12 * second))));
+        assert_eq!(known.stalled(&stall(3, 10 * second, 12 * second)), None, "once");
         // Nobody to compare with.
-        assert_eq!(Lives::new(1).stalled(&stall(1, 0, 9 * second)), None);
+        assert_eq!(Known::new(1).stalled(&stall(1, 0, 9 * second)), None);
     }
 
     #[test]
     fn one_that_was_spared_did_not_die() {
-        let lives = Lives::new(1);
-        let _told = lives.dying(ClientId(1), Nanos(60));
-        lives.spared(ClientId(1));
-        assert!(lives.ended(ClientId(1)).is_none());
+        let known = Known::new(1);
+        let _told = known.dying(ClientId(1), Nanos(60));
+        known.spared(ClientId(1));
+        assert!(known.ended(ClientId(1)).is_none());
     }
 }

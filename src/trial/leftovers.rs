@@ -84,7 +84,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 /// Waits until what a lock may leave for `bound` has gone, looks, and records what is there all the same. `calm`:
 /// nothing was done to anybody in the trial, so that what is not there now will not come.
-pub(crate) async fn inspect(
+pub(super) async fn inspect(
     servers: &dyn Servers,
     names: &Names,
     bound: Duration,
