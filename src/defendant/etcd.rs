@@ -1,5 +1,6 @@
 //! The lock in an etcd cluster: keys with leases, in a line by the revision at which they were created.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,9 @@ use super::registry::{self, LockConfig};
 use super::table::{AnyKey, Asked, Line, time};
 use super::{Algorithm, Defendant, Promised, holders};
 use crate::duration::text;
+use crate::lock::backend::EtcdCluster;
+use crate::lock::runtime::SharedRuntime;
+use crate::lock::{DistributedLock, EtcdLock, EtcdSettings};
 use crate::scenario::error::Problem;
 use crate::scenario::problems::Problems;
 use crate::seed::ChaCha8Rng;
@@ -87,6 +91,22 @@ fn ttl(asked: &Asked<'_>, problems: &mut Problems<'_>) -> Option<Duration> {
 pub struct EtcdConfig {
     /// The lease's length, in whole seconds.
     pub ttl: Duration,
+}
+
+impl EtcdConfig {
+    /// The lock on trial, in this cluster.
+    pub(crate) fn make(
+        &self,
+        cluster: Arc<dyn EtcdCluster>,
+        prefix: String,
+        runtime: SharedRuntime,
+    ) -> Arc<dyn DistributedLock> {
+        // A trial is shorter than any longest hold.
+        let settings = EtcdSettings { prefix, ttl: self.ttl, max_hold: None };
+        Arc::new(
+            EtcdLock::new(cluster, settings, runtime).expect("a scenario's settings were checked when it was loaded"),
+        )
+    }
 }
 
 impl Defendant for EtcdConfig {

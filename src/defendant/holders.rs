@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: what follows from it for a workload or a resource; that is the scenario's.
 
+use std::num::NonZeroU32;
+
 use super::table::{Asked, Key, Line, quoted};
 use crate::lock_kind::LockKind;
 use crate::scenario::error::Problem;
@@ -86,4 +88,9 @@ pub(super) fn written(kind: LockKind) -> Vec<Line> {
             vec![(KIND.name, quoted("semaphore")), (PERMITS.name, permits.to_string())]
         }
     }
+}
+
+/// A semaphore's permits. A scenario with none is refused when it is loaded.
+pub(super) fn at_least_one(permits: u32) -> NonZeroU32 {
+    NonZeroU32::new(permits).unwrap_or(NonZeroU32::MIN)
 }

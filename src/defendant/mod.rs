@@ -8,9 +8,10 @@
 //! - [`backend`]: the servers; [`table`]: a lock's table in a scenario file; [`holders`]: how many may hold a lock;
 //!   `over_redis`: what all locks over Redis say of their leases; [`draw`]: by what a search draws settings.
 //!
-//! To add a lock: its file here, and its lines in the registry; the worlds make it (`env::redis` and its neighbours).
+//! To add a lock: its file here, and its lines in the registry; the simulation hands it its servers.
 //!
-//! Deliberately absent: the locks themselves ([`crate::lock`]) and the worlds that make them.
+//! Deliberately absent: the locks themselves ([`crate::lock`]), which each file makes with its settings, and the worlds
+//! that hand in what they are made over.
 
 pub mod adapter;
 pub mod backend;

@@ -1,5 +1,6 @@
 //! The lock at one Redis server: a key with an owner and a lease, and a count for tokens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,11 @@ use super::registry::{self, LockConfig};
 use super::table::{AnyKey, Asked, Line};
 use super::{Algorithm, Assumed, Defendant, Promised, holders};
 use crate::duration::DurationRange;
-use crate::lock::backend::Connections;
-use crate::lock::{Tokens, Waiting};
+use crate::lock::backend::{Connections, RedisNode};
+use crate::lock::runtime::SharedRuntime;
+use crate::lock::{
+    ConfigError, DistributedLock, ReadWriteLock, RedisLock, RedisLockSettings, Semaphore, Tokens, Waiting,
+};
 use crate::lock_kind::LockKind;
 use crate::scenario::problems::Problems;
 use crate::seed::ChaCha8Rng;
@@ -100,6 +104,34 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
+    /// The lock on trial, at this server.
+    pub(crate) fn make(
+        &self,
+        node: Arc<dyn RedisNode>,
+        key_prefix: String,
+        runtime: SharedRuntime,
+    ) -> Arc<dyn DistributedLock> {
+        let settings = RedisLockSettings {
+            ttl: self.ttl,
+            node_timeout: self.node_timeout,
+            retry_delay_min: self.retry_delay.min,
+            retry_delay_max: self.retry_delay.max,
+            waiting: self.waiting,
+            renewal: self.renewal,
+            key_prefix,
+            max_hold: None,
+        };
+        let made: Result<Arc<dyn DistributedLock>, ConfigError> = match self.kind {
+            LockKind::Mutex => RedisLock::new(node, settings, runtime).map(|lock| Arc::new(lock) as _),
+            LockKind::ReadWrite => ReadWriteLock::at_redis(node, settings, runtime).map(|lock| Arc::new(lock) as _),
+            LockKind::Semaphore { permits } => {
+                Semaphore::at_redis(node, settings, holders::at_least_one(permits), runtime)
+                    .map(|lock| Arc::new(lock) as _)
+            }
+        };
+        made.expect("a scenario's settings were checked when it was loaded")
+    }
+
     fn lease(&self) -> Lease {
         // All named, so that nothing is left of a field that is added and not written.
         let Self { kind: _, ttl, renewal, node_timeout, retry_delay, persistence, connections, waiting } = *self;

@@ -1,5 +1,6 @@
 //! Redlock over independent Redis masters, and the flawed locks over them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -14,9 +15,10 @@ use super::registry::{self, LockConfig};
 use super::table::{AnyKey, Asked, Key, Line, odd, word};
 use super::{Algorithm, Assumed, Defendant, Promised, holders};
 use crate::duration::DurationRange;
-use crate::lock::backend::Connections;
-use crate::lock::flawed::{About, RedlockFlaw};
-use crate::lock::{Tokens, Waiting};
+use crate::lock::backend::{Connections, RedisNode};
+use crate::lock::flawed::{self, About, RedlockFlaw, WallClock};
+use crate::lock::runtime::SharedRuntime;
+use crate::lock::{DistributedLock, RedlockSettings, Tokens, Waiting};
 use crate::scenario::place::{Choice, Count};
 use crate::scenario::problems::Problems;
 use crate::seed::ChaCha8Rng;
@@ -176,6 +178,32 @@ pub struct RedlockConfig {
 }
 
 impl RedlockConfig {
+    /// The lock on trial, over these masters.
+    pub(crate) fn make(
+        &self,
+        nodes: Vec<Arc<dyn RedisNode>>,
+        key_prefix: String,
+        runtime: SharedRuntime,
+        wall: WallClock,
+    ) -> Arc<dyn DistributedLock> {
+        let settings = RedlockSettings {
+            ttl: self.ttl,
+            node_timeout: self.node_timeout,
+            retry_delay_min: self.retry_delay.min,
+            retry_delay_max: self.retry_delay.max,
+            waiting: self.waiting,
+            renewal: self.renewal,
+            tokens: self.tokens,
+            key_prefix,
+            // A trial is shorter.
+            max_hold: None,
+        };
+        match self.flaw {
+            None => Arc::new(flawed::without_flaw(nodes, settings, runtime)),
+            Some(flaw) => flawed::redlock(flaw, nodes, settings, runtime, wall),
+        }
+    }
+
     fn lease(&self) -> Lease {
         // All named, so that nothing is left of a field that is added and not written.
         let Self {

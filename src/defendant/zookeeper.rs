@@ -1,6 +1,7 @@
 //! The lock in a ZooKeeper ensemble, ephemeral sequential znodes in a line, and the flawed locks there.
 
 use std::mem::discriminant;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,10 @@ use super::registry::{self, LockConfig};
 use super::table::{AnyKey, Asked, Key, Line, odd, time};
 use super::{Algorithm, Defendant, Promised, holders};
 use crate::duration::text;
-use crate::lock::ZookeeperSettings;
-use crate::lock::flawed::{About, ZookeeperFlaw};
+use crate::lock::backend::ZkConnector;
+use crate::lock::flawed::{self, About, WallClock, ZookeeperFlaw};
+use crate::lock::runtime::SharedRuntime;
+use crate::lock::{DistributedLock, ReadWriteLock, Semaphore, ZookeeperLock, ZookeeperSettings};
 use crate::lock_kind::LockKind;
 use crate::scenario::duration::DurationText;
 use crate::scenario::error::Problem;
@@ -144,6 +147,28 @@ pub struct ZookeeperConfig {
     /// What is wrong with it, if it is a canary.
     #[serde(default)]
     pub flaw: Option<ZookeeperFlaw>,
+}
+
+impl ZookeeperConfig {
+    /// The lock on trial, in this ensemble.
+    pub(crate) fn make(
+        &self,
+        ensemble: Arc<dyn ZkConnector>,
+        root: String,
+        runtime: SharedRuntime,
+        wall: WallClock,
+    ) -> Arc<dyn DistributedLock> {
+        // A trial is shorter than any longest hold.
+        let settings = ZookeeperSettings { root, max_hold: None };
+        match (self.flaw, self.kind) {
+            (Some(flaw), kind) => flawed::zookeeper(flaw, kind, ensemble, settings, runtime, wall),
+            (None, LockKind::Mutex) => Arc::new(ZookeeperLock::new(ensemble, settings, runtime)),
+            (None, LockKind::ReadWrite) => Arc::new(ReadWriteLock::in_zookeeper(ensemble, settings, runtime)),
+            (None, LockKind::Semaphore { permits }) => {
+                Arc::new(Semaphore::in_zookeeper(ensemble, settings, holders::at_least_one(permits), runtime))
+            }
+        }
+    }
 }
 
 impl Defendant for ZookeeperConfig {

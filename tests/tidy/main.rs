@@ -44,7 +44,7 @@ const ARROW: Arrow<'_> = &[
         "trial",
         &["defendant", "fault", "history", "ids", "lock", "lock_kind", "nemesis", "phase", "scenario", "seed", "time"],
     ),
-    ("env", &["defendant", "lock", "lock_kind"]),
+    ("env", &[]),
     (
         "env/sim",
         &[
@@ -223,7 +223,6 @@ const NAMED: rules::Exceptions<'_> = &[
     ("src/inspect/", "a file for each"),
     ("src/adapter/own.rs", "fencepost's own locks, behind the protocol"),
     ("src/cli.rs", "an option that starts its servers too"),
-    ("src/env/mod.rs", "makes the lock on trial over the seam"),
     ("src/env/sim/mod.rs", "lists the rooms"),
     ("src/env/sim/sandbox.rs", "servers without a trial, for conformance"),
     ("src/history/mod.rs", "how a token of ZooKeeper reads"),

@@ -14,7 +14,6 @@ use super::engine::world::World;
 use super::zookeeper::link::ZkTransport;
 use super::zookeeper::session::SimEnsemble;
 use super::{etcd, redis, zookeeper};
-use crate::env;
 use crate::ids::{LockName, NodeId};
 use crate::lock::DistributedLock;
 use crate::lock::backend::{EtcdCluster, RedisNode, ZkConnector};
@@ -144,18 +143,16 @@ pub(super) fn configured(config: &LockConfig, seam: Seam) -> Arc<dyn Distributed
     let node = seam.redis.first().cloned();
     match (config, seam.zookeeper) {
         (LockConfig::Redis(config), _) => match node {
-            Some(node) => env::redis(config, node, KEY_PREFIX.to_owned(), seam.runtime),
+            Some(node) => config.make(node, KEY_PREFIX.to_owned(), seam.runtime),
             None => unreachable!("the seam of a lock at a Redis server has a node"),
         },
-        (LockConfig::Redlock(config), _) => {
-            env::redlock(config, seam.redis, KEY_PREFIX.to_owned(), seam.runtime, seam.wall)
-        }
+        (LockConfig::Redlock(config), _) => config.make(seam.redis, KEY_PREFIX.to_owned(), seam.runtime, seam.wall),
         (LockConfig::Zookeeper(config), Some(ensemble)) => {
-            env::zookeeper(config, ensemble, ROOT.to_owned(), seam.runtime, seam.wall)
+            config.make(ensemble, ROOT.to_owned(), seam.runtime, seam.wall)
         }
         (LockConfig::Adapter(_), _) => unreachable!("{NO_PROGRAMS}"),
         (LockConfig::Etcd(config), _) => match seam.etcd {
-            Some(cluster) => env::etcd(config, cluster, ROOT.to_owned(), seam.runtime),
+            Some(cluster) => config.make(cluster, ROOT.to_owned(), seam.runtime),
             None => unreachable!("an etcd lock's seam has a cluster"),
         },
         (LockConfig::Zookeeper(_), None) => unreachable!("a ZooKeeper lock's seam has an ensemble"),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use super::{LEASE, Measured, Times, WARM_UP, Watches, hold};
-use crate::env;
 use crate::env::docker::cluster::Cluster;
 use crate::env::sim::Seam;
 use crate::ids::OwnerToken;
@@ -85,7 +84,7 @@ async fn measure(
     rounds: usize,
 ) -> Result<Times, String> {
     let node = Arc::clone(nodes.first().ok_or("there is no Redis master")?);
-    let lock = env::redlock(&masters(), nodes, prefix.to_owned(), Arc::clone(runtime), Arc::new(|| Nanos::ZERO));
+    let lock = masters().make(nodes, prefix.to_owned(), Arc::clone(runtime), Arc::new(|| Nanos::ZERO));
     let (key, owner) = (format!("{prefix}bare"), OwnerToken::new("calibrate"));
     let mut watches = Watches::new(runtime, KINDS.len());
     for round in 0..WARM_UP + rounds {

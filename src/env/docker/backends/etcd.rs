@@ -17,7 +17,6 @@ use serde::de::DeserializeOwned;
 use super::external::ExternalServers;
 use super::talk::{http, not_yet};
 use super::{Answer, ContainerBackend, Containers, Left, Opening, Published, foreign, listed, path, path_in_requests};
-use crate::env;
 use crate::env::docker::clock_reading::Reading;
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
@@ -85,7 +84,7 @@ impl ContainerBackend for Etcd {
         let Opening { lock, namespace, servers, runtime, .. } = opening;
         let LockConfig::Etcd(config) = lock else { return Err(foreign(lock)) };
         let address = format!("etcd://{}", listed(servers)).parse().map_err(|error| format!("{error}"))?;
-        Ok(env::etcd(config, Arc::new(EtcdMembers::new(address)), path(namespace), runtime))
+        Ok(config.make(Arc::new(EtcdMembers::new(address)), path(namespace), runtime))
     }
 
     fn prefix(&self, namespace: &str) -> String {

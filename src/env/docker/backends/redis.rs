@@ -19,7 +19,6 @@ use self::heard::HeardNode;
 use super::external::ExternalServers;
 use super::talk::{not_yet, talk};
 use super::{Answer, ContainerBackend, Containers, Left, Opening, PowerLoss, Published, foreign};
-use crate::env;
 use crate::env::docker::clock_reading::{self, Reading};
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
@@ -140,11 +139,11 @@ impl ContainerBackend for Redis {
         Ok(match lock {
             LockConfig::Redis(config) => {
                 let node = nodes(config.connections)?.into_iter().next().ok_or("the plan names no server")?;
-                env::redis(config, heard((1, node)), prefix, runtime)
+                config.make(heard((1, node)), prefix, runtime)
             }
             LockConfig::Redlock(config) => {
                 let nodes = (1..).zip(nodes(config.connections)?).map(heard).collect();
-                env::redlock(config, nodes, prefix, runtime, wall)
+                config.make(nodes, prefix, runtime, wall)
             }
             other => return Err(foreign(other)),
         })

@@ -17,7 +17,6 @@ use self::heard::HeardEnsemble;
 use super::external::ExternalServers;
 use super::talk::{not_yet, talk};
 use super::{Answer, ContainerBackend, Containers, Left, Opening, Published, foreign, listed, path, path_in_requests};
-use crate::env;
 use crate::env::docker::clock_reading::{self, Reading};
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
@@ -130,7 +129,7 @@ impl ContainerBackend for Zookeeper {
             None => (ZookeeperEnsemble::new(listed(servers), config.session_timeout), path(namespace)),
         };
         let connector = Arc::new(HeardEnsemble::new(Arc::new(connector), answers));
-        Ok(env::zookeeper(config, connector, root, runtime, wall))
+        Ok(config.make(connector, root, runtime, wall))
     }
 
     fn prefix(&self, namespace: &str) -> String {
