@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fencepost::check::judge;
+use fencepost::defendant::registry;
 use fencepost::env::sim::run_trial;
-use fencepost::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
 use fencepost::scenario::{self, Capabilities, Scenario};
 use fencepost::seed::Seed;
 use fencepost::verdict::{CheckName, Demand, Verdict};
@@ -19,8 +19,11 @@ fn scenarios() -> Vec<Scenario> {
 
 #[test]
 fn every_canary_has_a_scenario_that_says_what_must_catch_it() {
-    let flaws = RedlockFlaw::ALL.iter().map(|flaw| (flaw.about().name, "redlock"));
-    let flaws: Vec<_> = flaws.chain(ZookeeperFlaw::ALL.iter().map(|flaw| (flaw.about().name, "zookeeper"))).collect();
+    let flaws: Vec<(&str, &str)> = registry::algorithms()
+        .filter(|algorithm| algorithm.flaw().is_some())
+        .map(|canary| (canary.name(), registry::sound(canary).name()))
+        .collect();
+    assert!(flaws.len() >= 18);
     let scenarios: BTreeMap<String, Scenario> =
         scenarios().into_iter().map(|scenario| (scenario.name.clone(), scenario)).collect();
     assert_eq!(

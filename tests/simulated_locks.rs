@@ -264,7 +264,7 @@ struct OnEtcd<'a>(&'a Sandbox, OnceCell<Arc<dyn EtcdCluster>>, Cell<i64>);
 
 impl OnEtcd<'_> {
     fn config() -> LockConfig {
-        LockConfig::Etcd(EtcdConfig { ttl: lock_suite::LONG })
+        LockConfig::Etcd(EtcdConfig::new(lock_suite::LONG))
     }
 }
 

@@ -78,6 +78,18 @@ pub fn own(backend: Backend) -> &'static dyn Algorithm {
     algorithms().find(|algorithm| algorithm.backend() == backend).unwrap_or(&Redis)
 }
 
+/// The sound lock that this one is, or that it is a canary of: the one that it is named after.
+///
+/// # Panics
+/// There is none.
+pub fn sound(algorithm: &'static dyn Algorithm) -> &'static dyn Algorithm {
+    let is_of = |sound: &&dyn Algorithm| {
+        let rest = algorithm.name().strip_prefix(sound.name());
+        sound.flaw().is_none() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    algorithms().find(is_of).expect("a canary is named after a sound lock")
+}
+
 impl Word for &'static dyn Algorithm {
     fn words() -> Vec<(&'static str, Self)> {
         algorithms().map(|algorithm| (algorithm.name(), algorithm)).collect()
@@ -220,6 +232,17 @@ mod tests {
             for key in algorithm.keys().iter().chain(algorithm.lease_keys()) {
                 assert!(NAMES.contains(&key.name()), "{}: {}", algorithm.name(), key.name());
             }
+        }
+    }
+
+    #[test]
+    fn canaries_are_named_after_the_sound_lock_over_the_same_servers() {
+        let canaries: Vec<_> = algorithms().filter_map(|algorithm| Some((algorithm, algorithm.flaw()?))).collect();
+        assert!(canaries.len() >= 18);
+        for (canary, about) in canaries {
+            assert_eq!(sound(canary).backend(), canary.backend(), "{}", about.name);
+            assert!(about.name == canary.name() && about.name.len() <= 40, "{}", about.name);
+            assert!(about.flaw.ends_with('.') && !about.source.is_empty(), "{}", about.name);
         }
     }
 

@@ -241,19 +241,3 @@ fn blind_guard(
     let hold = Hold::new(runtime.now() + FOR_EVER);
     Guard::new(name.clone(), token, hold, Arc::clone(runtime), Box::new(release) as Release)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn canaries_are_named_after_the_servers_that_they_use() {
-        let redlock = RedlockFlaw::ALL.iter().map(|flaw| (flaw.about(), "redlock-"));
-        let all: Vec<_> = redlock.chain(ZookeeperFlaw::ALL.iter().map(|flaw| (flaw.about(), "zookeeper-"))).collect();
-        assert!(all.len() >= 10);
-        for (about, prefix) in all {
-            assert!(about.name.starts_with(prefix) && about.name.len() <= 40, "{}", about.name);
-            assert!(about.flaw.ends_with('.') && !about.source.is_empty(), "{}", about.name);
-        }
-    }
-}
