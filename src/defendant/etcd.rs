@@ -1,4 +1,5 @@
-//! The lock in an etcd cluster: keys with leases, in a line by the revision at which they were created.
+//! The lock in an etcd cluster, keys with leases in a line by the revision at which they were created, and the flawed
+//! locks there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use super::table::{AnyKey, Asked, Line, time};
 use super::{Algorithm, Defendant, Promised, holders};
 use crate::duration::text;
 use crate::lock::backend::EtcdCluster;
+use crate::lock::flawed::{self, About, EtcdFlaw};
 use crate::lock::runtime::SharedRuntime;
-use crate::lock::{DistributedLock, EtcdLock, EtcdSettings};
+use crate::lock::{DistributedLock, EtcdSettings};
 use crate::scenario::error::Problem;
 use crate::scenario::problems::Problems;
 use crate::seed::ChaCha8Rng;
@@ -22,16 +24,23 @@ use crate::seed::ChaCha8Rng;
 /// The shortest lease that etcd grants as it comes, and in the containers.
 const SHORTEST_LEASE: Duration = Duration::from_secs(2);
 
-/// The algorithm.
-pub(super) struct Etcd;
+/// What messages call the lock and its canaries.
+const NAME: &str = "etcd";
+
+/// The algorithm, or a flawed one.
+pub(super) struct Etcd(pub(super) Option<EtcdFlaw>);
 
 impl Algorithm for Etcd {
     fn name(&self) -> &'static str {
-        "etcd"
+        self.0.map_or(NAME, |flaw| flaw.about().name)
     }
 
     fn about(&self) -> &'static str {
         "Keys with leases in an etcd cluster."
+    }
+
+    fn flaw(&self) -> Option<About> {
+        self.0.map(EtcdFlaw::about)
     }
 
     fn backend(&self) -> Backend {
@@ -58,14 +67,14 @@ impl Algorithm for Etcd {
             let problem = Problem::at(&name.span, title, "an etcd lock");
             return problems.refuse(problem.help("run it on fencepost's own containers with `--env docker`"));
         }
-        holders::refuse_several(asked, self.name(), "what fencepost has in etcd is one client's lock", problems);
-        asked.refuse_others(registry::of_locks(), self.keys(), self.name(), problems);
-        Some(LockConfig::Etcd(EtcdConfig { ttl: ttl(asked, problems)? }))
+        holders::refuse_several(asked, NAME, "what fencepost has in etcd is one client's lock", problems);
+        asked.refuse_others(registry::of_locks(), self.keys(), NAME, problems);
+        Some(LockConfig::Etcd(EtcdConfig { ttl: ttl(asked, problems)?, flaw: self.0 }))
     }
 
     /// The shortest lease: plans around a longer one do not fit into a run.
     fn draw(&self, _: Stress, _: &mut ChaCha8Rng) -> LockConfig {
-        LockConfig::Etcd(EtcdConfig { ttl: SHORTEST_LEASE })
+        LockConfig::Etcd(EtcdConfig { ttl: SHORTEST_LEASE, flaw: self.0 })
     }
 
     /// Its leases are long, and so are its trials.
@@ -91,10 +100,13 @@ fn ttl(asked: &Asked<'_>, problems: &mut Problems<'_>) -> Option<Duration> {
 pub struct EtcdConfig {
     /// The lease's length, in whole seconds.
     pub ttl: Duration,
+    /// What is wrong with it, if it is a canary.
+    #[serde(default)]
+    pub flaw: Option<EtcdFlaw>,
 }
 
 impl EtcdConfig {
-    /// The lock on trial, in this cluster.
+    /// The lock on trial, sound or not, in this cluster.
     pub(crate) fn make(
         &self,
         cluster: Arc<dyn EtcdCluster>,
@@ -103,20 +115,25 @@ impl EtcdConfig {
     ) -> Arc<dyn DistributedLock> {
         // A trial is shorter than any longest hold.
         let settings = EtcdSettings { prefix, ttl: self.ttl, max_hold: None };
-        Arc::new(
-            EtcdLock::new(cluster, settings, runtime).expect("a scenario's settings were checked when it was loaded"),
-        )
+        match self.flaw {
+            None => Arc::new(flawed::etcd_without_flaw(cluster, settings, runtime)),
+            Some(flaw) => flawed::etcd(flaw, cluster, settings, runtime),
+        }
     }
 
     /// The sound lock with leases of this length.
     pub fn new(ttl: Duration) -> Self {
-        Self { ttl }
+        Self { ttl, flaw: None }
     }
 }
 
 impl Defendant for EtcdConfig {
     fn algorithm(&self) -> &'static str {
-        Etcd.name()
+        Etcd(self.flaw).name()
+    }
+
+    fn flaw(&self) -> Option<About> {
+        Etcd(self.flaw).flaw()
     }
 
     fn backend(&self) -> Backend {
@@ -150,7 +167,8 @@ impl Defendant for EtcdConfig {
     }
 
     fn written(&self) -> Vec<Line> {
-        let Self { ttl } = self;
+        // All named, so that nothing is left of a field that is added and not written.
+        let Self { ttl, flaw: _ } = self;
         vec![(TTL.name, time(*ttl))]
     }
 

@@ -3,8 +3,7 @@
 //! - [`Algorithm`]: how a lock's table is read, which keys it has, how a search draws it. [`Defendant`]: one that is
 //!   configured: its servers, its lease, what it assumes and promises, its words. [`registry`] lists them all, and has
 //!   the one `match` on which it is ([`LockConfig`]).
-//! - [`redis`], [`redlock`] and its canaries, [`zookeeper`] and its canaries, [`etcd`], [`adapter`] for programs of
-//!   others.
+//! - [`redis`]; [`redlock`], [`zookeeper`] and [`etcd`], each with its canaries; [`adapter`] for programs of others.
 //! - [`backend`]: the servers; [`table`]: a lock's table in a scenario file; [`holders`]: how many may hold a lock;
 //!   `over_redis`: what all locks over Redis say of their leases; [`draw`]: by what a search draws settings.
 //!

@@ -19,7 +19,7 @@ use super::redlock::{Redlock, RedlockConfig};
 use super::table::{AnyKey, Asked, Key, LockTable};
 use super::zookeeper::{Zookeeper, ZookeeperConfig};
 use super::{Algorithm, Defendant};
-use crate::lock::flawed::{RedlockFlaw, ZookeeperFlaw};
+use crate::lock::flawed::{EtcdFlaw, RedlockFlaw, ZookeeperFlaw};
 use crate::scenario::error::Problem;
 use crate::scenario::place::{Choice, Word};
 use crate::scenario::problems::Problems;
@@ -57,10 +57,11 @@ impl Deref for LockConfig {
 /// All algorithms, the sound ones first.
 static ALGORITHMS: LazyLock<Vec<Box<dyn Algorithm + Send>>> = LazyLock::new(|| {
     let sound: [Box<dyn Algorithm + Send>; 4] =
-        [Box::new(Redis), Box::new(Redlock(None)), Box::new(Zookeeper(None)), Box::new(Etcd)];
+        [Box::new(Redis), Box::new(Redlock(None)), Box::new(Zookeeper(None)), Box::new(Etcd(None))];
     let redlock = RedlockFlaw::ALL.iter().map(|flaw| Box::new(Redlock(Some(*flaw))) as _);
     let zookeeper = ZookeeperFlaw::ALL.iter().map(|flaw| Box::new(Zookeeper(Some(*flaw))) as _);
-    sound.into_iter().chain(redlock).chain(zookeeper).collect()
+    let etcd = EtcdFlaw::ALL.iter().map(|flaw| Box::new(Etcd(Some(*flaw))) as _);
+    sound.into_iter().chain(redlock).chain(zookeeper).chain(etcd).collect()
 });
 
 /// All algorithms that can stand trial: the sound ones, then the canaries.

@@ -70,15 +70,15 @@ pub(crate) fn folder(prefix: &str, name: &LockName) -> String {
 
 /// By when an attempt must be through.
 #[derive(Clone, Copy)]
-struct Deadlines {
+pub(super) struct Deadlines {
     /// How long to stand in line behind others.
-    queue: Nanos,
+    pub queue: Nanos,
     /// How long to wait for the servers' answers: at least long enough for the round trips of one attempt.
-    servers: Nanos,
+    pub servers: Nanos,
 }
 
 /// Why an attempt ended without a grant.
-enum Stop {
+pub(super) enum Stop {
     /// Not before the deadline.
     Deadline(AttemptError),
     /// The lease is gone: start again with a new one.
@@ -103,11 +103,16 @@ impl EtcdLock {
         Ok(Self { cluster, settings, runtime })
     }
 
+    /// A new contender for `name`, of which the servers know nothing yet.
+    pub(super) fn contender(&self, name: &LockName) -> Contender {
+        Contender::new(self, name)
+    }
+
     async fn attempt(&self, name: &LockName, options: &AcquireOptions, deadlines: Deadlines) -> Result<Guard, Stop> {
-        let contender = Contender::new(self, name);
+        let contender = self.contender(name);
         let lease = contender.granted(options, deadlines).await?;
-        let line = contender.ask(deadlines, &lease, || self.cluster.enter(&contender.key, lease.id, &contender.folder));
-        let created = contender.come_first(&lease, line.await?, options, deadlines).await?;
+        let line = contender.enter(&lease, deadlines).await?;
+        let created = contender.come_first(&lease, line, options, deadlines).await?;
         options.reached(Phase::VotesIn).await;
         let guard = self.guard(name, options, contender.disarm(), Arc::clone(&lease), created);
         // The last act: a lease whose time is up holds nothing, whatever the servers said.
@@ -137,6 +142,28 @@ impl EtcdLock {
         self.runtime.spawn(follow(Arc::clone(&hold), lease, (key, created), last_end, runtime).boxed());
         Guard::new(name.clone(), Some(FencingToken(created)), hold, Arc::clone(&self.runtime), release)
     }
+
+    /// Acquires by attempts until one is granted, is refused or is too late.
+    pub(super) async fn acquire_by<'a>(
+        &'a self,
+        options: &'a AcquireOptions,
+        attempt: impl Fn(Deadlines) -> BoxFuture<'a, Result<Guard, Stop>> + Send,
+    ) -> Result<Guard, AcquireError> {
+        let started = self.runtime.now();
+        // One attempt has to be given time for the servers' answers.
+        let patience = if options.wait.is_zero() { PATIENCE } else { options.wait };
+        let deadlines = Deadlines { queue: started + options.wait, servers: started + patience };
+        loop {
+            let last = match attempt(deadlines).await {
+                Ok(guard) => return Ok(guard),
+                Err(Stop::Denied(reason)) => return Err(AcquireError::Refused(reason)),
+                Err(Stop::Lease(_)) if self.runtime.now() < deadlines.servers => continue,
+                Err(Stop::Lease(reason)) => AttemptError::SessionEnded(reason),
+                Err(Stop::Deadline(last)) => last,
+            };
+            return Err(AcquireError::DeadlineExceeded { waited: self.runtime.now() - started, last });
+        }
+    }
 }
 
 impl DistributedLock for EtcdLock {
@@ -148,33 +175,22 @@ impl DistributedLock for EtcdLock {
         let acquire = async move {
             check(name)?;
             options.check(false)?;
-            let started = self.runtime.now();
-            // One attempt has to be given time for the servers' answers.
-            let patience = if options.wait.is_zero() { PATIENCE } else { options.wait };
-            let deadlines = Deadlines { queue: started + options.wait, servers: started + patience };
-            loop {
-                let last = match self.attempt(name, options, deadlines).await {
-                    Ok(guard) => return Ok(guard),
-                    Err(Stop::Denied(reason)) => return Err(AcquireError::Refused(reason)),
-                    Err(Stop::Lease(_)) if self.runtime.now() < deadlines.servers => continue,
-                    Err(Stop::Lease(reason)) => AttemptError::SessionEnded(reason),
-                    Err(Stop::Deadline(last)) => last,
-                };
-                return Err(AcquireError::DeadlineExceeded { waited: self.runtime.now() - started, last });
-            }
+            self.acquire_by(options, move |deadlines| self.attempt(name, options, deadlines).boxed()).await
         };
         trace::acquire("etcd", name, options.or_cancelled(acquire)).boxed()
     }
 }
 
 /// One contender. Dropping it takes back in the background whatever it has left: it all lives with its lease.
-struct Contender {
-    cluster: Arc<dyn EtcdCluster>,
-    runtime: SharedRuntime,
-    ttl: Duration,
+pub(super) struct Contender {
+    pub cluster: Arc<dyn EtcdCluster>,
+    pub runtime: SharedRuntime,
+    pub ttl: Duration,
     lease: i64,
-    folder: String,
-    key: String,
+    /// Below which all who contend have their keys.
+    pub folder: String,
+    /// Its own.
+    pub key: String,
     armed: bool,
 }
 
@@ -189,7 +205,7 @@ impl Contender {
     }
 
     /// Has its lease granted.
-    async fn granted(&self, options: &AcquireOptions, deadlines: Deadlines) -> Result<Arc<Lease>, Stop> {
+    pub async fn granted(&self, options: &AcquireOptions, deadlines: Deadlines) -> Result<Arc<Lease>, Stop> {
         // What was granted by a request that nobody answered is as old as the first of them.
         let first = self.runtime.now();
         loop {
@@ -211,6 +227,11 @@ impl Contender {
                 None => return Err(Stop::Deadline(self.no_answer(NodeOutcome::Silent, sent))),
             }
         }
+    }
+
+    /// Enters the line: all who stand in it then, itself included.
+    pub async fn enter(&self, lease: &Lease, deadlines: Deadlines) -> Result<EtcdLine, Stop> {
+        self.ask(deadlines, lease, || self.cluster.enter(&self.key, lease.id, &self.folder)).await
     }
 
     /// Asks until there is an answer, but not past the deadline nor past the lease's end.
@@ -245,7 +266,7 @@ impl Contender {
     }
 
     /// Lets a moment pass before the next try, unless that would be too late.
-    async fn retry(&self, deadlines: Deadlines, began: Nanos, error: &EtcdError) -> Result<(), Stop> {
+    pub async fn retry(&self, deadlines: Deadlines, began: Nanos, error: &EtcdError) -> Result<(), Stop> {
         let due = self.runtime.now() + RETRY_DELAY;
         if due >= deadlines.servers {
             let error = match error {
@@ -294,8 +315,7 @@ impl Contender {
             match before(&*self.runtime, deadlines.queue, stand).await {
                 Some(stood) => stood?,
                 None => {
-                    let nodes = AttemptReport::default();
-                    return Err(Stop::Deadline(AttemptError::Contended { votes: 0, needed: 1, conflicts, nodes }));
+                    return Err(contended(conflicts));
                 }
             }
             line = self.ask(deadlines, lease, || self.cluster.line(&self.folder)).await?;
@@ -310,7 +330,7 @@ impl Contender {
     }
 
     /// Hands the duty to end the lease over to the caller, with the key.
-    fn disarm(mut self) -> String {
+    pub fn disarm(mut self) -> String {
         self.armed = false;
         std::mem::take(&mut self.key)
     }
@@ -325,6 +345,12 @@ impl Drop for Contender {
             self.runtime.spawn(undo.boxed());
         }
     }
+}
+
+/// Why an attempt ended that so many were still ahead of when its time was up.
+pub(super) fn contended(conflicts: usize) -> Stop {
+    let nodes = AttemptReport::default();
+    Stop::Deadline(AttemptError::Contended { votes: 0, needed: 1, conflicts, nodes })
 }
 
 /// Keeps a hold true: passes the lease's validity on, and watches the own key.
@@ -359,7 +385,7 @@ async fn gone(lease: &Lease, key: &str, created: u64, runtime: &SharedRuntime) {
 }
 
 /// Ends the holder's lease; after [`PATIENCE`] that goes on in the background.
-async fn release(lease: Arc<Lease>, runtime: SharedRuntime) -> ReleaseOutcome {
+pub(super) async fn release(lease: Arc<Lease>, runtime: SharedRuntime) -> ReleaseOutcome {
     let (done, outcome) = tokio::sync::oneshot::channel();
     // In the background from the start: a caller that stops waiting must not stop it.
     runtime.spawn(async move { drop(done.send(lease.revoke().await)) }.boxed());

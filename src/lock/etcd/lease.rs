@@ -26,17 +26,17 @@ use crate::time::Nanos;
 /// Keep-alives for each length of a lease.
 const KEEP_ALIVES: u32 = 4;
 /// The pause after a request that brought no answer.
-pub(super) const RETRY_DELAY: Duration = Duration::from_millis(50);
+pub(in crate::lock) const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// How long one member may take to answer before another is asked: a lease must survive a member that is silent.
 const SHARE: u32 = 5;
 
 /// How long a member may take to answer a request that is about a lease of this length.
-pub(super) fn patience(ttl: Duration) -> Duration {
+pub(in crate::lock) fn patience(ttl: Duration) -> Duration {
     ttl / SHARE
 }
 
 /// A lease that is kept alive in the background until nobody uses it any more, and then ended.
-pub(super) struct Lease {
+pub(in crate::lock) struct Lease {
     pub id: i64,
     pub ttl: Duration,
     pub cluster: Arc<dyn EtcdCluster>,
@@ -107,7 +107,7 @@ pub(super) async fn revoke(
 }
 
 /// The answer to a request, if it comes within `patience`.
-pub(super) async fn asked<T>(
+pub(in crate::lock) async fn asked<T>(
     runtime: &SharedRuntime,
     patience: Duration,
     request: Reply<T, EtcdError>,

@@ -2,9 +2,9 @@
 //! them is not worth its verdicts.
 //!
 //! One file each, over the same seam and with the same interfaces as the sound locks, so that they run through the same
-//! client loop, in both worlds. Each takes from the sound locks whatever is not its flaw. [`RedlockFlaw`] and
-//! [`ZookeeperFlaw`] list them, with what they break and where it was seen. Part of the harness, not of the library:
-//! deliberately absent from a build without the feature `harness`.
+//! client loop, in both worlds. Each takes from the sound locks whatever is not its flaw. [`RedlockFlaw`],
+//! [`ZookeeperFlaw`] and [`EtcdFlaw`] list them, with what they break and where it was seen. Part of the harness, not
+//! of the library: deliberately absent from a build without the feature `harness`.
 //!
 //! *The article*, here and in the examples, is Hamed Salameh's "Implementing Distributed Locks in .NET Core with Redis
 //! or ZooKeeper" (<https://hamedsalameh.com/implementing-distributed-locks-in-net-core-with-redis-or-zookeeper/>), its
@@ -13,6 +13,7 @@
 mod adopts_old_session;
 mod article;
 mod clock_token;
+mod etcd_expired_while_waiting;
 mod expired_while_waiting;
 mod gives_up_without_leaving;
 mod lists_then_creates;
@@ -35,11 +36,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::backend::{RedisNode, ZkConnector};
+use super::backend::{EtcdCluster, RedisNode, ZkConnector};
 use super::error::ReleaseOutcome;
 use super::guard::{Guard, Hold, Release};
 use super::runtime::SharedRuntime;
-use super::{DistributedLock, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
+use super::{DistributedLock, EtcdLock, EtcdSettings, Redlock, RedlockSettings, ZookeeperLock, ZookeeperSettings};
 use crate::ids::{FencingToken, LockName};
 use crate::lock_kind::LockKind;
 use crate::time::Nanos;
@@ -146,6 +147,15 @@ flaws! {
     }
 }
 
+flaws! {
+    /// The flawed locks in an etcd cluster.
+    EtcdFlaw {
+        ExpiredWhileWaiting: "etcd-expired-while-waiting",
+            "Whoever has nobody ahead in the line holds the lock: that its own key went with its lease is not looked at.",
+            "etcd-io/etcd issue 11456, found by Jepsen in etcd 3.4.3";
+    }
+}
+
 impl ZookeeperFlaw {
     /// The kind of lock that it is a flaw of; a semaphore's may have another number of permits.
     pub fn kind(self) -> LockKind {
@@ -225,6 +235,27 @@ pub fn zookeeper(
         ZookeeperFlaw::WriterIgnoresReaders => Arc::new(writer_ignores_readers::WriterIgnoresReaders::new(&lock)),
         ZookeeperFlaw::ListsThenCreates => Arc::new(lists_then_creates::ListsThenCreates { lock, permits }),
         ZookeeperFlaw::GivesUpWithoutLeaving => Arc::new(gives_up_without_leaving::GivesUpWithoutLeaving(lock)),
+    }
+}
+
+/// The sound lock in an etcd cluster, of settings that were checked when their scenario was loaded.
+///
+/// # Panics
+/// They were not.
+pub fn etcd_without_flaw(cluster: Arc<dyn EtcdCluster>, settings: EtcdSettings, runtime: SharedRuntime) -> EtcdLock {
+    EtcdLock::new(cluster, settings, runtime).expect("a scenario's settings were checked when it was loaded")
+}
+
+/// Makes a flawed lock in an etcd cluster.
+pub fn etcd(
+    flaw: EtcdFlaw,
+    cluster: Arc<dyn EtcdCluster>,
+    settings: EtcdSettings,
+    runtime: SharedRuntime,
+) -> Arc<dyn DistributedLock> {
+    let lock = etcd_without_flaw(cluster, settings, runtime);
+    match flaw {
+        EtcdFlaw::ExpiredWhileWaiting => Arc::new(etcd_expired_while_waiting::ExpiredWhileWaiting(lock)),
     }
 }
 
