@@ -1,4 +1,5 @@
-//! What the lock servers had for whom: leases of Redis nodes, sessions and contenders of a ZooKeeper ensemble.
+//! What the lock servers had for whom: leases of Redis nodes, sessions and contenders of a ZooKeeper ensemble, leases
+//! and contenders of an etcd cluster; and which server led the others.
 //!
 //! For pictures and explanations. These records stand beside the ops, not among them: no check sees them, no trace hash
 //! counts them, and an op's index does not depend on them. A record tells one thing from its beginning to its end, so
@@ -24,10 +25,12 @@ pub(super) struct ServerLine<T> {
 pub enum ServerRecord {
     /// Leases of one owner on Redis nodes.
     Ballot(Ballot),
-    /// A session of a ZooKeeper ensemble.
+    /// A session of a ZooKeeper ensemble, or a lease of an etcd cluster.
     Session(Session),
-    /// An ephemeral znode that contends for a lock.
+    /// An ephemeral znode, or a key with a lease, that contends for a lock.
     Contender(Contender),
+    /// The time in which a server led the others.
+    Reign(Reign),
 }
 
 /// What the nodes answered to one owner, and what became of the leases that they gave.
@@ -125,7 +128,7 @@ impl LeaseEnd {
     }
 }
 
-/// A session from its opening to its end.
+/// A session, or an etcd lease, from its opening to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Session {
@@ -134,7 +137,10 @@ pub struct Session {
     /// Whose it is, as far as is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientId>,
-    /// When the ensemble opened it.
+    /// The length that was granted to an etcd lease, in nanoseconds on its leader's clock; a session has none here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// When the servers opened it.
     pub opened: Nanos,
     /// When it ended, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +151,7 @@ pub struct Session {
     /// Whether its client only heard of the end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inferred: bool,
-    /// Which servers its client was connected to, in order; empty where that is not known.
+    /// Which servers its client was connected to, in order; empty where that is not known, or not so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<Stay>,
 }
@@ -167,19 +173,39 @@ pub struct Stay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionEnd {
-    /// Its client closed it.
+    /// Its client closed it, or revoked the lease.
     Closed,
     /// The leader had not heard of it for too long.
     Expired,
+}
+
+impl Session {
+    /// Whether it is a lease of an etcd cluster.
+    pub fn is_lease(&self) -> bool {
+        self.ttl.is_some()
+    }
+
+    /// Its id as its servers' own tools show it.
+    pub fn told(&self) -> String {
+        told(self.session, self.is_lease())
+    }
+}
+
+/// The id of a lease, or of a session, as its servers' own tools show it.
+fn told(id: i64, is_lease: bool) -> String {
+    if is_lease { format!("{id:016x}") } else { format!("{id:#x}") }
 }
 
 /// A contender from its creation to its removal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Contender {
-    /// The znode's path.
+    /// The znode's path, or the key.
     pub path: SmolStr,
-    /// The session that it lives with.
+    /// The revision at which a key was created: its place in the line. A znode has its place in its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// The session, or the lease, that it lives with.
     pub session: i64,
     /// Whose it is, as far as is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,7 +217,38 @@ pub struct Contender {
     pub with_session: bool,
 }
 
-/// When a server showed a znode.
+impl Contender {
+    /// What it is and what it lives with: `contender /l/x-7, session 0x1`.
+    pub fn told(&self) -> String {
+        let Self { path, revision, session, .. } = self;
+        match revision {
+            None => format!("contender {path}, session {}", told(*session, false)),
+            Some(revision) => format!("key {path}, created at revision {revision}, lease {}", told(*session, true)),
+        }
+    }
+
+    /// What it lives with.
+    pub fn lives_with(&self) -> &'static str {
+        if self.revision.is_some() { "lease" } else { "session" }
+    }
+}
+
+/// The time in which a server took itself for the leader of the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Reign {
+    /// The server.
+    pub node: NodeId,
+    /// The term.
+    pub term: u64,
+    /// From when.
+    pub from: Nanos,
+    /// Until when; absent if it led to the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Nanos>,
+}
+
+/// When a server showed a znode or a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Seen {
@@ -231,6 +288,10 @@ impl ServerRecord {
                     seen.to.iter_mut().for_each(by);
                 }
             }
+            Self::Reign(reign) => {
+                by(&mut reign.from);
+                reign.to.iter_mut().for_each(by);
+            }
         }
     }
 
@@ -242,6 +303,7 @@ impl ServerRecord {
             }
             Self::Session(session) => Some(session.opened),
             Self::Contender(contender) => contender.seen.iter().map(|seen| seen.from).min(),
+            Self::Reign(reign) => Some(reign.from),
         }
         .unwrap_or_default()
     }
@@ -260,6 +322,7 @@ impl ServerRecord {
             }
             Self::Session(session) => session.ended,
             Self::Contender(contender) => contender.seen.iter().filter_map(|seen| seen.to).max(),
+            Self::Reign(reign) => reign.to,
         }
     }
 }
@@ -288,5 +351,15 @@ mod tests {
         assert_eq!((record.began(), record.over()), (Nanos(50), Some(Nanos(90))));
         let unknown = line.replace("clock-error", "clock");
         assert!(serde_json::from_str::<ServerLine<ServerRecord>>(&unknown).is_err());
+    }
+
+    #[test]
+    fn a_reign_moves_and_is_over_when_it_says() {
+        let mut record = ServerRecord::Reign(Reign { node: NodeId(2), term: 7, from: Nanos(110), to: None });
+        record.rebase(Nanos(100));
+        assert_eq!((record.began(), record.over()), (Nanos(10), None));
+        let line = serde_json::to_string(&record).unwrap();
+        assert_eq!(line, r#"{"reign":{"node":2,"term":7,"from":10}}"#);
+        assert_eq!(serde_json::from_str::<ServerRecord>(&line).unwrap(), record);
     }
 }

@@ -217,7 +217,7 @@ pub(super) fn reading() -> Markup {
 }
 
 /// The marks of the timelines and what they mean.
-const MARKS: [(&str, &str); 14] = [
+const MARKS: [(&str, &str); 15] = [
     (r#"<rect class="wait" y="6" width="34" height="4"/>"#, "waiting for the lock"),
     (r#"<rect class="hold" y="1" width="34" height="14"/>"#, "hold"),
     (r#"<rect class="expired" y="1" width="34" height="14" fill="url(#expired)"/>"#, "hold beyond its validity"),
@@ -246,8 +246,9 @@ const MARKS: [(&str, &str); 14] = [
     ),
     (
         r#"<rect class="had o0" width="20" height="9" y="4"/><path class="ran-out" d="M20 1v14"/>"#,
-        "it ran out on the server’s own clock, or went with its session",
+        "it ran out on the server’s own clock, or went with its session or lease",
     ),
+    (r#"<path class="leads" d="M0 13h34"/>"#, "this server led the others, where that is known"),
     (r#"<path class="refused-vote" d="M15 5l5 5m-5 0l5 -5"/>"#, "a server refused: somebody else had it"),
 ];
 

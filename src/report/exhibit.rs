@@ -218,10 +218,10 @@ fn gone_at_the_servers<'a>(scene: &Scene<'_>, hold: &Hold) -> Option<Step<'a>> {
         Thing::Contender(contender) => {
             let session = scene.expired_session(contender)?;
             let at = session.ended.filter(|at| *at < hold.to)?;
-            let what = "is ended by the ensemble, which had not heard of it for its timeout: the contender goes, and the next \
+            let what = "is ended by its servers, which had not heard of it for its timeout: the contender goes, and the next \
                         in line gets the lock";
-            let details = format!("session {:#x} · contender {}", session.session, contender.path);
-            Some(step(at, format!("{}’s session", hold.client), what.to_owned(), details))
+            let who = format!("{}’s {}", hold.client, contender.lives_with());
+            Some(step(at, who, what.to_owned(), contender.told()))
         }
         Thing::Lease(ballot, _) => {
             let (at, gone) = undone(&had, scene.history.header.nodes, hold.to)?;
@@ -476,16 +476,14 @@ mod tests {
         let ServerRecord::Ballot(ballot) = &history.servers[0] else { panic!("a ballot") };
         let (from, client) = (ballot.votes[0].at, Some(ClientId(2)));
         let seen = vec![Seen { node: Some(NodeId(1)), from, to: Some(Nanos(900_000_000)) }];
-        let contender = Contender { path: "/l/x-0000000007".into(), session: 7, client, seen, with_session: true };
+        let contender =
+            Contender { path: "/l/x-7".into(), revision: None, session: 7, client, seen, with_session: true };
         let (opened, ended, inferred, on) = (Nanos(0), Some(Nanos(900_000_000)), false, Vec::new());
         let by = Some(SessionEnd::Expired);
-        let session = Session { session: 7, client, opened, ended, by, inferred, on };
+        let session = Session { session: 7, client, ttl: None, opened, ended, by, inferred, on };
         history.servers = vec![ServerRecord::Session(session), ServerRecord::Contender(contender)];
         let told = steps(&report).join("\n");
-        assert!(
-            told.contains("c2’s session is ended by the ensemble") && told.contains("contender /l/x-0000000007"),
-            "{told}"
-        );
+        assert!(told.contains("c2’s session is ended by its servers") && told.contains("contender /l/x-7"), "{told}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::scene::{self, Scene};
 use super::words;
 use crate::fault::Member;
-use crate::history::{Ending, Header, Hold, Strike};
+use crate::history::{Ending, Header, Hold, ServerRecord, Strike};
 use crate::ids::{ClientId, NodeId};
 use crate::time::Nanos;
 
@@ -166,6 +166,24 @@ impl<'a> Lanes<'a> {
     /// The servers that have a lane.
     pub fn nodes(&self) -> &[Option<NodeId>] {
         &self.nodes
+    }
+
+    /// When which server led the others, by its own word: a line at the foot of its lane.
+    pub fn reigns(&self, scale: &Scale) -> Markup {
+        let reigns = self.scene.history.servers.iter().filter_map(|record| match record {
+            ServerRecord::Reign(reign) if self.nodes.contains(&Some(reign.node)) => Some(reign),
+            _ => None,
+        });
+        let seen = reigns.map(|reign| (reign, reign.to.unwrap_or(self.scene.end)));
+        html! {
+            @for (reign, to) in seen.filter(|(reign, to)| scale.shows(reign.from, *to)) {
+                @let (x, width) = scale.bar(reign.from, to, 1.0);
+                @let y = self.node(Some(reign.node)) + self.heights.servers - 1.5;
+                path.leads d=(format!("M{} {}h{}", n(x), n(y), n(width))) {
+                    title { (reign.node) " leads in term " (reign.term) ": " (reign.from) " – " (to) }
+                }
+            }
+        }
     }
 
     /// The lanes' grounds and names.
@@ -325,6 +343,7 @@ pub(super) fn hatch(id: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::server::{Contender, Reign, Seen};
     use crate::report::tests::sample;
 
     #[test]
@@ -333,6 +352,34 @@ mod tests {
         let labels: Vec<String> = scale.ticks().into_iter().map(|(_, label)| label).collect();
         assert_eq!(labels, ["2.2s", "2.4s", "2.6s", "2.8s", "3.0s", "3.2s"]);
         assert!(Scale::new(Nanos(5), Nanos(5), 0.0, 10.0).ticks().len() <= 2, "no width, no endless axis");
+    }
+
+    #[test]
+    fn whoever_led_has_a_line_at_the_foot_of_its_lane() {
+        let mut report = sample::report();
+        let history = &mut report.locks[0].history;
+        let reign = |node, from, to| ServerRecord::Reign(Reign { node: NodeId(node), term: 4, from: Nanos(from), to });
+        let seen = |node| Seen { node: Some(NodeId(node)), from: Nanos(1), to: None };
+        let contender = Contender {
+            path: "/l/7".into(),
+            revision: Some(9),
+            session: 7,
+            client: Some(ClientId(1)),
+            seen: vec![seen(1), seen(2)],
+            with_session: false,
+        };
+        history.servers = vec![
+            ServerRecord::Contender(contender),
+            reign(1, 1, Some(Nanos(90))),
+            reign(2, 95, None),
+            reign(9, 1, None),
+        ];
+        let scene = Scene::of(history);
+        let heights = Heights { top: 0.0, lane: 30.0, bar: (0.0, 20.0), servers: 20.0, resource: 40.0 };
+        let lanes = Lanes::new(&scene, heights);
+        let drawn = lanes.reigns(&Scale::of_picture(Nanos(0), scene.end)).into_string();
+        assert_eq!(drawn.matches("class=\"leads\"").count(), 2, "{drawn}");
+        assert!(drawn.contains("n1 leads in term 4") && drawn.contains("n2 leads in term 4"), "{drawn}");
     }
 
     #[test]

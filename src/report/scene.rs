@@ -116,7 +116,7 @@ pub(super) enum Thing<'a> {
     Lease(&'a Ballot, &'a Vote),
     /// A refusal: somebody else had it.
     Refusal(&'a Ballot),
-    /// A znode that contends.
+    /// A znode or a key that contends.
     Contender(&'a Contender),
 }
 
@@ -176,11 +176,9 @@ impl Had<'_> {
                 )
             }
             Thing::Contender(contender) => {
-                let end = if contender.with_session { ", gone with its session" } else { "" };
-                format!(
-                    "{node} shows the contender {} of {client}, session {:#x}: {} – {}{end}",
-                    contender.path, contender.session, self.from, self.to
-                )
+                let with = contender.lives_with();
+                let end = if contender.with_session { format!(", gone with its {with}") } else { String::new() };
+                format!("{node} shows of {client} the {}: {} – {}{end}", contender.told(), self.from, self.to)
             }
         }
     }
@@ -202,7 +200,7 @@ pub(super) struct Scene<'a> {
     pub strikes: Vec<Strike<'a>>,
     /// What the servers had, server by server, in the order of time.
     pub had: Vec<Had<'a>>,
-    /// The sessions of an ensemble.
+    /// The sessions of an ensemble, or the leases of a cluster.
     pub sessions: Vec<&'a Session>,
     /// Everyone who has a lane.
     pub clients: Vec<ClientId>,
@@ -309,7 +307,7 @@ fn had(history: &History, end: Nanos) -> Vec<Had<'_>> {
                 let (from, to, what) = (seen.from, seen.to.unwrap_or(end), Thing::Contender(contender));
                 Had { node: seen.node, client: contender.client, from, to: to.max(from), what }
             })),
-            ServerRecord::Session(_) => {}
+            ServerRecord::Session(_) | ServerRecord::Reign(_) => {}
         }
     }
     all.sort_by_key(|had| (had.node, had.from));

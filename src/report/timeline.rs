@@ -166,6 +166,7 @@ fn servers(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
                 @for (class, shape) in shapes(of(*node), scale, y + 3.0, height - 6.0) { path class={ "had " (class) } d=(shape) {} }
             }
         }
+        (lanes.reigns(scale))
     }
 }
 

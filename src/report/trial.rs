@@ -213,29 +213,32 @@ fn no_token(lock: &LockReport, scene: &Scene<'_>) -> Option<String> {
     Some(format!("{asks}: {why}"))
 }
 
-/// The sessions of the ensemble: whose, on which servers, how each ended.
+/// The sessions of the ensemble, or the leases of the cluster: whose, on which servers, how each ended.
 fn sessions(scene: &Scene<'_>) -> Markup {
     /// So many have a line.
     const SHOWN: usize = 60;
+    let are_leases = scene.sessions.iter().any(|session| session.is_lease());
+    let (what, one) =
+        if are_leases { ("Leases of the cluster", "lease") } else { ("Sessions of the ensemble", "session") };
     html! {
         @if !scene.sessions.is_empty() {
             details {
-                summary { "Sessions of the ensemble: " (scene.sessions.len()) }
+                summary { (what) ": " (scene.sessions.len()) }
                 div.scroll tabindex="0" { table.sessions {
-                    thead { tr { th { "session" } th { "client" } th.number { "opened" } th.number { "ended" } th { "how" } th { "connected to" } } }
+                    thead { tr { th { (one) } th { "client" } th.number { "opened" } th.number { "ended" } th { "how" } @if !are_leases { th { "connected to" } } } }
                     tbody {
                         @for session in scene.sessions.iter().take(SHOWN) {
                             tr {
-                                td { code { (format!("{:#x}", session.session)) } }
+                                td { code { (session.told()) } }
                                 td { (session.client.map_or_else(|| "–".to_owned(), |client| client.to_string())) }
                                 td.number { (session.opened) }
                                 td.number { (session.ended.map_or_else(|| "–".to_owned(), |at| at.to_string())) }
                                 td { @match session.by {
-                                    Some(SessionEnd::Expired) => b { "ended by the ensemble: not heard of for its timeout" },
-                                    Some(SessionEnd::Closed) => "closed by its client",
+                                    Some(SessionEnd::Expired) => b { "ended by the servers: not heard of for its timeout" },
+                                    Some(SessionEnd::Closed) => "by its client",
                                     None => "there to the end",
                                 } @if session.inferred { " (as its client was told)" } }
-                                td { (session.on.iter().map(|stay| format!("{} from {}", stay.node, stay.from)).collect::<Vec<_>>().join(", ")) }
+                                @if !are_leases { td { (session.on.iter().map(|stay| format!("{} from {}", stay.node, stay.from)).collect::<Vec<_>>().join(", ")) } }
                             }
                         }
                     }

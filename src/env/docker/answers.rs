@@ -67,7 +67,14 @@ impl Answers {
     pub fn contender(&self, path: &str, session: i64, from: Nanos, to: Nanos, with_session: bool) {
         let seen = vec![Seen { node: None, from, to: Some(to) }];
         let (path, client) = (path.into(), Some(self.client));
-        self.record.observe(ServerRecord::Contender(Contender { path, session, client, seen, with_session }));
+        self.record.observe(ServerRecord::Contender(Contender {
+            path,
+            revision: None,
+            session,
+            client,
+            seen,
+            with_session,
+        }));
     }
 
     /// Tells of a session of the client that is over.
@@ -75,6 +82,7 @@ impl Answers {
         let session = Session {
             session,
             client: Some(self.client),
+            ttl: None,
             opened,
             ended: Some(ended),
             by: Some(by),

@@ -49,7 +49,11 @@ pub(super) fn servers(config: &LockConfig, hosts: &BTreeMap<NodeId, HostId>, see
             let server = |id| zookeeper::node::ZookeeperServer::new(id, hosts.clone(), seed, Arc::clone(&records));
             ids.map(|id| Box::new(server(id)) as _).collect()
         }
-        Backend::Etcd => ids.map(|id| Box::new(etcd::node::EtcdServer::new(id, hosts.clone(), seed)) as _).collect(),
+        Backend::Etcd => {
+            let records = Arc::new(Mutex::default());
+            let server = |id| etcd::node::EtcdServer::new(id, hosts.clone(), seed, Arc::clone(&records));
+            ids.map(|id| Box::new(server(id)) as _).collect()
+        }
     }
 }
 

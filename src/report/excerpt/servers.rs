@@ -43,6 +43,7 @@ pub(super) fn servers(scene: &Scene<'_>, exhibit: &Exhibit<'_>, lanes: &Lanes<'_
         })
         .collect();
     html! {
+        (lanes.reigns(scale))
         @if !outline.is_empty() { path.had.bystander d=(outline) {} }
         @for had in given.iter().take(SINGLE) {
             @let (y, (x, width)) = place(had);

@@ -56,6 +56,7 @@ fn report() -> Report {
             refused: vec![(NodeId(0), Nanos(0))],
         };
         let contender = Contender {
+            revision: None,
             path: text.as_str().into(),
             session: i64::MIN,
             client: Some(ClientId(2)),

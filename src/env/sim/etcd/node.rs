@@ -1,16 +1,20 @@
 //! An etcd member in the simulation: its model, driven by what arrives and by its timer.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use rand::RngExt;
 
 use super::message::EtcdMessage;
 use super::model::messages::ConnectionId as ModelConnection;
-use super::model::{Input, Output, Server as Model};
+use super::model::{Input, Output, Request, Server as Model};
+use super::records::Records;
 use crate::env::sim::engine::ids::{HostId, Power};
 use crate::env::sim::engine::message::downcast;
 use crate::env::sim::engine::server::{Effect, Incoming, Moment, Server, What};
+use crate::env::sim::engine::sync::lock;
 use crate::fault::Member;
+use crate::history::ServerRecord;
 use crate::ids::NodeId;
 use crate::seed::{ChaCha8Rng, Seed};
 use crate::time::Nanos;
@@ -22,17 +26,18 @@ pub struct EtcdServer {
     peers: BTreeMap<NodeId, HostId>,
     /// What it does first when it is thawed.
     rng: ChaCha8Rng,
+    records: Arc<Mutex<Records>>,
     /// Room for what the model wants done, kept from one input to the next.
     outputs: Vec<Output>,
 }
 
 impl EtcdServer {
-    /// Member `id` of the cluster on these machines.
-    pub fn new(id: NodeId, peers: BTreeMap<NodeId, HostId>, seed: Seed) -> Self {
+    /// Member `id` of the cluster on these machines. All members of a trial share its records.
+    pub fn new(id: NodeId, peers: BTreeMap<NodeId, HostId>, seed: Seed, records: Arc<Mutex<Records>>) -> Self {
         let members: Vec<NodeId> = peers.keys().copied().collect();
         let model = Model::new(id, &members, seed.stream(&format!("etcd/{}/elections", id.0)));
         let rng = seed.stream(&format!("etcd/{}", id.0));
-        Self { model, peers, rng, outputs: Vec::new() }
+        Self { model, peers, rng, records, outputs: Vec::new() }
     }
 
     /// Its state.
@@ -41,7 +46,9 @@ impl EtcdServer {
     }
 
     fn drive(&mut self, moment: &Moment<'_>, input: Input, effects: &mut Vec<Effect>) {
+        let (before, led) = (self.model.applied(), self.leads());
         self.model.handle(moment.mono(), input, &mut self.outputs);
+        self.note(moment.now, before, led);
         effects.extend(self.outputs.drain(..).filter_map(|output| {
             Some(match output {
                 Output::ToPeer(peer, message) => {
@@ -52,6 +59,19 @@ impl EtcdServer {
                 }
             })
         }));
+    }
+
+    /// Tells the record what was applied beyond the first `before` entries of the log, and who leads if another did.
+    fn note(&self, now: u64, before: u64, led: Option<u64>) {
+        let (applied, leads) = (self.model.applied(), self.leads());
+        if applied == before && leads == led {
+            return;
+        }
+        let (mut records, id) = (lock(&self.records), self.model.id());
+        for (index, entry) in (before + 1..).zip(self.model.applied_after(before)) {
+            records.applied(id, now, index as usize, entry);
+        }
+        records.leads(id, now, leads);
     }
 }
 
@@ -76,7 +96,12 @@ impl Server for EtcdServer {
             // Raft sends again what is lost with a connection of peers.
             (What::Opened | What::Closed, _) => return,
             (What::Data(payload), peer) => match (downcast(payload), peer) {
-                (Some(EtcdMessage::Request(request)), _) => Input::FromClient(ModelConnection(connection), request),
+                (Some(EtcdMessage::Request(request)), _) => {
+                    if let (Request::Grant { lease, .. }, Some(client)) = (&request, from.and_then(Member::client)) {
+                        lock(&self.records).asked(*lease, client);
+                    }
+                    Input::FromClient(ModelConnection(connection), request)
+                }
                 (Some(EtcdMessage::Peer(message)), Some(peer)) => Input::FromPeer(peer, message),
                 _ => return,
             },
@@ -97,11 +122,16 @@ impl Server for EtcdServer {
     }
 
     /// It has synced all that it answered for.
-    fn crash(&mut self, _: &Moment<'_>, _: Power) {
+    fn crash(&mut self, moment: &Moment<'_>, _: Power) {
         self.model.crash();
+        lock(&self.records).leads(self.model.id(), moment.now, None);
     }
 
     fn leads(&self) -> Option<u64> {
         self.model.is_leader().then(|| self.model.term())
+    }
+
+    fn records(&mut self) -> Vec<ServerRecord> {
+        lock(&self.records).take()
     }
 }

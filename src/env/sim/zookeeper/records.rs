@@ -64,7 +64,8 @@ impl Records {
                 let session = *ephemeral_owner;
                 let number = *self.by_path.entry(path.clone()).or_insert_with(|| {
                     let seen = Vec::new();
-                    contenders.push(Contender { path: path.clone(), session, client: None, seen, with_session: false });
+                    let (path, revision, client) = (path.clone(), None, None);
+                    contenders.push(Contender { path, revision, session, client, seen, with_session: false });
                     contenders.len() - 1
                 });
                 let contender = &mut self.contenders[number];
@@ -86,7 +87,7 @@ impl Records {
                 self.by_session.entry(entry.session).or_insert_with(|| {
                     let (session, opened) = (entry.session, now);
                     let (client, ended, by, inferred, on) = (None, None, None, false, Vec::new());
-                    sessions.push(Session { session, client, opened, ended, by, inferred, on });
+                    sessions.push(Session { session, client, ttl: None, opened, ended, by, inferred, on });
                     (sessions.len() - 1, Vec::new())
                 });
             }

@@ -23,7 +23,7 @@
 pub mod messages;
 mod raft;
 pub mod server;
-mod store;
+pub(in crate::env::sim::etcd) mod store;
 #[cfg(test)]
 mod tests;
 

@@ -129,10 +129,14 @@ impl Server {
             .map(move |(key, lease)| (key.as_str(), lease, self.expiries.get(&lease).map(|over| *over - now)))
     }
 
-    /// What it has applied, in order.
-    #[cfg(test)]
-    pub(super) fn applied(&self) -> impl Iterator<Item = &Ask> {
-        (1..=self.applied).filter_map(|index| Some(&self.raft.entry(index)?.ask))
+    /// How many entries of the log it has applied in this life.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Those that it has applied after the first `known`, in order.
+    pub fn applied_after(&self, known: u64) -> impl Iterator<Item = &Entry> {
+        (known + 1..=self.applied).filter_map(|index| self.raft.entry(index))
     }
 
     /// The process ends.

@@ -25,7 +25,7 @@ struct Lease {
 
 /// The store of one member.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(in crate::env::sim::etcd) struct Store {
     revision: u64,
     keys: BTreeMap<SmolStr, Key>,
     leases: BTreeMap<i64, Lease>,
@@ -105,6 +105,11 @@ impl Store {
     /// All leases with their seconds.
     pub fn leases(&self) -> impl Iterator<Item = (i64, u64)> + '_ {
         self.leases.iter().map(|(id, lease)| (*id, lease.seconds))
+    }
+
+    /// At which revision a key was created, if it is there.
+    pub fn created(&self, key: &str) -> Option<u64> {
+        self.keys.get(key).map(|key| key.created)
     }
 
     /// All keys with their leases.
