@@ -259,7 +259,6 @@ const LONG: &[(&str, usize)] = &[
     ("src/cli.rs", 621),
     ("src/history/foreign/assemble.rs", 563),
     ("src/history/foreign/notation.rs", 670),
-    ("src/lock/client/etcd.rs", 521),
     ("src/report/compare.rs", 598),
     ("src/report/excerpt.rs", 529),
     ("src/report/exhibit.rs", 535),
