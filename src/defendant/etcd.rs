@@ -76,11 +76,6 @@ impl Algorithm for Etcd {
     fn draw(&self, _: Stress, _: &mut ChaCha8Rng) -> LockConfig {
         LockConfig::Etcd(EtcdConfig { ttl: SHORTEST_LEASE, flaw: self.0 })
     }
-
-    /// Its leases are long, and so are its trials.
-    fn is_searched_unasked(&self) -> bool {
-        false
-    }
 }
 
 /// etcd takes leases in whole seconds, and none that is shorter than one and a half of its election timeouts: it grants
