@@ -65,23 +65,26 @@ pub fn hunt(
     };
     let (mut known, mut distinct, mut tally) = (BTreeSet::new(), BTreeSet::new(), Tally::default());
     let all = draw::pairs(&request.locks, request.assume == Assume::Declared);
+    // Asked before each trial: a chunk of slow ones would take many times what was granted.
+    let is_spent = || {
+        request.time.is_some_and(|time| begun.elapsed() >= time)
+            || request.cpu.is_some_and(|time| cpu_seconds() - cpu >= time.as_secs_f64())
+    };
     let is_over = |hunted: &Hunted| {
         let has = |limit: Option<u64>, count: u64| limit.is_some_and(|limit| count >= limit);
-        has(request.findings, hunted.findings.len() as u64)
-            || has(request.trials, hunted.trials)
-            || request.time.is_some_and(|time| begun.elapsed() >= time)
-            || request.cpu.is_some_and(|time| hunted.cpu_seconds >= time.as_secs_f64())
+        has(request.findings, hunted.findings.len() as u64) || has(request.trials, hunted.trials) || is_spent()
     };
     'search: while !is_over(&hunted) {
         let first = hunted.trials;
         let last = request.trials.map_or(first + CHUNK, |trials| trials.min(first + CHUNK));
         let trials: Vec<Option<Trial>> = (first..last)
             .into_par_iter()
-            .map(|number| (!*stop.borrow()).then(|| Trial::run(request, seed, number)).flatten())
+            .map(|number| (!*stop.borrow() && !is_spent()).then(|| Trial::run(request, seed, number)).flatten())
             .collect();
         for trial in trials {
+            // What ran beyond the first that did not is left out: the trials that count have no gap.
             let Some(trial) = trial else {
-                hunted.interrupted = true;
+                hunted.interrupted = *stop.borrow();
                 break 'search;
             };
             hunted.trials += 1;
