@@ -4,11 +4,13 @@
 
 use std::num::NonZeroU32;
 
+use super::draw::pick;
 use super::table::{Asked, Key, Line, quoted};
 use crate::lock_kind::LockKind;
 use crate::scenario::error::Problem;
 use crate::scenario::place::{Choice, Count, Word};
 use crate::scenario::problems::Problems;
+use crate::seed::ChaCha8Rng;
 
 /// How many may hold a lock at once; how many permits a semaphore has is a key of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,29 @@ pub(super) fn kind(asked: &Asked<'_>, problems: &mut Problems<'_>) -> Option<Loc
             problems.refuse(problem.help("add `permits = 3`"))
         }
     }
+}
+
+/// How many may hold it, for a search: one in three trials of a lock is of a kind that several hold.
+pub(super) fn drawn(rng: &mut ChaCha8Rng) -> LockKind {
+    let mutex = LockKind::Mutex;
+    let [pair, three] = [2, 3].map(|permits| LockKind::Semaphore { permits });
+    pick(
+        rng,
+        &[
+            mutex,
+            mutex,
+            mutex,
+            mutex,
+            mutex,
+            mutex,
+            mutex,
+            mutex,
+            LockKind::ReadWrite,
+            LockKind::ReadWrite,
+            pair,
+            three,
+        ],
+    )
 }
 
 /// The lines that say how many may hold it, where it is not one.

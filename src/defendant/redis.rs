@@ -62,11 +62,11 @@ impl Algorithm for Redis {
         Some(LockConfig::Redis(config))
     }
 
-    /// As one of Redlock's masters.
+    /// As one of Redlock's masters, with a counter and a line as a matter of course.
     fn draw(&self, stress: Stress, rng: &mut ChaCha8Rng) -> LockConfig {
         let RedlockConfig { ttl, renewal, node_timeout, retry_delay, persistence, connections, waiting, .. } =
-            redlock::drawn(stress, false, rng);
-        let kind = LockKind::Mutex;
+            redlock::drawn(stress, true, rng);
+        let kind = holders::drawn(rng);
         LockConfig::Redis(RedisConfig {
             kind,
             ttl,
@@ -183,6 +183,23 @@ impl Defendant for RedisConfig {
 
     fn scale(&self) -> Scale {
         self.lease().scale()
+    }
+
+    fn simpler(&self) -> Vec<LockConfig> {
+        let with = |change: &dyn Fn(&mut Self)| {
+            let mut changed = self.clone();
+            change(&mut changed);
+            LockConfig::Redis(changed)
+        };
+        vec![
+            with(&|lock| lock.kind = LockKind::Mutex),
+            with(&|lock| lock.renewal = false),
+            with(&|lock| lock.waiting = Waiting::Poll),
+            with(&|lock| lock.connections = Connections::Pooled),
+            with(&|lock| lock.persistence = Persistence::None),
+            with(&|lock| lock.retry_delay = over_redis::USUAL_RETRY_DELAY),
+            with(&|lock| lock.node_timeout = over_redis::usual_node_timeout(lock.ttl)),
+        ]
     }
 
     fn written(&self) -> Vec<Line> {

@@ -109,8 +109,8 @@ impl Algorithm for Redlock {
     }
 }
 
-/// Settings for a search.
-pub(super) fn drawn(stress: Stress, may_have_tokens: bool, rng: &mut ChaCha8Rng) -> RedlockConfig {
+/// Settings for a search. A canary has neither tokens nor a line: what is wrong with it is elsewhere.
+pub(super) fn drawn(stress: Stress, is_sound: bool, rng: &mut ChaCha8Rng) -> RedlockConfig {
     // Short leases: what needs one to end happens more often in the same simulated time. A long one for what outlives
     // its use, or is too small a part of a lease to be met in a short one.
     let ttl = match stress {
@@ -125,7 +125,7 @@ pub(super) fn drawn(stress: Stress, may_have_tokens: bool, rng: &mut ChaCha8Rng)
         Stress::Any | Stress::GivenUp | Stress::Together | Stress::Stopped => rng.random_ratio(1, 2),
     };
     let usual = over_redis::usual_node_timeout(ttl);
-    let tokens = if may_have_tokens && rng.random_ratio(2, 5) { Tokens::Quorum } else { Tokens::None };
+    let tokens = if is_sound && rng.random_ratio(2, 5) { Tokens::Quorum } else { Tokens::None };
     RedlockConfig {
         nodes: pick(rng, &[5, 5, 5, 5, 3, 3, 3, 1]),
         ttl,
@@ -141,7 +141,7 @@ pub(super) fn drawn(stress: Stress, may_have_tokens: bool, rng: &mut ChaCha8Rng)
         ),
         persistence: pick(rng, &[Persistence::Always, Persistence::Always, Persistence::Everysec, Persistence::None]),
         connections: pick(rng, &[Connections::Pooled, Connections::Pooled, Connections::Pooled, Connections::Fresh]),
-        waiting: Waiting::Poll,
+        waiting: if is_sound && rng.random_ratio(1, 3) { Waiting::Called } else { Waiting::Poll },
         tokens,
         flaw: None,
     }
@@ -280,6 +280,7 @@ impl Defendant for RedlockConfig {
         vec![
             with(&|lock| lock.renewal = false),
             with(&|lock| lock.tokens = Tokens::None),
+            with(&|lock| lock.waiting = Waiting::Poll),
             with(&|lock| lock.connections = Connections::Pooled),
             with(&|lock| lock.persistence = Persistence::None),
             with(&|lock| lock.retry_delay = over_redis::USUAL_RETRY_DELAY),

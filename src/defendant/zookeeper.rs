@@ -103,7 +103,7 @@ impl Algorithm for Zookeeper {
 
     fn draw(&self, _: Stress, rng: &mut ChaCha8Rng) -> LockConfig {
         LockConfig::Zookeeper(ZookeeperConfig {
-            kind: self.0.map_or(LockKind::Mutex, ZookeeperFlaw::kind),
+            kind: self.0.map_or_else(|| holders::drawn(rng), ZookeeperFlaw::kind),
             servers: pick(rng, &[3, 3, 3, 3, 3, 3, 5, 1]),
             session_timeout: pick(rng, &[ms(400), ms(600), ms(1_000), ms(1_000), ms(2_000)]),
             flaw: self.0,
@@ -214,6 +214,12 @@ impl Defendant for ZookeeperConfig {
 
     fn scale(&self) -> Scale {
         Scale { lease: self.session_timeout, renewal: self.session_timeout / 10, patience: TICK }
+    }
+
+    fn simpler(&self) -> Vec<LockConfig> {
+        let mutex = Self { kind: LockKind::Mutex, ..self.clone() };
+        // A canary is of one kind.
+        if self.flaw.is_none() { vec![LockConfig::Zookeeper(mutex)] } else { Vec::new() }
     }
 
     fn written(&self) -> Vec<Line> {

@@ -62,7 +62,7 @@ pub fn scenario(lock: &str, assume: Assume, rng: &mut ChaCha8Rng) -> Option<Scen
 fn stressed(lock: &str, stress: Stress, assume: Assume, rng: &mut ChaCha8Rng) -> Option<Scenario> {
     let config = registry::named(lock)?.draw(stress, rng);
     let scale = config.scale();
-    let workload = workload(stress, scale, rng);
+    let workload = workload(stress, config.kind(), scale, rng);
     let drawing = Drawing { config: &config, workload: &workload, scale };
     let faults = loop {
         let plan = drawing.plan(stress, rng);
@@ -70,8 +70,7 @@ fn stressed(lock: &str, stress: Stress, assume: Assume, rng: &mut ChaCha8Rng) ->
             break plan;
         }
     };
-    let readers = if config.kind() == LockKind::ReadWrite { 50 } else { 0 };
-    let workload = Workload { grant_within: law::taken_back_within(&config, &faults), readers, ..workload };
+    let workload = Workload { grant_within: law::taken_back_within(&config, &faults), ..workload };
     let one_at_a_time = !matches!(config.kind(), LockKind::Semaphore { .. });
     let fencing = if rng.random_ratio(1, 2) && one_at_a_time { Fencing::Access } else { Fencing::None };
     Some(Scenario {
@@ -196,6 +195,33 @@ mod tests {
                     })
             });
             assert!(stopped > 20, "{lock}: {stopped}");
+        }
+    }
+
+    /// A bug in what no trial has is never met.
+    #[test]
+    fn every_kind_of_lock_and_way_of_waiting_is_drawn() {
+        for lock in ["redlock", "redis", "zookeeper"] {
+            let (mut read_write, mut semaphores, mut called) = (0, 0, 0);
+            for seed in 0..300 {
+                let drawn = scenario(lock, Assume::Declared, &mut Seed(seed).stream("kinds")).unwrap();
+                let (config, workload) = (&drawn.locks[lock], &drawn.workload);
+                match config.kind() {
+                    LockKind::Mutex => assert_eq!(workload.readers, 0),
+                    LockKind::ReadWrite => {
+                        read_write += 1;
+                        assert!(workload.readers > 0 && workload.clients > 2, "{workload:?}");
+                    }
+                    LockKind::Semaphore { permits } => {
+                        semaphores += 1;
+                        assert!(workload.clients > permits, "{workload:?}");
+                    }
+                }
+                called += u32::from(scenario::write(&drawn, &[]).contains("waiting = \"called\""));
+            }
+            let (shares, waits) = (lock != "redlock", lock != "zookeeper");
+            assert!((read_write > 30 && semaphores > 30) == shares, "{lock}: {read_write}, {semaphores}");
+            assert!((called > 60) == waits, "{lock}: {called}");
         }
     }
 

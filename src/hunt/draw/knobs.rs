@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use crate::defendant::draw::{Scale, Stress, ms, pick, round};
+use crate::lock_kind::LockKind;
 use crate::scenario::{ClientStyle, DurationRange, Workload, WorkloadKind};
 use crate::seed::ChaCha8Rng;
 
@@ -12,7 +13,7 @@ fn range(min: Duration, max: Duration) -> DurationRange {
     DurationRange::new(round(min), round(max.max(min)))
 }
 
-pub(super) fn workload(stress: Stress, scale: Scale, rng: &mut ChaCha8Rng) -> Workload {
+pub(super) fn workload(stress: Stress, kind: LockKind, scale: Scale, rng: &mut ChaCha8Rng) -> Workload {
     let lease = scale.lease;
     let of = |percent: u32| lease * percent / 100;
     let brief = range(ms(5), ms(5) + of(4).min(ms(80)));
@@ -49,10 +50,18 @@ pub(super) fn workload(stress: Stress, scale: Scale, rng: &mut ChaCha8Rng) -> Wo
         Stress::GivenUp => pick(rng, &[ms(5), round(patience / 2), patience, patience * 3 / 2, ms(400), patient]),
         Stress::Together => pick(rng, &[patient, patient, patient, round(of(25).min(ms(400)))]),
     };
+    let clients = pick(rng, &[2, 2, 3, 3, 3, 4, 5]);
+    let clients = match kind {
+        LockKind::Mutex => clients,
+        // Two who read together and one who writes.
+        LockKind::ReadWrite => clients.max(3),
+        // As many as hold, and somebody who has to wait.
+        LockKind::Semaphore { permits } => clients.max(permits + 1),
+    };
     Workload {
-        readers: 0,
+        readers: if kind == LockKind::ReadWrite { 50 } else { 0 },
         kind: WorkloadKind::Inventory,
-        clients: pick(rng, &[2, 2, 3, 3, 3, 4, 5]),
+        clients,
         locks: if stress == Stress::Any && rng.random_ratio(1, 4) { 2 } else { 1 },
         hold,
         think,
