@@ -6,8 +6,10 @@
 //! ```sh
 //! cargo bench --bench planted                          # build the copy, hunt each bug for 60 CPU-seconds
 //! cargo bench --bench planted -- --seconds 300         # five CPU-minutes each
-//! cargo bench --bench planted -- --named zookeeper     # the named scenarios too; only bugs with this in their name
+//! cargo bench --bench planted -- --named zookeeper     # the named scenarios too; only bugs with this, or one of several, in their name
 //! cargo bench --bench planted -- --every 3             # a sample: each third bug of the list
+//! cargo bench --bench planted -- --survivors           # only those that are argued to survive
+//! cargo bench --bench planted -- --uniform             # plans without stresses, for a comparison
 //! ```
 //!
 //! A bug that survives for a reason has it in the list, as `survives`: it counts among the bugs all the same.
@@ -20,7 +22,7 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What chooses a bug in the built copy.
+/// What chooses bugs in the built copy, separated by commas.
 const CHOICE: &str = "FENCEPOST_PLANTED";
 
 /// The module that the copy gets.
@@ -30,10 +32,21 @@ pub mod planted {
     /// Whether this is the bug that is planted.
     pub fn is(name: &str) -> bool {
         static CHOSEN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-        CHOSEN.get_or_init(|| std::env::var("FENCEPOST_PLANTED").unwrap_or_default()) == name
+        let chosen = CHOSEN.get_or_init(|| std::env::var("FENCEPOST_PLANTED").unwrap_or_default());
+        chosen.split(',').any(|chosen| chosen == name)
     }
 }
 "#;
+
+/// Draws every plan by itself: the search without its stresses, chosen beside a bug to measure what they are worth.
+const UNIFORM: &str = "uniform-draws";
+
+/// Where that is planted, and what.
+const DRAWN: [&str; 3] = [
+    "src/hunt/draw.rs",
+    "match rng.random_range(0..10) {",
+    "match rng.random_range(0..10) {\n        _ if PLANTED => Stress::Any,",
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +58,8 @@ struct List {
 #[serde(deny_unknown_fields)]
 struct Bug {
     name: String,
+    /// The lock that is searched; the first word of the name if absent.
+    lock: Option<String>,
     about: String,
     /// Why no search can be expected to find it, if it does not.
     survives: Option<String>,
@@ -61,21 +76,36 @@ struct Edit {
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let (mut seconds, mut named, mut every, mut only) = (60, false, 1, String::new());
+    let (mut seconds, mut every, mut only) = (60, 1, Vec::new());
+    let (mut named, mut survivors, mut uniform) = (false, false, false);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--seconds" => seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(seconds),
             "--every" => every = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(every).max(1),
             "--named" => named = true,
-            other => only = other.to_owned(),
+            "--survivors" => survivors = true,
+            "--uniform" => uniform = true,
+            other => only.push(other.to_owned()),
         }
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("benches/planted.toml")).expect("the list of bugs");
     let list: List = toml::from_str(&text).expect("the list of bugs");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let (binary, bugs) = build(root, &target, list.bug);
-    measure(root, &target, &binary, bugs.iter().filter(|bug| bug.name.contains(&only)).step_by(every), seconds, named);
+    let [file, find, plant] = DRAWN.map(str::to_owned);
+    let uniform_draws = Bug {
+        name: UNIFORM.to_owned(),
+        lock: None,
+        about: String::new(),
+        survives: None,
+        edits: vec![Edit { file, find, plant }],
+    };
+    let (binary, bugs) = build(root, &target, list.bug.into_iter().chain([uniform_draws]).collect());
+    let wanted = |bug: &&Bug| {
+        (only.is_empty() || only.iter().any(|part| bug.name.contains(part))) && (!survivors || bug.survives.is_some())
+    };
+    let wanted = bugs.iter().filter(|bug| bug.name != UNIFORM).filter(wanted).step_by(every);
+    measure(root, &target, &binary, wanted, seconds, named, uniform);
 }
 
 /// Makes the copy, with every bug in it that still has a place, and builds it.
@@ -163,18 +193,19 @@ fn measure<'a>(
     bugs: impl Iterator<Item = &'a Bug>,
     seconds: u64,
     named: bool,
+    uniform: bool,
 ) {
     let out = target.join("planted/reports");
     let mut all: Vec<Found> = Vec::new();
     for bug in bugs {
-        let lock = bug.name.split('-').next().unwrap_or_default();
+        let lock = bug.lock.as_deref().or(bug.name.split('-').next()).unwrap_or_default();
         let run = |arguments: &[&str]| {
             Command::new(binary)
                 .args(arguments)
                 .arg("--out")
                 .arg(&out)
                 .current_dir(root)
-                .env(CHOICE, &bug.name)
+                .env(CHOICE, if uniform { format!("{},{UNIFORM}", bug.name) } else { bug.name.clone() })
                 .env("RAYON_NUM_THREADS", "1")
                 .stderr(Stdio::null())
                 .output()
