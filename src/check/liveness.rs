@@ -3,7 +3,9 @@
 //! Judged while no fault is in force, from the moment at which the last one was undone. A lock is *idle but wanted*
 //! while somebody waits for it whom nobody's hold keeps out; how much of that a lock may need, to be rid of a dead
 //! holder's lease or session, is the history's own bound. More than that means that something which nobody holds keeps
-//! it: a ghost. Besides, nobody may be passed over for ever: a fair draw among all clients passes one over twenty-five
+//! it: a ghost. A semaphore may go on granting while a ghost has one of its permits; so there each waiter's own time
+//! beside a free permit counts, through grants to others until all permits are in use. Besides, nobody may be passed
+//! over for ever: a fair draw among all clients passes one over twenty-five
 //! times as often as there are clients about once in 10^10 times. Deliberately absent: how fast a lock is; that is told
 //! in figures, not judged.
 
@@ -71,6 +73,12 @@ struct Waiter {
     shared: bool,
     /// Whether the holds of others kept it out at some moment.
     kept_out: bool,
+    /// How long it has waited beside a free permit, without a fault in force, since all permits were in use.
+    beside: Duration,
+    /// From when on.
+    beside_from: Nanos,
+    /// Whether that was found too long.
+    accused: bool,
 }
 
 /// What a client that waits has seen go by.
@@ -147,7 +155,7 @@ impl<'a, 'b> Watch<'a, 'b> {
             self.pass_time_everywhere(op.time);
             self.in_force += change;
             for lock in self.locks.values_mut() {
-                lock.start_over(op.time);
+                lock.forget(op.time);
                 lock.recovering |= self.in_force == 0;
             }
         }
@@ -157,7 +165,11 @@ impl<'a, 'b> Watch<'a, 'b> {
             let Some(lock) = self.locks.get_mut(&self.facts.holds[place].lock) else { continue };
             lock.held.retain(|(id, _)| **id != self.facts.holds[place].id);
             lock.last = Some(place);
-            lock.start_over(op.time);
+            match self.facts.holds[place].ended {
+                Some((_, Ending::Released)) => lock.start_over(op.time),
+                // The servers may keep its permit for as long as a lease.
+                _ => lock.forget(op.time),
+            }
         }
         match (op.process, op.f, &op.lock, &op.hold, op.client) {
             (Process::Client(_), F::Acquire, Some(name), Some(attempt), Some(client)) => {
@@ -187,7 +199,31 @@ impl<'a, 'b> Watch<'a, 'b> {
         if lock.idle > self.bound && !std::mem::replace(&mut lock.accused, true) {
             self.ghosts += 1;
             let (facts, bound) = (self.facts, self.bound);
-            self.listing.add(|| ghost(facts, name, lock, bound, now));
+            lock.waiting.values_mut().for_each(|waiter| waiter.accused = true);
+            let all: Vec<&HoldId> = lock.waiting.keys().copied().collect();
+            self.listing.add(|| ghost(facts, name, lock, (&all, lock.idle_from), bound, now));
+            return;
+        }
+        if matches!(kind, LockKind::Semaphore { .. }) {
+            self.pass_time_beside(name, passed, now);
+        }
+    }
+
+    /// Counts time that waiters spent beside a free permit.
+    fn pass_time_beside(&mut self, name: &'a LockName, passed: Duration, now: Nanos) {
+        let Some(lock) = self.locks.get_mut(name) else { return };
+        let mut late = Vec::new();
+        for (attempt, waiter) in &mut lock.waiting {
+            waiter.beside += passed;
+            self.longest_idle = self.longest_idle.max(waiter.beside);
+            if waiter.beside > self.bound && !std::mem::replace(&mut waiter.accused, true) {
+                late.push((*attempt, waiter.beside_from));
+            }
+        }
+        self.ghosts += late.len();
+        let (facts, bound) = (self.facts, self.bound);
+        for (attempt, from) in late {
+            self.listing.add(|| ghost(facts, name, lock, (&[attempt], from), bound, now));
         }
     }
 
@@ -218,7 +254,8 @@ impl<'a, 'b> Watch<'a, 'b> {
         let lock = self.locks.entry(name).or_default();
         if op.kind == OpType::Invoke {
             let (since, shared, kept_out) = (op.time, op.shared, lock.keeps_out(kind, op.shared));
-            lock.waiting.insert(attempt, Waiter { client, since, shared, kept_out });
+            let (beside, beside_from, accused) = (Duration::ZERO, op.time, false);
+            lock.waiting.insert(attempt, Waiter { client, since, shared, kept_out, beside, beside_from, accused });
             let (mark, since) = (lock.grants, op.time);
             let passed =
                 lock.passed.entry(client).or_insert(Passed { times: 0, mark: None, since, attempt, accused: false });
@@ -230,7 +267,7 @@ impl<'a, 'b> Watch<'a, 'b> {
         lock.stop_waiting(attempt);
         if op.kind == OpType::Info {
             // It may be held by somebody who does not know, until its lease is over; the bound allows for that.
-            lock.start_over(op.time);
+            lock.forget(op.time);
         }
         if op.kind != OpType::Ok {
             return;
@@ -245,7 +282,11 @@ impl<'a, 'b> Watch<'a, 'b> {
         }
         lock.held = held;
         lock.grants += usize::from(self.in_force == 0);
-        lock.start_over(op.time);
+        if lock.keeps_out(kind, op.shared) {
+            lock.forget(op.time);
+        } else {
+            lock.start_over(op.time);
+        }
         lock.passed.remove(&client);
     }
 
@@ -261,7 +302,9 @@ impl<'a, 'b> Watch<'a, 'b> {
 
     fn conclude(self) -> CheckResult {
         let faulty = !self.facts.strikes.is_empty();
-        let early = self.locks.values().any(|lock| lock.idle > self.bound / 2);
+        let longest =
+            |lock: &Lock<'_>| lock.waiting.values().map(|waiter| waiter.beside).fold(lock.idle, Duration::max);
+        let early = self.locks.values().any(|lock| longest(lock) > self.bound / 2);
         let missing = [
             (self.contended == 0, "nobody who had to wait was granted the lock"),
             (faulty && self.recoveries == 0, "no grant followed the end of a fault"),
@@ -320,6 +363,14 @@ impl Lock<'_> {
         (self.idle, self.idle_from, self.accused) = (Duration::ZERO, now, false);
     }
 
+    /// As [`Self::start_over`], for what each waiter spent beside a free permit, too.
+    fn forget(&mut self, now: Nanos) {
+        self.start_over(now);
+        for waiter in self.waiting.values_mut() {
+            (waiter.beside, waiter.beside_from, waiter.accused) = (Duration::ZERO, now, false);
+        }
+    }
+
     fn stop_waiting(&mut self, attempt: &HoldId) {
         let Some(waiter) = self.waiting.remove(attempt) else { return };
         if let Some(passed) = self.passed.get_mut(&waiter.client) {
@@ -368,7 +419,15 @@ fn ends(facts: &Facts<'_>) -> BTreeMap<u32, Vec<usize>> {
     ends
 }
 
-fn ghost(facts: &Facts<'_>, name: &LockName, lock: &Lock<'_>, bound: Duration, now: Nanos) -> Violation {
+/// That `waiting` could have been granted the lock `from` then on.
+fn ghost(
+    facts: &Facts<'_>,
+    name: &LockName,
+    lock: &Lock<'_>,
+    (waiting, from): (&[&HoldId], Nanos),
+    bound: Duration,
+    now: Nanos,
+) -> Violation {
     let last = lock.last.map(|place| &facts.holds[place]);
     let history = match last {
         Some(hold @ Hold { ended: Some((_, ending)), .. }) => {
@@ -381,7 +440,8 @@ fn ghost(facts: &Facts<'_>, name: &LockName, lock: &Lock<'_>, bound: Duration, n
         }
         _ => "It was never held.".to_owned(),
     };
-    let waiters = lock.waiting.values().map(|waiter| waiter.client.to_string()).collect::<Vec<_>>().join(", ");
+    let waiters = waiting.iter().filter_map(|attempt| lock.waiting.get(*attempt));
+    let waiters = waiters.map(|waiter| waiter.client.to_string()).collect::<Vec<_>>().join(", ");
     let free = match lock.held.len() {
         0 => format!("Nobody holds {name}"),
         held => format!("{name} has room beside {}", counted(held, "hold", "holds")),
@@ -389,15 +449,15 @@ fn ghost(facts: &Facts<'_>, name: &LockName, lock: &Lock<'_>, bound: Duration, n
     let text = format!(
         "{free} since {}, no fault is in force, and by {} whoever waits for it ({waiters}) has waited longer \
          than the {} that it may take. {history}",
-        seconds(lock.idle_from),
+        seconds(from),
         seconds(now),
         lasting(bound),
     );
-    let waiting = lock.waiting.keys().next();
-    let invoked = facts.history.ops.iter().find(|op| op.hold.as_ref() == waiting.copied() && op.f == F::Acquire);
+    let waiting = waiting.first().copied();
+    let invoked = facts.history.ops.iter().find(|op| op.hold.as_ref() == waiting && op.f == F::Acquire);
     let ended = last.and_then(|hold| hold.ended).map(|(op, _)| op);
     let ops = ended.into_iter().chain(invoked.map(|op| op.index)).collect();
-    Violation { severity: None, text, ops, from: lock.idle_from, to: now, incident: None }
+    Violation { severity: None, text, ops, from, to: now, incident: None }
 }
 
 fn starved(

@@ -31,6 +31,37 @@ fn granted(story: &mut Story, at: u64) {
     story.release("c2-1", at + 5);
 }
 
+/// A semaphore goes on granting while a ghost has one of its permits: who waits beside the other is stuck all the same.
+#[test]
+fn a_permit_that_is_free_is_granted_within_the_bound() {
+    // c1 comes again and again; c2 waits from 20 ms on.
+    let story = |full: bool, granted: u64| {
+        let mut story = Story::new(3);
+        story.header.grant_within = Some(1_000_000_000);
+        story.header.kind = LockKind::Semaphore { permits: 2 };
+        story.acquire("c1-1", 10, 12, None);
+        story.op(20, "c2-1", OpType::Invoke, F::Acquire);
+        story.release("c1-1", 100);
+        story.acquire("c1-2", 110, 112, None);
+        if full {
+            story.acquire("c3-1", 120, 122, None);
+            story.release("c3-1", 500);
+        }
+        story.release("c1-2", 600);
+        story.acquire("c1-3", 610, 612, None);
+        story.op(granted, "c2-1", OpType::Ok, F::Acquire);
+        story.release("c2-1", granted + 5);
+        judged(story)
+    };
+    let late = story(false, 1_021);
+    assert_eq!((late.verdict, late.figures["stuck"]), (Verdict::Invalid, 1.0), "{}", late.summary);
+    assert!(late.violations[0].text.contains("c2"), "{}", late.violations[0].text);
+    assert_eq!(story(false, 1_020).figures["stuck"], 0.0);
+    // All permits were in use until 500 ms.
+    assert_eq!(story(true, 1_500).verdict, Verdict::Valid);
+    assert_eq!(story(true, 1_501).verdict, Verdict::Invalid);
+}
+
 #[test]
 fn what_keeps_a_lock_from_being_granted_is_told_apart() {
     let mut cases: Vec<(&str, Story, Verdict)> = Vec::new();
