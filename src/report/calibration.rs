@@ -114,8 +114,8 @@ impl fmt::Display for Calibration {
         }
         writeln!(
             f,
-            "The simulation has a network and no more: what servers compute, and the disks that ZooKeeper syncs before it\n\
-             answers, cost nothing there. A scenario simulates a network with the round trips of this one if it says:\n"
+            "The simulation has a network and no more: what servers compute, and the disks that some sync before they\n\
+             answer, cost nothing there. A scenario simulates a network with the round trips of this one if it says:\n"
         )?;
         write!(f, "{}", self.table_for_scenarios())
     }

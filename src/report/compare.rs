@@ -234,8 +234,8 @@ pub fn page(folder: &Path, compared: Compared<'_>) -> String {
             p.why { "The same workload, faults and seeds for each lock: safety beside cost." }
         }
         main {
-            @if let Some(missing) = unfinished { p.gist.odd { b { "Called off. " } (missing) } }
-            @if sweeps.is_empty() { p.gist.odd { "? Nothing was run." } }
+            @if let Some(missing) = unfinished { p.summary.odd { b { "Called off. " } (missing) } }
+            @if sweeps.is_empty() { p.summary.odd { "? Nothing was run." } }
             (conclusions(&comparison))
             (matrix(folder, &comparison))
             @if let Some((key, values)) = varied {
@@ -279,8 +279,8 @@ fn conclusions(comparison: &Comparison<'_>) -> Markup {
         @for lock in &comparison.locks {
             @let conclusion = comparison.conclusion(lock);
             @let worst = conclusion.iter().map(|(outcome, _)| *outcome).max().unwrap_or(Outcome::Undecided);
-            @let class = match worst { Outcome::Kept => "good", Outcome::Undecided | Outcome::Broken => "odd", Outcome::Harmed => "bad" };
-            div class={ "gist " (class) } {
+            @let class = match worst { Outcome::Kept => "good", Outcome::Undecided => "odd", Outcome::Broken => "broken", Outcome::Harmed => "bad" };
+            div class={ "summary " (class) } {
                 b { (lock) }
                 ul {
                     @for (outcome, sentence) in &conclusion { li { (outcome.word().split(' ').next().unwrap_or_default()) " " (sentence) } }
@@ -522,8 +522,8 @@ mod tests {
         sweep.locks.iter_mut().for_each(|tally| tally.missed.clear());
         let page = page(Path::new("reports/compare"), compared(&[sweep]));
         let (did, foreseen) = page.split_once("id=\"foreseen\"").unwrap();
-        assert!(did.contains("gist bad") && did.contains("unsafe under client-pause (1 of 1 runs)"), "{did}");
-        assert!(!did.contains("gist good"), "that it was foreseen does not make it good: {did}");
+        assert!(did.contains("summary bad") && did.contains("unsafe under client-pause (1 of 1 runs)"), "{did}");
+        assert!(!did.contains("summary good"), "that it was foreseen does not make it good: {did}");
         assert!(foreseen.contains("1 of 1 run went as the scenario’s file foresaw"), "{foreseen}");
         assert!(did.contains("not measured here"), "{did}");
     }

@@ -6,8 +6,9 @@
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
-use super::gist::{self, Standing};
 use super::scene::Scene;
+use super::standing::Standing;
+use super::summary;
 use super::words;
 use super::{LockReport, PAGE, Report, key_figures};
 use crate::check::{CheckResult, Verdict, Violation};
@@ -47,8 +48,8 @@ pub fn table(report: &Report, style: Style) -> String {
         for (lock, scene) in report.locks.iter().zip(&scenes) {
             let standing = Standing::of(lock);
             let told =
-                wrap(&format!("{} {} {}", standing.sign(), plain(&lock.name), plain(&gist::sentence(lock, scene))));
-            lines.push(if standing >= Standing::Broken { style.alarm(&told) } else { style.bold(&told) });
+                wrap(&format!("{} {} {}", standing.sign(), plain(&lock.name), plain(&summary::sentence(lock, scene))));
+            lines.push(if standing == Standing::Harmed { style.alarm(&told) } else { style.bold(&told) });
         }
         lines.push(String::new());
         lines.extend(matrix(report, style).lines().map(|line| line.trim_end().to_owned()));

@@ -3,8 +3,9 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::standing::Standing;
 use crate::plain::plain_page;
-use crate::verdict::Verdict;
+use crate::verdict::{CheckName, Verdict};
 
 const STYLE: &str = include_str!("assets/page.css");
 pub(super) const SCRIPT: &str = include_str!("assets/page.js");
@@ -42,6 +43,27 @@ pub(super) fn verdict_mark(verdict: Option<Verdict>) -> Markup {
         None => ("none", ""),
     };
     html! { span class={ "verdict " (class) } { (sign) (verdict.map_or("did not run", Verdict::name)) } }
+}
+
+/// A check's verdict in the colour and with the sign of what it means: a broken guarantee is no harm by itself.
+pub(super) fn check_mark(check: CheckName, verdict: Option<Verdict>) -> Markup {
+    match Standing::of_check(check, verdict) {
+        Some(Standing::Broken) => {
+            html! { span.verdict.broken { (Standing::Broken.sign()) " " (Verdict::Invalid.name()) } }
+        }
+        _ => verdict_mark(verdict),
+    }
+}
+
+/// How a lock came off, in the words of a comparison.
+pub(super) fn standing_mark(standing: Standing) -> Markup {
+    let class = match standing {
+        Standing::Kept => "valid",
+        Standing::Undecided => "unknown",
+        Standing::Broken => "broken",
+        Standing::Harmed => "invalid",
+    };
+    html! { span class={ "verdict " (class) } { (standing.sign()) " " (standing.words()) } }
 }
 
 /// A part of an `id`: what a lock is named may hold anything.

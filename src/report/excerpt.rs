@@ -41,7 +41,7 @@ pub(super) fn steps(exhibit: &Exhibit<'_>) -> Markup {
                     span.told {
                         b { (step.who) } " " (step.what) "."
                         @if !step.details.is_empty() { " " span.dim { (step.details) } }
-                        @if let Some(op) = step.op { " " span.dim.op { "op " (op.index) } }
+                        @if let Some(op) = step.op { span.dim.op { @if step.details.is_empty() { " " } @else { " · " } "op " (op.index) } }
                     }
                 }
             }

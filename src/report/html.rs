@@ -4,13 +4,14 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::document::{SCRIPT, document, slug, verdict_mark};
+use super::document::{SCRIPT, check_mark, document, slug, standing_mark};
 use super::exhibit::{self, Exhibit};
-use super::gist::{self, Standing};
 use super::scene::Scene;
+use super::standing::{Standing, is_harm};
+use super::summary;
 use super::words;
 use super::{LockReport, Report, appendix, excerpt, key_figures, lanes, plots, remedy, trial};
-use crate::check::{CheckName, Incident};
+use crate::check::Incident;
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
@@ -62,16 +63,16 @@ fn lead(report: &Report, scenes: &[Scene<'_>]) -> Markup {
     html! {
         section.lead aria-label="what came of it" {
             @if let Some(why) = &report.interrupted {
-                p.gist.odd { b { "The run ended early: " } (why) ". What was recorded until then is shown." }
+                p.summary.odd { b { "The run ended early: " } (why) ". What was recorded until then is shown." }
             }
             @if report.locks.is_empty() {
-                p.gist.odd { "? No lock was tried." @if report.interrupted.is_none() { " The scenario names none, or none was chosen." } }
+                p.summary.odd { "? No lock was tried." @if report.interrupted.is_none() { " The scenario names none, or none was chosen." } }
             }
             @for (lock, scene) in report.locks.iter().zip(scenes) {
                 @let standing = Standing::of(lock);
-                p class={ "gist " (standing.class()) } {
-                    (standing.sign()) " " a href={ "#lock-" (slug(&lock.name)) } { b { (lock.name) } } " "
-                    (gist::sentence(lock, scene))
+                p class={ "summary " (standing.class()) } {
+                    (standing_mark(standing)) " · " a href={ "#lock-" (slug(&lock.name)) } { b { (lock.name) } } " "
+                    (summary::sentence(lock, scene))
                 }
             }
         }
@@ -80,7 +81,7 @@ fn lead(report: &Report, scenes: &[Scene<'_>]) -> Markup {
 
 /// Whether the data took harm in an incident.
 fn harmed(incident: &Incident) -> bool {
-    incident.violations.contains_key(&CheckName::LostUpdates) || incident.violations.contains_key(&CheckName::Fencing)
+    incident.violations.keys().any(|check| is_harm(*check))
 }
 
 /// What the page begins with: the place of the lock that came off worst, and the number of its first incident that did
@@ -125,7 +126,8 @@ fn foreseen(report: &Report) -> Markup {
             h2 { "Whether the scenario’s file foresaw it" }
             p {
                 @if expected { b { "Yes. " } } @else { b.notice-word { "No. " } }
-                "A file that is built to break a lock expects " i { "invalid" } "; this says nothing about how good a lock is, only                 whether a run went as its author had foreseen."
+                "A file that is built to break a lock expects " i { "invalid" } "; this says nothing about how good a lock is, only \
+                whether a run went as its author had foreseen."
             }
             @for lock in report.locks.iter().filter(|lock| missed(lock) || lock.error.is_some()) {
                 p.notice.bad {
@@ -190,6 +192,11 @@ fn matrix(report: &Report, scenes: &[Scene<'_>]) -> Markup {
     html! {
         section #matrix {
             h2 { "What each lock did" }
+            p.dim {
+                (standing_mark(Standing::Harmed)) ": the resource served an access that came too late, or updates are gone. "
+                (standing_mark(Standing::Broken)) ": a guarantee was broken, and no check saw the data take harm. "
+                "Either makes a check " i { "invalid" } "."
+            }
             div.side-by-side {
             div.scroll tabindex="0" { table.matrix {
                 thead { tr { th { "check" } @for lock in &report.locks { th { (lock.name) } } } }
@@ -198,13 +205,13 @@ fn matrix(report: &Report, scenes: &[Scene<'_>]) -> Markup {
                         tr {
                             th { (check) }
                             @for lock in &report.locks {
-                                td { (verdict_mark(words::result(lock, check).map(|result| result.verdict))) }
+                                td { (check_mark(check, words::result(lock, check).map(|result| result.verdict))) }
                             }
                         }
                     }
                     tr.overall {
                         th { "overall" }
-                        @for lock in &report.locks { td { (verdict_mark(Some(lock.judgement.verdict))) } }
+                        @for lock in &report.locks { td { (standing_mark(Standing::of(lock))) } }
                     }
                 }
             } }
@@ -216,7 +223,7 @@ fn matrix(report: &Report, scenes: &[Scene<'_>]) -> Markup {
                             th { (label) }
                             @for figures in &figures {
                                 @let figure = figures.iter().find(|figure| figure.label == label);
-                                td.number.alarming[figure.is_some_and(|figure| figure.alarming)] {
+                                td class={ "number " (figure.map_or("", |figure| figure.class())) } {
                                     @if let Some(figure) = figure { (figure.value) } @else { "–" }
                                 }
                             }
@@ -304,6 +311,19 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}");
         }
+    }
+
+    #[test]
+    fn what_did_no_harm_is_told_apart_from_what_did() {
+        let page = page(&sample::report());
+        let lead = &page[page.find("section class=\"lead\"").unwrap()..page.find("How it came about with").unwrap()];
+        let (harmed, unharmed) = lead.split_at(lead.find("summary broken").unwrap());
+        assert!(harmed.contains("summary bad") && harmed.contains("✗ harm"), "{harmed}");
+        assert!(unharmed.contains("▲ broken, no harm") && !unharmed.contains("summary bad"), "{unharmed}");
+        let matrix = &page[page.find("id=\"matrix\"").unwrap()..page.find("id=\"foreseen\"").unwrap()];
+        let row = |check: &str| matrix.split("<tr").find(|row| row.contains(&format!("<th>{check}</th>"))).unwrap();
+        assert!(row("mutual-exclusion").contains("▲ invalid"), "broken, whatever came of it: {matrix}");
+        assert!(row("fencing").contains("✗ invalid"), "harm: {matrix}");
     }
 
     #[test]

@@ -74,11 +74,11 @@ pub fn page(folder: &Path, search: &Search<'_>) -> String {
             p.why { (about) }
         }
         main {
-            @if *interrupted { p.gist.odd { b { "Called off. " } "This is what was found until then." } }
+            @if *interrupted { p.summary.odd { b { "Called off. " } "This is what was found until then." } }
             @if found.is_empty() {
-                p.gist.odd { "? Nothing was found. " (worth.sentences()[0]) }
+                p.summary.odd { "? Nothing was found. " (worth.sentences()[0]) }
             } @else {
-                p.gist.bad { "✗ " (words::counted(count as u64, "finding", "findings")) "." }
+                p.summary.bad { "✗ " (words::counted(count as u64, "finding", "findings")) "." }
             }
             p.dim { (effort) }
             @if !found.is_empty() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::LockReport;
 use super::scene::Scene;
+use super::standing::Standing;
 use super::words::{lasting, number, percent, result};
 use crate::check::CheckName;
 
@@ -13,8 +14,15 @@ pub(super) struct KeyFigure {
     pub label: &'static str,
     /// How much.
     pub value: String,
-    /// Whether a reader should worry.
-    pub alarming: bool,
+    /// What more than nothing of it means, if it means something bad.
+    pub means: Option<Standing>,
+}
+
+impl KeyFigure {
+    /// The class of its colours.
+    pub fn class(&self) -> &'static str {
+        self.means.map_or("", Standing::class)
+    }
 }
 
 /// How many grants a lock gave.
@@ -43,25 +51,25 @@ pub(super) fn key_figures(lock: &LockReport, scene: &Scene<'_>) -> Vec<KeyFigure
     let lost = figure(CheckName::LostUpdates, &["lost"]);
     let percent = figure(CheckName::LostUpdates, &["lost-percent"])
         .or_else(|| Some(lost? / acknowledged? * 100.0).filter(|percent| percent.is_finite()));
-    let plain = |label, value: Option<f64>, alarming| {
-        value.map(|value| KeyFigure { label, value: number(value), alarming: alarming && value > 0.0 })
+    let plain = |label, value: Option<f64>, means: Option<Standing>| {
+        value.map(|value| KeyFigure { label, value: number(value), means: means.filter(|_| value > 0.0) })
     };
     [
-        plain("grants", Some(grants), false),
-        plain("overlaps", overlaps, true),
+        plain("grants", Some(grants), None),
+        plain("overlaps", overlaps, Some(Standing::Broken)),
         overlap.map(|overlap| KeyFigure {
             label: "overlap time",
             value: Duration::try_from_secs_f64(overlap / 1e3).map_or_else(|_| number(overlap), lasting),
-            alarming: overlap > 0.0,
+            means: Some(Standing::Broken).filter(|_| overlap > 0.0),
         }),
-        plain("stale accesses accepted", accepted, true),
-        plain("stale accesses refused", refused, false),
-        plain("updates acknowledged", acknowledged, false),
-        plain("updates lost", lost, true),
+        plain("stale accesses accepted", accepted, Some(Standing::Harmed)),
+        plain("stale accesses refused", refused, None),
+        plain("updates acknowledged", acknowledged, None),
+        plain("updates lost", lost, Some(Standing::Harmed)),
         percent.map(|percent| KeyFigure {
             label: "share of updates lost",
             value: self::percent(percent),
-            alarming: percent > 0.0,
+            means: Some(Standing::Harmed).filter(|_| percent > 0.0),
         }),
     ]
     .into_iter()

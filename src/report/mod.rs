@@ -26,7 +26,6 @@ mod curve;
 mod document;
 mod excerpt;
 mod exhibit;
-mod gist;
 pub mod growing;
 mod key_figures;
 mod lanes;
@@ -37,6 +36,8 @@ mod scene;
 #[cfg(test)]
 #[path = "../../tests/cli/schema_check.rs"]
 mod schema_check;
+mod standing;
+mod summary;
 pub mod sweep;
 #[cfg(test)]
 pub(crate) mod tests;

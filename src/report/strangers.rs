@@ -228,7 +228,7 @@ fn page(folder: &Path, rows: &[Row], unfinished: Option<&str>) -> String {
         header {
             h1 { "Strangers on trial" }
             p.why {
-                "Unmodified lock libraries, each behind a small program, on real Redis and ZooKeeper servers, through the named "
+                "Unmodified lock libraries, each behind a small program, on real servers, through the named "
                 "scenarios. Each trial has a twin without faults; a lock whose twin is not clean is not judged."
             }
         }

@@ -3,10 +3,11 @@
 
 use maud::{Markup, html};
 
-use super::document::{slug, verdict_mark};
+use super::document::{check_mark, slug, standing_mark};
 use super::exhibit::{self, Exhibit};
-use super::gist::{self, Standing};
 use super::scene::{Scene, Thing};
+use super::standing::Standing;
+use super::summary;
 use super::timeline::{self, Told};
 use super::words;
 use super::{LockReport, Report, VERDICT, excerpt, plots, remedy};
@@ -47,11 +48,11 @@ pub(super) fn section(
     let standing = Standing::of(lock);
     html! {
         section.lock id=(id) {
-            h2 { (lock.name) " " (verdict_mark(Some(lock.judgement.verdict))) }
-            p class={ "gist " (standing.class()) } { (standing.sign()) " " b { (lock.name) } " " (gist::sentence(lock, scene)) }
+            h2 { (lock.name) " " (standing_mark(standing)) }
+            p class={ "summary " (standing.class()) } { b { (lock.name) } " " (summary::sentence(lock, scene)) }
             p.dim {
                 "Algorithm " b { (lock.algorithm) } " on " (lock.history.header.nodes) " servers, "
-                (lock.history.header.clients) " clients, " (lock.history.ops.len()) " ops in " (gist::lasted(scene)) "."
+                (lock.history.header.clients) " clients, " (lock.history.ops.len()) " ops in " (summary::lasted(scene)) "."
                 @for (name, value) in &lock.settings { " " span.setting { (name) " " b { (value) } } }
             }
             @if let Some(what) = lock.cut_off() { p.notice.bad { b { "Not complete. " } (what) "." } }
@@ -99,7 +100,8 @@ fn incidents(report: &Report, lock: &LockReport, scene: &Scene<'_>, told_above: 
     let told = numbered().count().min(DRAWN + LINES) as u64;
     html! {
         p {
-            b { (words::counted(in_all, "incident", "incidents")) } ": what began with one fault, or with one hold that went on             after its validity, is one incident, however much it broke."
+            b { (words::counted(in_all, "incident", "incidents")) } ": what began with one fault, or with one hold that went on \
+            after its validity, is one incident, however much it broke."
         }
         @for (number, incident) in numbered().take(DRAWN) { (card(report, lock, scene, (number, incident), told_above == Some(number))) }
         @if incidents.len() > DRAWN {
@@ -257,7 +259,7 @@ fn checks(lock: &LockReport) -> Markup {
                 @for result in &lock.judgement.checks {
                     tr {
                         td { b { (result.check) } }
-                        td { (verdict_mark(Some(result.verdict))) }
+                        td { (check_mark(result.check, Some(result.verdict))) }
                         td {
                             (result.summary)
                             p.guarantee { "Guarantee: " (result.guarantee) }

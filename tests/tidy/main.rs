@@ -232,10 +232,8 @@ const NAMED: rules::Exceptions<'_> = &[
     ("src/verbs/cluster.rs", "an option that starts its servers too"),
     ("src/run/calibrate.rs", "lists what is measured"),
     ("src/run/calibrate/", "a file for each"),
-    ("src/report/calibration.rs", "says what a simulated server leaves out"),
     ("src/report/exhibit.rs", "says of which server leases hang on its clock"),
     ("src/report/remedy.rs", "says of which server leases hang on its clock"),
-    ("src/report/strangers.rs", "says on which servers strangers were tried"),
 ];
 
 /// Why a comment is wider that the JSON Schema of scenario files has, with its line breaks.

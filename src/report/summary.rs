@@ -6,55 +6,10 @@
 use std::time::Duration;
 
 use super::scene::Scene;
+use super::standing::Standing;
 use super::words;
 use super::{LockReport, key_figures};
 use crate::check::{CheckName, Verdict};
-
-/// How a lock came off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
-    /// Every guarantee that was tried held.
-    Kept,
-    /// Nothing can be said.
-    Undecided,
-    /// A guarantee was broken, and the data took no harm.
-    Broken,
-    /// The resource took what it should not have, or updates are gone.
-    Harmed,
-}
-
-impl Standing {
-    /// How the lock of a report came off.
-    pub fn of(lock: &LockReport) -> Self {
-        let is = |check, verdict| words::result(lock, check).is_some_and(|result| result.verdict == verdict);
-        if is(CheckName::Fencing, Verdict::Invalid) || is(CheckName::LostUpdates, Verdict::Invalid) {
-            return Self::Harmed;
-        }
-        match lock.judgement.verdict {
-            Verdict::Invalid => Self::Broken,
-            Verdict::Valid if lock.error.is_none() => Self::Kept,
-            Verdict::Valid | Verdict::Unknown | Verdict::NotApplicable => Self::Undecided,
-        }
-    }
-
-    /// The class of its colours.
-    pub fn class(self) -> &'static str {
-        match self {
-            Self::Kept => "good",
-            Self::Undecided => "odd",
-            Self::Broken | Self::Harmed => "bad",
-        }
-    }
-
-    /// Its sign: never by colour alone.
-    pub fn sign(self) -> &'static str {
-        match self {
-            Self::Kept => "✓",
-            Self::Undecided => "?",
-            Self::Broken | Self::Harmed => "✗",
-        }
-    }
-}
 
 /// The sentence, without the lock's name: `let two clients …`.
 pub(super) fn sentence(lock: &LockReport, scene: &Scene<'_>) -> String {
