@@ -10,12 +10,16 @@ use super::standing::Standing;
 use super::words;
 use super::{LockReport, key_figures};
 use crate::check::{CheckName, Verdict};
+use crate::history::foreign::Reading;
 
 /// The sentence, without the lock's name: `let two clients …`.
 pub(super) fn sentence(lock: &LockReport, scene: &Scene<'_>) -> String {
     if lock.history.ops.is_empty() && lock.streamed.is_none() {
-        let why = lock.error.as_deref().map_or_else(|| "nothing was recorded".to_owned(), |error| error.to_owned());
-        return format!("was not tried: {why}.");
+        return match (&lock.error, &lock.reading) {
+            (Some(error), _) => format!("was not tried: {error}."),
+            (None, Some(reading)) if !reading.unclear.is_empty() => format!("was not judged: {}.", unclear(reading)),
+            (None, _) => "was not tried: nothing was recorded.".to_owned(),
+        };
     }
     if lock.judgement.checks.is_empty() {
         return "was tried, and no check ran.".to_owned();
@@ -90,16 +94,25 @@ pub(super) fn sentence(lock: &LockReport, scene: &Scene<'_>) -> String {
                 "kept every guarantee that was put to the test, over {}",
                 words::counted(grants, "grant", "grants")
             ),
-            _ => format!(
-                "broke nothing that was seen, but too little happened to tell ({})",
-                words::counted(grants, "grant", "grants")
-            ),
+            _ => {
+                let why = match lock.reading.as_ref().filter(|reading| !reading.unclear.is_empty()) {
+                    Some(reading) => unclear(reading),
+                    None => format!("too little happened to tell ({})", words::counted(grants, "grant", "grants")),
+                };
+                format!("broke nothing that was seen, but {why}")
+            }
         };
         return format!("{said}.{ended}");
     }
     let last = told.pop().unwrap_or_default();
     let text = if told.is_empty() { last } else { format!("{}; {last}", told.join("; ")) };
     format!("{text}.{ended}")
+}
+
+/// That locks of another harness's history are left out. The check that would have judged them says why of each.
+fn unclear(reading: &Reading) -> String {
+    let locks = words::counted(reading.unclear.len() as u64, "lock has a history", "locks have histories");
+    format!("{locks} that can be read in more than one way")
 }
 
 /// How long the run was, in words.
@@ -110,6 +123,7 @@ pub(super) fn lasted(scene: &Scene<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::LockName;
     use crate::report::tests::sample;
 
     fn told(lock: &LockReport) -> String {
@@ -126,6 +140,14 @@ mod tests {
         let fenced = &report.locks[1];
         assert_eq!(Standing::of(fenced), Standing::Broken);
         assert!(told(fenced).contains("the resource refused all 1 late access"), "{}", told(fenced));
+    }
+
+    #[test]
+    fn locks_whose_history_can_be_read_in_more_than_one_way_are_not_said_to_be_untried() {
+        let unclear = [(LockName::new("a"), "why".to_owned())].into_iter().collect();
+        let reading = Some(Reading { unclear, ..Reading::default() });
+        let nothing_left = LockReport { error: None, reading, ..sample::empty().locks[0].clone() };
+        assert_eq!(told(&nothing_left), "was not judged: 1 lock has a history that can be read in more than one way.");
     }
 
     #[test]

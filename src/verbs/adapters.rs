@@ -114,7 +114,15 @@ pub async fn defendants(args: &TryArgs) -> Result<Vec<Settings>, Failure> {
         return Ok(vec![docker::defendant::introduced(found).await.map_err(Failure::bad_request)?]);
     }
     if args.backend.is_some() || !args.pip.is_empty() || !args.apt.is_empty() {
-        return Err(Failure::bad_request("--backend, --pip and --apt are for a program; a folder's settings say so"));
+        let text = match args.defendants.iter().find(|path| !path.is_dir()) {
+            Some(other) if args.defendants.iter().any(|path| path.is_file()) => format!(
+                "there is no folder `{}`, and a program stands trial alone; of several packages each has its own option: \
+                 --pip A --pip B",
+                other.display()
+            ),
+            _ => "--backend, --pip and --apt are for a program; a folder's settings say so".to_owned(),
+        };
+        return Err(Failure::bad_request(text));
     }
     let load = |folder: &PathBuf| {
         let name = folder.display().to_string();
