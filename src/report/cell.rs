@@ -32,7 +32,7 @@ impl Outcome {
         match self {
             Self::Kept => "✓ kept",
             Self::Undecided => "? undecided",
-            Self::Broken => "▲ broken, no harm",
+            Self::Broken => "▲ broken, no harm seen",
             Self::Harmed => "✗ harm",
         }
     }

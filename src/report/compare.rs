@@ -179,7 +179,7 @@ fn told_of(cell: &Cell<'_>) -> String {
     match cell.outcome() {
         Outcome::Kept => format!("kept in all {}", share.runs),
         Outcome::Undecided => format!("undecided in {} of {}", share.of, share.runs),
-        Outcome::Broken => format!("broken, no harm, {} of {}", share.of, share.runs),
+        Outcome::Broken => format!("broken, no harm seen, {} of {}", share.of, share.runs),
         Outcome::Harmed => {
             let lost =
                 cell.tally.lost().map_or_else(String::new, |lost| format!(", lost {}", words::percent(lost.pooled)));
@@ -498,7 +498,7 @@ mod tests {
         let table = table(std::slice::from_ref(&sweep), Style::default());
         for part in [
             "harm in 1 of 1, lost 33.3 %",
-            "broken, no harm, 1 of 1",
+            "broken, no harm seen, 1 of 1",
             "✗ redlock: unsafe under client-pause",
             "foreseen: 0 of 1 run",
         ] {
