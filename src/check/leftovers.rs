@@ -2,11 +2,12 @@
 //!
 //! When a trial is over its environment waits until leases and sessions of that time are over, asks all lock servers
 //! what they still have under the trial's lock names, and writes that down (`left`, then `look`). What a lock keeps by
-//! design it states itself, and that is not written down. Here each thing is put down to the attempt that it can be of,
-//! by its owner where that is known, else to the one that ended last; whoever holds lawfully has left nothing. A lease
-//! may last as long as the lock says, so what goes by itself within that is no leftover, however soon its owner could
-//! have taken it away; a fault that ended later than the attempt counts as its end, since it may have kept requests
-//! until then.
+//! design it states itself, and that is not written down. Here each thing is put down to the attempt that it can be
+//! of, by its owner where that is known, else to the one that ended last; whoever holds lawfully has left nothing. A
+//! lease may last as long as the lock says, so what goes by itself within that is no leftover, however soon its owner
+//! could have taken it away; a fault that ended later than the attempt counts as its end, since it may have kept
+//! requests until then. A packet that was lost is sent again after waits that double (RFC 6298, 5.5), so that it may
+//! come as long after a link's fault as that lasted: a lease that begins by then is laid at nobody's door.
 //!
 //! Deliberately absent: what was there for a while and went; and sessions that own nothing.
 
@@ -92,7 +93,8 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
         _ if attempts == 0 => (Verdict::Unknown, "Nobody asked for a lock.".to_owned()),
         _ if undecided > 0 => {
             let left = counted(undecided as usize, "key or znode", "keys or znodes");
-            let why = "a clock that was wrong, or an attempt of which nobody knows what became of it, may have kept it";
+            let why = "a clock that was wrong, a request that a link held back, or an attempt of which nobody knows what \
+                       became of it may have kept it";
             (Verdict::Unknown, format!("{told}; {left} left, and {why}."))
         }
         _ if bounded > 0 => {
@@ -132,6 +134,8 @@ struct Ledger<'a> {
     deaths: BTreeMap<ClientId, Nanos>,
     /// When the last fault was over, and all that it had kept had gone on.
     healed: Nanos,
+    /// For how long links had faults, one after another.
+    links_struck: Duration,
 }
 
 impl<'a> Ledger<'a> {
@@ -183,7 +187,10 @@ impl<'a> Ledger<'a> {
             strike.healed.map_or(facts.end(), |op| op.time) + held
         };
         let healed = facts.strikes.iter().map(over).max();
-        Self { facts, bound, attempts, deaths, healed: healed.unwrap_or_default() }
+        let of_links = |strike: &&Strike<'_>| strike.event.kind.known().is_some_and(|name| name.is_of_links());
+        let lasted = |strike: &Strike<'_>| strike.healed.map_or(facts.end(), |op| op.time).since(strike.invoked.time);
+        let links_struck = facts.strikes.iter().filter(of_links).map(lasted).sum();
+        Self { facts, bound, attempts, deaths, healed: healed.unwrap_or_default(), links_struck }
     }
 
     /// The attempts that something left can be of.
@@ -214,8 +221,12 @@ impl<'a> Ledger<'a> {
         let ended = last.map_or(Nanos::ZERO, |(_, ended)| ended).max(self.healed);
         let goes = op.time + Duration::from_nanos(left.time_left.unwrap_or_default());
         // Clocks may run apart by a little; the lock allows for no more than 1 %.
-        if goes <= ended + self.bound + self.bound / 50 + LATE {
+        let stays = self.bound + self.bound / 50 + LATE;
+        if goes <= ended + stays {
             return Finding::Bounded;
+        }
+        if left.time_left.is_some() && goes <= self.healed + self.links_struck + stays {
+            return Finding::Undecided;
         }
         // Of a program that cannot say what became of an attempt nobody knows whether it holds.
         let nobody_knows = in_doubt && self.facts.history.header.api.is_some();

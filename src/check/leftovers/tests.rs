@@ -4,7 +4,7 @@ use super::*;
 use crate::check::tests::story::Story;
 use crate::check::{CheckResult, judge};
 use crate::fault::request::{Call, Does};
-use crate::fault::{ClockChange, RequestRule};
+use crate::fault::{ClockChange, FaultName, RequestRule};
 use crate::history::{Api, CutOff, History, Process};
 use crate::ids::NodeId;
 
@@ -153,6 +153,25 @@ fn a_request_that_was_held_up_goes_on_after_its_strike() {
         "a key that was set at 1.09 s may stay for another lease, late as servers are"
     );
     assert_eq!(held(100), Verdict::Invalid);
+}
+
+/// Found by a search: a request that was cut off came 1.6 s after the cuts, which had lasted for 2.2 s in sum.
+#[test]
+fn a_request_that_a_link_held_back_may_come_as_long_after_the_fault_as_that_lasted() {
+    let with = |kind: FaultName, time_left: Option<u64>| {
+        let mut story = turns();
+        story.pause(1, 2, 50, 1_050);
+        for op in story.ops.iter_mut().filter(|op| op.fault.is_some()) {
+            op.fault.as_mut().unwrap().kind = kind.into();
+        }
+        left(&mut story, 3_000, time_left);
+        looked(&mut story, 3_000, OpType::Ok);
+        said(&story.history()).verdict
+    };
+    assert_eq!(with(FaultName::Partition, Some(SECOND / 2)), Verdict::Unknown, "until 2.05 s, for a second's lease");
+    assert_eq!(with(FaultName::Partition, Some(2 * SECOND)), Verdict::Invalid, "beyond any of that");
+    assert_eq!(with(FaultName::Partition, None), Verdict::Invalid, "it does not go by itself");
+    assert_eq!(with(FaultName::Pause, Some(SECOND / 2)), Verdict::Invalid, "what is frozen goes on at once");
 }
 
 #[test]
