@@ -61,12 +61,12 @@ pub trait World {
     /// What people call a member.
     fn name(&self, member: Member) -> String;
 
-    /// The next word of a member. Whatever else one says is for the world to do, as soon as it is said: to have the
-    /// trial's lives follow its ops, and to record them.
+    /// The next word of a member; `None` if nobody is left. Whatever else one says is for the world to do, as soon as
+    /// it is said: to have the trial's lives follow its ops, and to record them.
     ///
     /// # Errors
-    /// The trial cannot go on, and why.
-    async fn hear(&mut self) -> Result<(Member, Word), String>;
+    /// The trial cannot go on, and why. There may be more to hear all the same.
+    async fn hear(&mut self) -> Result<Option<(Member, Word)>, String>;
 
     /// Opens the history: the trial begins as soon as the nemesis hears.
     ///
@@ -125,6 +125,9 @@ pub enum TrialError {
         /// Who.
         busy: String,
     },
+    /// No member can say anything any more.
+    #[error("nobody is left to be heard")]
+    Deserted,
     /// The nemesis has panicked.
     #[error("the nemesis failed")]
     Nemesis,
@@ -186,7 +189,7 @@ impl Course<'_> {
             let Some(heard) = heard else {
                 return Err(TrialError::NotReady { missing: names(world, &missing), remedy: W::REMEDY });
             };
-            let (member, word) = heard.map_err(TrialError::World)?;
+            let (member, word) = heard.map_err(TrialError::World)?.ok_or(TrialError::Deserted)?;
             match word {
                 Word::Ready => drop(missing.remove(&member)),
                 Word::Done => {}
@@ -238,7 +241,7 @@ impl Course<'_> {
             let Some(heard) = heard else {
                 return Err(TrialError::NotDone { allowance, busy: names(world, &busy) });
             };
-            let (member, word) = heard.map_err(TrialError::World)?;
+            let (member, word) = heard.map_err(TrialError::World)?.ok_or(TrialError::Deserted)?;
             match (member, word) {
                 (_, Word::Done) => drop(busy.remove(&member)),
                 // Started again after it was killed.
@@ -261,14 +264,14 @@ impl Course<'_> {
 }
 
 /// Waits until the nemesis has undone what is left and is gone. To see that it is undone it asks the members, so that
-/// they must still be heard.
+/// they must still be heard, also where the trial cannot go on: what cannot be recorded is undone all the same.
 async fn until_gone(world: &mut impl World, mut gone: oneshot::Receiver<()>) -> Result<(), TrialError> {
     let mut hears = true;
     loop {
         tokio::select! {
             biased;
             gone = &mut gone => return gone.map_err(|_| TrialError::Nemesis),
-            heard = world.hear(), if hears => hears = heard.is_ok(),
+            heard = world.hear(), if hears => hears = !matches!(heard, Ok(None)),
         }
     }
 }

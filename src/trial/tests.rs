@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::course::{FINISH_LIMIT, READY_LIMIT, TrialError};
 use super::leftovers::{Found, Names, Servers};
@@ -54,11 +54,23 @@ struct Play {
     runtime: SharedRuntime,
     says: VecDeque<Says>,
     notes: Arc<Notes>,
+    answered: Arc<Notify>,
+    heals_wait: bool,
     may_be_looked_at: bool,
 }
 
+impl Play {
+    fn desk(&self) -> Desk {
+        let answered = self.heals_wait.then(|| Arc::clone(&self.answered));
+        Desk(Arc::clone(&self.runtime), Arc::clone(&self.notes), answered)
+    }
+}
+
+/// What a heal waits for, if there is anything to heal and it is to wait.
+const ANSWER: (Member, Word) = (Member::Resource, Word::Done);
+
 #[derive(Clone)]
-struct Desk(SharedRuntime, Arc<Notes>);
+struct Desk(SharedRuntime, Arc<Notes>, Option<Arc<Notify>>);
 
 impl Record for Desk {
     fn record(&self, op: Op) {
@@ -75,7 +87,13 @@ impl Environment for Desk {
     }
 
     fn heal(&self, _: u32) -> BoxFuture<'_, Result<Vec<Probe>, FaultError>> {
-        ready(Ok(Vec::new())).boxed()
+        async {
+            if let Some(answered) = &self.2 {
+                answered.notified().await;
+            }
+            Ok(Vec::new())
+        }
+        .boxed()
     }
 
     fn go(&self, _: ClientId, _: u64) {}
@@ -110,14 +128,18 @@ impl World for Play {
         format!("the {member}")
     }
 
-    async fn hear(&mut self) -> Result<(Member, Word), String> {
+    async fn hear(&mut self) -> Result<Option<(Member, Word)>, String> {
         let Some((second, _)) = self.says.front() else { return std::future::pending().await };
         self.runtime.sleep_until(Nanos(second * 1_000_000_000)).await;
-        self.says.pop_front().unwrap().1
+        let said = self.says.pop_front().unwrap().1?;
+        if said == ANSWER {
+            self.answered.notify_one();
+        }
+        Ok(Some(said))
     }
 
     async fn open(&mut self) -> Result<Opened, String> {
-        let desk = Desk(Arc::clone(&self.runtime), Arc::clone(&self.notes));
+        let desk = self.desk();
         Ok(Opened { environment: Arc::new(desk.clone()), record: Arc::new(desk), start: self.runtime.now() })
     }
 
@@ -131,7 +153,7 @@ impl World for Play {
 
     fn servers(&self) -> Looked<'_> {
         let scenario = scenario("");
-        let desk: Box<dyn Servers> = Box::new(Desk(Arc::clone(&self.runtime), Arc::clone(&self.notes)));
+        let desk: Box<dyn Servers> = Box::new(self.desk());
         Ok(self.may_be_looked_at.then(|| (desk, Names::new(&scenario.locks["a"], 1, ""))))
     }
 }
@@ -144,6 +166,16 @@ fn ready_then(then: &[(u64, Member, Word)]) -> Vec<Says> {
 
 /// Runs the course; how it ended, and what was asked and recorded. The run is called off in the second `stopped`.
 fn play(faults: &str, says: Vec<Says>, stopped: Option<u64>) -> (Result<(), TrialError>, Vec<(u64, String)>) {
+    play_in(faults, says, stopped, |_| {})
+}
+
+/// As [`play`], in a world that is changed before.
+fn play_in(
+    faults: &str,
+    says: Vec<Says>,
+    stopped: Option<u64>,
+    change: impl FnOnce(&mut Play),
+) -> (Result<(), TrialError>, Vec<(u64, String)>) {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     tokio.block_on(async {
         let runtime: SharedRuntime = Arc::new(Paused::new());
@@ -156,8 +188,11 @@ fn play(faults: &str, says: Vec<Says>, stopped: Option<u64>) -> (Result<(), Tria
             runtime: Arc::clone(&runtime),
             says: says.into(),
             notes: Arc::clone(&notes),
+            answered: Arc::default(),
+            heals_wait: false,
             may_be_looked_at: true,
         };
+        change(&mut world);
         let stops = async {
             match stopped {
                 Some(second) => runtime.sleep_until(Nanos(second * 1_000_000_000)).await,
@@ -169,6 +204,7 @@ fn play(faults: &str, says: Vec<Says>, stopped: Option<u64>) -> (Result<(), Tria
         let ended = tokio::select! {
             ended = course.run(&mut world) => ended,
             () = stops => unreachable!("it waits"),
+            () = runtime.sleep_until(Nanos(1_000_000_000_000)) => panic!("it never ends: {:?}", notes.0.lock().unwrap()),
         };
         let notes = notes.0.lock().unwrap().drain(..).collect();
         (ended, notes)
@@ -185,6 +221,27 @@ fn a_trial_begins_when_all_are_ready_and_ends_with_a_look_when_all_are_done() {
     let (ended, notes) = play("", says, None);
     assert_eq!(ended, Ok(()));
     assert_eq!(told(&notes), [(1, "begin c1 until 11"), (1, "begin c2 until 11"), (12, "Look ends")]);
+}
+
+#[test]
+fn servers_that_may_not_be_looked_at_are_left_alone() {
+    let says = ready_then(&[(11, C2, Word::Done), (12, C1, Word::Done)]);
+    let (ended, notes) = play_in("", says, None, |world| world.may_be_looked_at = false);
+    assert_eq!(ended, Ok(()));
+    assert_eq!(told(&notes), [(1, "begin c1 until 11"), (1, "begin c2 until 11")]);
+}
+
+/// A heal asks a member whether it is right again. So members are heard until the nemesis is gone, whatever has ended
+/// the trial, and whatever they say that cannot be recorded.
+#[test]
+fn a_heal_has_its_answer_also_where_the_trial_cannot_go_on() {
+    let (member, word) = ANSWER;
+    let no_disk = || Err("no disk".to_owned());
+    let then = [(3, no_disk()), (4, no_disk()), (5, Ok((C2, Word::Done))), (6, Ok((member, word)))];
+    let says = ready_then(&[]).into_iter().chain(then).collect();
+    let (ended, notes) = play_in(KILL, says, None, |world| world.heals_wait = true);
+    assert_eq!(ended, Err(TrialError::World("no disk".to_owned())));
+    assert!(told(&notes).contains(&(6, "Heal ends")), "{notes:?}");
 }
 
 #[test]

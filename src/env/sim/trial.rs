@@ -199,8 +199,8 @@ impl trial::World for Stage {
         member.to_string()
     }
 
-    async fn hear(&mut self) -> Result<(Member, Word), String> {
-        self.heard.recv().await.ok_or_else(|| "nobody is left to be heard".to_owned())
+    async fn hear(&mut self) -> Result<Option<(Member, Word)>, String> {
+        Ok(self.heard.recv().await)
     }
 
     async fn open(&mut self) -> Result<Opened, String> {

@@ -170,14 +170,13 @@ impl World for Stage<'_> {
         }
     }
 
-    async fn hear(&mut self) -> Result<(Member, Word), String> {
-        loop {
-            let heard = self.control.heard.recv().await;
-            let (speaker, report) = heard.ok_or_else(|| "nobody is left to be heard".to_owned())?;
+    async fn hear(&mut self) -> Result<Option<(Member, Word)>, String> {
+        while let Some((speaker, report)) = self.control.heard.recv().await {
             if let Some(word) = self.take(speaker, report)? {
-                return Ok((speaker.into(), word));
+                return Ok(Some((speaker.into(), word)));
             }
         }
+        Ok(None)
     }
 
     async fn open(&mut self) -> Result<Opened, String> {
