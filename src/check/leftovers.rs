@@ -6,8 +6,9 @@
 //! of, by its owner where that is known, else to the one that ended last; whoever holds lawfully has left nothing. A
 //! lease may last as long as the lock says, so what goes by itself within that is no leftover, however soon its owner
 //! could have taken it away; a fault that ended later than the attempt counts as its end, since it may have kept
-//! requests until then. A packet that was lost is sent again after waits that double (RFC 6298, 5.5), so that it may
-//! come as long after a link's fault as that lasted: a lease that begins by then is laid at nobody's door.
+//! requests until then. A packet to a lock server that was lost is sent again after waits that double (RFC 6298, 5.5),
+//! so that it may come as long after a cut or a loss as that lasted: a lease that begins by then is laid at nobody's
+//! door.
 //!
 //! Deliberately absent: what was there for a while and went; and sessions that own nothing.
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use super::evidence::{Facts, Listing, counted, lasting, seconds};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude};
-use crate::fault::Member;
+use crate::fault::{FaultName, Member};
 use crate::history::{F, Left, Op, OpType, Strike};
 use crate::ids::{ClientId, HoldId, LockName};
 use crate::time::Nanos;
@@ -123,6 +124,14 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     conclude(verdict, summary, &figures, listing)
 }
 
+/// Whether a strike loses packets to or among lock servers, which a request may be in.
+fn loses_requests(strike: &Strike<'_>) -> bool {
+    let loses = [FaultName::Partition, FaultName::Loss].into_iter().any(|name| strike.event.kind.is(name));
+    let is_node = |member: &Member| matches!(member, Member::Node(_));
+    let meets = |(one, peers): (&Member, &Vec<Member>)| peers.iter().any(|peer| is_node(one) || is_node(peer));
+    loses && strike.event.grudge.as_ref().is_none_or(|grudge| grudge.cuts.iter().any(meets))
+}
+
 /// Who asked for what, and when that was over.
 struct Ledger<'a> {
     facts: &'a Facts<'a>,
@@ -134,8 +143,8 @@ struct Ledger<'a> {
     deaths: BTreeMap<ClientId, Nanos>,
     /// When the last fault was over, and all that it had kept had gone on.
     healed: Nanos,
-    /// For how long links had faults, one after another.
-    links_struck: Duration,
+    /// For how long packets to lock servers were lost, one strike after another.
+    lost_for: Duration,
 }
 
 impl<'a> Ledger<'a> {
@@ -187,10 +196,9 @@ impl<'a> Ledger<'a> {
             strike.healed.map_or(facts.end(), |op| op.time) + held
         };
         let healed = facts.strikes.iter().map(over).max();
-        let of_links = |strike: &&Strike<'_>| strike.event.kind.known().is_some_and(|name| name.is_of_links());
         let lasted = |strike: &Strike<'_>| strike.healed.map_or(facts.end(), |op| op.time).since(strike.invoked.time);
-        let links_struck = facts.strikes.iter().filter(of_links).map(lasted).sum();
-        Self { facts, bound, attempts, deaths, healed: healed.unwrap_or_default(), links_struck }
+        let lost_for = facts.strikes.iter().filter(|strike| loses_requests(strike)).map(lasted).sum();
+        Self { facts, bound, attempts, deaths, healed: healed.unwrap_or_default(), lost_for }
     }
 
     /// The attempts that something left can be of.
@@ -225,7 +233,7 @@ impl<'a> Ledger<'a> {
         if goes <= ended + stays {
             return Finding::Bounded;
         }
-        if left.time_left.is_some() && goes <= self.healed + self.links_struck + stays {
+        if left.time_left.is_some() && goes <= self.healed + self.lost_for + stays {
             return Finding::Undecided;
         }
         // Of a program that cannot say what became of an attempt nobody knows whether it holds.

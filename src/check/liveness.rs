@@ -5,9 +5,8 @@
 //! holder's lease or session, is the history's own bound. More than that means that something which nobody holds keeps
 //! it: a ghost. A semaphore may go on granting while a ghost has one of its permits; so there each waiter's own time
 //! beside a free permit counts, through grants to others until all permits are in use. Besides, nobody may be passed
-//! over for ever: a fair draw among all clients passes one over twenty-five
-//! times as often as there are clients about once in 10^10 times. Deliberately absent: how fast a lock is; that is told
-//! in figures, not judged.
+//! over for ever: a fair draw among all clients passes one over twenty-five times as often as there are clients about
+//! once in 10^10 times. Deliberately absent: how fast a lock is; that is told in figures, not judged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

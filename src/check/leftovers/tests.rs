@@ -3,6 +3,7 @@
 use super::*;
 use crate::check::tests::story::Story;
 use crate::check::{CheckResult, judge};
+use crate::fault::grudge::Grudge;
 use crate::fault::request::{Call, Does};
 use crate::fault::{ClockChange, FaultName, RequestRule};
 use crate::history::{Api, CutOff, History, Process};
@@ -158,17 +159,24 @@ fn a_request_that_was_held_up_goes_on_after_its_strike() {
 /// Found by a search: a request that was cut off came 1.6 s after the cuts, which had lasted for 2.2 s in sum.
 #[test]
 fn a_request_that_a_link_held_back_may_come_as_long_after_the_fault_as_that_lasted() {
-    let with = |kind: FaultName, time_left: Option<u64>| {
+    let of = |kind: FaultName, peer: Member, time_left: Option<u64>| {
         let mut story = turns();
         story.pause(1, 2, 50, 1_050);
         for op in story.ops.iter_mut().filter(|op| op.fault.is_some()) {
-            op.fault.as_mut().unwrap().kind = kind.into();
+            let fault = op.fault.as_mut().unwrap();
+            let cuts = [(Member::Client(ClientId(2)), vec![peer])].into();
+            (fault.kind, fault.grudge) = (kind.into(), Some(Grudge { cuts, ..Grudge::default() }));
         }
         left(&mut story, 3_000, time_left);
         looked(&mut story, 3_000, OpType::Ok);
         said(&story.history()).verdict
     };
-    assert_eq!(with(FaultName::Partition, Some(SECOND / 2)), Verdict::Unknown, "until 2.05 s, for a second's lease");
+    let with = |kind, time_left| of(kind, Member::Node(NodeId(2)), time_left);
+    for kind in [FaultName::Partition, FaultName::Loss] {
+        assert_eq!(with(kind, Some(SECOND / 2)), Verdict::Unknown, "until 2.05 s, for a second's lease");
+        assert_eq!(of(kind, Member::Resource, Some(SECOND / 2)), Verdict::Invalid, "no request to a lock server");
+    }
+    assert_eq!(with(FaultName::Delay, Some(SECOND / 2)), Verdict::Invalid, "what is late is not sent again");
     assert_eq!(with(FaultName::Partition, Some(2 * SECOND)), Verdict::Invalid, "beyond any of that");
     assert_eq!(with(FaultName::Partition, None), Verdict::Invalid, "it does not go by itself");
     assert_eq!(with(FaultName::Pause, Some(SECOND / 2)), Verdict::Invalid, "what is frozen goes on at once");
