@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 
 use self::lease::{Lease, RETRY_DELAY, asked, patience};
+use super::attempts::{Deadlines, PATIENCE, Stop, until_granted};
 use super::backend::{EtcdCluster, EtcdKey, EtcdLine, Reply};
 use super::error::{
     AcquireError, AttemptError, AttemptReport, ConfigError, EtcdError, LostReason, NodeError, NodeOutcome, NodeReport,
@@ -31,9 +32,6 @@ use super::{AcquireOptions, DistributedLock, trace};
 use crate::ids::{FencingToken, LockName};
 use crate::phase::Phase;
 use crate::time::Nanos;
-
-/// How long the servers may take to answer a release, or the one attempt of a caller who will not wait for the lock.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How an [`EtcdLock`] behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,25 +66,6 @@ pub(crate) fn folder(prefix: &str, name: &LockName) -> String {
     format!("{prefix}/{}/", as_path_part(name))
 }
 
-/// By when an attempt must be through.
-#[derive(Clone, Copy)]
-pub(super) struct Deadlines {
-    /// How long to stand in line behind others.
-    pub queue: Nanos,
-    /// How long to wait for the servers' answers: at least long enough for the round trips of one attempt.
-    pub servers: Nanos,
-}
-
-/// Why an attempt ended without a grant.
-pub(super) enum Stop {
-    /// Not before the deadline.
-    Deadline(AttemptError),
-    /// The lease is gone: start again with a new one.
-    Lease(String),
-    /// The servers refuse.
-    Denied(String),
-}
-
 impl EtcdLock {
     /// A lock in `cluster`. Nothing is sent before the first acquire.
     ///
@@ -118,7 +97,7 @@ impl EtcdLock {
         // The last act: a lease whose time is up holds nothing, whatever the servers said.
         match lease.validity.lost() {
             None => Ok(guard),
-            Some(reason) => Err(Stop::Lease(reason.to_string())),
+            Some(reason) => Err(Stop::Ended(reason.to_string())),
         }
     }
 
@@ -149,20 +128,7 @@ impl EtcdLock {
         options: &'a AcquireOptions,
         attempt: impl Fn(Deadlines) -> BoxFuture<'a, Result<Guard, Stop>> + Send,
     ) -> Result<Guard, AcquireError> {
-        let started = self.runtime.now();
-        // One attempt has to be given time for the servers' answers.
-        let patience = if options.wait.is_zero() { PATIENCE } else { options.wait };
-        let deadlines = Deadlines { queue: started + options.wait, servers: started + patience };
-        loop {
-            let last = match attempt(deadlines).await {
-                Ok(guard) => return Ok(guard),
-                Err(Stop::Denied(reason)) => return Err(AcquireError::Refused(reason)),
-                Err(Stop::Lease(_)) if self.runtime.now() < deadlines.servers => continue,
-                Err(Stop::Lease(reason)) => AttemptError::SessionEnded(reason),
-                Err(Stop::Deadline(last)) => last,
-            };
-            return Err(AcquireError::DeadlineExceeded { waited: self.runtime.now() - started, last });
-        }
+        until_granted(&self.runtime, options, attempt).await
     }
 }
 
@@ -222,7 +188,7 @@ impl Contender {
                 Some(Ok(_)) => {
                     return Ok(Lease::keep(Arc::clone(&self.cluster), self.lease, self.ttl, first, &self.runtime));
                 }
-                Some(Err(EtcdError::Denied(reason))) => return Err(Stop::Denied(reason)),
+                Some(Err(EtcdError::Denied(reason))) => return Err(Stop::Refused(reason)),
                 Some(Err(error)) => self.retry(deadlines, sent, &error).await?,
                 None => return Err(Stop::Deadline(self.no_answer(NodeOutcome::Silent, sent))),
             }
@@ -247,7 +213,7 @@ impl Contender {
                 tokio::select! {
                     biased;
                     answer = asked(&self.runtime, patience(self.ttl), request()) => Ok(answer),
-                    reason = lease.validity.ended() => Err(Stop::Lease(reason.to_string())),
+                    reason = lease.validity.ended() => Err(Stop::Ended(reason.to_string())),
                 }
             };
             match before(&*self.runtime, deadlines.servers, answer).await {
@@ -255,9 +221,9 @@ impl Contender {
                 Some(Ok(Err(EtcdError::NoLease))) => {
                     let reason = "etcd has ended the lease".to_owned();
                     lease.validity.lose(LostReason::SessionEnded(reason.clone()));
-                    return Err(Stop::Lease(reason));
+                    return Err(Stop::Ended(reason));
                 }
-                Some(Ok(Err(EtcdError::Denied(reason)))) => return Err(Stop::Denied(reason)),
+                Some(Ok(Err(EtcdError::Denied(reason)))) => return Err(Stop::Refused(reason)),
                 Some(Ok(Err(error))) => self.retry(deadlines, began, &error).await?,
                 Some(Err(stop)) => return Err(stop),
                 None => return Err(Stop::Deadline(self.no_answer(NodeOutcome::Silent, began))),
@@ -291,7 +257,7 @@ impl Contender {
         loop {
             // Whoever is not in the list that says so is not the first: its lease is over (etcd#11456).
             let Some(place) = line.keys.iter().position(|key| key.key == self.key) else {
-                return Err(Stop::Lease("the contender's key is gone".to_owned()));
+                return Err(Stop::Ended("the contender's key is gone".to_owned()));
             };
             let Some(predecessor) = place.checked_sub(1).map(|at| &line.keys[at]) else {
                 return Ok(line.keys.swap_remove(place));
@@ -307,7 +273,7 @@ impl Contender {
                         }
                         Ok(())
                     }
-                    reason = lease.validity.ended() => Err(Stop::Lease(reason.to_string())),
+                    reason = lease.validity.ended() => Err(Stop::Ended(reason.to_string())),
                     // A member that falls silent says nothing of what it watches.
                     () = self.runtime.sleep_until(self.runtime.now() + self.ttl) => Ok(()),
                 }

@@ -97,6 +97,7 @@
 //!
 //! [`capabilities`] lists what it can do and what it cannot, with the test that shows each.
 
+mod attempts;
 pub mod backend;
 #[doc = include_str!("capabilities.md")]
 pub mod capabilities {}

@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use self::contender::{Admission, Contender, Deadlines, RETRY_DELAY, delete, failed};
+use self::contender::{Admission, Contender, RETRY_DELAY, delete, failed};
 use self::session::{KeptSession, Sessions};
+use super::attempts::{Deadlines, PATIENCE, Stop, until_granted};
 use super::backend::{WatchEvent, ZkConnector, Znode};
 use super::error::{AcquireError, AttemptError, NodeError, NodeOutcome, ReleaseOutcome, ZkError};
 use super::guard::{Guard, Hold};
@@ -32,9 +33,6 @@ use super::{AcquireOptions, DistributedLock, trace};
 use crate::ids::{FencingToken, LockName};
 use crate::phase::Phase;
 use crate::time::Nanos;
-
-/// How long the servers may take to answer a release, or the one attempt of a caller who will not wait for the lock.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a [`ZookeeperLock`] behaves.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -73,20 +71,10 @@ pub(super) fn folder(root: &str, name: &LockName) -> String {
     format!("{root}/{}", as_path_part(name))
 }
 
-/// Why an attempt ended without a grant.
-pub(super) enum Stop {
-    /// Not before the deadline.
-    Deadline(AttemptError),
-    /// The session is gone: start again with a new one.
-    Session(String),
-    /// The ensemble refuses.
-    Refused(String),
-}
-
 impl From<ZkError> for Stop {
     fn from(error: ZkError) -> Self {
         match error {
-            ZkError::SessionEnded(reason) => Self::Session(reason),
+            ZkError::SessionEnded(reason) => Self::Ended(reason),
             other => Self::Refused(other.to_string()),
         }
     }
@@ -141,7 +129,7 @@ impl ZookeeperLock {
         // The last act: a session whose time is up holds nothing, whatever the watch said.
         match kept.validity.lost() {
             None => Ok(guard),
-            Some(reason) => Err(Stop::Session(reason.to_string())),
+            Some(reason) => Err(Stop::Ended(reason.to_string())),
         }
     }
 
@@ -192,20 +180,7 @@ impl ZookeeperLock {
         options: &'a AcquireOptions,
         attempt: impl Fn(Deadlines) -> BoxFuture<'a, Result<Guard, Stop>> + Send,
     ) -> Result<Guard, AcquireError> {
-        let started = self.runtime.now();
-        // One attempt has to be given time for the servers' answers.
-        let patience = if options.wait.is_zero() { PATIENCE } else { options.wait };
-        let deadlines = Deadlines { queue: started + options.wait, servers: started + patience };
-        loop {
-            let last = match attempt(deadlines).await {
-                Ok(guard) => return Ok(guard),
-                Err(Stop::Refused(reason)) => return Err(AcquireError::Refused(reason)),
-                Err(Stop::Session(_)) if self.runtime.now() < deadlines.servers => continue,
-                Err(Stop::Session(reason)) => AttemptError::SessionEnded(reason),
-                Err(Stop::Deadline(last)) => last,
-            };
-            return Err(AcquireError::DeadlineExceeded { waited: self.runtime.now() - started, last });
-        }
+        until_granted(&self.runtime, options, attempt).await
     }
 }
 

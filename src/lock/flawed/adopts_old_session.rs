@@ -8,10 +8,10 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::blind_guard;
 use crate::ids::{FencingToken, LockName};
+use crate::lock::attempts::{Deadlines, Stop};
 use crate::lock::error::{AttemptError, AttemptReport, ZkError};
 use crate::lock::runtime::{SharedRuntime, before, random_text};
-use crate::lock::zookeeper::Stop;
-use crate::lock::zookeeper::contender::{Admission, Deadlines, Place, guid, sequence};
+use crate::lock::zookeeper::contender::{Admission, Place, guid, sequence};
 use crate::lock::zookeeper::session::KeptSession;
 use crate::lock::{AcquireError, AcquireOptions, DistributedLock, Guard, ZookeeperLock, zookeeper};
 use crate::phase::Phase;
@@ -35,7 +35,7 @@ impl AdoptsOldSession {
             tokio::select! {
                 biased;
                 stood = self.stand(&kept, name, own_guid, options) => stood,
-                reason = kept.validity.ended() => Err(Stop::Session(reason.to_string())),
+                reason = kept.validity.ended() => Err(Stop::Ended(reason.to_string())),
             }
         };
         let stood = before(&*self.runtime, deadlines.queue, ours).await;
@@ -104,7 +104,7 @@ impl AdoptsOldSession {
 /// What has no answer is tried again, in another session if need be.
 fn retried<T>(answer: Result<T, ZkError>) -> Result<T, Stop> {
     answer.map_err(|error| match error {
-        ZkError::Unanswered(reason) => Stop::Session(reason),
+        ZkError::Unanswered(reason) => Stop::Ended(reason),
         other => other.into(),
     })
 }

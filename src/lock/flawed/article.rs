@@ -92,7 +92,7 @@ impl DistributedLock for Article {
     ) -> BoxFuture<'a, Result<Guard, AcquireError>> {
         async move {
             let started = self.runtime.now();
-            let deadline = started + options.wait.max(crate::lock::zookeeper::PATIENCE);
+            let deadline = started + options.wait.max(crate::lock::attempts::PATIENCE);
             let last = match before(&*self.runtime, deadline, self.acquire_lock(name, options)).await {
                 Some(Ok(guard)) => return Ok(guard),
                 Some(Err(ZkError::Refused(reason))) => return Err(AcquireError::Refused(reason)),

@@ -7,9 +7,10 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::blind_guard;
 use crate::ids::{FencingToken, LockName};
+use crate::lock::attempts::{Deadlines, Stop};
 use crate::lock::backend::EtcdLine;
 use crate::lock::etcd::lease::{RETRY_DELAY, asked, patience};
-use crate::lock::etcd::{Contender, Deadlines, Stop, contended, release};
+use crate::lock::etcd::{Contender, contended, release};
 use crate::lock::runtime::before;
 use crate::lock::{AcquireError, AcquireOptions, DistributedLock, EtcdLock, Guard};
 use crate::phase::Phase;
@@ -23,7 +24,7 @@ impl ExpiredWhileWaiting {
         let lease = contender.granted(options, deadlines).await?;
         let mut line = contender.enter(&lease, deadlines).await?;
         let Some(own) = line.keys.iter().find(|key| key.key == contender.key).cloned() else {
-            return Err(Stop::Lease("the contender's key is gone".to_owned()));
+            return Err(Stop::Ended("the contender's key is gone".to_owned()));
         };
         let runtime = Arc::clone(&contender.runtime);
         // The flaw: our own key may be gone by the time that nobody is ahead.

@@ -7,11 +7,10 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::blind_guard;
 use crate::ids::{FencingToken, LockName};
+use crate::lock::attempts::{Deadlines, Stop};
 use crate::lock::backend::WatchEvent;
 use crate::lock::error::{AttemptError, AttemptReport};
 use crate::lock::runtime::{SharedRuntime, before};
-use crate::lock::zookeeper::Stop;
-use crate::lock::zookeeper::contender::Deadlines;
 use crate::lock::{AcquireError, AcquireOptions, DistributedLock, Guard, ZookeeperLock, zookeeper};
 use crate::phase::Phase;
 
@@ -46,7 +45,7 @@ impl ExpiredWhileWaiting {
             }
             line = match contender.list(deadlines).await {
                 // The same flaw, noticed later.
-                Err(Stop::Session(_)) => break,
+                Err(Stop::Ended(_)) => break,
                 line => line?,
             };
         }

@@ -4,8 +4,7 @@
 use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::ids::LockName;
-use crate::lock::zookeeper::Stop;
-use crate::lock::zookeeper::contender::Deadlines;
+use crate::lock::attempts::{Deadlines, Stop};
 use crate::lock::{AcquireError, AcquireOptions, DistributedLock, Guard, ZookeeperLock};
 use crate::phase::Phase;
 

@@ -3,8 +3,8 @@
 use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::ids::LockName;
-use crate::lock::zookeeper::Stop;
-use crate::lock::zookeeper::contender::{Deadlines, RETRY_DELAY};
+use crate::lock::attempts::{Deadlines, Stop};
+use crate::lock::zookeeper::contender::RETRY_DELAY;
 use crate::lock::{AcquireError, AcquireOptions, AttemptError, AttemptReport, DistributedLock, Guard, ZookeeperLock};
 use crate::phase::Phase;
 

@@ -8,10 +8,9 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::WallClock;
 use crate::ids::LockName;
+use crate::lock::attempts::{Deadlines, Stop};
 use crate::lock::error::{AttemptError, AttemptReport, ZkError};
 use crate::lock::runtime::{SharedRuntime, before, random_text};
-use crate::lock::zookeeper::Stop;
-use crate::lock::zookeeper::contender::Deadlines;
 use crate::lock::{AcquireError, AcquireOptions, DistributedLock, Guard, ZookeeperLock, zookeeper};
 use crate::phase::Phase;
 

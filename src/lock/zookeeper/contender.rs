@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt, join, select_all, try_join_all};
 
-use super::Stop;
 use super::session::KeptSession;
 use crate::lock::AcquireOptions;
+use crate::lock::attempts::{Deadlines, Stop};
 use crate::lock::backend::{Reply, Watch, WatchEvent, ZkSession, Znode};
 use crate::lock::error::{AttemptError, AttemptReport, NodeOutcome, NodeReport, ZkError};
 use crate::lock::runtime::{SharedRuntime, before, random_text};
@@ -17,15 +17,6 @@ use crate::time::Nanos;
 
 /// The pause between two tries to reach an ensemble that does not answer.
 pub(in crate::lock) const RETRY_DELAY: Duration = Duration::from_millis(50);
-
-/// By when an attempt must be through.
-#[derive(Clone, Copy)]
-pub(in crate::lock) struct Deadlines {
-    /// How long to stand in line behind others.
-    pub queue: Nanos,
-    /// How long to wait for the servers' answers: at least long enough for the round trips of one attempt.
-    pub servers: Nanos,
-}
 
 /// Whom a contender stands behind, and with how many others it may hold.
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +152,7 @@ impl Contender {
             tokio::select! {
                 biased;
                 event = watch => Ok(event),
-                reason = self.kept.validity.ended() => Err(Stop::Session(reason.to_string())),
+                reason = self.kept.validity.ended() => Err(Stop::Ended(reason.to_string())),
             }
         };
         before(&*self.runtime, deadlines.queue, event).await.unwrap_or(Err(Stop::Deadline(AttemptError::Contended {
@@ -182,7 +173,7 @@ impl Contender {
         loop {
             let Some(place) = self.place(&line) else {
                 // Gone without our doing: the session is dying, or somebody deleted it.
-                return Err(Stop::Session("the contender's znode is gone".to_owned()));
+                return Err(Stop::Ended("the contender's znode is gone".to_owned()));
             };
             let permits = self.admission.permits;
             if place.ahead < permits {
@@ -255,7 +246,7 @@ impl Contender {
             tokio::select! {
                 biased;
                 answer = answer => Ok(answer),
-                reason = self.kept.validity.ended() => Err(Stop::Session(reason.to_string())),
+                reason = self.kept.validity.ended() => Err(Stop::Ended(reason.to_string())),
             }
         };
         before(&*self.runtime, deadline, answer)
