@@ -1,42 +1,8 @@
 //! What a lock did in one scenario: how it came out, in what share of the runs, how sure that is.
 
+use super::standing::Standing;
 use super::sweep::{Sweep, Tally};
 use crate::check::{CheckName, Verdict};
-
-/// What a lock did in the runs of one scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Outcome {
-    /// Every guarantee that was tried held in every run.
-    Kept,
-    /// Nothing was seen broken, but not every run could tell.
-    Undecided,
-    /// A guarantee was broken, and the data took no harm.
-    Broken,
-    /// Stale accesses were accepted, or updates were lost.
-    Harmed,
-}
-
-impl Outcome {
-    /// The class of its colours.
-    pub fn class(self) -> &'static str {
-        match self {
-            Self::Kept => "valid",
-            Self::Undecided => "unknown",
-            Self::Broken => "broken",
-            Self::Harmed => "invalid",
-        }
-    }
-
-    /// Its sign and its word: never by colour alone.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Kept => "✓ kept",
-            Self::Undecided => "? undecided",
-            Self::Broken => "▲ broken, no harm seen",
-            Self::Harmed => "✗ harm",
-        }
-    }
-}
 
 /// A share of runs, with the interval that holds the true share in 95 of 100 cases.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,26 +44,26 @@ pub(super) struct Cell<'a> {
 }
 
 impl Cell<'_> {
-    /// What came of it.
-    pub fn outcome(&self) -> Outcome {
+    /// How the lock came off.
+    pub fn standing(&self) -> Standing {
         let tally = self.tally;
         if tally.harmed > 0 {
-            Outcome::Harmed
+            Standing::Harmed
         } else if tally.violated > 0 {
-            Outcome::Broken
+            Standing::Broken
         } else if tally.undecided > 0 || !tally.errors.is_empty() || self.sweep.seeds == 0 {
-            Outcome::Undecided
+            Standing::Undecided
         } else {
-            Outcome::Kept
+            Standing::Kept
         }
     }
 
     /// In what share of the runs the outcome came.
     pub fn share(&self) -> Share {
-        let of = match self.outcome() {
-            Outcome::Harmed => self.tally.harmed,
-            Outcome::Undecided => self.tally.undecided,
-            Outcome::Broken | Outcome::Kept => self.tally.violated,
+        let of = match self.standing() {
+            Standing::Harmed => self.tally.harmed,
+            Standing::Undecided => self.tally.undecided,
+            Standing::Broken | Standing::Kept => self.tally.violated,
         };
         Share { of, runs: self.sweep.seeds }
     }

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use comfy_table::{Attribute, Cell as TableCell, Color, ContentArrangement, Table, presets};
 use maud::{Markup, html};
 
-use super::cell::{Cell, Outcome};
+use super::cell::Cell;
 use super::comparison::Comparison;
 use super::console::{self, Style};
 use super::curve;
-use super::document::{document, slug};
+use super::document::{document, slug, standing_mark};
 use super::real::Real;
+use super::standing::Standing;
 use super::sweep::{Sweep, Tally};
 use super::worlds::{self, Agreement};
 use super::{PAGE, replace, words};
@@ -119,8 +120,8 @@ pub fn table<'a>(compared: impl Into<Compared<'a>>, style: Style) -> String {
     lines.push(String::new());
     for lock in &comparison.locks {
         let name = plain(lock);
-        for (outcome, sentence) in comparison.conclusion(lock) {
-            let sign = outcome.word().split(' ').next().unwrap_or_default();
+        for (standing, sentence) in comparison.conclusion(lock) {
+            let sign = standing.sign();
             lines.push(console::wrap(&format!("{sign} {name}: {}", plain(&sentence)), style.columns()));
         }
         lines.push(console::wrap(&format!("  {name} costs {}", plain(&comparison.cost_told(lock))), style.columns()));
@@ -167,20 +168,20 @@ fn told(cell: &Cell<'_>, comparison: &Comparison<'_>) -> TableCell {
         }
     }
     let text = TableCell::new(text);
-    match cell.outcome() {
-        Outcome::Kept => text.fg(Color::Green),
-        Outcome::Undecided | Outcome::Broken => text.fg(Color::Yellow),
-        Outcome::Harmed => text.fg(Color::Red).add_attribute(Attribute::Bold),
+    match cell.standing() {
+        Standing::Kept => text.fg(Color::Green),
+        Standing::Undecided | Standing::Broken => text.fg(Color::Yellow),
+        Standing::Harmed => text.fg(Color::Red).add_attribute(Attribute::Bold),
     }
 }
 
 fn told_of(cell: &Cell<'_>) -> String {
     let share = cell.share();
-    match cell.outcome() {
-        Outcome::Kept => format!("kept in all {}", share.runs),
-        Outcome::Undecided => format!("undecided in {} of {}", share.of, share.runs),
-        Outcome::Broken => format!("broken, no harm seen, {} of {}", share.of, share.runs),
-        Outcome::Harmed => {
+    match cell.standing() {
+        Standing::Kept => format!("kept in all {}", share.runs),
+        Standing::Undecided => format!("undecided in {} of {}", share.of, share.runs),
+        Standing::Broken => format!("broken, no harm seen, {} of {}", share.of, share.runs),
+        Standing::Harmed => {
             let lost =
                 cell.tally.lost().map_or_else(String::new, |lost| format!(", lost {}", words::percent(lost.pooled)));
             format!("harm in {} of {}{lost}", share.of, share.runs)
@@ -278,12 +279,11 @@ fn conclusions(comparison: &Comparison<'_>) -> Markup {
     html! {
         @for lock in &comparison.locks {
             @let conclusion = comparison.conclusion(lock);
-            @let worst = conclusion.iter().map(|(outcome, _)| *outcome).max().unwrap_or(Outcome::Undecided);
-            @let class = match worst { Outcome::Kept => "good", Outcome::Undecided => "odd", Outcome::Broken => "broken", Outcome::Harmed => "bad" };
-            div class={ "summary " (class) } {
+            @let worst = conclusion.iter().map(|(standing, _)| *standing).max().unwrap_or(Standing::Undecided);
+            div class={ "summary " (worst.class()) } {
                 b { (lock) }
                 ul {
-                    @for (outcome, sentence) in &conclusion { li { (outcome.word().split(' ').next().unwrap_or_default()) " " (sentence) } }
+                    @for (standing, sentence) in &conclusion { li { (standing.sign()) " " (sentence) } }
                     li { "costs " (comparison.cost_told(lock)) }
                     @if let Some(sentence) = worlds::concluded(comparison, lock) { li { (sentence) } }
                 }
@@ -324,12 +324,12 @@ fn both(folder: &Path, cell: &Cell<'_>, comparison: &Comparison<'_>) -> Markup {
     let real = comparison.real.map(|real| real.cell(&cell.sweep.scenario, &cell.tally.lock));
     html! {
         td {
-            (outcome(folder, cell))
+            (share(folder, cell))
             @match &real {
                 None => {},
                 Some(None) => div.real.dim { "not on real servers" },
                 Some(Some(real)) => div.real {
-                    "real: " (outcome(folder, real))
+                    "real: " (share(folder, real))
                     @if let Some(difference) = Agreement::of(cell, real).told() { div.differs { (difference) } }
                 },
             }
@@ -337,10 +337,10 @@ fn both(folder: &Path, cell: &Cell<'_>, comparison: &Comparison<'_>) -> Markup {
     }
 }
 
-fn outcome(folder: &Path, cell: &Cell<'_>) -> Markup {
-    let outcome = cell.outcome();
+/// How a lock came off, in what share of the runs.
+fn share(folder: &Path, cell: &Cell<'_>) -> Markup {
     html! {
-        span class={ "verdict " (outcome.class()) } { (outcome.word()) }
+        (standing_mark(cell.standing()))
         br;
         span.share { (cell.share().told()) }
         @if let Some((run, name)) = worlds::run(cell) { " " a href=(link(folder, &run)) { (name) } }
@@ -427,7 +427,7 @@ pub fn markdown<'a>(compared: impl Into<Compared<'a>>) -> String {
     for sweep in sweeps {
         let cells = comparison.locks.iter().map(|lock| match comparison.cell(sweep, lock) {
             Some(of) => {
-                let told = |of: &Cell<'_>| format!("{}, {}", of.outcome().word(), of.share().told());
+                let told = |of: &Cell<'_>| format!("{}, {}", of.standing().told(), of.share().told());
                 let real = comparison.real.and_then(|real| real.cell(&sweep.scenario, lock));
                 let beside = real.map(|real| {
                     let differs = Agreement::of(&of, &real).told().map(|told| format!("<br>{told}"));

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use super::cell::{Cell, Outcome, Share};
+use super::cell::{Cell, Share};
 use super::cost::Cost;
 use super::real::Real;
+use super::standing::Standing;
 use super::sweep::Sweep;
 use super::words;
 use crate::check::{CheckName, Verdict};
@@ -77,10 +78,9 @@ impl<'a> Comparison<'a> {
     }
 
     /// What a lock did, a sentence for each outcome that came.
-    pub fn conclusion(&self, lock: &'a str) -> Vec<(Outcome, String)> {
+    pub fn conclusion(&self, lock: &'a str) -> Vec<(Standing, String)> {
         let cells: Vec<Cell<'a>> = self.cells(lock).collect();
-        let of =
-            |outcome: Outcome| -> Vec<&Cell<'a>> { cells.iter().filter(|cell| cell.outcome() == outcome).collect() };
+        let of = |standing| -> Vec<&Cell<'a>> { cells.iter().filter(|cell| cell.standing() == standing).collect() };
         let named = |cells: &[&Cell<'a>]| -> String {
             let names: Vec<String> = cells
                 .iter()
@@ -92,24 +92,24 @@ impl<'a> Comparison<'a> {
             names.join(", ")
         };
         let mut told = Vec::new();
-        let harmed = of(Outcome::Harmed);
+        let harmed = of(Standing::Harmed);
         if !harmed.is_empty() {
-            told.push((Outcome::Harmed, format!("unsafe under {}: the data took harm.", named(&harmed))));
+            told.push((Standing::Harmed, format!("unsafe under {}: the data took harm.", named(&harmed))));
         }
-        let broken = of(Outcome::Broken);
+        let broken = of(Standing::Broken);
         if !broken.is_empty() {
             told.push((
-                Outcome::Broken,
+                Standing::Broken,
                 format!("broke a guarantee, without harm to the data, under {}.", named(&broken)),
             ));
         }
-        let kept = of(Outcome::Kept);
+        let kept = of(Standing::Kept);
         if !kept.is_empty() {
             let names: Vec<&str> = kept.iter().map(|cell| cell.sweep.scenario.as_str()).collect();
             let runs = kept.iter().map(|cell| cell.sweep.seeds).min().unwrap_or(0);
             let (_, most) = Share { of: 0, runs }.interval();
             told.push((
-                Outcome::Kept,
+                Standing::Kept,
                 format!(
                     "safe in every run of {} (0 of {runs} runs leave room for up to {:.0} %).",
                     names.join(", "),
@@ -117,10 +117,10 @@ impl<'a> Comparison<'a> {
                 ),
             ));
         }
-        let undecided = of(Outcome::Undecided);
+        let undecided = of(Standing::Undecided);
         if !undecided.is_empty() {
             let names: Vec<&str> = undecided.iter().map(|cell| cell.sweep.scenario.as_str()).collect();
-            told.push((Outcome::Undecided, format!("not decided in every run of {}.", names.join(", "))));
+            told.push((Standing::Undecided, format!("not decided in every run of {}.", names.join(", "))));
         }
         told
     }
@@ -172,7 +172,7 @@ impl<'a> Comparison<'a> {
             }
             let answer = |lock: &&'a str| {
                 let cells = of(lock);
-                let told = cells.iter().map(|cell| format!("{} {}", cell.sweep.scenario, cell.outcome().word()));
+                let told = cells.iter().map(|cell| format!("{} {}", cell.sweep.scenario, cell.standing().told()));
                 if cells.is_empty() { "not measured here".to_owned() } else { told.collect::<Vec<_>>().join(", ") }
             };
             Some(self.locks.iter().map(answer).collect())
@@ -277,9 +277,9 @@ mod tests {
         assert_eq!(comparison.locks, ["redlock", "zookeeper"]);
         assert_eq!(
             comparison.conclusion("redlock"),
-            [(Outcome::Harmed, "unsafe under client-pause (4 of 4 runs): the data took harm.".to_owned())]
+            [(Standing::Harmed, "unsafe under client-pause (4 of 4 runs): the data took harm.".to_owned())]
         );
-        assert_eq!(comparison.conclusion("zookeeper")[0].0, Outcome::Broken, "fenced");
+        assert_eq!(comparison.conclusion("zookeeper")[0].0, Standing::Broken, "fenced");
         assert!(
             comparison.cost_told("redlock").contains("grants/s, wait p50 170"),
             "{}",

@@ -55,7 +55,7 @@ pub(super) fn check_mark(check: CheckName, verdict: Option<Verdict>) -> Markup {
     }
 }
 
-/// How a lock came off, in the words of a comparison.
+/// How a lock came off.
 pub(super) fn standing_mark(standing: Standing) -> Markup {
     let class = match standing {
         Standing::Kept => "valid",
@@ -63,7 +63,7 @@ pub(super) fn standing_mark(standing: Standing) -> Markup {
         Standing::Broken => "broken",
         Standing::Harmed => "invalid",
     };
-    html! { span class={ "verdict " (class) } { (standing.sign()) " " (standing.words()) } }
+    html! { span class={ "verdict " (class) } { (standing.told()) } }
 }
 
 /// A part of an `id`: what a lock is named may hold anything.

@@ -11,14 +11,14 @@ pub(super) fn is_harm(check: CheckName) -> bool {
     matches!(check, CheckName::Fencing | CheckName::LostUpdates)
 }
 
-/// How a lock came off.
+/// How a lock came off in a run, or in several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Standing {
-    /// Every guarantee that was tried held.
+    /// Every guarantee that was tried held, in every run.
     Kept,
-    /// Nothing can be said.
+    /// Nothing was seen broken, but not every run could tell.
     Undecided,
-    /// A guarantee was broken, and the data took no harm.
+    /// A guarantee was broken, and no check saw the data take harm.
     Broken,
     /// The resource took what it should not have, or updates are gone.
     Harmed,
@@ -47,7 +47,7 @@ impl Standing {
         }
     }
 
-    /// Its sign: never by colour alone. The signs are those of a comparison.
+    /// Its sign: never by colour alone.
     pub fn sign(self) -> &'static str {
         match self {
             Self::Kept => "✓",
@@ -65,6 +65,11 @@ impl Standing {
             Self::Broken => "broken, no harm seen",
             Self::Harmed => "harm",
         }
+    }
+
+    /// Its sign and its words.
+    pub fn told(self) -> String {
+        format!("{} {}", self.sign(), self.words())
     }
 
     /// What one verdict of a check means for the whole: only some checks tell of harm.

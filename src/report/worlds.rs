@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::cell::{Cell, Outcome, Share};
+use super::cell::{Cell, Share};
 use super::comparison::Comparison;
 use super::cost::{Cost, Pool};
+use super::standing::Standing;
 use super::words;
 
 /// How a lock's two outcomes stand to each other.
@@ -31,7 +32,7 @@ pub(super) enum Agreement {
 impl Agreement {
     /// Of a lock in one scenario, simulated and real.
     pub fn of(sim: &Cell<'_>, real: &Cell<'_>) -> Self {
-        if [sim, real].iter().any(|cell| cell.outcome() == Outcome::Undecided) {
+        if [sim, real].iter().any(|cell| cell.standing() == Standing::Undecided) {
             return Self::Undecided;
         }
         let apart = |of: fn(&Cell<'_>) -> u64| {
@@ -40,7 +41,7 @@ impl Agreement {
         };
         if apart(|cell| cell.tally.harmed) || apart(|cell| cell.tally.violated) {
             Self::Differs
-        } else if sim.outcome() == real.outcome() {
+        } else if sim.standing() == real.standing() {
             Self::Same
         } else {
             Self::MayBeChance
