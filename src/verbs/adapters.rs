@@ -114,13 +114,15 @@ pub async fn defendants(args: &TryArgs) -> Result<Vec<Settings>, Failure> {
         return Ok(vec![docker::defendant::introduced(found).await.map_err(Failure::bad_request)?]);
     }
     if args.backend.is_some() || !args.pip.is_empty() || !args.apt.is_empty() {
-        let text = match args.defendants.iter().find(|path| !path.is_dir()) {
-            Some(other) if args.defendants.iter().any(|path| path.is_file()) => format!(
-                "there is no folder `{}`, and a program stands trial alone; of several packages each has its own option: \
-                 --pip A --pip B",
-                other.display()
+        let text = match args.defendants.iter().find(|path| !path.exists()) {
+            Some(missing) => format!(
+                "there is no program and no folder `{}`; of several packages each has an option of its own: --pip A --pip B",
+                missing.display()
             ),
-            _ => "--backend, --pip and --apt are for a program; a folder's settings say so".to_owned(),
+            None if args.defendants.iter().any(|path| path.is_file()) => {
+                "a program stands trial alone: name one, or folders only".to_owned()
+            }
+            None => "--backend, --pip and --apt are for a program; a folder's settings say so".to_owned(),
         };
         return Err(Failure::bad_request(text));
     }

@@ -78,6 +78,21 @@ fn wrong_arguments_are_refused() {
 }
 
 #[test]
+fn what_stands_trial_is_told_apart_from_what_is_not_there() {
+    let program = "adapters/examples/redis_lock.py";
+    for (defendants, place, remedy) in [
+        (&[program, "redis==8.1.0"][..], "`redis==8.1.0`", "--pip A --pip B"),
+        (&["adapters/no-such.py"], "`adapters/no-such.py`", "no program"),
+        (&[program, "adapters/kazoo"], "a program stands trial alone", ""),
+        (&["adapters/kazoo"], "a folder's settings say so", "--backend"),
+    ] {
+        let (code, message) = refused(&[&["try"], defendants, &["--backend", "redis:1", "--pip", "a==1"]].concat());
+        assert_eq!(code, Some(254), "{message}");
+        assert!(message.contains(place) && message.contains(remedy), "{message}");
+    }
+}
+
+#[test]
 fn without_a_docker_daemon_the_remedy_is_told_and_nothing_is_left() {
     let out = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_fencepost"))
