@@ -10,10 +10,13 @@
 
 use std::collections::HashMap;
 use std::net::TcpListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
-use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
+};
 use fencepost::env::docker::backends::redis;
 use fencepost::env::docker::cluster::{self, Cluster, ClusterError};
 use fencepost::env::docker::compose::ComposeError;
@@ -139,6 +142,27 @@ async fn reset_empties_redis_and_touches_no_stranger() {
     let force = RemoveContainerOptionsBuilder::new().force(true).build();
     engine.docker().remove_container(stranger, Some(force)).await.unwrap();
     assert!(survived, "down removes only what carries the label");
+}
+
+/// Who is killed while Compose replaces a server leaves two of it: the old one under a name that begins with its id.
+#[tokio::test]
+async fn a_server_that_was_being_replaced_is_neither_healed_nor_in_the_way() {
+    let _turn = turn().await;
+    let cluster = up().await;
+    let engine = &cluster.engine;
+    let own = cluster.servers(Backend::Redis).last().unwrap().container.clone();
+    let old = format!("{}_{}", &own.id()[..12], own.name);
+    engine.docker().stop_container(&own.name, None).await.unwrap();
+    let options = RenameContainerOptionsBuilder::new().name(&old).build();
+    engine.docker().rename_container(&own.name, options).await.unwrap();
+    let heal = Command::new(env!("CARGO_BIN_EXE_fencepost")).args(["cluster", "heal"]).output().unwrap();
+    assert!(heal.status.success(), "{}", String::from_utf8_lossy(&heal.stderr));
+    let running = engine.docker().inspect_container(&old, None).await.unwrap().state.and_then(|state| state.running);
+    assert_eq!(running, Some(false), "it would take its successor's address");
+    let again = up().await;
+    assert!(!exists(engine, &old).await && exists(engine, &own.name).await);
+    assert_eq!(again.servers(Backend::Redis).len(), cluster.servers(Backend::Redis).len());
+    cluster::down().await.unwrap();
 }
 
 #[tokio::test]

@@ -219,7 +219,7 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
     let is_surplus = |own: &Container| match own.role {
         Role::Server(backend) => {
             let size = settings.size(backend);
-            size > 0 && own.node.is_none_or(|node| node.0 > size.into())
+            own.is_replaced() || size > 0 && own.node.is_none_or(|node| node.0 > size.into())
         }
         _ => false,
     };

@@ -166,6 +166,13 @@ impl Container {
         &self.id
     }
 
+    /// Whether Compose was about to put another in its place, and was stopped on the way: it gives the old one a name
+    /// that begins with its id, creates the new one, and only then removes the old one. It is nobody's server any more,
+    /// and its address and port may be taken.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.id.get(..12).is_some_and(|id| self.name.strip_prefix(id).is_some_and(|rest| rest.starts_with('_')))
+    }
+
     /// `None` for a container without the project's label.
     pub(super) fn ours(summary: ContainerSummary) -> Option<Self> {
         let state = State::of(&summary);
@@ -228,6 +235,23 @@ mod tests {
             (&*own.name, own.role, own.node),
             ("fencepost-redis-1", Role::Server(Backend::Redis), Some(NodeId(1)))
         );
+    }
+
+    #[test]
+    fn one_that_compose_was_about_to_replace_is_told_by_its_name() {
+        let named = |name: &str| {
+            let summary = ContainerSummary {
+                id: Some("0e6e9bf345910bc1".into()),
+                names: Some(vec![format!("/{name}")]),
+                labels: Some([(LABEL_CLUSTER.to_owned(), cluster().to_owned())].into()),
+                ..Default::default()
+            };
+            Container::ours(summary).unwrap().is_replaced()
+        };
+        assert!(named("0e6e9bf34591_fencepost-redis-1"));
+        for own in ["fencepost-redis-1", "471e7a545635_fencepost-redis-1", "0e6e9bf34591"] {
+            assert!(!named(own), "{own}");
+        }
     }
 
     #[test]

@@ -164,7 +164,9 @@ async fn heal(
     let mut healing = Healing::default();
     healing.failed.extend(entries.iter().filter_map(|entry| set_right_of(entry).err()).map(|error| error.to_string()));
     let containers = engine.containers().await?;
-    let patients = containers.iter().filter(|container| whose(container.role));
+    // What was to be replaced is removed when the cluster is brought up; until then it must not take its successor's
+    // address.
+    let patients = containers.iter().filter(|container| whose(container.role) && !container.is_replaced());
     let healed = join_all(patients.map(|container| {
         let of = entries.iter().filter(|entry| entry.container == container.id());
         let undos: Vec<&Undo> = of.map(|entry| &entry.undo).collect();
