@@ -93,8 +93,15 @@ async fn up_from_nothing_then_up_again() {
 #[tokio::test]
 async fn etcd_is_started_where_it_is_asked_for_and_stays_and_begins_anew_as_a_whole() {
     let _turn = turn().await;
-    assert_eq!(up().await.servers(Backend::Etcd), [], "nobody asked");
+    let without = up().await;
+    assert_eq!(without.servers(Backend::Etcd), [], "nobody asked");
     let first = cluster::up(&[Backend::Etcd], &|line| println!("  {line}")).await.unwrap();
+    for backend in [Backend::Redis, Backend::Zookeeper] {
+        let ids = |cluster: &Cluster| {
+            cluster.servers(backend).iter().map(|server| server.container.id().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&without), ids(&first), "those that run are left alone");
+    }
     println!("{}", first.versions);
     assert!(first.servers(Backend::Etcd).len() == 3 && first.versions.of(Backend::Etcd).starts_with("3.5"));
     let told = status().await.unwrap();

@@ -251,12 +251,14 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
             containers.retain(|own| own.role != role);
         }
     }
-    if settings.sizes().any(|(one, _)| lacks(&containers, one.backend())) {
+    let lacking: Vec<Wanted> =
+        settings.servers().filter(|wanted| as_wanted(wanted, &containers).is_none()).cloned().collect();
+    if !lacking.is_empty() {
         free_ports(&engine, settings, &containers)?;
         own_network(&engine, settings).await?;
         own_names(&engine, settings, &containers).await?;
-        progress(&format!("starting {}", counted(settings)));
-        compose::up(&engine, settings, &files::lay_out()?).await?;
+        progress(&format!("starting {}", counted(settings, &lacking)));
+        compose::up(&engine, settings, &lacking, &files::lay_out()?).await?;
         containers = engine.containers().await?;
     }
     let servers = settings.servers().map(|wanted| {
@@ -283,11 +285,13 @@ pub async fn up_with(settings: &Settings, progress: &(dyn Fn(&str) + Sync)) -> R
 }
 
 /// The servers to be started, in words.
-fn counted(settings: &Settings) -> String {
-    let titles = |on_demand: bool| settings.sizes().filter(move |(one, _)| one.containers().on_demand == on_demand);
-    let always: Vec<String> = titles(false).map(|(one, size)| format!("{size} {}", one.title())).collect();
-    let beside: String = titles(true).map(|(one, _)| format!(", and {}", one.title())).collect();
-    format!("{} servers{beside}", always.join(" and "))
+fn counted(settings: &Settings, lacking: &[Wanted]) -> String {
+    let counts = settings.sizes().filter_map(|(one, _)| {
+        let count = lacking.iter().filter(|wanted| wanted.backend == one.backend()).count();
+        (count > 0).then(|| format!("{count} {}", one.title()))
+    });
+    let servers = if lacking.len() == 1 { "server" } else { "servers" };
+    format!("{} {servers}", counts.collect::<Vec<_>>().join(" and "))
 }
 
 /// Empties the cluster for the next run: nothing that would outlast a run in any server, which from now on keeps what

@@ -43,8 +43,9 @@ pub enum ComposeError {
     Command(#[from] CommandError),
 }
 
-/// Creates and starts what is missing, and creates anew what has changed.
-pub async fn up(engine: &Engine, settings: &Settings, folder: &Path) -> Result<(), ComposeError> {
+/// Creates and starts these servers of the settings, anew where they are there. No others: Compose v1 would replace
+/// them, though nothing of them has changed.
+pub async fn up(engine: &Engine, settings: &Settings, lacking: &[Wanted], folder: &Path) -> Result<(), ComposeError> {
     let mut command = detect().await?;
     // Volumes are made anew with their containers: Compose v1 otherwise hands old ones on in a way that keeps them from
     // being removed with the container later.
@@ -52,7 +53,7 @@ pub async fn up(engine: &Engine, settings: &Settings, folder: &Path) -> Result<(
         .args(["--project-name", cluster(), "--file", files::COMPOSE, "up"])
         .args(["--detach", "--no-build", "--renew-anon-volumes"])
         // By name: those that not every cluster has are in a profile, and are left out otherwise.
-        .args(settings.servers().map(Wanted::service))
+        .args(lacking.iter().map(Wanted::service))
         .current_dir(folder)
         .env("DOCKER_HOST", engine.host());
     settings.export(&mut command, folder);
