@@ -41,7 +41,7 @@ use fencepost::lock::{
 use fencepost::scenario::Backend;
 use fencepost::time::{Clock, Nanos};
 use futures_util::future::{BoxFuture, FutureExt, LocalBoxFuture};
-use lock_suite::{Client, Fate, Fixture, OnePermit, RedlockFixture, SharedFixture, Writers};
+use lock_suite::{Client, Fate, Fixture, OnePermit, RedlockFixture, SOON, SharedFixture, Writers};
 use relay::{Mode, Relay};
 use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
@@ -204,8 +204,7 @@ impl OnRedis {
 
 impl Fixture for OnRedis {
     fn client(&self, lease: Duration) -> Client {
-        // Patient: a busy machine is no reason to lose a vote.
-        let node_timeout = Duration::from_millis(300);
+        let node_timeout = patience(lease);
         let settings = RedlockSettings { ttl: lease, node_timeout, renewal: true, ..RedlockSettings::default() };
         self.redlock(0..0, RedlockSettings { tokens: self.1, waiting: self.2, ..settings }).0
     }
@@ -273,6 +272,12 @@ impl RedlockFixture for OnRedis {
     }
 }
 
+/// How long a client waits for a server's answer: a busy machine is no reason to lose a vote, or to give back a lock and
+/// not hear that it was. Short enough for a lease to be renewed in time.
+fn patience(lease: Duration) -> Duration {
+    (lease * 3 / 10).min(SOON)
+}
+
 /// The lock at one server.
 struct OnOne(World, Waiting);
 
@@ -294,8 +299,7 @@ impl OnOne {
     ) -> Client {
         let settings = RedisLockSettings {
             ttl: lease,
-            // Patient, as above.
-            node_timeout: Duration::from_millis(300),
+            node_timeout: patience(lease),
             renewal: true,
             waiting: self.1,
             key_prefix: self.key_prefix(),
