@@ -1,6 +1,7 @@
 //! The proof that a lock is held, and for how long it may be believed.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(crate) struct Hold {
     validity: watch::Sender<Validity>,
     /// Of which lock, once there is a guard.
     name: OnceLock<LockName>,
+    /// Whether its loss was told to `tracing`.
+    loss_told: AtomicBool,
 }
 
 impl Hold {
@@ -57,6 +60,7 @@ impl Hold {
                 released: false,
             }),
             name: OnceLock::new(),
+            loss_told: AtomicBool::new(false),
         };
         hold.extend(until, last_end);
         Arc::new(hold)
@@ -108,8 +112,17 @@ impl Hold {
                 validity.lost = Some(reason);
             }
         });
-        if let (Some(reason), Some(name)) = (told, self.name.get()) {
-            trace::lost(name.as_str(), &reason);
+        if let Some(reason) = told {
+            self.tell_loss(&reason);
+        }
+    }
+
+    /// Tells `tracing` of the loss, once: by whoever sees it first, background work or who asks the guard.
+    fn tell_loss(&self, reason: &LostReason) {
+        if let Some(name) = self.name.get()
+            && !self.loss_told.swap(true, Ordering::Relaxed)
+        {
+            trace::lost(name.as_str(), reason);
         }
     }
 
@@ -331,7 +344,11 @@ impl Guard {
     }
 
     fn promise(&self) -> Promise {
-        Promise::of(self.hold.validity(), self.runtime.now())
+        let promise = Promise::of(self.hold.validity(), self.runtime.now());
+        if let GuardState::Lost(reason) = &promise.state {
+            self.hold.tell_loss(reason);
+        }
+        promise
     }
 
     /// Follows what the guard promises, from what it promises now.

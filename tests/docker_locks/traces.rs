@@ -88,7 +88,7 @@ fn what_a_lock_does_is_told_to_tracing() {
         };
         let runtime = Arc::new(TokioRuntime::from_entropy());
         let lock = |settings| RedisLock::new(Arc::new(RedisServer::new(server)), settings, runtime.clone()).unwrap();
-        let (first, second) = (lock(settings.clone()), lock(settings));
+        let (first, second) = (lock(settings.clone()), lock(settings.clone()));
         let name = LockName::new("told");
         let options = AcquireOptions::within(Duration::from_secs(10));
         let held = first.acquire(&name, &options).await.unwrap();
@@ -108,5 +108,12 @@ fn what_a_lock_does_is_told_to_tracing() {
         assert_eq!(lines.with(&["lost", "lock=told", "reason="]), 1);
         assert_eq!(held.release().await, ReleaseOutcome::AlreadyExpired);
         assert_eq!(lines.with(&["release", "lock=told", "expired before"]), 1);
+        // Nothing renews it, so nobody but its holder sees it end.
+        let unrenewed = lock(RedisLockSettings { renewal: false, ..settings });
+        let name = LockName::new("unrenewed");
+        let held = unrenewed.acquire(&name, &options).await.unwrap();
+        held.lost().await;
+        assert!(!held.is_valid());
+        assert_eq!(lines.with(&["lost", "lock=unrenewed", "reason="]), 1);
     });
 }
