@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""kazoo's Lock. A session that is lost is told by the client's listener, as kazoo's documentation advises."""
+"""kazoo's Lock, or the recipe named as its argument. A session that is lost is told by the client's listener, as kazoo's documentation advises."""
 import json, os, sys, threading
 from importlib.metadata import version
 
@@ -26,12 +26,13 @@ say(hello={"name": "kazoo", "version": version("kazoo"), "capabilities": ["lost"
 client = KazooClient(os.environ["FENCEPOST_SERVERS"], timeout=int(os.environ["FENCEPOST_LEASE_MS"]) / 1000)
 client.add_listener(listener)
 client.start()
+recipe = getattr(client, sys.argv[1] if sys.argv[1:] else "Lock")
 for line in sys.stdin:
     ask = json.loads(line)
     name = ask["lock"]
     try:
         if ask["op"] == "acquire":
-            lock, wait = client.Lock("/" + name, "client " + os.environ["FENCEPOST_CLIENT"]), ask["wait_ms"] / 1000
+            lock, wait = recipe("/" + name, "client " + os.environ["FENCEPOST_CLIENT"]), ask["wait_ms"] / 1000
             got = lock.acquire(timeout=wait) if wait else lock.acquire(blocking=False)
             if got:
                 held[name] = lock

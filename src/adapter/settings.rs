@@ -31,6 +31,8 @@ struct SettingsFile {
     #[serde(default)]
     program: Option<PathBuf>,
     #[serde(default)]
+    build: Vec<String>,
+    #[serde(default)]
     capabilities: Vec<Capability>,
     #[serde(default)]
     lease: Option<String>,
@@ -58,6 +60,9 @@ pub struct Settings {
     pub command: Vec<String>,
     /// Where its program is on this machine.
     pub folder: PathBuf,
+    /// What makes the program, run in `folder` on this machine; empty if there is nothing to make.
+    #[serde(default)]
+    pub build: Vec<String>,
     /// What its lock offers; nothing is taken for granted that the program does not say too.
     pub capabilities: Vec<Capability>,
     /// What is known of its lease.
@@ -165,6 +170,7 @@ pub fn load(folder: &Path) -> Result<Settings, SettingsError> {
         servers: file.backend,
         command: file.command,
         folder: program,
+        build: file.build,
         capabilities: file.capabilities,
         lease,
         renew: file.renew,
@@ -204,6 +210,7 @@ pub fn of_command(command: &[String], servers: Servers, pip: &[String], apt: &[S
         servers,
         command,
         folder: folder.to_owned(),
+        build: Vec::new(),
         capabilities: Vec::new(),
         lease: Lease::AsTold,
         renew: false,

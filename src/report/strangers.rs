@@ -8,12 +8,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 
 pub use super::compare::INDEX;
 use super::compare::link;
+use super::console::Style;
 use super::document::{document, slug};
 use super::{Conclusion, replace};
 use crate::adapter::Settings;
@@ -190,9 +191,10 @@ fn rate(what: &str, times: u64, runs: usize) -> String {
 }
 
 /// All rows as a table for the terminal, with a line end.
-pub fn table(rows: &[Row]) -> String {
+pub fn table(rows: &[Row], style: Style) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).force_no_tty();
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(style.columns());
     table.set_header(["lock", "scenario", "broken"]);
     for row in rows.iter().filter(|row| !matches!(row.standing, Standing::Unfit(_))) {
         table.add_row([plain(&row.defendant), plain(&row.scenario), plain(&row.told())]);
@@ -387,8 +389,12 @@ mod tests {
         assert_eq!(told[0], "not a lock as run here: mutual-exclusion <without> any fault");
         assert_eq!(told[1], "mutual-exclusion 2/3");
         assert_eq!(told[3], "nothing seen broken");
-        let table = table(&rows);
+        let table = table(&rows, Style::default());
         assert!(table.contains("2/3") && !table.contains("leader-kill"), "{table}");
+        let why = "it ended in the middle of a request; its last words: ".repeat(20);
+        let unclear = vec![row("calm", Standing::Unclear { why, page: PathBuf::new() })];
+        let width = |table: &str| table.lines().map(|line| line.chars().count()).max();
+        assert!(width(&super::table(&unclear, Style::default())) <= Some(100), "what is long is wrapped");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use fencepost::adapter::{self, Settings, settings};
-use fencepost::cli::{AdapterCheckArgs, TryArgs};
+use fencepost::cli::{AdapterCheckArgs, TryArgs, stdout};
 use fencepost::defendant::Backend;
 use fencepost::env::docker;
 use fencepost::plain::plain;
@@ -64,7 +64,7 @@ pub async fn try_out(args: TryArgs) -> Result<u8, Failure> {
     };
     let page = report::strangers::write(&folder, &done, unfinished.as_deref())
         .with_context(|| format!("cannot write {page} in {}", folder.display()))?;
-    say(report::strangers::table(&done.rows).trim_end())?;
+    say(report::strangers::table(&done.rows, stdout::style()).trim_end())?;
     say(&format!("page    {}", page.display()))?;
     say(&format!("seed    {seed}"))?;
     if unfinished.is_some() {

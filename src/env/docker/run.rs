@@ -16,6 +16,7 @@ use super::backends;
 use super::cluster::{self, Cluster};
 use super::cluster_lock;
 use super::container::{Container, Role};
+use super::defendant;
 use super::engine::Engine;
 use super::external::{Doors, External};
 use super::files::state_folder;
@@ -28,6 +29,7 @@ use super::settings::Settings;
 use super::tempdir;
 use super::trial::{Outcome, Trial};
 use super::watchdog::Watchdog;
+use crate::adapter;
 use crate::scenario::{Backend, LockConfig, Persistence, Scenario};
 use crate::seed::Seed;
 use crate::trial::Case;
@@ -61,6 +63,9 @@ impl Session {
     ) -> anyhow::Result<Self> {
         let who = &scenario.name;
         let folder = state_folder()?;
+        for settings in programs(scenario, locks).map(|(_, settings)| settings) {
+            defendant::build(settings, progress).await?;
+        }
         // The daemon first: without one there is nothing to take.
         let engine = Engine::connect().await?;
         let who = format!("{who}, process {}{}", std::process::id(), of_user());
@@ -109,16 +114,13 @@ impl Session {
             netns.end(&engine).await;
             return Err(unable);
         }
-        let mut programs = BTreeMap::new();
-        for (lock, config) in &scenario.locks {
-            if let (true, LockConfig::Adapter(config)) = (locks.contains(lock), config) {
-                let image = images::ensure_for(&engine, &config.settings, progress).await?;
-                programs.insert(lock.clone(), image);
-            }
+        let mut images = BTreeMap::new();
+        for (lock, settings) in programs(scenario, locks) {
+            images.insert(lock.clone(), images::ensure_for(&engine, settings, progress).await?);
         }
         tempdir::remove_abandoned();
         let watchdog = Watchdog::start(&folder, netns.socket()).context("cannot start the watchdog")?;
-        Ok(Self { cluster, external, programs, journal, netns, lock, watchdog })
+        Ok(Self { cluster, external, programs: images, journal, netns, lock, watchdog })
     }
 
     /// The cluster.
@@ -338,6 +340,17 @@ pub async fn down(force: bool) -> anyhow::Result<()> {
         cluster_lock::idle(&engine, "; `--force` takes the cluster down all the same, and the run fails").await?;
     }
     Ok(cluster::down().await?)
+}
+
+/// The defendants among `locks` that are programs of others.
+fn programs<'a>(
+    scenario: &'a Scenario,
+    locks: &'a [String],
+) -> impl Iterator<Item = (&'a String, &'a adapter::Settings)> {
+    scenario.locks.iter().filter_map(|(lock, config)| match config {
+        LockConfig::Adapter(config) if locks.contains(lock) => Some((lock, &config.settings)),
+        _ => None,
+    })
 }
 
 /// Who runs this, for the one who finds the cluster taken.
