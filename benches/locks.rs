@@ -2,11 +2,14 @@
 //!
 //! ```sh
 //! docker compose -p fencepost up -d && cargo bench --bench locks
+//! (cd adapters/rslock && cargo build --release)    # before it, to have another Redlock in the tables
 //! ```
 //!
 //! Figures that are compared are taken in turns, a hundred at a time, so that a machine with other things to do slows
-//! both. Each ratio stands beside the goal that DESIGN gives it. Deliberately absent: a verdict. A machine that is busy
-//! makes every figure a lie, and the reader knows the machine.
+//! both. Each ratio stands beside the goal that DESIGN gives it. The crate rslock is asked by the adapter protocol, with
+//! fencepost's own Redlock asked in the same way beside it: it would bring a second provider of cryptography into this
+//! program. Deliberately absent: a verdict. A machine that is busy makes every figure a lie, and the reader knows the
+//! machine.
 
 #![expect(clippy::disallowed_methods, reason = "measures in real time")]
 
@@ -16,9 +19,12 @@ mod relay;
 
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use fencepost::adapter::misdeed::Kept;
+use fencepost::adapter::{AdapterLock, Spec};
 use fencepost::ids::LockName;
 use fencepost::lock::backend::{RedisNode, ZkConnector};
 use fencepost::lock::client::{DELETE_IF_OWNER, RedisServer, SET_AND_FENCE, ZookeeperEnsemble};
@@ -68,6 +74,29 @@ fn redlock_with(masters: &[SocketAddr], settings: RedlockSettings) -> Result<Red
     Ok(Redlock::new(nodes, settings, shared_runtime())?)
 }
 
+/// Another Redlock, and ours asked in the same way, as far as they are built.
+const BY_PROTOCOL: [(&str, &[&str]); 2] = [
+    ("Redlock, by the protocol", &[env!("CARGO_BIN_EXE_fencepost"), "adapter", "own"]),
+    ("rslock, by the protocol", &["adapters/rslock/target/release/rslock-lock"]),
+];
+
+async fn by_protocol(command: &[&str], masters: &[SocketAddr], client: u32) -> Result<AdapterLock, Failure> {
+    let spec = Spec {
+        command: command.iter().map(ToString::to_string).collect(),
+        folder: None,
+        backend: "redis".to_owned(),
+        servers: masters.iter().map(ToString::to_string).collect(),
+        lease: Some(RedlockSettings::default().ttl),
+        client,
+    };
+    Ok(AdapterLock::open(spec, PREFIX.to_owned(), None, shared_runtime(), Arc::new(Kept::default())).await?)
+}
+
+/// Those of [`BY_PROTOCOL`] that are built.
+fn built() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    BY_PROTOCOL.into_iter().filter(|(_, command)| Path::new(command[0]).is_file())
+}
+
 /// The figure in the middle, and the one that all but a hundredth stay below.
 fn middle_and_most(times: &mut [Duration]) -> (Duration, Duration) {
     times.sort_unstable();
@@ -89,12 +118,15 @@ fn costs(runtime: &Runtime, masters: &[SocketAddr]) -> Result<(), Failure> {
         }
         let one = RedisLockSettings { key_prefix: "bench-one:".to_owned(), ..RedisLockSettings::default() };
         let node = Arc::new(RedisServer::new(masters[0]));
-        let locks: [(&str, Box<dyn DistributedLock>); 4] = [
+        let mut locks: Vec<(&str, Box<dyn DistributedLock>)> = vec![
             ("Redlock, five nodes", Box::new(redlock(masters, Tokens::None)?)),
             ("Redlock, one of five stopped", Box::new(redlock(&one_stopped, Tokens::None)?)),
             ("Redlock with quorum tokens", Box::new(redlock(masters, Tokens::Quorum)?)),
             ("one Redis, with token", Box::new(RedisLock::new(node, one, shared_runtime())?)),
         ];
+        for (what, command) in built() {
+            locks.push((what, Box::new(by_protocol(command, masters, 1).await?)));
+        }
         let mut times = vec![Vec::new(); 3 + locks.len()];
         for turn in 0..=TURNS {
             for _ in 0..EACH {
@@ -128,15 +160,18 @@ fn costs(runtime: &Runtime, masters: &[SocketAddr]) -> Result<(), Failure> {
         }
         let figures: Vec<_> = times.iter_mut().map(|times| middle_and_most(times)).collect();
         println!("acquire + release, {} of each, in turns", TURNS * EACH);
-        let against = [(0, ""), (0, ""), (1, "-"), (0, "1.10"), (3, "1.05"), (0, "1.25"), (2, "1.10")];
+        let against =
+            [(0, ""), (0, ""), (1, "-"), (0, "1.10"), (3, "1.05"), (0, "1.25"), (2, "1.10"), (3, "+"), (7, "+")];
         let names = ["bare commands, majority of five", "bare commands, one server", "the lock's scripts, one server"];
-        for (place, what) in names.into_iter().chain(locks.iter().map(|(what, _)| *what)).enumerate() {
+        let names: Vec<&str> = names.into_iter().chain(locks.iter().map(|(what, _)| *what)).collect();
+        for (place, what) in names.iter().enumerate() {
             let (middle, most) = figures[place];
             let (other, goal) = against[place];
             let ratio = middle.as_secs_f64() / figures[other].0.as_secs_f64();
             let goal = match goal {
                 "" => String::new(),
                 "-" => format!("{ratio:.2} × the bare commands"),
+                "+" => format!("{ratio:.2} × {}", names[other]),
                 goal => format!("{ratio:.2} × (goal {goal})"),
             };
             println!("  {what:<34} median {middle:>10.1?}   p99 {most:>10.1?}   {goal}");
@@ -270,6 +305,16 @@ fn hand_off(runtime: &Runtime, clients: usize, masters: &[SocketAddr], servers: 
     ];
     for (what, locks) in contests {
         tell(what, runtime.block_on(contend(locks))?);
+    }
+    for (what, command) in built() {
+        let contest = async {
+            let mut locks: Vec<Arc<dyn DistributedLock>> = Vec::new();
+            for client in 1..=u32::try_from(clients)? {
+                locks.push(Arc::new(by_protocol(command, masters, client).await?));
+            }
+            contend(locks).await
+        };
+        tell(what, runtime.block_on(contest)?);
     }
     tell("zookeeper-client's own lock", runtime.block_on(contend_for_the_crates(clients, &connect))?);
     Ok(())
