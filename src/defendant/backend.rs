@@ -99,6 +99,15 @@ impl Backend {
         self == Self::Zookeeper
     }
 
+    /// Whether its servers refuse requests for a time and go on ([`crate::fault::request::Does::Refuse`]).
+    pub fn refuses(self) -> bool {
+        self == Self::Redis
+    }
+
+    /// Who refuses requests, for whoever wants one that does not.
+    pub const WHO_REFUSES: &'static str =
+        "only Redis masters do (LOADING); other servers end the connection: does = \"cut-before\"";
+
     /// Whether a scenario says what its servers keep on their disks.
     pub fn has_persistence(self) -> bool {
         self == Self::Redis

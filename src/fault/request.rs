@@ -56,11 +56,14 @@ pub enum Does {
     DropReply,
     /// The reply reaches its client late.
     DelayReply,
+    /// The server is not asked; it replies that it cannot do this now, as one that still reads its data does.
+    Refuse,
 }
 
 impl Does {
-    /// All of them, in the order in which a request meets them.
-    pub const ALL: [Self; 5] = [Self::Hold, Self::CutBefore, Self::CutAfter, Self::DropReply, Self::DelayReply];
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Hold, Self::CutBefore, Self::CutAfter, Self::DropReply, Self::DelayReply, Self::Refuse];
 
     /// The name used in scenario files.
     pub fn name(self) -> &'static str {
@@ -70,6 +73,7 @@ impl Does {
             Self::CutAfter => "cut-after",
             Self::DropReply => "drop-reply",
             Self::DelayReply => "delay-reply",
+            Self::Refuse => "refuse",
         }
     }
 

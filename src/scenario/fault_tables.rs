@@ -207,7 +207,7 @@ fault_table! {
         #[serde(rename = "for")]
         pub duration: Placed<DurationText>,
         /// What is done: the request is held, its connection cut before or after it went on, its reply dropped (and all that
-        /// follows on this connection) or delayed.
+        /// follows on this connection) or delayed; or it is refused (`LOADING`), and not carried out.
         pub does: Placed<Choice<Does>>,
         /// Which requests: those of an acquire that is going on, of a hold, of a release.
         pub phase: Placed<Choice<Call>>,

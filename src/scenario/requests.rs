@@ -11,6 +11,7 @@ use super::fault_tables::RequestTable;
 use super::fault_values::PeersValue;
 use super::place::{Choice, Count, Placed};
 use super::plan::Reader;
+use crate::defendant::Backend;
 use crate::fault::request::{Call, Does, RequestRule};
 use crate::fault::{FaultKind, Member, PeerGroup, Peers, Target};
 
@@ -39,6 +40,14 @@ impl Reader<'_, '_> {
         let limit = "requests are counted in 32 bits";
         let times = keys.times.map(|field| self.problems.count("times", field, u32::MAX, limit));
         let by = self.takes(does, &keys.does.span, keys.by.as_ref());
+        if does == Some(Does::Refuse) {
+            let mut locks = self.trial.locks.values();
+            let somebody = locks.any(|lock| lock.as_ref().is_none_or(|lock| lock.backend().refuses()));
+            if !self.trial.locks.is_empty() && !somebody {
+                let title = "no lock on trial rests on servers that refuse a request and go on";
+                self.problems.push(Problem::at(&keys.does.span, title, "nobody").help(Backend::WHO_REFUSES));
+            }
+        }
         let (does, phase, by) = (does?, phase?, by?);
         let times = match times {
             None => None,

@@ -28,6 +28,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("pause-while-renewing", include_str!("../../scenarios/pause-while-renewing.toml")),
     ("power-loss", include_str!("../../scenarios/power-loss.toml")),
     ("read-write", include_str!("../../scenarios/read-write.toml")),
+    ("refused-requests", include_str!("../../scenarios/refused-requests.toml")),
     ("register-compare-and-set", include_str!("../../scenarios/register-compare-and-set.toml")),
     ("renewal-under-faults", include_str!("../../scenarios/renewal-under-faults.toml")),
     ("semaphore", include_str!("../../scenarios/semaphore.toml")),

@@ -48,6 +48,23 @@ impl Protocol {
             Self::Etcd => etcd::connection(),
         }
     }
+
+    /// How one of its servers refuses a request, where they do.
+    pub fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Resp => Some(resp::refusal()),
+            Self::Zookeeper | Self::Etcd => None,
+        }
+    }
+}
+
+/// How a request is refused in the middle, without its server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is asked of the server in the request's place.
+    pub asked: Vec<u8>,
+    /// What is replied to the client, whatever the server says.
+    pub replied: Vec<u8>,
 }
 
 /// What one connection needs of its protocol.

@@ -4,7 +4,7 @@
 //! streamed strings and aggregates (`$?`, `*?`), which no Redis sends and which are handed on as not understood.
 
 use super::calls::mentions;
-use super::{Answered, Connection, Cutter, Owed, Pairing, Scan, Scanner};
+use super::{Answered, Connection, Cutter, Owed, Pairing, Refusal, Scan, Scanner};
 
 /// What one connection needs.
 pub(super) fn connection() -> Connection {
@@ -13,6 +13,16 @@ pub(super) fn connection() -> Connection {
         replies: Cutter::new(Resp::replies()),
         pairing: Box::new(InOrder),
     }
+}
+
+/// What a server says to nearly every command while it reads its data: <https://redis.io/docs/latest/commands/info/>,
+/// `loading`. Nothing is carried out.
+pub const LOADING: &str = "LOADING Redis is loading the dataset in memory";
+
+/// How a request is refused: a command that changes nothing is asked in its place, and what is replied to that replaced,
+/// so that replies keep their order.
+pub(super) fn refusal() -> Refusal {
+    Refusal { asked: b"*1\r\n$4\r\nPING\r\n".to_vec(), replied: format!("-{LOADING}\r\n").into_bytes() }
 }
 
 /// Longer texts and more elements are no message of anybody's (Redis: 512 MiB and 1 Mi elements of a request).

@@ -245,6 +245,14 @@ impl Shared {
                         }
                         put(Instant::now(), bytes, Then::GoOn);
                     }
+                    Does::Refuse => {
+                        let refusal = self.protocol.refusal().filter(|_| is_paired);
+                        let asked = refusal.map_or(bytes, |refusal| {
+                            lock(&both.due).insert(number, decision);
+                            refusal.asked
+                        });
+                        put(Instant::now(), asked, Then::GoOn);
+                    }
                 }
                 is_cut = matches!(decision.does, Does::CutBefore | Does::CutAfter);
                 if is_cut {
@@ -356,8 +364,9 @@ impl Shared {
                     steps.reached(phase).await;
                 }
                 let decision = lock(&both.due).remove(&number);
-                // The strike may be over by now.
-                let decision = decision.filter(|decision| deaf.is_none() && !over(decision.strike));
+                // The strike may be over by now; of what was refused nothing was asked.
+                let is_due = |decision: &Decision| decision.does == Does::Refuse || !over(decision.strike);
+                let decision = decision.filter(|decision| deaf.is_none() && is_due(decision));
                 let Some(decision) = decision else {
                     ready.extend(bytes);
                     continue;
@@ -366,6 +375,7 @@ impl Shared {
                 self.done(both, decision.strike);
                 match decision.does {
                     Does::DropReply => deaf = Some(decision.strike),
+                    Does::Refuse => ready.extend(self.protocol.refusal().map_or(bytes, |refusal| refusal.replied)),
                     _ => put(Instant::now() + decision.by, bytes, deaf),
                 }
             }

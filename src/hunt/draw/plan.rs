@@ -428,7 +428,9 @@ fn requests(target: &Target, config: &LockConfig, scale: Scale, rng: &mut ChaCha
         _ if config.renews() => &Call::ALL,
         _ => &[Call::Acquiring, Call::Acquiring, Call::Releasing],
     };
-    let does = pick(rng, &Does::ALL);
+    let mut possible = Does::ALL.to_vec();
+    possible.retain(|does| *does != Does::Refuse || config.backend().refuses());
+    let does = pick(rng, &possible);
     let late = pick(rng, &[scale.patience * 7 / 10, scale.patience * 2, scale.lease / 2, scale.lease * 11 / 10]);
     let by = if does.takes_time() { round(late.min(LONGEST_HELD)).max(ms(2)) } else { Duration::ZERO };
     let times = pick(rng, &[Some(1), Some(1), Some(3), None]);

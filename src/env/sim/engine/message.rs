@@ -19,6 +19,12 @@ pub trait Message: Any + Send {
         Matching::None
     }
 
+    /// What is asked in the place of a request that its server is to refuse: it changes nothing, and the answer says
+    /// that the server cannot do what it was asked for now. None where servers do not say so.
+    fn refused(&self) -> Option<Payload> {
+        None
+    }
+
     /// The words of a request that may name a lock.
     fn subject(&self) -> String {
         String::new()

@@ -66,6 +66,11 @@ impl State {
                 self.send(connection, UP, Segment::Data(payload));
                 self.close(connection, UP);
             }
+            // Where servers do not refuse, it goes on, and was not struck.
+            Does::Refuse => match payload.refused() {
+                Some(refused) => self.send(connection, UP, Segment::Data(refused)),
+                None => return self.send(connection, UP, Segment::Data(payload)),
+            },
             Does::DropReply | Does::DelayReply => {
                 of.struck.get_or_insert_default().due.push((number, decision));
                 self.send(connection, UP, Segment::Data(payload));

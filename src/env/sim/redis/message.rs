@@ -3,7 +3,7 @@
 use std::hash::Hash;
 
 use super::model::{Command, Reply};
-use crate::env::sim::engine::message::{Matching, Message};
+use crate::env::sim::engine::message::{Matching, Message, Payload};
 use crate::env::sim::engine::trace::TraceHasher;
 
 /// A message. Its number is part of every trace hash, and no other backend's.
@@ -30,6 +30,10 @@ impl Message for RedisMessage {
 
     fn matching(&self) -> Matching {
         Matching::InOrder
+    }
+
+    fn refused(&self) -> Option<Payload> {
+        matches!(self, Self::Command(_)).then(|| Box::new(Self::Command(Command::Refused)) as Payload)
     }
 
     fn subject(&self) -> String {

@@ -62,11 +62,14 @@ fn struck(history: &History) -> u64 {
 
 #[test]
 fn every_kind_strikes_every_lock_and_breaks_none() {
-    for does in ["hold", "cut-before", "cut-after", "drop-reply", "delay-reply"] {
+    for does in ["hold", "cut-before", "cut-after", "drop-reply", "delay-reply", "refuse"] {
         let by = if matches!(does, "hold" | "delay-reply") { "by = \"700ms\"" } else { "" };
         for phase in ["acquiring", "releasing"] {
             let keys = format!("does = \"{does}\"\nphase = \"{phase}\"\ntimes = 1\n{by}");
             for lock in ["redis", "redlock", "zookeeper"] {
+                if does == "refuse" && lock == "zookeeper" {
+                    continue;
+                }
                 for seed in 0..2 {
                     let (history, judgement) = tried(LOCKS, lock, &keys, seed);
                     let told = || format!("{lock}, seed {seed}, {keys}: {judgement:#?}");
@@ -106,6 +109,16 @@ fn renewals_are_struck_where_a_lock_renews_and_nothing_is_shown_where_it_does_no
     let (history, judgement) = tried(LOCKS, "zookeeper", held, 1);
     assert!(struck(&history) > 0);
     assert_eq!(verdict(&judgement, CheckName::MutualExclusion), Some(Verdict::Valid), "{judgement:#?}");
+}
+
+/// What does not refuse anything is not struck, and nothing is shown of it.
+#[test]
+fn a_refusal_strikes_nobody_whose_servers_do_not_refuse() {
+    let keys = "does = \"refuse\"\nphase = \"acquiring\"";
+    let (history, judgement) = tried(LOCKS, "zookeeper", keys, 1);
+    assert_eq!(struck(&history), 0);
+    assert_eq!(verdict(&judgement, CheckName::Coverage), Some(Verdict::Unknown));
+    assert_eq!(verdict(&judgement, CheckName::MutualExclusion), Some(Verdict::Valid));
 }
 
 /// A reply that is late by more than the lease: a lock that looks at the clock refuses the grant, one that does not

@@ -159,6 +159,8 @@ pub enum Command {
         /// What was taken.
         share: Share,
     },
+    /// Any command that comes while the server still reads its data.
+    Refused,
 }
 
 /// The last argument of [`TAKE_SHARE`].
@@ -225,6 +227,7 @@ impl Command {
             Self::ReturnShare { key, owner, share } => {
                 say(&["EVAL", RETURN_SHARE, "1", key, owner, share.letter()]);
             }
+            Self::Refused => {}
         }
         words
     }
@@ -258,6 +261,7 @@ impl fmt::Display for Command {
                 write!(f, "extend-share {key} {owner} {ttl_ms} {}", share.letter())
             }
             Self::ReturnShare { key, owner, share } => write!(f, "return-share {key} {owner} {}", share.letter()),
+            Self::Refused => f.write_str("what the server does not do now"),
             plain => f.write_str(&plain.words().join(" ")),
         }
     }

@@ -33,6 +33,7 @@ pub use self::entry::Entry;
 use self::entry::Keys;
 pub use crate::scenario::Persistence;
 use crate::time::Nanos;
+use crate::wire::resp::LOADING;
 
 /// One Redis node.
 #[derive(Clone, Debug)]
@@ -122,6 +123,7 @@ impl RedisModel {
             }
             Command::ExtendShare { key, owner, ttl_ms, share } => self.extend_share(now, key, owner, *ttl_ms, *share),
             Command::ReturnShare { key, owner, share } => self.return_share(now, key, owner, *share),
+            Command::Refused => Reply::Error(LOADING.to_owned()),
         }
     }
 
