@@ -6,11 +6,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fencepost::env::docker::proxy::Proxy;
 use fencepost::env::sim::redis::Reply;
-use fencepost::ids::{FencingToken, OwnerToken};
+use fencepost::fault::request::{Call, Does, RequestRule};
+use fencepost::history::{F, Op, OpType, Process};
+use fencepost::ids::{FencingToken, LockName, NodeId, OwnerToken};
 use fencepost::lock::backend::{Ownership, RedisNode};
 use fencepost::lock::client::{RedisEndpoint, RedisServer};
 use fencepost::lock::error::NodeError;
+use fencepost::time::Nanos;
+use fencepost::wire::{Names, Protocol};
 
 use super::server::{Real, with_server};
 
@@ -178,6 +183,33 @@ async fn what_a_server_cannot_do_for_now_is_refused() {
         real.raw(&["LPUSH", MINE, "x"]);
         let sets = ["set_if_absent", "set_and_count", "set_and_fence", "stand_in_line", "leave_line"];
         all_got(&ask(real, &node), "WRONGTYPE", true, &sets);
+    })
+    .await;
+}
+
+/// What the middle replies to a request that is to be refused is what a server that loads replies, verb by verb; the
+/// server is not asked, and other requests are.
+#[tokio::test]
+async fn a_refusal_in_the_middle_is_like_the_servers() {
+    with_server(&[], |real| {
+        prepare(real);
+        let lock = LockName::new("any");
+        // Each verb names one of these.
+        let names = Names::new([FREE, MINE, HELD].map(|key| (lock.clone(), key.as_bytes().to_vec())));
+        let proxy = real.block_on(Proxy::open(Protocol::Resp, &[real.address()], names, None)).unwrap();
+        let node = RedisServer::new(proxy.doors[0]);
+        assert!(ask(real, &node).iter().all(|(_, answer)| answer.is_ok()), "nothing is struck yet");
+        prepare(real);
+        let mut op = Op::new(Nanos(1), Process::Client(1), OpType::Invoke, F::Acquire);
+        op.lock = Some(lock);
+        proxy.hear(&op);
+        let rule = RequestRule { does: Does::Refuse, phase: Call::Acquiring, times: None, by: Duration::ZERO };
+        proxy.set(1, Some(rule), &[NodeId(1)]);
+        all_got(&ask(real, &node), "LOADING", false, &[]);
+        untouched(real, "refused in the middle");
+        let told = proxy.set(1, None, &[NodeId(1)]);
+        assert_eq!(told[0].2, 9, "each of the verbs was struck once");
+        assert!(ask(real, &node).iter().all(|(_, answer)| answer.is_ok()), "and the connection is as good as before");
     })
     .await;
 }
