@@ -2,15 +2,15 @@
 //!
 //! The order is the reader's: what came of it, then per lock the evidence, then what was run, then how to read it.
 
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
-use super::document::{SCRIPT, check_mark, document, slug, standing_mark};
+use super::document::{check_mark, document, script, slug, standing_mark};
 use super::exhibit::{self, Exhibit};
 use super::scene::Scene;
 use super::standing::{Standing, is_harm};
 use super::summary;
 use super::words;
-use super::{LockReport, Report, appendix, excerpt, key_figures, lanes, plots, remedy, trial};
+use super::{LockReport, Report, appendix, excerpt, key_figures, lanes, marks, plots, remedy, trial};
 use crate::check::Incident;
 
 /// The whole page.
@@ -20,7 +20,7 @@ pub fn page(report: &Report) -> String {
     let protagonist = protagonist(report);
     let title = format!("{}, seed {}: {}", report.scenario, report.seed, report.verdict());
     let body = html! {
-        svg.defs width="0" height="0" aria-hidden="true" { defs { (lanes::hatch("expired")) } }
+        svg.defs.timeline.excerpt width="0" height="0" aria-hidden="true" { defs { (lanes::hatch("expired")) (marks::signs()) } }
         (headline(report))
         main {
         (lead(report, &scenes))
@@ -39,7 +39,7 @@ pub fn page(report: &Report) -> String {
         (appendix::scope(report))
         (appendix::reading())
         }
-        script { (PreEscaped(SCRIPT)) }
+        (script())
     };
     document(&title, &body)
 }

@@ -200,11 +200,14 @@ impl<'a> Lanes<'a> {
         });
         let accesses = format!("the protected resource: {} accesses", self.scene.served.len());
         let resource = (self.resource, self.heights.resource, "resource".to_owned(), accesses);
+        let lanes: Vec<_> = clients.chain(servers).chain([resource]).collect();
+        let grounds = lanes.iter().step_by(2).map(|(y, height, ..)| {
+            let (y, height, right) = (n(*y), n(*height), n(right));
+            format!("M0 {y}h{right}v{height}H0z")
+        });
         html! {
-            @for (index, (y, height, name, title)) in clients.chain(servers).chain([resource]).enumerate() {
-                @if index % 2 == 0 {
-                    rect.ground x="0" y=(n(y)) width=(n(right)) height=(n(height)) {}
-                }
+            path.ground d=(grounds.collect::<String>()) {}
+            @for (y, height, name, title) in lanes {
                 text.lane-name x="10" y=(n(y + height / 2.0 + 4.0)) { (name) title { (title) } }
             }
         }

@@ -29,6 +29,7 @@ mod exhibit;
 pub mod growing;
 mod key_figures;
 mod lanes;
+mod marks;
 mod plots;
 pub mod real;
 mod remedy;

@@ -268,7 +268,7 @@ fn checks(lock: &LockReport) -> Markup {
                                 table.pairs { tbody {
                                     @for (name, value) in &result.figures {
                                         @let (name, value) = words::figure(name, *value);
-                                        tr { td { (name) } td.number { b { (value) } } }
+                                        tr { td { (name) } td { b { (value) } } }
                                     }
                                 } }
                             }
