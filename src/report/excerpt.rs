@@ -147,7 +147,7 @@ fn drawing(
         numbered.iter().map(|(number, step)| format!("{number} {}", step.who)).collect::<Vec<_>>().join(", ")
     );
     let drawn = html! {
-            (lanes.ground(WIDTH))
+            (lanes.ground(WIDTH, false))
             (fault_bands(scene, &lanes, &scale))
             rect.breach x=(n(breach)) y=(n(heights.top)) width=(n(breach_width)) height=(n(lanes.bottom - heights.top)) {
                 title { "broken from " (exhibit.from) " to " (exhibit.to) }

@@ -186,8 +186,8 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    /// The lanes' grounds and names.
-    pub fn ground(&self, right: f64) -> Markup {
+    /// The lanes' grounds and names; what each lane is of, the overview says, and the script repeats it elsewhere.
+    pub fn ground(&self, right: f64, with_titles: bool) -> Markup {
         let clients = self.clients.iter().map(|client| {
             let grants = self.scene.holds.iter().filter(|hold| hold.client == *client).count();
             (self.client(*client), self.heights.lane, client.to_string(), format!("client {client}: {grants} grants"))
@@ -208,7 +208,7 @@ impl<'a> Lanes<'a> {
         html! {
             path.ground d=(grounds.collect::<String>()) {}
             @for (y, height, name, title) in lanes {
-                text.lane-name x="10" y=(n(y + height / 2.0 + 4.0)) { (name) title { (title) } }
+                text.lane-name x="10" y=(n(y + height / 2.0 + 4.0)) { (name) @if with_titles { title { (title) } } }
             }
         }
     }

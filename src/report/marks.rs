@@ -156,9 +156,7 @@ impl Marks {
             let same = known.entry(pattern).or_default();
             for (place, word) in words.iter().enumerate() {
                 told.push(' ');
-                if same.get(place) != Some(word) {
-                    told += word;
-                }
+                told += &same.get(place).map_or_else(|| word.clone(), |before| shortened(word, before));
             }
             (before, *same) = (pattern, words);
             told.trim_end().to_owned()
@@ -189,6 +187,35 @@ impl Marks {
             @if !self.shape.is_empty() {
                 path class={ "points" (also) } style={ "marker:url(#sign-" (sign) ")" } d={ (self.shape) (alone) } data-told=[self.told(patterns)] {}
             }
+        }
+    }
+}
+
+/// So many letters at least are worth not being written again, and so many at most have a letter that says how many.
+const SHARED: std::ops::RangeInclusive<usize> = 3..=25;
+
+/// A word without what it shares with the one before: nothing if all, else how much, as a letter after a `~`.
+fn shortened(word: &str, before: &str) -> String {
+    if word == before {
+        return String::new();
+    }
+    let same = word.char_indices().zip(before.chars()).take_while(|((_, one), other)| one == other);
+    let (letters, bytes) = same.fold((0, 0), |(letters, _), ((at, c), _)| (letters + 1, at + c.len_utf8()));
+    match u8::try_from(letters) {
+        Ok(number) if SHARED.contains(&letters) => format!("~{}{}", char::from(b'a' + number), &word[bytes..]),
+        _ => word.to_owned(),
+    }
+}
+
+/// The word that was shortened.
+#[cfg(test)]
+fn lengthened(word: &str, before: &str) -> String {
+    match word.strip_prefix('~') {
+        None if word.is_empty() => before.to_owned(),
+        None => word.to_owned(),
+        Some(rest) => {
+            let letters = usize::from(rest.as_bytes()[0] - b'a');
+            before.chars().take(letters).chain(rest.chars().skip(1)).collect()
         }
     }
 }
@@ -237,7 +264,7 @@ pub(super) fn texts(svg: &str) -> Vec<String> {
             let parts: Vec<&str> = patterns[pattern].split(BLANK).collect();
             same.resize(parts.len() - 1, String::new());
             for word in same.iter_mut() {
-                *word = words.next().filter(|word| !word.is_empty()).map_or(word.clone(), str::to_owned);
+                *word = lengthened(words.next().unwrap_or_default(), word);
             }
             let words = same.iter().map(String::as_str).chain([""]);
             texts.push(parts.iter().zip(words).flat_map(|(part, word)| [*part, word]).collect());
@@ -275,6 +302,9 @@ mod tests {
             "c5 held item-1 for 54ms: 1.234s – 1.288s (released), token 78, hold c5-15",
             "c5 held item-1 for 54ms: 1.234s – 1.288s (released), token 78, hold c5-15",
             "c5 held item-1 for 3ms: 1.300s – 1.303s (released), token 79, hold c5-16",
+            "1767225600004231 µs12345678901234567890123456789 no",
+            "1767225600004245 µs12345678901234567890123456780 no",
+            "1767225600004245 µs1234567890123456789012345678 no",
             "no number at all",
             "a “lock\" of <b> & c1, item 2",
             "c4 held item-1 for 3ms: 1.400s – 1.403s (released), token 80, hold c4-1",
@@ -289,7 +319,7 @@ mod tests {
         let path = marks.bars("hold", 4.0, &patterns).into_string();
         let svg = html! { svg data-patterns=(patterns.fresh()) {} }.into_string() + &path;
         assert_eq!(texts(&svg), said);
-        assert!(path.contains(",,   3ms 1.300s 1.303s 79 c5-16,"), "only what changes is written again: {path}");
+        assert!(path.contains(",,   3ms 1.300s 1.303s 79 ~e6,"), "only what changes is written again: {path}");
     }
 
     #[test]

@@ -218,5 +218,9 @@ fn steps_lead_to_their_marks_and_back_and_the_run_can_be_zoomed_by_hand_and_by_k
         })()"##,
     );
     assert_eq!(told, json!([[], true]), "whatever is pointed at says what it is");
+    let untold = browser.value(
+        r##"[...document.querySelectorAll("svg.timeline .lane-name, svg.timeline a > .mark")].filter((e) => !e.querySelector("title")).length"##,
+    );
+    assert_eq!(untold, json!(0), "each lane and each number says what it is");
     assert!(browser.errors().is_empty(), "{:#?}", browser.errors());
 }

@@ -142,7 +142,10 @@
       const same = known[pattern] ??= [];
       let at = 0;
       return patterns[pattern].replace(/\uFFFC/g, () => {
-        same[at] = words[at] || same[at];
+        const word = words[at] ?? "";
+        // Nothing, or a `~` and a letter that says how much, stands for what is as in the text before.
+        const as = word === "" ? Infinity : word[0] === "~" ? word.charCodeAt(1) - 97 : 0;
+        same[at] = as ? (same[at] ?? "").slice(0, as) + word.slice(2) : word;
         return same[at++];
       });
     });
@@ -211,6 +214,18 @@
       said.title.textContent = mark.text;
     });
     picture.addEventListener("pointerleave", unsay);
+  }
+
+  // A lane's name says in every drawing what it says in the overview of the same scene.
+  const lanes = new Map();
+  const named = [...document.querySelectorAll("svg.timeline .lane-name")].map((name) => {
+    const title = name.querySelector("title");
+    const key = `${name.closest("svg.timeline").dataset.scene} ${name.firstChild.data}`;
+    if (title) lanes.set(key, title);
+    return [name, title, key];
+  });
+  for (const [name, title, key] of named) {
+    if (!title && lanes.has(key)) name.append(lanes.get(key).cloneNode(true));
   }
 
   // A number in a drawing says what its step does.
