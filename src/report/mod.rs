@@ -17,6 +17,7 @@ pub mod junit;
 pub mod library;
 pub mod strangers;
 
+mod answers;
 mod appendix;
 mod cell;
 mod comparison;

@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 
+use super::answers;
 use super::document::{check_mark, slug, standing_mark};
 use super::exhibit::{self, Exhibit};
 use super::scene::{Scene, Thing};
@@ -151,11 +152,13 @@ fn card(
             @if is_told {
                 p { "How it came about, and what would have prevented it, is what " a href="#story" { "this page begins with" } "." }
             } @else {
+                @let remedies = remedy::of(report, lock, scene, incident);
                 h4 { "How it came about" }
+                (answers::answers(scene, incident, &exhibit, &remedies))
                 (excerpt::steps(&exhibit))
                 (excerpt::drawings(scene, &exhibit))
                 h4 { "What would have prevented it" }
-                ul { @for remedy in remedy::of(report, lock, scene, incident) { li { (remedy) } } }
+                (remedy::list(&remedies))
             }
             details.listed {
                 summary { (words::counted(broken, "violation", "violations")) " in full" }
