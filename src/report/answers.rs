@@ -102,7 +102,8 @@ mod tests {
     fn told(report: &crate::report::Report, lock: &LockReport, incident: &Incident) -> String {
         let scene = Scene::of(&lock.history);
         let exhibit = Exhibit::of_incident(&scene, lock, 1, incident, "x".to_owned());
-        let lines = answers(&scene, incident, &exhibit, &remedy::of(report, lock, &scene, incident));
+        let scenes: Vec<Scene<'_>> = report.locks.iter().map(|lock| Scene::of(&lock.history)).collect();
+        let lines = answers(&scene, incident, &exhibit, &remedy::of(report, &scenes, lock, &scene, incident));
         let text = lines.into_string();
         text.split('<').filter_map(|part| part.split_once('>')).map(|(_, text)| text).collect()
     }

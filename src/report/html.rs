@@ -32,7 +32,7 @@ pub fn page(report: &Report) -> String {
         @if protagonist.is_none() && report.locks.iter().any(|lock| !lock.history.ops.is_empty()) { (appendix::legend()) }
         @for (place, (lock, scene)) in report.locks.iter().zip(&scenes).enumerate() {
             @let told = protagonist.filter(|(of, _)| *of == place).map(|(_, number)| number);
-            (trial::section(report, lock, scene, span, told))
+            (trial::section(report, &scenes, lock, scene, span, told))
         }
         (appendix::setup(report))
         (appendix::faults(report, &scenes))
@@ -102,7 +102,7 @@ fn story(report: &Report, scenes: &[Scene<'_>], protagonist: Option<(usize, u32)
     let (lock, scene) = (&report.locks[place], &scenes[place]);
     let incident = &lock.judgement.incidents[number as usize - 1];
     let exhibit = Exhibit::of_incident(scene, lock, number, incident, "story".to_owned());
-    let remedies = remedy::of(report, lock, scene, incident);
+    let remedies = remedy::of(report, scenes, lock, scene, incident);
     html! {
         section #story {
             h2 { "How it came about with " (lock.name) }

@@ -37,8 +37,14 @@ pub(super) fn list(remedies: &[Remedy]) -> Markup {
     html! { ul { @for remedy in remedies { li { (remedy.head) (remedy.rest) } } } }
 }
 
-/// What would have prevented an incident of `lock`.
-pub(super) fn of(report: &Report, lock: &LockReport, scene: &Scene<'_>, incident: &Incident) -> Vec<Remedy> {
+/// What would have prevented an incident of `lock`; `scenes` are those of all locks of the report.
+pub(super) fn of(
+    report: &Report,
+    scenes: &[Scene<'_>],
+    lock: &LockReport,
+    scene: &Scene<'_>,
+    incident: &Incident,
+) -> Vec<Remedy> {
     let mut remedies = Vec::new();
     let harmed =
         [CheckName::Fencing, CheckName::LostUpdates].iter().any(|check| incident.violations.contains_key(check));
@@ -66,9 +72,8 @@ pub(super) fn of(report: &Report, lock: &LockReport, scene: &Scene<'_>, incident
         };
         remedies.push(Remedy::new("Work that ends within the validity", rest));
     }
-    remedies.extend(
-        report.locks.iter().filter(|other| other.name != lock.name).filter_map(|other| shown_by(other, incident)),
-    );
+    let others = report.locks.iter().zip(scenes).filter(|(other, _)| other.name != lock.name);
+    remedies.extend(others.filter_map(|(other, scene)| shown_by(other, scene, incident)));
     if remedies.is_empty() {
         remedies.push(match incident.cause {
             Cause::Nothing => Remedy::new(
@@ -108,8 +113,7 @@ fn of_fault(name: FaultName, lock: &LockReport) -> Option<Remedy> {
 }
 
 /// Another lock of the run that met the same plan and was not broken in the same way.
-fn shown_by(other: &LockReport, incident: &Incident) -> Option<Remedy> {
-    let scene = Scene::of(&other.history);
+fn shown_by(other: &LockReport, scene: &Scene<'_>, incident: &Incident) -> Option<Remedy> {
     if other.error.is_some()
         || scene.holds.is_empty()
         || (matches!(incident.cause, Cause::Fault(_)) && scene.strikes.is_empty())
@@ -147,7 +151,8 @@ mod tests {
         let lock = &report.locks[0];
         let scene = Scene::of(&lock.history);
         let told = |report: &Report, lock: &LockReport| {
-            let all = of(report, lock, &scene, &lock.judgement.incidents[0]);
+            let scenes: Vec<Scene<'_>> = report.locks.iter().map(|lock| Scene::of(&lock.history)).collect();
+            let all = of(report, &scenes, lock, &scene, &lock.judgement.incidents[0]);
             list(&all).into_string()
         };
         let text = told(&report, lock);
