@@ -1,7 +1,7 @@
 //! Who broke it, by whose clock, and what prevents it: the three lines that the story of an incident begins with.
 //!
-//! Only what the history tells; what it does not tell is said to be not known. Deliberately absent: the steps, which are
-//! `exhibit`'s.
+//! Only what the history tells; what it does not tell is said to be not known. Deliberately absent: the steps, which
+//! are `exhibit`'s.
 
 use maud::{Markup, html};
 

@@ -1,65 +1,15 @@
 //! Marks of one look in one picture: one path for all of them, and what each says as compact data.
 //!
-//! A run has thousands of marks: an element and a hover text for each would be most of its page. The page's script reads
-//! the same data and says what the mark under the pointer is (`assets/page.js`). Deliberately absent: marks that a story
-//! hangs on, which are few and stay elements of their own.
+//! A run has thousands of marks: an element and a hover text for each would be most of its page. The page's script
+//! reads the same data and says what the mark under the pointer is (`assets/page.js`). Deliberately absent: marks that
+//! a story hangs on, which are few and stay elements of their own.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
 use super::lanes::n;
-use super::scene::Scene;
-
-/// Stands in a pattern for each word that has a digit; no text of ours holds it.
-const BLANK: char = '\u{fffc}';
-/// What separates patterns: texts are single lines.
-const BREAK: char = '\n';
-
-/// The patterns of the hover texts of one scene's pictures: a text without its times, names and numbers, of which there
-/// are few. Each is written with the first picture that has it.
-#[derive(Default)]
-pub(super) struct Patterns {
-    known: RefCell<Vec<String>>,
-    written: Cell<usize>,
-}
-
-impl Patterns {
-    /// What tells this scene's patterns from those of others on the page.
-    pub fn of<'a>(&self, scene: &Scene<'a>) -> &'a str {
-        &scene.history.header.lock
-    }
-
-    /// Those that no picture had before, as the script reads them.
-    pub fn fresh(&self) -> String {
-        let known = self.known.borrow();
-        known[self.written.replace(known.len())..].join(&BREAK.to_string())
-    }
-
-    /// The place of a text's pattern, and the words that fill it.
-    fn split(&self, text: &str) -> (usize, Vec<String>) {
-        let is_word = |c: char| c.is_ascii_alphanumeric() || "-._µ".contains(c);
-        let (mut pattern, mut words, mut rest) = (String::new(), Vec::new(), text);
-        while let Some(first) = rest.chars().next() {
-            let same = |c: char| is_word(c) == is_word(first);
-            let (run, after) = rest.split_at(rest.find(|c| !same(c)).unwrap_or(rest.len()));
-            if is_word(first) && run.contains(|c: char| c.is_ascii_digit()) {
-                pattern.push(BLANK);
-                words.push(run.to_owned());
-            } else {
-                pattern.extend(run.chars().map(|c| if c == BLANK || c.is_control() { ' ' } else { c }));
-            }
-            rest = after;
-        }
-        let mut known = self.known.borrow_mut();
-        let place = known.iter().position(|one| *one == pattern).unwrap_or_else(|| {
-            known.push(pattern);
-            known.len() - 1
-        });
-        (place, words)
-    }
-}
+use super::patterns::Patterns;
 
 /// Marks that look the same.
 pub(super) struct Marks {
@@ -241,6 +191,7 @@ pub(super) fn signs() -> Markup {
 /// The texts of all marks of a picture that say something, as the script reads them.
 #[cfg(test)]
 pub(super) fn texts(svg: &str) -> Vec<String> {
+    use super::patterns::{BLANK, BREAK};
     let attribute = |tag: &str, name: &str| {
         let value = tag.split(&format!("{name}=\"")).nth(1)?.split('"').next()?;
         Some(value.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&"))

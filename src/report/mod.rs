@@ -31,6 +31,7 @@ pub mod growing;
 mod key_figures;
 mod lanes;
 mod marks;
+mod patterns;
 mod plots;
 pub mod real;
 mod remedy;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::marks::Patterns;
+use super::patterns::Patterns;
 use crate::check;
 use crate::fault::FaultName;
 use crate::history::server::{Ballot, Contender, LeaseEnd, Session, SessionEnd, Vote};

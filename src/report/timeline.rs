@@ -58,7 +58,7 @@ pub(super) fn overview(scene: &Scene<'_>, violations: &[&Violation], told: &[Tol
     html! {
         figure.overview id=(id) data-to=(seconds(scene.end)) {
             svg.timeline viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label="timeline of the whole run"
-                data-scene=(scene.patterns.of(scene)) data-patterns=(scene.patterns.fresh()) {
+                data-scene=(scene.history.header.lock) data-patterns=(scene.patterns.fresh()) {
                 defs { (hatch(&hatch_id)) }
                 g transform=(format!("translate(0 {TOP})")) { (lanes.ground(WIDTH, true)) }
                 svg.plot x=(LEFT) y=(TOP) width=(width) height=(bottom) viewBox=(format!("0 0 {width} {bottom}"))

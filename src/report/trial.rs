@@ -25,8 +25,8 @@ const LINES: usize = 100;
 /// How many violations that are part of no incident are told.
 const LOOSE: usize = 5;
 
-/// The section. `scenes` are those of all locks, `span` is what the latency charts of the page span, in milliseconds; `told_above` the number of the
-/// incident that the page begins with, whose steps and drawings stand there.
+/// The section. `scenes` are those of all locks, `span` is what the latency charts of the page span, in milliseconds;
+/// `told_above` the number of the incident that the page begins with, whose steps and drawings stand there.
 pub(super) fn section(
     report: &Report,
     scenes: &[Scene<'_>],
