@@ -8,7 +8,14 @@ use crate::plain::plain_page;
 use crate::verdict::{CheckName, Verdict};
 
 const STYLE: &str = include_str!("assets/page.css");
-pub(super) const SCRIPT: &str = include_str!("assets/page.js");
+const SCRIPT: &str = include_str!("assets/page.js");
+/// The pages' script, without what only its authors need.
+pub(super) fn script() -> Markup {
+    let lines = SCRIPT.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    let code: String = lines.flat_map(|line| [line, "\n"]).collect();
+    html! { script { (PreEscaped(code)) } }
+}
+
 /// Whatever a history smuggles in, the page loads nothing.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; form-action 'self'";

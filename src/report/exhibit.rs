@@ -200,7 +200,7 @@ fn validity_over<'a>(hold: &Hold, at: Nanos) -> Step<'a> {
 
 /// That the servers had given up a hold which its client still had: whose clock ended which lease, which session was
 /// ended.
-fn gone_at_the_servers<'a>(scene: &Scene<'_>, hold: &Hold) -> Option<Step<'a>> {
+pub(super) fn gone_at_the_servers<'a>(scene: &Scene<'_>, hold: &Hold) -> Option<Step<'a>> {
     let had = scene.had_for(hold);
     let step = |at, who: String, what: String, details: String| Step {
         at,

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use maud::{PreEscaped, html};
+use maud::html;
 
-use super::document::{SCRIPT, document, slug};
+use super::document::{document, script, slug};
 use super::scene::Scene;
 use super::{HISTORY, RUN, appendix, lanes, library, timeline, words};
 use crate::history::{History, file};
@@ -91,7 +91,7 @@ pub fn page(root: &Path, folder: &Path) -> Option<Growing> {
                 }
             }
         }
-        script { (PreEscaped(SCRIPT)) }
+        (script())
     };
     Some(Growing { page: document(&format!("{place}: goes on"), &body), goes_on })
 }

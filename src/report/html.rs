@@ -2,15 +2,15 @@
 //!
 //! The order is the reader's: what came of it, then per lock the evidence, then what was run, then how to read it.
 
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
-use super::document::{SCRIPT, check_mark, document, slug, standing_mark};
+use super::document::{check_mark, document, script, slug, standing_mark};
 use super::exhibit::{self, Exhibit};
 use super::scene::Scene;
 use super::standing::{Standing, is_harm};
 use super::summary;
 use super::words;
-use super::{LockReport, Report, appendix, excerpt, key_figures, lanes, plots, remedy, trial};
+use super::{LockReport, Report, answers, appendix, excerpt, key_figures, lanes, marks, plots, remedy, trial};
 use crate::check::Incident;
 
 /// The whole page.
@@ -20,7 +20,7 @@ pub fn page(report: &Report) -> String {
     let protagonist = protagonist(report);
     let title = format!("{}, seed {}: {}", report.scenario, report.seed, report.verdict());
     let body = html! {
-        svg.defs width="0" height="0" aria-hidden="true" { defs { (lanes::hatch("expired")) } }
+        svg.defs.timeline.excerpt width="0" height="0" aria-hidden="true" { defs { (lanes::hatch("expired")) (marks::signs()) } }
         (headline(report))
         main {
         (lead(report, &scenes))
@@ -28,10 +28,11 @@ pub fn page(report: &Report) -> String {
         (contents(report))
         (matrix(report, &scenes))
         (foreseen(report))
-        @if report.locks.iter().any(|lock| !lock.history.ops.is_empty()) { (appendix::legend()) }
+        // With a story it stands under the first drawing.
+        @if protagonist.is_none() && report.locks.iter().any(|lock| !lock.history.ops.is_empty()) { (appendix::legend()) }
         @for (place, (lock, scene)) in report.locks.iter().zip(&scenes).enumerate() {
             @let told = protagonist.filter(|(of, _)| *of == place).map(|(_, number)| number);
-            (trial::section(report, lock, scene, span, told))
+            (trial::section(report, &scenes, lock, scene, span, told))
         }
         (appendix::setup(report))
         (appendix::faults(report, &scenes))
@@ -39,7 +40,7 @@ pub fn page(report: &Report) -> String {
         (appendix::scope(report))
         (appendix::reading())
         }
-        script { (PreEscaped(SCRIPT)) }
+        (script())
     };
     document(&title, &body)
 }
@@ -101,6 +102,7 @@ fn story(report: &Report, scenes: &[Scene<'_>], protagonist: Option<(usize, u32)
     let (lock, scene) = (&report.locks[place], &scenes[place]);
     let incident = &lock.judgement.incidents[number as usize - 1];
     let exhibit = Exhibit::of_incident(scene, lock, number, incident, "story".to_owned());
+    let remedies = remedy::of(report, scenes, lock, scene, incident);
     html! {
         section #story {
             h2 { "How it came about with " (lock.name) }
@@ -109,10 +111,12 @@ fn story(report: &Report, scenes: &[Scene<'_>], protagonist: Option<(usize, u32)
                 (exhibit::broke(incident)) ". "
                 a href={ "#" (trial::anchor(lock, number)) } { "Its card" } " has each violation in full."
             }
+            (answers::answers(scene, incident, &exhibit, &remedies))
             (excerpt::steps(&exhibit))
             (excerpt::drawings(scene, &exhibit))
+            (appendix::legend())
             p { b { "What would have prevented it:" } }
-            ul { @for remedy in remedy::of(report, lock, scene, incident) { li { (remedy) } } }
+            (remedy::list(&remedies))
         }
     }
 }

@@ -186,8 +186,8 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    /// The lanes' grounds and names.
-    pub fn ground(&self, right: f64) -> Markup {
+    /// The lanes' grounds and names; what each lane is of, the overview says, and the script repeats it elsewhere.
+    pub fn ground(&self, right: f64, with_titles: bool) -> Markup {
         let clients = self.clients.iter().map(|client| {
             let grants = self.scene.holds.iter().filter(|hold| hold.client == *client).count();
             (self.client(*client), self.heights.lane, client.to_string(), format!("client {client}: {grants} grants"))
@@ -200,12 +200,15 @@ impl<'a> Lanes<'a> {
         });
         let accesses = format!("the protected resource: {} accesses", self.scene.served.len());
         let resource = (self.resource, self.heights.resource, "resource".to_owned(), accesses);
+        let lanes: Vec<_> = clients.chain(servers).chain([resource]).collect();
+        let grounds = lanes.iter().step_by(2).map(|(y, height, ..)| {
+            let (y, height, right) = (n(*y), n(*height), n(right));
+            format!("M0 {y}h{right}v{height}H0z")
+        });
         html! {
-            @for (index, (y, height, name, title)) in clients.chain(servers).chain([resource]).enumerate() {
-                @if index % 2 == 0 {
-                    rect.ground x="0" y=(n(y)) width=(n(right)) height=(n(height)) {}
-                }
-                text.lane-name x="10" y=(n(y + height / 2.0 + 4.0)) { (name) title { (title) } }
+            path.ground d=(grounds.collect::<String>()) {}
+            @for (y, height, name, title) in lanes {
+                text.lane-name x="10" y=(n(y + height / 2.0 + 4.0)) { (name) @if with_titles { title { (title) } } }
             }
         }
     }

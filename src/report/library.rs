@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::document::{document, verdict_mark};
+use super::document::{check_mark, document, standing_mark};
+use super::standing::Standing;
 use super::{GROWING, LATEST, PAGE, RUN, VERDICT, words};
 use crate::check::{CheckName, Verdict};
 use crate::history::EnvironmentName;
@@ -52,6 +53,14 @@ pub struct Lock {
     pub incidents_in_all: u64,
     /// Each check.
     pub checks: BTreeMap<CheckName, Check>,
+}
+
+impl Lock {
+    /// How it came off.
+    fn standing(&self) -> Standing {
+        let checks = self.checks.iter().map(|(name, check)| (*name, check.verdict));
+        Standing::of_verdicts(self.verdict, checks)
+    }
 }
 
 /// What a run says of one check of a lock.
@@ -210,7 +219,7 @@ pub fn list(runs: &[Entry], unjudged: &[PathBuf], filter: &Filter) -> String {
                                 td.number { (entry.seed) }
                                 td {
                                     @if entry.locks.is_empty() { span.dim { "no verdict yet" } }
-                                    @for (name, lock) in &entry.locks { (name) " " (verdict_mark(Some(lock.verdict))) br; }
+                                    @for (name, lock) in &entry.locks { (name) " " (standing_mark(lock.standing())) br; }
                                 }
                                 td { @match entry.expected { Some(true) => "yes", Some(false) => span.notice-word { "no" }, None => "–" } }
                             }
@@ -246,13 +255,13 @@ pub fn side_by_side(one: &Entry, other: &Entry) -> String {
                     @for name in names {
                         tr.overall { th { (name) } @for entry in both { td {
                             @match entry.locks.get(name) {
-                                Some(lock) => { (verdict_mark(Some(lock.verdict))) ", " (words::counted(lock.incidents_in_all, "incident", "incidents")) },
+                                Some(lock) => { (standing_mark(lock.standing())) ", " (words::counted(lock.incidents_in_all, "incident", "incidents")) },
                                 None => span.dim { "not tried" },
                             }
                         } } }
                         @for of in CheckName::ALL {
                             @if both.iter().any(|entry| check(entry, name, of).is_some()) {
-                                tr { th { (of) } @for entry in both { td { (verdict_mark(check(entry, name, of).map(|check| check.verdict))) } } }
+                                tr { th { (of) } @for entry in both { td { (check_mark(of, check(entry, name, of).map(|check| check.verdict))) } } }
                                 @for figure in figures(name, of) {
                                     @let values: Vec<Option<f64>> = both.iter().map(|entry| check(entry, name, of)?.figures.get(&figure).copied()).collect();
                                     @if values[0] != values[1] {
@@ -322,6 +331,23 @@ mod tests {
         let page = list(&runs, &[PathBuf::from("calm/<now>")], &Filter::default());
         assert!(page.contains("href=\"/growing/calm/%3Cnow%3E\">calm/&lt;now&gt;</a>"), "{page}");
         assert!(page.contains("href=\"/files/client-pause/20261123-092935-7/report.html\""), "{page}");
+    }
+
+    #[test]
+    fn the_lists_tell_a_broken_guarantee_apart_from_harm_as_a_run_s_page_does() {
+        let root = library();
+        let runs = runs(root.path());
+        let list = list(&runs, &[], &Filter::default());
+        for mark in [
+            "redlock <span class=\"verdict invalid\">✗ harm",
+            "zookeeper <span class=\"verdict broken\">▲ broken, no harm seen",
+        ] {
+            assert!(list.contains(mark), "{mark}: {list}");
+        }
+        let pair = side_by_side(&runs[1], &runs[1]);
+        let row = pair.split("<tr").find(|row| row.contains("<th>mutual-exclusion</th>")).unwrap();
+        assert!(row.contains("▲ invalid") && !row.contains('✗'), "{row}");
+        assert!(pair.contains("✗ harm") && pair.contains("✗ invalid"), "{pair}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod junit;
 pub mod library;
 pub mod strangers;
 
+mod answers;
 mod appendix;
 mod cell;
 mod comparison;
@@ -29,6 +30,8 @@ mod exhibit;
 pub mod growing;
 mod key_figures;
 mod lanes;
+mod marks;
+mod patterns;
 mod plots;
 pub mod real;
 mod remedy;

@@ -53,7 +53,7 @@ pub(super) fn acquire_latency(scene: &Scene<'_>, span: (f64, f64)) -> Markup {
 
 fn draw(scene: &Scene<'_>, (least, most): (f64, f64)) -> Result<String, String> {
     let mut svg = String::new();
-    {
+    let (granted, others) = {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         let end = scene.end.as_secs_f64().max(1e-6);
         let milliseconds = (least..most).log_scale();
@@ -96,14 +96,40 @@ fn draw(scene: &Scene<'_>, (least, most): (f64, f64)) -> Result<String, String> 
         };
         // Thinning must not hide the rare ones: each kind is thinned by itself.
         let granted = spans.iter().filter(|span| span.outcome() == OpType::Ok).step_by(step);
-        chart.draw_series(granted.map(|span| Circle::new(point(span), 2, GRANTED.filled()))).map_err(text)?;
+        let granted: Vec<_> = granted.map(|span| chart.backend_coord(&point(span))).collect();
         let failed = spans.iter().filter(|span| span.outcome() != OpType::Ok);
         let step = failed.clone().count().div_ceil(POINTS).max(1);
-        let others = failed.step_by(step);
-        chart.draw_series(others.map(|span| Cross::new(point(span), 4, NOT_GRANTED.stroke_width(2)))).map_err(text)?;
+        let others: Vec<_> = failed.step_by(step).map(|span| chart.backend_coord(&point(span))).collect();
         area.present().map_err(text)?;
-    }
+        (granted, others)
+    };
+    let end = svg.rfind("</svg>").unwrap_or(svg.len());
+    svg.insert_str(end, &(dots(&granted) + &crosses(&others)));
     Ok(svg)
+}
+
+/// A dot at each place, as one path: an element each would be most of the chart.
+fn dots(places: &[(i32, i32)]) -> String {
+    path(places, "h0", &format!("stroke=\"{}\" stroke-width=\"4\" stroke-linecap=\"round\"", hex(GRANTED)))
+}
+
+fn crosses(places: &[(i32, i32)]) -> String {
+    let places: Vec<_> = places.iter().map(|(x, y)| (x - 4, y - 4)).collect();
+    path(&places, "l8 8m-8 0l8-8m-8 0", &format!("stroke=\"{}\" stroke-width=\"2\"", hex(NOT_GRANTED)))
+}
+
+/// One path with a sign at each place, which leaves the pen where it began.
+fn path(places: &[(i32, i32)], sign: &str, look: &str) -> String {
+    let Some(first) = places.first() else { return String::new() };
+    let mut shape = format!("M{} {}{sign}", first.0, first.1);
+    for pair in places.windows(2) {
+        shape += &format!("m{} {}{sign}", pair[1].0 - pair[0].0, pair[1].1 - pair[0].1);
+    }
+    format!("<path fill=\"none\" {look} d=\"{shape}\"/>")
+}
+
+fn hex(RGBColor(red, green, blue): RGBColor) -> String {
+    format!("#{red:02X}{green:02X}{blue:02X}")
 }
 
 fn text(error: impl Display) -> String {
@@ -153,8 +179,8 @@ mod tests {
         let report = sample::report();
         let scene = Scene::of(&report.locks[0].history);
         let svg = acquire_latency(&scene, latencies(std::slice::from_ref(&scene))).into_string();
-        assert_eq!(svg.matches("<circle").count(), 3, "three grants: {svg}");
-        assert!(svg.contains("rgb(213,94,0)") || svg.contains("#D55E00"), "one that gave up: {svg}");
+        assert_eq!(svg.matches("h0").count(), 3, "three grants: {svg}");
+        assert!(svg.matches("l8 8").count() == 1 && svg.contains("#D55E00"), "one that gave up: {svg}");
         assert!(svg.contains("#E69F00"), "one pause: {svg}");
         assert!(!svg.contains("xmlns"), "inline SVG needs no name space");
     }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::patterns::Patterns;
 use crate::check;
 use crate::fault::FaultName;
 use crate::history::server::{Ballot, Contender, LeaseEnd, Session, SessionEnd, Vote};
@@ -206,6 +207,8 @@ pub(super) struct Scene<'a> {
     pub clients: Vec<ClientId>,
     /// When the history ends.
     pub end: Nanos,
+    /// What the hover texts of its pictures are made of.
+    pub patterns: Patterns,
 }
 
 impl<'a> Scene<'a> {
@@ -241,6 +244,7 @@ impl<'a> Scene<'a> {
             holds,
             history,
             end,
+            patterns: Patterns::default(),
         }
     }
 

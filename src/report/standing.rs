@@ -27,13 +27,22 @@ pub(super) enum Standing {
 impl Standing {
     /// How the lock of a report came off.
     pub fn of(lock: &LockReport) -> Self {
-        if lock.judgement.checks.iter().any(|result| is_harm(result.check) && result.verdict == Verdict::Invalid) {
+        let checks = lock.judgement.checks.iter().map(|result| (result.check, result.verdict));
+        match Self::of_verdicts(lock.judgement.verdict, checks) {
+            Self::Kept if lock.error.is_some() => Self::Undecided,
+            standing => standing,
+        }
+    }
+
+    /// The same by the worst verdict and those of the checks.
+    pub fn of_verdicts(worst: Verdict, mut checks: impl Iterator<Item = (CheckName, Verdict)>) -> Self {
+        if checks.any(|(check, verdict)| is_harm(check) && verdict == Verdict::Invalid) {
             return Self::Harmed;
         }
-        match lock.judgement.verdict {
+        match worst {
             Verdict::Invalid => Self::Broken,
-            Verdict::Valid if lock.error.is_none() => Self::Kept,
-            Verdict::Valid | Verdict::Unknown | Verdict::NotApplicable => Self::Undecided,
+            Verdict::Valid => Self::Kept,
+            Verdict::Unknown | Verdict::NotApplicable => Self::Undecided,
         }
     }
 

@@ -10,10 +10,11 @@ use maud::{Markup, html};
 use super::lanes::{
     Heights, LEFT, LETTER, Lanes, RIGHT, Scale, WIDTH, bands, expired, hatch, hold_title, n, owner_class,
 };
+use super::marks::Marks;
 use super::scene::{self, Had, Scene, Served};
 use super::words;
 use crate::check::Violation;
-use crate::history::F;
+use crate::history::{F, Hold};
 use crate::ids::{ClientId, NodeId};
 use crate::time::Nanos;
 
@@ -53,14 +54,16 @@ pub(super) fn overview(scene: &Scene<'_>, violations: &[&Violation], told: &[Tol
     let inner = Scale::new(Nanos::ZERO, scene.end, 0.0, outer.width);
     let (bottom, width, height) = (n(lanes.bottom), n(outer.width), TOP + lanes.bottom + AXIS);
     let hatch_id = format!("expired-{id}");
+    let marks = marks(scene, &lanes, &inner, violations, &hatch_id);
     html! {
         figure.overview id=(id) data-to=(seconds(scene.end)) {
-            svg.timeline viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label="timeline of the whole run" {
+            svg.timeline viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label="timeline of the whole run"
+                data-scene=(scene.history.header.lock) data-patterns=(scene.patterns.fresh()) {
                 defs { (hatch(&hatch_id)) }
-                g transform=(format!("translate(0 {TOP})")) { (lanes.ground(WIDTH)) }
+                g transform=(format!("translate(0 {TOP})")) { (lanes.ground(WIDTH, true)) }
                 svg.plot x=(LEFT) y=(TOP) width=(width) height=(bottom) viewBox=(format!("0 0 {width} {bottom}"))
                     preserveAspectRatio="none" {
-                    (marks(scene, &lanes, &inner, violations, &hatch_id))
+                    (marks)
                 }
                 g.labels { (labels(scene, &lanes, &outer, told)) }
                 g.axis transform=(format!("translate(0 {})", n(TOP + lanes.bottom))) {
@@ -96,10 +99,7 @@ fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Vio
             @let (x, width) = scale.bar(signal.since.unwrap_or(signal.time), signal.time, 2.0);
             rect.outside x=(n(x)) y="0" width=(n(width)) height=(n(lanes.bottom)) { title { (words::line(&scene.history.header, signal)) } }
         }
-        @for breach in breaches(violations) {
-            @let (x, width) = scale.bar(breach.from, breach.to, 1.0);
-            rect.breach x=(n(x)) y="0" width=(n(width)) height=(n(lanes.bottom)) { title { (breach.title) } }
-        }
+        (shades(violations, lanes, scale).bars("breach", lanes.bottom, &scene.patterns))
         @if dense {
             @for client in &scene.clients {
                 @let y = lanes.client(*client) + bar_end;
@@ -113,13 +113,9 @@ fn marks(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale, violations: &[&Vio
         } @else {
             @for client in &scene.clients {
                 @let y = lanes.client(*client);
-                path.wait d=(waits(scene, *client, scale, y + bar_end - 4.0)) {}
+                (waits(scene, *client, scale, y + bar_end - 2.0).bars("wait", 4.0, &lanes.scene.patterns))
             }
-            @for hold in &scene.holds {
-                @let (x, width) = scale.bar(hold.from, hold.clipped_to(), 0.6);
-                @let y = lanes.client(hold.client) + bar_top;
-                rect.hold x=(n(x)) y=(n(y)) width=(n(width)) height=(n(bar_height)) { title { (hold_title(&scene.history.header, hold)) } }
-            }
+            (holds(scene, lanes, scale).bars("hold", bar_height, &lanes.scene.patterns))
         }
         @for hold in scene.holds.iter().filter(|hold| expired(hold).is_some()).take(SINGLE) {
             @let y = lanes.client(hold.client) + bar_top;
@@ -163,7 +159,9 @@ fn servers(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
                     title { "the share of the time in which the server had it given to somebody" }
                 }
             } @else {
-                @for (class, shape) in shapes(of(*node), scale, y + 3.0, height - 6.0) { path class={ "had " (class) } d=(shape) {} }
+                @for (class, bars) in shapes(of(*node), scale, y + height / 2.0) {
+                    (bars.bars(&format!("had {class}"), height - 6.0, &lanes.scene.patterns))
+                }
             }
         }
         (lanes.reigns(scale))
@@ -171,17 +169,11 @@ fn servers(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
 }
 
 /// Leases and contenders by their owner's colour. Refusals are many, and of use only close to what they led to.
-fn shapes<'a>(
-    had: impl Iterator<Item = &'a Had<'a>>,
-    scale: &Scale,
-    y: f64,
-    height: f64,
-) -> BTreeMap<&'static str, String> {
-    let mut shapes: BTreeMap<&'static str, String> = BTreeMap::new();
+fn shapes<'a>(had: impl Iterator<Item = &'a Had<'a>>, scale: &Scale, y: f64) -> BTreeMap<&'static str, Marks> {
+    let mut shapes: BTreeMap<&'static str, Marks> = BTreeMap::new();
     for had in had {
-        let (x, width) = scale.bar(had.from, had.to, 0.4);
-        let shape = shapes.entry(owner_class(had.client)).or_default();
-        *shape += &format!("M{} {}h{}v{}h-{}z", n(x), n(y), n(width), n(height), n(width));
+        let bars = shapes.entry(owner_class(had.client)).or_insert_with(Marks::zoomed);
+        bars.bar(scale.bar(had.from, had.to, 0.4), y);
     }
     shapes
 }
@@ -214,6 +206,16 @@ fn breaches(violations: &[&Violation]) -> Vec<Breach> {
             Some(Breach { from: first.from, to, title })
         })
         .collect()
+}
+
+/// The shades of all violations.
+fn shades(violations: &[&Violation], lanes: &Lanes<'_>, scale: &Scale) -> Marks {
+    let mut shades = Marks::zoomed();
+    for breach in breaches(violations) {
+        shades.bar(scale.bar(breach.from, breach.to, 1.0), lanes.bottom / 2.0);
+        shades.says(breach.title);
+    }
+    shades
 }
 
 /// For each column of the picture the share of its time that some spans take, as one shape that stands on `base`.
@@ -257,29 +259,53 @@ fn traffic<'a>(served: impl Iterator<Item = &'a Served<'a>>, end: Nanos) -> Vec<
     counts.into_iter().map(|count| count / most).collect()
 }
 
-/// The waits of one client as one shape: a thousand shapes of their own would outweigh the page.
-fn waits(scene: &Scene<'_>, client: ClientId, scale: &Scale, y: f64) -> String {
-    let waits = scene.acquires().filter(|span| span.client == client);
-    waits
-        .map(|span| {
-            let (x, width) = scale.bar(span.invoke.time, span.to, 0.3);
-            format!("M{} {}h{}v4h-{}z", n(x), n(y), n(width), n(width))
-        })
-        .collect()
+/// The waits of one client; `y` is their middle.
+fn waits(scene: &Scene<'_>, client: ClientId, scale: &Scale, y: f64) -> Marks {
+    let mut bars = Marks::zoomed();
+    for span in scene.acquires().filter(|span| span.client == client) {
+        bars.bar(scale.bar(span.invoke.time, span.to, 0.3), y);
+    }
+    bars
+}
+
+/// All holds, as far as they were valid.
+fn holds(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Marks {
+    let (bar_top, bar_end) = lanes.heights.bar;
+    let mut bars = Marks::zoomed();
+    let mut holds: Vec<&Hold> = scene.holds.iter().collect();
+    holds.sort_by_key(|hold| (hold.client, hold.from));
+    for hold in holds {
+        let middle = lanes.client(hold.client) + (bar_top + bar_end) / 2.0;
+        bars.bar(scale.bar(hold.from, hold.clipped_to(), 0.6), middle);
+        bars.says(hold_title(&scene.history.header, hold));
+    }
+    bars
 }
 
 /// Accesses at the resource: reads in the upper half, writes in the lower; refused ones half as long; stale ones last,
 /// so that they lie on top.
 fn served(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
-    let stroke = |access: &Served<'_>| {
+    let place = |access: &Served<'_>| {
         let half = lanes.heights.resource / 2.0;
         let y = lanes.resource + if access.op.f == F::Read { 2.0 } else { half + 1.0 };
         let length = if access.accepted() { half - 3.0 } else { half / 2.0 };
-        format!("M{} {}v{}", n(scale.x(access.op.time)), n(y), n(length))
+        (scale.x(access.op.time), y, length)
     };
-    let fresh = |accepted: bool| {
-        let fresh = scene.served.iter().filter(move |access| !access.stale && access.accepted() == accepted);
-        fresh.map(stroke).collect::<String>()
+    let stroke = |access: &Served<'_>| {
+        let (x, y, length) = place(access);
+        format!("M{} {}v{}", n(x), n(y), n(length))
+    };
+    let fresh = |accepted: bool, class: &str| {
+        let fresh = scene.served.iter().filter(|access| !access.stale && access.accepted() == accepted);
+        let mut fresh: Vec<&Served<'_>> = fresh.collect();
+        // Row by row, as the pen goes the shortest way.
+        fresh.sort_by_key(|access| access.op.f != F::Read);
+        let mut strokes = Marks::zoomed();
+        for access in fresh {
+            let (x, y, length) = place(access);
+            strokes.upright(x, y, length);
+        }
+        strokes.uprights(class)
     };
     let dense = scene.history.ops.len() > DENSE;
     let half = lanes.heights.resource / 2.0;
@@ -289,9 +315,9 @@ fn served(scene: &Scene<'_>, lanes: &Lanes<'_>, scale: &Scale) -> Markup {
             path.traffic d=(steps(&count(F::Read), half - 3.0, lanes.resource + half)) { title { "reads at the resource, over time" } }
             path.traffic d=(steps(&count(F::Write), half - 3.0, lanes.bottom)) { title { "writes at the resource, over time" } }
         } @else {
-            path.accepted d=(fresh(true)) {}
+            (fresh(true, "accepted"))
         }
-        path.refused d=(fresh(false)) {}
+        (fresh(false, "refused"))
         @for access in scene.served.iter().filter(|access| access.stale).take(SINGLE) {
             path class=(if access.accepted() { "stale" } else { "stale refused" }) d=(stroke(access)) {
                 title { "stale: " (words::line(&scene.history.header, access.op)) }
@@ -355,6 +381,7 @@ fn seconds(at: Nanos) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::marks;
     use crate::report::tests::sample;
 
     #[test]
@@ -367,15 +394,15 @@ mod tests {
         let per_second = scale.width / 2.9;
         let svg = overview(&scene, &[], &[], "redlock").into_string();
         // c2 holds from 0.2 s, exposed as valid until 1.2 s, told to be lost at 2.74 s.
-        let bar = |class: &str, from: f64, to: f64| {
-            format!(
-                "<rect class=\"{class}\" x=\"{}\" y=\"45\" width=\"{}\"",
-                n(from * per_second),
-                n((to - from) * per_second)
-            )
-        };
-        assert!(svg.contains(&bar("hold", 0.2, 1.2)), "{} in {svg}", bar("hold", 0.2, 1.2));
-        assert!(svg.contains(&bar("expired", 1.2, 2.74)), "{} in {svg}", bar("expired", 1.2, 2.74));
+        let (lapse, to) = (n(1.2 * per_second), n(1.54 * per_second));
+        // Drawn from where the hold of c1 ends, which is over at 0.09 s.
+        let hold = format!("m{} 32h{}", n(0.11 * per_second), n(per_second));
+        assert!(svg.contains(&hold), "{hold} in {svg}");
+        let expired = format!("<rect class=\"expired\" x=\"{lapse}\" y=\"45\" width=\"{to}\"");
+        assert!(svg.contains(&expired), "{expired} in {svg}");
+        let texts = marks::texts(&svg);
+        let told = |id: &str| texts.iter().any(|text| text.ends_with(&format!("hold {id}")));
+        assert!(scene.holds.iter().all(|hold| told(&hold.id.to_string())), "{texts:?} in {svg}");
     }
 
     #[test]
@@ -428,10 +455,7 @@ mod tests {
             history.ops.push(op);
         }
         let svg = overview(&Scene::of(history), &[], &[], "x").into_string();
-        assert!(
-            svg.contains("the share of the time in which it held a lock") && !svg.contains("<rect class=\"hold\""),
-            "{svg}"
-        );
+        assert!(svg.contains("the share of the time in which it held a lock") && !svg.contains("row hold"), "{svg}");
         assert!(
             svg.contains("class=\"expired\"") && svg.contains("class=\"stale\""),
             "what matters is drawn one by one"

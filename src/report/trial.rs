@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 
+use super::answers;
 use super::document::{check_mark, slug, standing_mark};
 use super::exhibit::{self, Exhibit};
 use super::scene::{Scene, Thing};
@@ -24,10 +25,11 @@ const LINES: usize = 100;
 /// How many violations that are part of no incident are told.
 const LOOSE: usize = 5;
 
-/// The section. `span` is what the latency charts of the page span, in milliseconds; `told_above` the number of the
-/// incident that the page begins with, whose steps and drawings stand there.
+/// The section. `scenes` are those of all locks, `span` is what the latency charts of the page span, in milliseconds;
+/// `told_above` the number of the incident that the page begins with, whose steps and drawings stand there.
 pub(super) fn section(
     report: &Report,
+    scenes: &[Scene<'_>],
     lock: &LockReport,
     scene: &Scene<'_>,
     span: (f64, f64),
@@ -59,7 +61,7 @@ pub(super) fn section(
             @if let Some(error) = &lock.error { p.notice.bad { b { "This trial ended early. " } (error) } }
             @if let Some(note) = no_token(lock, scene) { p.notice { b { "Why fencing cannot help here. " } (note) } }
             h3 { "What went wrong" }
-            (self::incidents(report, lock, scene, told_above))
+            (self::incidents(report, scenes, lock, scene, told_above))
             (loose(lock, scene))
             h3 { "The whole run" }
             (timeline::overview(scene, &all, &told, &format!("{id}-run")))
@@ -89,7 +91,13 @@ pub(super) fn anchor(lock: &LockReport, number: u32) -> String {
     format!("{}-incident-{number}", slug(&lock.name))
 }
 
-fn incidents(report: &Report, lock: &LockReport, scene: &Scene<'_>, told_above: Option<u32>) -> Markup {
+fn incidents(
+    report: &Report,
+    scenes: &[Scene<'_>],
+    lock: &LockReport,
+    scene: &Scene<'_>,
+    told_above: Option<u32>,
+) -> Markup {
     let incidents = &lock.judgement.incidents;
     let in_all = lock.judgement.incidents_in_all;
     if incidents.is_empty() {
@@ -103,7 +111,7 @@ fn incidents(report: &Report, lock: &LockReport, scene: &Scene<'_>, told_above: 
             b { (words::counted(in_all, "incident", "incidents")) } ": what began with one fault, or with one hold that went on \
             after its validity, is one incident, however much it broke."
         }
-        @for (number, incident) in numbered().take(DRAWN) { (card(report, lock, scene, (number, incident), told_above == Some(number))) }
+        @for (number, incident) in numbered().take(DRAWN) { (card(report, scenes, lock, scene, (number, incident), told_above == Some(number))) }
         @if incidents.len() > DRAWN {
             div.scroll tabindex="0" { table.incidents {
                 thead { tr { th.number { "#" } th.number { "time" } th { "what began it" } th { "what it broke" } } }
@@ -129,6 +137,7 @@ fn incidents(report: &Report, lock: &LockReport, scene: &Scene<'_>, told_above: 
 /// has told that already.
 fn card(
     report: &Report,
+    scenes: &[Scene<'_>],
     lock: &LockReport,
     scene: &Scene<'_>,
     (number, incident): (u32, &Incident),
@@ -151,11 +160,13 @@ fn card(
             @if is_told {
                 p { "How it came about, and what would have prevented it, is what " a href="#story" { "this page begins with" } "." }
             } @else {
+                @let remedies = remedy::of(report, scenes, lock, scene, incident);
                 h4 { "How it came about" }
+                (answers::answers(scene, incident, &exhibit, &remedies))
                 (excerpt::steps(&exhibit))
                 (excerpt::drawings(scene, &exhibit))
                 h4 { "What would have prevented it" }
-                ul { @for remedy in remedy::of(report, lock, scene, incident) { li { (remedy) } } }
+                (remedy::list(&remedies))
             }
             details.listed {
                 summary { (words::counted(broken, "violation", "violations")) " in full" }
@@ -268,7 +279,7 @@ fn checks(lock: &LockReport) -> Markup {
                                 table.pairs { tbody {
                                     @for (name, value) in &result.figures {
                                         @let (name, value) = words::figure(name, *value);
-                                        tr { td { (name) } td.number { b { (value) } } }
+                                        tr { td { (name) } td { b { (value) } } }
                                     }
                                 } }
                             }
@@ -324,7 +335,12 @@ mod tests {
     use crate::report::tests::sample;
 
     fn page(report: &Report, lock: &LockReport) -> String {
-        section(report, lock, &Scene::of(&lock.history), (1.0, 10.0), None).into_string()
+        told(report, lock, None)
+    }
+
+    fn told(report: &Report, lock: &LockReport, above: Option<u32>) -> String {
+        let scenes: Vec<Scene<'_>> = report.locks.iter().map(|lock| Scene::of(&lock.history)).collect();
+        section(report, &scenes, lock, &Scene::of(&lock.history), (1.0, 10.0), above).into_string()
     }
 
     #[test]
@@ -348,7 +364,7 @@ mod tests {
     fn an_incident_that_the_page_begins_with_is_not_drawn_again() {
         let report = sample::report();
         let lock = &report.locks[0];
-        let told = section(&report, lock, &Scene::of(&lock.history), (1.0, 10.0), Some(1)).into_string();
+        let told = told(&report, lock, Some(1));
         assert!(told.contains("href=\"#story\"") && !told.contains("How it came about<"), "{told}");
         assert!(told.contains("2 violations in full") && !told.contains("figure class=\"excerpt\""), "{told}");
     }

@@ -1,4 +1,5 @@
-// Zooms and moves the overviews. The page says everything without this script; it only gives a closer look.
+// Zooms and moves the overviews, and says what the mark under the pointer is. The page tells its story without this
+// script; it only gives a closer look.
 "use strict";
 (() => {
   // Round instants to label, about eight, as the server side draws them.
@@ -121,6 +122,118 @@
     button("all", "the whole run", () => show(0, end));
     tools.append("Ctrl + wheel or double click zooms, drag moves; keys: + − 0 ← →. A number leads to its incident.");
     figure.prepend(tools);
+  }
+
+  // Marks of one look are one path, and what each says is in `data-told`, made of the patterns of its scene, each of
+  // which is written with the first picture that has it: `marks.rs` writes both.
+  const scenes = new Map();
+  for (const { dataset } of document.querySelectorAll("svg.timeline[data-scene]")) {
+    if (!scenes.has(dataset.scene)) scenes.set(dataset.scene, []);
+    scenes.get(dataset.scene).push(...dataset.patterns.split("\n").filter((pattern) => pattern));
+  }
+
+  function texts(path) {
+    const patterns = scenes.get(path.closest("svg.timeline").dataset.scene);
+    const known = {};
+    let pattern = 0;
+    return path.dataset.told.split(",").map((told) => {
+      const [number, ...words] = told.split(" ");
+      if (number) pattern = Number(number);
+      const same = known[pattern] ??= [];
+      let at = 0;
+      return patterns[pattern].replace(/\uFFFC/g, () => {
+        const word = words[at] ?? "";
+        // Nothing, or a `~` and a letter that says how much, stands for what is as in the text before.
+        const as = word === "" ? Infinity : word[0] === "~" ? word.charCodeAt(1) - 97 : 0;
+        same[at] = as ? (same[at] ?? "").slice(0, as) + word.slice(2) : word;
+        return same[at++];
+      });
+    });
+  }
+
+  // Where the marks of a path are: bars begin where it goes on, signs stand where it turns.
+  function places(path) {
+    const signs = path.classList.contains("points");
+    const found = [];
+    let [x, y] = [0, 0];
+    for (const [, command, numbers] of path.getAttribute("d").matchAll(/([Mmhl])([^Mmhl]*)/g)) {
+      const [first, second = 0] = numbers.match(/-?(\d+(\.\d+)?|\.\d+)/g).map(Number);
+      const goes = command !== "h";
+      if (!signs && !goes) found.push({ x, y, width: first });
+      if (command === "M") [x, y] = [0, 0];
+      [x, y] = [x + first, y + second];
+      if (signs) found.push({ x, y, width: 0 });
+    }
+    return found;
+  }
+
+  const known = new WeakMap();
+  function marks(path) {
+    if (!known.has(path)) {
+      const said = texts(path);
+      known.set(path, places(path).map((place, at) => ({ ...place, text: said[at] })));
+    }
+    return known.get(path);
+  }
+
+  // The mark under a pointer, of those that lie on each other the last that was drawn.
+  function markUnder(picture, event) {
+    for (const path of [...picture.querySelectorAll("[data-told]")].reverse()) {
+      const matrix = path.getScreenCTM();
+      const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
+      const high = path.classList.contains("points") ? 6 : Number(path.getAttribute("stroke-width")) / 2;
+      const near = path.classList.contains("points") ? 6 : 2 / matrix.a;
+      let best = null;
+      for (const mark of marks(path)) {
+        const away = Math.max(mark.x - at.x, at.x - mark.x - mark.width, 0);
+        if (!mark.text || Math.abs(at.y - mark.y) > high || away > near) continue;
+        if (!best || away < best.away) best = { away, path, text: mark.text };
+      }
+      if (best) return best;
+    }
+    return null;
+  }
+
+  for (const picture of document.querySelectorAll("svg.timeline[data-scene]")) {
+    let said = null;
+    const unsay = () => {
+      if (said?.was === null) said.title.remove();
+      else if (said) said.title.textContent = said.was;
+      said = null;
+    };
+    picture.addEventListener("pointermove", (event) => {
+      unsay();
+      const target = event.target;
+      const mark = target.closest("a") ? null : markUnder(picture, event);
+      if (!mark) return;
+      let title = [...target.children].find((child) => child.localName === "title");
+      // What has a text of its own and lies above says that.
+      if (title && mark.path.compareDocumentPosition(target) & Node.DOCUMENT_POSITION_FOLLOWING) return;
+      said = { title: title ?? svg("title", {}), was: title ? title.textContent : null };
+      if (!title) target.prepend(said.title);
+      said.title.textContent = mark.text;
+    });
+    picture.addEventListener("pointerleave", unsay);
+  }
+
+  // A lane's name says in every drawing what it says in the overview of the same scene.
+  const lanes = new Map();
+  const named = [...document.querySelectorAll("svg.timeline .lane-name")].map((name) => {
+    const title = name.querySelector("title");
+    const key = `${name.closest("svg.timeline").dataset.scene} ${name.firstChild.data}`;
+    if (title) lanes.set(key, title);
+    return [name, title, key];
+  });
+  for (const [name, title, key] of named) {
+    if (!title && lanes.has(key)) name.append(lanes.get(key).cloneNode(true));
+  }
+
+  // A number in a drawing says what its step does.
+  for (const number of document.querySelectorAll("svg.timeline a > .mark")) {
+    const step = document.getElementById(number.parentElement.getAttribute("href").slice(1));
+    if (!step) continue;
+    const text = [".at", ".told"].map((part) => step.querySelector(part).textContent.trim()).join(" ");
+    number.append(Object.assign(svg("title", {}), { textContent: text }));
   }
 
   // A link into something that is closed opens it; paper cannot be clicked, so printing opens all.
