@@ -104,9 +104,10 @@ async fn look(
     let judge = |seen: &Reading| {
         let (then, now) = (changes, clock.changes());
         changes = now;
-        let early = clock.error_ns(Nanos(seen.at.0.saturating_sub(seen.uncertainty)));
-        let late = clock.error_ns(Nanos(seen.at.0 + seen.uncertainty));
-        let is_steady = then == now && early.abs_diff(late) <= seen.uncertainty;
+        let from = Nanos(seen.at.0.saturating_sub(seen.uncertainty));
+        let to = Nanos(seen.at.0 + seen.uncertainty);
+        let moved = clock.error_ns(from).abs_diff(clock.error_ns(to));
+        let is_steady = then == now && moved <= seen.uncertainty && clock.keeps_side(from, to);
         let is_seen = shows.is_none_or(|id| clock.part_ns(id, seen.at).unsigned_abs() > seen.uncertainty);
         (is_steady && is_seen).then(|| clock.error_ns(seen.at))
     };
