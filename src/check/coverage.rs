@@ -10,12 +10,15 @@ use super::effect::Effects;
 use super::evidence::{Facts, Listing, counted, seconds, united};
 use super::{CheckName, CheckResult, Verdict, Violation, conclude, contention};
 use crate::fault::Member;
-use crate::history::{F, Hold, OpType, Strike};
+use crate::history::{F, Hold, OpType, Probe, Strike};
 use crate::ids::ClientId;
 use crate::time::Nanos;
 
 const GUARANTEE: &str = "The run exercised what it is about: two clients competed for a lock, and every planned fault was seen to \
      strike, some of them met a hold or an attempt, and each was undone.";
+
+/// How many looks without an answer are told one by one.
+const UNSEEN_TOLD: usize = 3;
 
 /// Judges what a history exercised.
 pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
@@ -66,6 +69,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
     );
     let idle_told = idle_told(&idle, idle_unnamed);
     let vain_told = vain_told(&vain);
+    let unseen = unseen_told(facts, &idle);
     let together = granted_together(facts);
     let apart = together == Some(0);
     let missing = [
@@ -80,6 +84,7 @@ pub(super) fn check(facts: &Facts<'_>) -> CheckResult {
             "no hold and no attempt was under a fault",
         ),
         (!vain_told.is_empty(), &vain_told),
+        (!unseen.is_empty(), &unseen),
     ];
     let missing: Vec<&str> = missing.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
     let (verdict, summary) = if listing.total() > 0 {
@@ -193,6 +198,32 @@ fn idle_told(idle: &[&str], unnamed: usize) -> String {
     }
 }
 
+/// Says of which strikes nobody knows whether they were applied, or undone, because a look at them got no answer: what
+/// a laden machine does not answer in time proves nothing. That of an application counts where its entry of the plan
+/// was not seen to strike another time. Empty if there is nothing to say.
+fn unseen_told(facts: &Facts<'_>, idle: &[&str]) -> String {
+    let is_idle = |strike: &Strike<'_>| strike.is_recorded() || idle.contains(&strike.event.plan.as_str());
+    let told = facts.strikes.iter().filter(|strike| !strike.missed()).flat_map(|strike| {
+        let doubt = |what: &'static str| {
+            move |probe: &Probe| {
+                let looks = counted(probe.looks.unwrap_or(1) as usize, "look", "looks");
+                format!(
+                    "whether fault {} was {what} is not known: {} gave no answer to {looks}",
+                    strike.event.id, probe.what
+                )
+            }
+        };
+        let applied = strike.applied.and(strike.unseen()).filter(|_| is_idle(strike)).map(doubt("applied"));
+        let undone = strike.applied.and(strike.unseen_healed()).map(doubt("undone"));
+        [applied, undone].into_iter().flatten().collect::<Vec<_>>()
+    });
+    let told: Vec<String> = told.collect();
+    match told.split_at(told.len().min(UNSEEN_TOLD)) {
+        (first, []) => first.join(", "),
+        (first, more) => format!("{}, and {} more without an answer", first.join(", "), more.len()),
+    }
+}
+
 /// What is wrong with the record of a strike: an effect or an undoing that is claimed but was not seen.
 fn defects(facts: &Facts<'_>, strike: &Strike<'_>, listing: &mut Listing) {
     let Some(applied) = strike.applied.filter(|_| strike.is_recorded()) else { return };
@@ -201,7 +232,7 @@ fn defects(facts: &Facts<'_>, strike: &Strike<'_>, listing: &mut Listing) {
     let mut add = |text: String, ops: Vec<u32>, to: Nanos| {
         listing.add(|| Violation { severity: None, text, ops, from: strike.invoked.time, to, incident: None });
     };
-    if let Some(probe) = event.probes.iter().find(|probe| !probe.passed()) {
+    if let Some(probe) = event.probes.iter().find(|probe| probe.denied()) {
         add(
             format!(
                 "{name} was recorded as applied at {}, but {} was `{}` where `{}` was expected.",
@@ -215,8 +246,8 @@ fn defects(facts: &Facts<'_>, strike: &Strike<'_>, listing: &mut Listing) {
         );
     }
     // What is missing of a history that is cut off may tell of the undoing, or of another try at it.
-    if !strike.is_healed() && facts.history.cut_off.is_none() {
-        let text = match strike.healed.and_then(|op| op.fault.as_ref()?.probes.iter().find(|probe| !probe.passed())) {
+    if !strike.is_healed() && strike.unseen_healed().is_none() && facts.history.cut_off.is_none() {
+        let text = match strike.healed.and_then(|op| op.fault.as_ref()?.probes.iter().find(|probe| probe.denied())) {
             Some(probe) => format!(
                 "{name} was not undone: {} was `{}` where `{}` was expected.",
                 probe.what, probe.observed, probe.expected

@@ -90,13 +90,43 @@ pub struct Probe {
     /// how many requests it had struck.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub struck: Option<u64>,
+    /// How often it was looked at, where the first look got no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks: Option<u32>,
+    /// Whether no look got an answer: what is there is not known, and nobody may conclude anything from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
 }
+
+/// What is observed where no look got an answer.
+const NO_ANSWER: &str = "no answer";
 
 impl Probe {
     /// A look at something that is not a clock.
     pub fn new(what: impl Into<String>, expected: impl Into<String>, observed: impl Into<String>) -> Self {
         let (what, expected, observed) = (Look::from(what.into()), expected.into(), observed.into());
-        Self { what, expected, observed, measured: String::new(), clock: None, struck: None }
+        Self {
+            what,
+            expected,
+            observed,
+            measured: String::new(),
+            clock: None,
+            struck: None,
+            looks: None,
+            unseen: false,
+        }
+    }
+
+    /// Looks at something, so many times, that got no answer. A machine with too much to do gives none in time,
+    /// whatever is the matter with what was looked at.
+    pub fn unseen(what: impl Into<String>, expected: impl Into<String>, looks: u32) -> Self {
+        Self { looks: Some(looks), unseen: true, ..Self::new(what, expected, NO_ANSWER) }
+    }
+
+    /// The same, seen by the last of so many looks.
+    #[must_use]
+    pub fn after_looks(self, looks: u32) -> Self {
+        Self { looks: (looks > 1).then_some(looks), ..self }
     }
 
     /// The same, with its figures.
@@ -111,9 +141,15 @@ impl Probe {
         !matches!(self.what.stage, Some(Stage::Before | Stage::After))
     }
 
+    /// Whether something else was seen than what should be. What got no answer denies nothing.
+    pub fn denied(&self) -> bool {
+        !self.unseen && !self.passed()
+    }
+
     /// Whether what was seen is what should be seen.
     pub fn passed(&self) -> bool {
         match &self.clock {
+            _ if self.unseen => false,
             Some(ClockReading { expected: Some(expected), error, uncertainty, .. }) => {
                 error.abs_diff(*expected) <= *uncertainty
             }
@@ -185,6 +221,21 @@ pub struct FaultEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_without_an_answer_neither_confirms_nor_denies() {
+        let unseen = Probe::unseen("after: n2 to c1", "reachable", 3);
+        assert!(!unseen.passed() && !unseen.denied());
+        // Not even where silence is what was expected in the same words.
+        assert!(!Probe { expected: NO_ANSWER.to_owned(), ..unseen.clone() }.passed());
+        let denied = Probe::new("after: n2 to c1", "reachable", "blocked");
+        assert!(!denied.passed() && denied.denied());
+        let json = serde_json::to_string(&unseen).unwrap();
+        assert!(json.contains(r#""observed":"no answer","looks":3,"unseen":true"#), "{json}");
+        assert_eq!(serde_json::from_str::<Probe>(&json).unwrap(), unseen);
+        let seen = serde_json::to_string(&denied.after_looks(1)).unwrap();
+        assert!(!seen.contains("looks") && !seen.contains("unseen"), "as files always were: {seen}");
+    }
 
     #[test]
     fn when_a_look_was_made_is_known_and_written_as_it_was_read() {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{F, FaultEvent, Op, OpType};
+use super::{F, FaultEvent, Op, OpType, Probe};
 use crate::time::Nanos;
 
 /// One strike of a fault, from the order to apply it to the word that it is healed.
@@ -48,6 +48,17 @@ impl Strike<'_> {
         })
     }
 
+    /// Where a look at whether it had its effect got no answer, and none denied it: that look.
+    pub fn unseen(&self) -> Option<&Probe> {
+        unseen(&self.event.probes)
+    }
+
+    /// Where a look at whether it was undone got no answer, and none showed that it was not: that look.
+    pub fn unseen_healed(&self) -> Option<&Probe> {
+        let probes = self.healed.and_then(|op| op.fault.as_ref()).map_or(&[][..], |event| &event.probes);
+        unseen(probes)
+    }
+
     /// From when and until when the struck members may have felt it, in a history that ends at `end`.
     pub fn felt(&self, end: Nanos) -> (Nanos, Nanos) {
         (self.invoked.time, self.healed.or(self.healing).map_or(end, |op| op.time))
@@ -57,6 +68,11 @@ impl Strike<'_> {
     pub fn lasted(&self) -> Option<Duration> {
         Some(self.healing?.time - self.applied?.time)
     }
+}
+
+/// The first of these looks without an answer, unless another one shows how things are.
+fn unseen(probes: &[Probe]) -> Option<&Probe> {
+    probes.iter().find(|probe| probe.unseen).filter(|_| !probes.iter().any(Probe::denied))
 }
 
 /// The strikes so far, by their faults' numbers.

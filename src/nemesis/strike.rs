@@ -193,7 +193,11 @@ impl StrikeRun {
     fn complete(&self, f: F, outcome: Result<Vec<Probe>, FaultError>) {
         match outcome {
             Ok(probes) if probes.iter().all(Probe::passed) => self.note(OpType::Ok, f, probes, None),
-            Ok(probes) => self.note(OpType::Info, f, probes, Some("a probe saw something else".to_owned())),
+            Ok(probes) => {
+                let denied = probes.iter().any(Probe::denied);
+                let why = if denied { "a probe saw something else" } else { "a probe got no answer" };
+                self.note(OpType::Info, f, probes, Some(why.to_owned()));
+            }
             // A strike that failed left nothing behind; a failed heal is in doubt.
             Err(error) if f == F::Fault => self.note(OpType::Fail, f, Vec::new(), Some(error.to_string())),
             Err(error) => self.note(OpType::Info, f, Vec::new(), Some(error.to_string())),

@@ -22,7 +22,7 @@ pub async fn talk(server: SocketAddr, request: &[u8], limit: Duration) -> io::Re
         stream.read_to_end(&mut reply).await?;
         Ok(String::from_utf8_lossy(&reply).into_owned())
     };
-    tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| Err(io::Error::other("no answer")))
+    tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| Err(no_answer()))
 }
 
 /// Makes a request over HTTP; the body of its reply.
@@ -40,6 +40,11 @@ pub async fn http(server: SocketAddr, request: &str, body: &str, limit: Duration
     }
 }
 
+/// What is said of a server that was silent for as long as it was waited for. Other errors are a server's own word.
+pub(super) fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer")
+}
+
 /// A published port takes connections before the server behind it does, and then says nothing.
 pub(super) fn not_yet(reply: &str) -> io::Error {
     io::Error::other(reply.lines().find(|line| !line.is_empty()).unwrap_or("not serving yet").to_owned())
@@ -54,6 +59,6 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         let error = talk(server, b"srvr", Duration::from_millis(20)).await.unwrap_err();
-        assert_eq!(error.to_string(), "no answer");
+        assert_eq!((error.kind(), error.to_string().as_str()), (io::ErrorKind::TimedOut, "no answer"));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::task::JoinHandle;
 
-use super::context::{ClockPlace, ClockReader, Context, Mechanism, Place, Struck, not_healed};
+use super::context::{ClockPlace, ClockReader, Context, LOOKING, LOOKS as TRIES, Mechanism, Place, Struck, not_healed};
 use super::skew::SkewedClock;
 use crate::env::docker::backends;
 use crate::env::docker::clock_reading::{self, Instant, Reading};
@@ -50,8 +50,8 @@ pub(super) async fn apply(
 ) -> Struck {
     let (container, place) = clock_place(context, member)?;
     let clock = context.clock(member, place)?;
-    let unseen = |error| FaultError(format!("not applied, the clock of {member} cannot be read: {error}"));
-    let before = look(context, container, place, &clock, None).await.map_err(unseen)?;
+    let unread = |error| FaultError(format!("not applied, the clock of {member} cannot be read: {error}"));
+    let before = look(context, container, place, &clock, None).await.map_err(unread)?;
     let before = probe(member, "before", before);
     let move_it = async {
         clock
@@ -65,7 +65,7 @@ pub(super) async fn apply(
             Ok(seen) => probe(member, "during", seen),
             Err(error) => {
                 let _ = clock.end(id);
-                return Err(unseen(error));
+                return Err(unread(error));
             }
         };
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -73,7 +73,7 @@ pub(super) async fn apply(
         Ok((Skewed { id, seen, looking }, vec![before, during]))
     };
     let undo = Undo::SetClock { folder: place.folder.clone(), strike: id };
-    context.strike(member, undo, duration + context.put_off, move_it).await
+    context.strike(member, undo, duration + context.put_off + LOOKING, move_it).await
 }
 
 fn clock_place(context: &Context, member: Member) -> Result<(&Container, &ClockPlace), FaultError> {
@@ -104,9 +104,10 @@ async fn look(
     let judge = |seen: &Reading| {
         let (then, now) = (changes, clock.changes());
         changes = now;
-        let early = clock.error_ns(Nanos(seen.at.0.saturating_sub(seen.uncertainty)));
-        let late = clock.error_ns(Nanos(seen.at.0 + seen.uncertainty));
-        let is_steady = then == now && early.abs_diff(late) <= seen.uncertainty;
+        let from = Nanos(seen.at.0.saturating_sub(seen.uncertainty));
+        let to = Nanos(seen.at.0 + seen.uncertainty);
+        let moved = clock.error_ns(from).abs_diff(clock.error_ns(to));
+        let is_steady = then == now && moved <= seen.uncertainty && clock.keeps_side(from, to);
         let is_seen = shows.is_none_or(|id| clock.part_ns(id, seen.at).unsigned_abs() > seen.uncertainty);
         (is_steady && is_seen).then(|| clock.error_ns(seen.at))
     };
@@ -146,6 +147,29 @@ fn probe(member: Member, when: &str, Look { seen, expected }: Look) -> Probe {
     probe
 }
 
+/// Looks whether a clock is right again.
+async fn look_after(
+    context: &Context,
+    container: &Container,
+    place: &ClockPlace,
+    clock: &SkewedClock,
+    member: Member,
+) -> Probe {
+    let mut tries = 1;
+    loop {
+        match look(context, container, place, clock, None).await {
+            Ok(seen) => return probe(member, "after", seen).after_looks(tries),
+            Err(error) if tries == TRIES => return unseen(member, "after", tries, &error),
+            Err(_) => tries += 1,
+        }
+    }
+}
+
+/// A clock that could not be read, which says nothing of whether it is right.
+fn unseen(member: Member, when: &str, tries: u32, error: &io::Error) -> Probe {
+    Probe::unseen(format!("{when}: error of the clock of {member}"), "seen", tries).measured(error.to_string())
+}
+
 /// Looks at the clock now and then, for whoever wants to see how it went.
 async fn watch(context: Arc<Context>, member: Member, duration: Duration, seen: Arc<Mutex<Vec<Probe>>>) {
     let Ok((container, place)) = clock_place(&context, member) else { return };
@@ -165,19 +189,16 @@ impl Mechanism for Skewed {
             self.looking.abort();
             let (container, place) = clock_place(context, member)?;
             let clock = context.clock(member, place)?;
+            // Once: what is looked at for longer is wrong for longer.
             let last = look(context, container, place, &clock, None).await;
+            let last = last.map_or_else(
+                |error| unseen(member, "until the end", 1, &error),
+                |seen| probe(member, "until the end", seen),
+            );
             let lapses = clock.end(self.id).map_err(|error| not_healed(member, error))?;
-            let after = look(context, container, place, &clock, None).await;
+            let after = look_after(context, container, place, &clock, member).await;
             let mut probes = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
-            for (when, look) in [("until the end", last), ("after", after)] {
-                probes.push(match look {
-                    Ok(look) => probe(member, when, look),
-                    Err(error) => {
-                        let what = format!("{when}: error of the clock of {}", member);
-                        Probe::new(what, "seen", format!("not seen: {error}"))
-                    }
-                });
-            }
+            probes.extend([last, after]);
             let what = format!("times that the clock of {} was right too early", member);
             probes.push(Probe::new(what, "0", lapses.to_string()));
             Ok(probes)

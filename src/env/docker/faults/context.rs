@@ -28,6 +28,17 @@ use crate::time::{BootClock, Clock};
 /// How long after its planned end a fault may last before the watchdog undoes it, and the kernel forgets a cut.
 pub const GRACE: Duration = Duration::from_secs(2);
 
+/// How often something is looked at that gives no answer. What has given none by then is recorded as unseen: it says
+/// nothing of the fault.
+pub const LOOKS: u32 = 3;
+
+/// How long applying a fault and looking at it may take on a busy machine, before the watchdog takes the strike for
+/// forgotten and undoes it under the harness's hands.
+pub const LOOKING: Duration = Duration::from_secs(6);
+
+/// The pause before Docker is asked again.
+const BREATH: Duration = Duration::from_millis(200);
+
 /// One member of the trial: its container, and where it is.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -141,6 +152,13 @@ impl Context {
         Ok(doors)
     }
 
+    /// Whether a strike in force has a table at a member's door.
+    pub fn has_tables(&self, member: Member) -> bool {
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut here = active.values().flatten().filter(|fault| fault.member == member);
+        here.any(|fault| matches!(fault.entry.undo, Undo::DeleteTable(_)))
+    }
+
     /// Where a server answers on this machine.
     pub fn published(&self, member: Member) -> Option<SocketAddr> {
         self.places.get(&member)?.published
@@ -245,6 +263,19 @@ impl Context {
             Err(error) => return FaultError(format!("{why}; and it could not be undone: {error}")),
         }
         FaultError(why)
+    }
+
+    /// As [`Context::container_state`], once a fault was undone: Docker may be too busy to say at once.
+    pub async fn state_after(&self, member: Member, expected: &str) -> Probe {
+        let mut why = String::new();
+        for look in 1..=LOOKS {
+            match self.container_state(member, "after", expected).await {
+                Ok(seen) => return seen.after_looks(look),
+                Err(error) => why = error.0,
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+        Probe::unseen(format!("after: state of {member}"), expected, LOOKS).measured(why)
     }
 
     /// Looks at what a member's container is doing.

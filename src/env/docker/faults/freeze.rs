@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use super::context::{Context, Mechanism, Place, Struck, not_healed};
+use super::context::{Context, LOOKING, Mechanism, Place, Struck, not_healed};
 use crate::env::docker::journal::Undo;
 use crate::fault::Member;
 use crate::history::Probe;
@@ -21,7 +21,7 @@ pub(super) async fn apply(context: &Context, member: Member, duration: Duration)
         let during = context.container_state(member, "during", "paused").await?;
         Ok((Frozen, vec![before, during]))
     };
-    context.strike(member, Undo::Unpause, duration, freeze).await
+    context.strike(member, Undo::Unpause, duration + LOOKING, freeze).await
 }
 
 impl Mechanism for Frozen {
@@ -29,7 +29,7 @@ impl Mechanism for Frozen {
         async move {
             let Place { container, .. } = context.place(member)?;
             context.engine.unpause(container).await.map_err(|error| not_healed(member, error))?;
-            Ok(vec![context.container_state(member, "after", "running").await?])
+            Ok(vec![context.state_after(member, "running").await])
         }
         .boxed()
     }

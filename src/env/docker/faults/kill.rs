@@ -5,6 +5,7 @@
 //! nothing, it is a kill.
 
 use std::fs;
+use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -79,20 +80,33 @@ fn backend(container: &Container) -> Option<&'static dyn ContainerBackend> {
     }
 }
 
+/// What the last of so many questions says of a server that was started again. Silence is no sign that it is down: one
+/// that is refuses connections, or they end at once.
+fn answer_probe(member: Member, answer: io::Result<()>, looks: u32) -> Probe {
+    let (what, expected) = (format!("after: {member} answers"), "answers");
+    match answer {
+        Ok(()) => Probe::new(what, expected, expected),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Probe::unseen(what, expected, looks),
+        Err(error) => Probe::new(what, expected, error.to_string()),
+    }
+}
+
 impl Killed {
     /// Waits until a server answers: what it said, or why it did not. A member of an ensemble need not serve yet: what
     /// it waits for may be another strike's end, which waits for this one's.
     async fn answered(context: &Context, member: Member, container: &Container) -> Option<Probe> {
         let (address, backend) = (context.published(member)?, backend(container)?);
         let until = BootClock.now() + RETURN;
+        let mut looks = 0;
         let answer = loop {
+            looks += 1;
             match backend.is_there(address, PATIENCE).await {
-                Ok(()) => break "answers".to_owned(),
-                Err(error) if BootClock.now() > until => break error.to_string(),
+                Ok(()) => break Ok(()),
+                Err(error) if BootClock.now() > until => break Err(error),
                 Err(_) => tokio::time::sleep(ROUND).await,
             }
         };
-        Some(Probe::new(format!("after: {member} answers"), "answers", answer))
+        Some(answer_probe(member, answer, looks))
     }
 
     /// What the server's container said of the power loss.
@@ -126,7 +140,7 @@ impl Mechanism for Killed {
             let since = i32::try_from(now.as_secs()).unwrap_or_default();
             context.engine.start(container).await.map_err(|error| not_healed(member, error))?;
             let mut probes = context.came_back(member).await;
-            probes.push(context.container_state(member, "after", "running").await?);
+            probes.push(context.state_after(member, "running").await);
             probes.extend(Self::answered(context, member, container).await);
             if let Some(PowerLoss { taken, .. }) = self.power_loss {
                 if let Some(clock) = clock {
@@ -137,5 +151,21 @@ impl Mechanism for Killed {
             Ok(probes)
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::NodeId;
+
+    #[test]
+    fn a_server_that_is_silent_is_not_shown_to_be_down() {
+        let probe = |answer: io::Result<()>| answer_probe(Member::Node(NodeId(2)), answer, 50);
+        assert!(probe(Ok(())).passed());
+        let silent = probe(Err(io::ErrorKind::TimedOut.into()));
+        assert!(silent.unseen && !silent.denied() && silent.looks == Some(50));
+        assert!(probe(Err(io::ErrorKind::ConnectionRefused.into())).denied());
+        assert!(probe(Err(io::Error::other("not serving yet"))).denied(), "a connection that ends at once");
     }
 }

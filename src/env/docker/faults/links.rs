@@ -2,18 +2,19 @@
 //!
 //! A strike is a set of directed links, and lays one nftables table at each door that it needs. Each link is looked at
 //! by itself, by a handshake *and* by the counters of its rules: silence alone might be a busy machine, and a counter
-//! alone another strike's doing.
+//! alone another strike's doing. Where a link that should be open stays silent, the rules themselves are looked at: if
+//! they are gone, the look is recorded as one without an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
-use super::context::{Context, GRACE, Mechanism, Struck, not_healed};
+use super::context::{Context, GRACE, LOOKS, Mechanism, Struck, not_healed};
 use crate::env::docker::journal::Undo;
 use crate::env::docker::netns::rules::TABLE_PREFIX;
-use crate::env::docker::netns::{Answer, Count, Door, Effect, Layer, Request, Seen};
+use crate::env::docker::netns::{Answer, Count, Door, Effect, Layer, NetnsError, Request, Seen};
 use crate::fault::{Grudge, Member};
 use crate::history::Probe;
 use crate::nemesis::FaultError;
@@ -33,7 +34,7 @@ const SLOW: Duration = Duration::from_millis(250);
 const SLACK: Duration = Duration::from_millis(2_000);
 
 /// How long looking at it may take before a strike counts as begun. It must not be forgotten meanwhile.
-const PROBING: Duration = Duration::from_secs(6);
+const PROBING: Duration = Duration::from_secs(10);
 
 /// How many packets a lossy link is tried with.
 const BURST: u32 = 1_000;
@@ -59,11 +60,11 @@ pub(super) async fn apply(
     let links: Vec<(Member, Member)> = grudge.links().into_iter().collect();
     let members = || links.iter().flat_map(|(from, to)| [*from, *to]);
     let mut doors = context.doors(members(), false).await?;
-    let mut before = knock(context, &links, &doors, OPEN).await;
+    let mut before = knock_open(context, &links, &doors).await;
     if before.is_err() {
         // A container that was started again is in another namespace.
         doors = context.doors(members(), true).await?;
-        before = knock(context, &links, &doors, OPEN).await;
+        before = knock_open(context, &links, &doors).await;
     }
     let before = before?;
     let layers = layers(context, id, grudge, effect, duration, &doors);
@@ -72,16 +73,16 @@ pub(super) async fn apply(
     let lay = async {
         ask(context, &Request::Lay(layers.iter().map(|links| links.layer.clone()).collect())).await?;
         let (during, counts) = during(context, &layers, &links, &doors, effect).await?;
-        let seen: BTreeMap<(Member, Member), (Seen, Seen)> =
+        let seen: BTreeMap<(Member, Member), ((Seen, u32), Probe)> =
             links.iter().copied().zip(before.into_iter().zip(during)).collect();
         let struck = layers.into_iter().map(|layer| {
             let mut probes = Vec::new();
             for (from, to) in &layer.links {
                 let link = format!("{from} to {to}");
-                let (before, during) = seen[&(*from, *to)];
-                probes.push(open_probe("before", &link, before));
-                let count = counts.get(&(doors[from].address, doors[to].address)).copied();
-                probes.push(struck_probe(&link, effect, during, count, links.contains(&(*to, *from))));
+                let (before, during) = &seen[&(*from, *to)];
+                // Whatever rules stand at the door by now are not this strike's, which has not begun.
+                probes.push(open_probe("before", &link, *before, false));
+                probes.push(during.clone());
             }
             (Links { probed: counts.clone(), ..layer }, probes)
         });
@@ -139,8 +140,42 @@ fn table(context: &Context, id: u32) -> String {
 /// By the addresses of sender and receiver.
 type Counts = BTreeMap<(Ipv4Addr, Ipv4Addr), Count>;
 
-/// Knocks while the strike is on, then reads what the rules have counted.
+/// Looks at each link while the strike is on, at those without an answer again; and what the rules have counted by
+/// then.
 async fn during(
+    context: &Context,
+    layers: &[Links],
+    links: &[(Member, Member)],
+    doors: &BTreeMap<Member, Door>,
+    effect: Effect,
+) -> Result<(Vec<Probe>, Counts), FaultError> {
+    let all: BTreeSet<(Member, Member)> = links.iter().copied().collect();
+    let mut probes: BTreeMap<(Member, Member), Probe> = BTreeMap::new();
+    let (mut left, mut counts) = (links.to_vec(), Counts::new());
+    for look in 1..=LOOKS {
+        let (seen, counted) = match look_during(context, layers, &left, doors, effect).await {
+            Ok(looked) => looked,
+            Err(error) if look == 1 => return Err(error),
+            // What the looks before have not seen stays unseen.
+            Err(_) => break,
+        };
+        counts = counted;
+        for ((from, to), seen) in left.iter().zip(seen) {
+            let count = counts.get(&(doors[from].address, doors[to].address)).copied();
+            let both_ways = all.contains(&(*to, *from));
+            let probe = struck_probe(&format!("{from} to {to}"), effect, seen, count, both_ways, look);
+            probes.insert((*from, *to), probe);
+        }
+        left.retain(|link| probes[link].unseen);
+        if left.is_empty() {
+            break;
+        }
+    }
+    Ok((links.iter().map(|link| probes[link].clone()).collect(), counts))
+}
+
+/// Knocks once while the strike is on, then reads what the rules have counted.
+async fn look_during(
     context: &Context,
     layers: &[Links],
     links: &[(Member, Member)],
@@ -195,9 +230,48 @@ async fn knock(
     }
 }
 
-/// A link that should carry everything.
-fn open_probe(when: &str, link: &str, seen: Seen) -> Probe {
-    Probe::new(format!("{when}: {link}"), "reachable", word(seen)).measured(round_trip(seen))
+/// Knocks on links that should be open, and again on those that are silent: what came of it, and in how many looks.
+async fn knock_open(
+    context: &Context,
+    links: &[(Member, Member)],
+    doors: &BTreeMap<Member, Door>,
+) -> Result<Vec<(Seen, u32)>, FaultError> {
+    let mut seen: Vec<(Seen, u32)> =
+        knock(context, links, doors, OPEN).await?.into_iter().map(|seen| (seen, 1)).collect();
+    for look in 2..=LOOKS {
+        let silent: Vec<usize> = (0..links.len()).filter(|at| seen[*at].0 == Seen::Silent).collect();
+        if silent.is_empty() {
+            break;
+        }
+        let again: Vec<(Member, Member)> = silent.iter().map(|at| links[*at]).collect();
+        let heard = knock(context, &again, doors, OPEN).await.unwrap_or_else(|_| vec![Seen::Silent; again.len()]);
+        silent.into_iter().zip(heard).for_each(|(at, heard)| seen[at] = (heard, look));
+    }
+    Ok(seen)
+}
+
+/// Takes a strike's table away. Doing so twice does no harm: a helper that gave no answer is asked again.
+async fn lift(context: &Context, door: Door, table: &str) -> Result<(), FaultError> {
+    let request = Request::Lift { door, table: table.to_owned(), at_once: false };
+    let mut look = 1;
+    loop {
+        match context.netns.ask(&request).await {
+            Ok(_) => return Ok(()),
+            Err(NetnsError::Unreachable(_)) if look < LOOKS => look += 1,
+            Err(error) => return Err(FaultError(error.to_string())),
+        }
+    }
+}
+
+/// A link that should carry everything. Silence shows that it does not where the rules `stand` that cut it; else it may
+/// be a busy machine.
+fn open_probe(when: &str, link: &str, (seen, looks): (Seen, u32), stand: bool) -> Probe {
+    let (what, expected) = (format!("{when}: {link}"), "reachable");
+    match seen {
+        Seen::Silent if !stand => Probe::unseen(what, expected, looks),
+        Seen::Silent => Probe::new(what, expected, word(seen)).measured("its rules still stand").after_looks(looks),
+        _ => Probe::new(what, expected, word(seen)).measured(round_trip(seen)).after_looks(looks),
+    }
 }
 
 fn word(seen: Seen) -> &'static str {
@@ -215,27 +289,38 @@ fn round_trip(seen: Seen) -> String {
     }
 }
 
-/// A link under the strike, by what came of the knock and what the rules have counted.
-fn struck_probe(link: &str, effect: Effect, seen: Seen, count: Option<Count>, both_ways: bool) -> Probe {
+/// A link under the strike, by what came of the last of so many knocks and what the rules have counted. Rules that have
+/// met no packet have not met the knock either, so that its silence is nobody's word; nor is it where an answer should
+/// have come.
+fn struck_probe(link: &str, effect: Effect, seen: Seen, count: Option<Count>, both_ways: bool, looks: u32) -> Probe {
     let (met, struck) = count.map_or((0, 0), |count| (count.met, count.struck));
     let what = format!("during: {link}");
-    match effect {
+    let packets = format!("{struck} of {met} packets");
+    let unmet = count.is_some_and(|count| count.met == 0);
+    let probe = match effect {
+        Effect::Drop | Effect::Reset if seen == Seen::Silent && (unmet || effect == Effect::Reset && struck > 0) => {
+            let expected = if effect == Effect::Drop { "blocked" } else { "reset" };
+            return Probe::unseen(what, expected, looks).measured(packets);
+        }
+        Effect::Lose { permille } if unmet => {
+            return Probe::unseen(what, format!("loses {permille} of 1000"), looks).measured(packets);
+        }
         Effect::Drop | Effect::Reset => {
             let expected = if effect == Effect::Drop { "blocked" } else { "reset" };
             let observed = match word(seen) {
                 word if word == expected && struck == 0 => "silent, and nothing was dropped",
                 word => word,
             };
-            Probe::new(what, expected, observed).measured(format!("{struck} of {met} packets"))
+            Probe::new(what, expected, observed).measured(packets)
         }
         Effect::Lose { permille } => {
             let expected = format!("loses {permille} of 1000");
             let observed = match met {
-                0 => "met no packets".to_owned(),
+                0 => "no rules".to_owned(),
                 _ if is_share(struck, met, permille) => expected.clone(),
                 _ => format!("loses {} of 1000", struck * 1_000 / met),
             };
-            Probe::new(what, expected, observed).measured(format!("{struck} of {met} packets"))
+            Probe::new(what, expected, observed).measured(packets)
         }
         Effect::Late { least, most, .. } => {
             let (least, most) = (Duration::from_nanos(least), Duration::from_nanos(most));
@@ -243,6 +328,9 @@ fn struck_probe(link: &str, effect: Effect, seen: Seen, count: Option<Count>, bo
             // The answer comes back over the other direction, which may be late as well.
             let (least, most) = if both_ways { (least * 2, most * 2) } else { (least, most) };
             let (observed, measured) = match seen {
+                Seen::Silent if unmet || (struck > 0 && most <= SLOW) => {
+                    return Probe::unseen(what, expected, looks).measured(packets);
+                }
                 _ if struck == 0 => ("no packet was held back".to_owned(), String::new()),
                 Seen::Answered(nanos) => {
                     let after = Duration::from_nanos(nanos);
@@ -255,7 +343,8 @@ fn struck_probe(link: &str, effect: Effect, seen: Seen, count: Option<Count>, bo
             };
             Probe::new(what, expected, observed).measured(measured)
         }
-    }
+    };
+    probe.after_looks(looks)
 }
 
 /// How many packets were struck since the strike was looked at, which strikes packets of its own. Rules that were laid
@@ -271,6 +360,22 @@ fn is_share(struck: u64, met: u64, permille: u32) -> bool {
     (struck as f64 - met * share).abs() <= 5.0 * deviation + 1.0
 }
 
+impl Links {
+    /// Whether the rules certainly stand that should be gone. A table that holds packets back stays until they have
+    /// arrived, its own and those of other strikes: it shows nothing while there may be any.
+    async fn stand(&self, context: &Context, member: Member, door: Door) -> bool {
+        if let Effect::Late { most, .. } = self.layer.effect
+            && (Duration::from_nanos(most) >= OPEN * LOOKS || context.has_tables(member))
+        {
+            return false;
+        }
+        match ask(context, &Request::Tables(vec![door])).await {
+            Ok(Answer::Tables(tables)) => tables.iter().flatten().any(|table| *table == self.layer.table),
+            _ => false,
+        }
+    }
+}
+
 impl Mechanism for Links {
     fn undo<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
         async move {
@@ -279,10 +384,13 @@ impl Mechanism for Links {
             let (door, table) = (doors[&member], self.layer.table.clone());
             // Figures only: what was seen of the strike was seen while it was on.
             let counts = count(context, door, &table).await.unwrap_or_default();
-            ask(context, &Request::Lift { door, table, at_once: false }).await.map_err(failed)?;
-            let seen = knock(context, &self.links, &doors, OPEN).await.map_err(failed)?;
+            lift(context, door, &table).await.map_err(failed)?;
+            let seen = knock_open(context, &self.links, &doors).await;
+            let seen = seen.unwrap_or_else(|_| vec![(Seen::Silent, 1); self.links.len()]);
+            let is_silent = seen.iter().any(|(seen, _)| *seen == Seen::Silent);
+            let stand = is_silent && self.stand(context, member, door).await;
             let probes = self.links.iter().zip(seen).map(|((from, to), seen)| {
-                let probe = open_probe("after", &format!("{from} to {to}"), seen);
+                let probe = open_probe("after", &format!("{from} to {to}"), seen, stand);
                 let ends = (doors[from].address, doors[to].address);
                 match counts.get(&ends) {
                     None => probe,
@@ -313,58 +421,4 @@ impl Mechanism for Links {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn probe(effect: Effect, seen: Seen, met: u64, struck: u64) -> Probe {
-        struck_probe(
-            "c1 to n1",
-            effect,
-            seen,
-            Some(Count { peer: Ipv4Addr::LOCALHOST, outgoing: false, met, struck }),
-            false,
-        )
-    }
-
-    #[test]
-    fn silence_alone_is_no_cut() {
-        assert!(probe(Effect::Drop, Seen::Silent, 1, 1).passed());
-        assert!(!probe(Effect::Drop, Seen::Silent, 0, 0).passed());
-        assert!(!probe(Effect::Drop, Seen::Answered(1), 1, 1).passed());
-        assert!(!probe(Effect::Drop, Seen::Reset, 1, 1).passed());
-        assert!(probe(Effect::Reset, Seen::Reset, 1, 1).passed());
-        assert!(!probe(Effect::Reset, Seen::Silent, 1, 1).passed());
-    }
-
-    #[test]
-    fn what_is_counted_is_what_passed_by_itself() {
-        let count = |met, struck| Count { peer: Ipv4Addr::LOCALHOST, outgoing: false, met, struck };
-        assert_eq!(since(Some(&count(3, 2)), &count(9, 6)), 4);
-        assert_eq!(since(Some(&count(3, 2)), &count(3, 2)), 0, "only our own knocks");
-        assert_eq!(since(Some(&count(9, 6)), &count(5, 5)), 5, "laid again in a new life");
-        assert_eq!(since(None, &count(5, 5)), 5);
-    }
-
-    #[test]
-    fn a_loss_is_judged_by_its_share() {
-        let lossy = Effect::Lose { permille: 200 };
-        for (met, struck, passed) in [(1_000, 200, true), (1_000, 140, true), (1_000, 100, false), (1_000, 300, false)]
-        {
-            assert_eq!(probe(lossy, Seen::Silent, met, struck).passed(), passed, "{struck} of {met}");
-        }
-        assert!(!probe(lossy, Seen::Silent, 0, 0).passed());
-        assert!(!probe(Effect::Lose { permille: 1_000 }, Seen::Silent, 1_000, 990).passed());
-    }
-
-    #[test]
-    fn a_delay_is_judged_by_the_round_trip_and_the_packets_held_back() {
-        let millis = |millis: u64| millis * 1_000_000;
-        let late = |least, most| Effect::Late { least: millis(least), most: millis(most), seed: 1 };
-        assert!(probe(late(10, 30), Seen::Answered(millis(20)), 1, 1).passed());
-        assert!(!probe(late(10, 30), Seen::Answered(millis(9)), 1, 1).passed());
-        assert!(!probe(late(10, 30), Seen::Answered(millis(2_500)), 1, 1).passed());
-        assert!(!probe(late(10, 30), Seen::Answered(millis(20)), 1, 0).passed());
-        assert!(!probe(late(10, 30), Seen::Silent, 1, 1).passed());
-        assert!(probe(late(3_000, 3_000), Seen::Silent, 1, 1).passed());
-    }
-}
+mod tests;

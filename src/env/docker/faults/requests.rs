@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
-use super::context::{Context, Mechanism, Struck, not_healed};
+use super::context::{Context, LOOKS, Mechanism, Struck, not_healed};
 use crate::env::docker::journal::Undo;
 use crate::env::docker::messages::{Order, RequestsReport, Speaker};
 use crate::fault::{Grudge, Member, RequestRule};
@@ -51,7 +51,7 @@ async fn one(
 ) -> Struck {
     let struck = Read { client, strike, nodes };
     let read = async move {
-        match struck.tell(context, Some(rule)).await {
+        match struck.tell(context, Some(rule), PATIENCE).await.and_then(|report| report.ok_or_else(|| silent(client))) {
             Ok(report) => {
                 let during = probes("during", client, &report, Some(rule), false);
                 Ok((struck, during))
@@ -63,7 +63,14 @@ async fn one(
             }
         }
     };
-    context.strike(Member::Client(client), Undo::ForgetRule { strike }, duration + context.put_off, read).await
+    context
+        .strike(
+            Member::Client(client),
+            Undo::ForgetRule { strike },
+            duration + context.put_off + PATIENCE * LOOKS,
+            read,
+        )
+        .await
 }
 
 /// What a client says of its requests: on each link the rule in force, and if it is over, how many it struck.
@@ -83,25 +90,45 @@ fn probes(
     report.nodes.iter().map(probe).collect()
 }
 
+/// Where a client says nothing: what it does to its requests is not known.
+fn unseen(when: &str, client: ClientId, nodes: &[NodeId]) -> Vec<Probe> {
+    let probe = |node| Probe::unseen(format!("{when}: requests of {client} to {node}"), "handed on", LOOKS);
+    nodes.iter().map(probe).collect()
+}
+
+fn silent(client: ClientId) -> FaultError {
+    FaultError(format!("{client} does not say what it does to its requests"))
+}
+
 impl Read {
     fn order(&self, number: u64, rule: Option<RequestRule>) -> Order {
         Order::Requests { number, strike: self.strike, rule, nodes: self.nodes.clone() }
     }
 
-    async fn tell(&self, context: &Context, rule: Option<RequestRule>) -> Result<RequestsReport, FaultError> {
+    /// Gives the order; what the client says of it, if it says anything within `patience`.
+    async fn tell(
+        &self,
+        context: &Context,
+        rule: Option<RequestRule>,
+        patience: Duration,
+    ) -> Result<Option<RequestsReport>, FaultError> {
         let (number, told) = context.known.order();
         context.orders.send(Speaker::Client(self.client), self.order(number, rule));
-        let report = tokio::time::timeout(PATIENCE, told).await.ok().and_then(Result::ok);
-        let report = report.filter(|report| report.nodes.len() == self.nodes.len());
-        report.ok_or_else(|| FaultError(format!("{} does not say what it does to its requests", self.client)))
+        let Ok(report) = tokio::time::timeout(patience, told).await else { return Ok(None) };
+        let report = report.ok().filter(|report| report.nodes.len() == self.nodes.len());
+        report.map(Some).ok_or_else(|| silent(self.client))
     }
 }
 
 impl Mechanism for Read {
     fn undo<'a>(&'a self, context: &'a Context, member: Member) -> BoxFuture<'a, Result<Vec<Probe>, FaultError>> {
         async move {
-            let report = self.tell(context, None).await.map_err(|error| not_healed(member, error))?;
-            Ok(probes("after", self.client, &report, None, true))
+            // It counts what it struck once: the order is given once, and its answer waited for as long as looking
+            // again would take.
+            match self.tell(context, None, PATIENCE * LOOKS).await.map_err(|error| not_healed(member, error))? {
+                Some(report) => Ok(probes("after", self.client, &report, None, true)),
+                None => Ok(unseen("after", self.client, &self.nodes)),
+            }
         }
         .boxed()
     }

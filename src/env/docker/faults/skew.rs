@@ -48,6 +48,18 @@ impl Skew {
         }
     }
 
+    /// Whether no strobe changes sides between two instants. Their errors alone do not tell: over a whole number of
+    /// periods both are on the same side, and what is between them may have been on the other.
+    fn keeps_side(&self, from: Nanos, to: Nanos) -> bool {
+        self.0.values().all(|(change, since)| match *change {
+            ClockChange::Strobe { period, .. } => {
+                let turn = |at: Nanos| (at - *since).as_nanos() / period.as_nanos().max(1);
+                turn(from) == turn(to)
+            }
+            ClockChange::Jump { .. } | ClockChange::Drift { .. } => true,
+        })
+    }
+
     fn rate_ppm(&self) -> i64 {
         let part = |(change, _): &(ClockChange, Nanos)| match *change {
             ClockChange::Drift { ppm } => ppm,
@@ -135,6 +147,11 @@ impl SkewedClock {
     /// By how much the clock should be wrong at `now`, in nanoseconds.
     pub fn error_ns(&self, now: Nanos) -> i64 {
         self.lock().skew.error_ns(now)
+    }
+
+    /// Whether no strobe makes the clock change sides between two instants.
+    pub fn keeps_side(&self, from: Nanos, to: Nanos) -> bool {
+        self.lock().skew.keeps_side(from, to)
     }
 
     /// What strike `id` should add to that, in nanoseconds.
@@ -233,6 +250,18 @@ mod tests {
         assert_eq!(skew.error_ns(Nanos(SECOND)), -3_000_000_000);
         assert_eq!(skew.error_ns(Nanos(11 * SECOND)), -2_000_000_000);
         assert_eq!(skew.rate_ppm(), 100_000);
+    }
+
+    #[test]
+    fn a_look_that_is_longer_than_a_strobe_keeps_a_side_does_not_show_it() {
+        let period = Duration::from_millis(50);
+        let skew = skew(&[(ClockChange::Strobe { by_ns: 300, period }, 0), (ClockChange::Jump { by_ns: 5 }, 0)]);
+        let millis = |at: u64| Nanos(at * 1_000_000);
+        assert!(skew.keeps_side(millis(101), millis(149)));
+        assert!(!skew.keeps_side(millis(101), millis(151)));
+        // As a look of 36 ms to either side was: wrong at both its ends, right in between.
+        assert_eq!(skew.error_ns(millis(140)), skew.error_ns(millis(213)));
+        assert!(!skew.keeps_side(millis(140), millis(213)));
     }
 
     #[test]

@@ -85,6 +85,7 @@ fn changed(request: &Request) -> Vec<Door> {
         | Request::Count { .. }
         | Request::Knock { .. }
         | Request::Burst { .. }
+        | Request::Tables(_)
         | Request::Abilities
         | Request::Mapped { .. }
         | Request::MoveClock => Vec::new(),
@@ -149,6 +150,11 @@ impl Agent {
             Request::Sweep(doors) => {
                 let swept = join_all(doors.into_iter().map(|door| inside(door, sweep))).await;
                 Answer::Swept(swept.into_iter().collect::<io::Result<_>>()?)
+            }
+            Request::Tables(doors) => {
+                let listed = || Ok(rules::ours(&nft(&["list", "tables"], "")?));
+                let standing = join_all(doors.into_iter().map(|door| inside(door, listed))).await;
+                Answer::Tables(standing.into_iter().collect::<io::Result<_>>()?)
             }
             Request::Abilities => {
                 let _alone = self.trying.lock().await;

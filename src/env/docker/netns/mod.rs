@@ -121,6 +121,8 @@ pub enum Request {
     },
     /// Take all our tables away, whoever made them; their names are the answer.
     Sweep(Vec<Door>),
+    /// Say which of our tables stand, whoever made them.
+    Tables(Vec<Door>),
     /// Try out what this machine's kernel can do.
     Abilities,
     /// Say which of some files processes have mapped.
@@ -144,7 +146,9 @@ pub enum Answer {
     Counts(Vec<Count>),
     /// For each knock.
     Seen(Vec<Seen>),
-    /// For each door: names of tables.
+    /// For each door: names of tables that stand.
+    Tables(Vec<Vec<String>>),
+    /// For each door: names of tables that were taken away.
     Swept(Vec<Vec<String>>),
     /// What the kernel can do.
     Abilities(Abilities),
