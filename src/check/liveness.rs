@@ -383,8 +383,8 @@ impl Lock<'_> {
 ///
 /// What a client was told to have lost may lawfully be kept for it until it gives it back: who does not listen leaves
 /// its place in a line only then, as long as its session lives. So such a hold ends when its release begins, when its
-/// client dies or asks for the lock again, when somebody is granted the lock whom it would keep out, and otherwise not
-/// within this history.
+/// client dies or asks for a lock again, this one or another, when somebody is granted the lock whom it would keep out,
+/// and otherwise not within this history.
 fn ends(facts: &Facts<'_>) -> BTreeMap<u32, Vec<usize>> {
     let mut ends: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let mut lost: BTreeMap<u32, usize> = BTreeMap::new();
@@ -403,7 +403,8 @@ fn ends(facts: &Facts<'_>) -> BTreeMap<u32, Vec<usize>> {
             let is_over = match (op.f, op.kind) {
                 (F::Crash, _) => own,
                 (F::Release, OpType::Invoke) => own && op.hold.as_ref() == Some(&hold.id),
-                (F::Acquire, OpType::Invoke) => own && of_the_lock,
+                // A client does one thing after another: it has given back what it had.
+                (F::Acquire, OpType::Invoke) => own,
                 // It was kept for nobody.
                 (F::Acquire, OpType::Ok) => of_the_lock && kind.excludes(op.shared, hold.shared),
                 _ => false,

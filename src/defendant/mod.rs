@@ -118,6 +118,11 @@ pub trait Defendant {
         self.lease()
     }
 
+    /// Whether a holder may have its lease extended by hand.
+    fn extends(&self) -> bool {
+        false
+    }
+
     /// Whether what a client sends while it holds the lock keeps its hold alive.
     fn renews(&self) -> bool;
 
@@ -209,17 +214,24 @@ impl LockConfig {
         (**self).nodes()
     }
 
+    /// `lease`, or the lease that its holder may ask for by hand where that is longer and there is such a thing.
+    pub fn or_extended(&self, lease: Duration, extended: Option<Duration>) -> Duration {
+        extended.filter(|_| self.extends()).map_or(lease, |extended| lease.max(extended))
+    }
+
     /// How long the lock may need, once nothing is wrong any more, to be granted to somebody who waits: until the lease
     /// or session of whoever had it is over, twice, since its successor may have died meanwhile, and two seconds for an
-    /// election and for those who ask in turns. `None` for a lock without lease.
-    pub fn grant_within(&self) -> Option<Duration> {
-        Some(2 * self.longest_lease()? + Duration::from_secs(2))
+    /// election and for those who ask in turns. `extended` is the longest lease that holders ask for by hand. `None`
+    /// for a lock without lease.
+    pub fn grant_within(&self, extended: Option<Duration>) -> Option<Duration> {
+        Some(2 * self.or_extended(self.longest_lease()?, extended) + Duration::from_secs(2))
     }
 
     /// How long what an attempt has left at the servers may outlast its end, in nanoseconds as histories have it: a
     /// lease or a session's timeout; nothing for a lock that has neither.
-    pub fn leaves_within(&self) -> u64 {
-        u64::try_from(self.longest_lease().unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+    pub fn leaves_within(&self, extended: Option<Duration>) -> u64 {
+        let longest = self.longest_lease().map(|lease| self.or_extended(lease, extended));
+        u64::try_from(longest.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Whether there can be such a target: not all servers have a leader, and fewer have sessions with their clients.

@@ -160,6 +160,10 @@ impl Defendant for RedisConfig {
         Some(self.ttl)
     }
 
+    fn extends(&self) -> bool {
+        true
+    }
+
     fn renews(&self) -> bool {
         self.renewal
     }

@@ -247,6 +247,10 @@ impl Defendant for RedlockConfig {
         Some(self.ttl)
     }
 
+    fn extends(&self) -> bool {
+        true
+    }
+
     fn renews(&self) -> bool {
         self.renewal
     }

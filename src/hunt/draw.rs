@@ -62,11 +62,12 @@ pub fn scenario(lock: &str, assume: Assume, rng: &mut ChaCha8Rng) -> Option<Scen
 fn stressed(lock: &str, stress: Stress, assume: Assume, rng: &mut ChaCha8Rng) -> Option<Scenario> {
     let config = registry::named(lock)?.draw(stress, rng);
     let scale = config.scale();
-    let workload = workload(stress, config.kind(), scale, rng);
-    let drawing = Drawing { config: &config, workload: &workload, scale };
+    let workload = workload(stress, &config, scale, rng);
+    let struck = Workload { duration: workload.struck(), ..workload.clone() };
+    let drawing = Drawing { config: &config, workload: &struck, scale };
     let faults = loop {
         let plan = drawing.plan(stress, rng);
-        if assume == Assume::Nothing || law::beyond(&config, &plan).is_empty() {
+        if assume == Assume::Nothing || law::beyond(&config, &workload, &plan).is_empty() {
             break plan;
         }
     };
@@ -225,6 +226,30 @@ mod tests {
         }
     }
 
+    /// A bug in what clients never do is never met.
+    #[test]
+    fn every_way_of_using_a_lock_is_drawn_and_a_wait_that_shows_a_lost_permit() {
+        for lock in ["redlock", "redis", "zookeeper", "etcd"] {
+            let (mut extended, mut abandoned, mut dropped, mut plain, mut patient) = (0, 0, 0, 0, 0);
+            for seed in 0..300 {
+                let drawn = scenario(lock, Assume::Declared, &mut Seed(seed).stream("ways")).unwrap();
+                let (config, workload) = (&drawn.locks[lock], &drawn.workload);
+                extended += u32::from(workload.extend.is_some());
+                abandoned += u32::from(workload.abandoned > 0);
+                dropped += u32::from(workload.dropped > 0);
+                plain += u32::from((workload.extend, workload.abandoned, workload.dropped) == (None, 0, 0));
+                let bound = Duration::from_nanos(drawn.grant_within(lock).unwrap());
+                let shows = matches!(config.kind(), LockKind::Semaphore { .. })
+                    && workload.hold.min > bound
+                    && workload.wait > bound;
+                patient += u32::from(shows);
+            }
+            assert_eq!(extended > 30, matches!(lock, "redlock" | "redis"), "{lock}: {extended}");
+            assert!(abandoned > 30 && dropped > 30 && plain > 90, "{lock}: {abandoned}, {dropped}, {plain}");
+            assert_eq!(patient > 3, matches!(lock, "redis" | "zookeeper"), "{lock}: {patient}");
+        }
+    }
+
     /// A plan that a file could not say would be a finding that nobody can run.
     #[test]
     fn what_is_drawn_can_be_written_and_is_lawful() {
@@ -233,7 +258,11 @@ mod tests {
             for lock in locks() {
                 let mut rng = Seed(seed).stream(lock);
                 let drawn = scenario(lock, Assume::Declared, &mut rng).unwrap();
-                assert!(law::beyond(&drawn.locks[lock], &drawn.faults).is_empty(), "{:?}", drawn.faults);
+                assert!(
+                    law::beyond(&drawn.locks[lock], &drawn.workload, &drawn.faults).is_empty(),
+                    "{:?}",
+                    drawn.faults
+                );
                 let text = scenario::write(&drawn, &[]);
                 let read = scenario::parse(&drawn.path, &text, &Capabilities::sim())
                     .unwrap_or_else(|error| panic!("{error}\n{text}"));

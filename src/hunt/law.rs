@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::check::{CheckResult, Judgement};
 use crate::defendant::{Assumed, LockConfig, Persistence};
 use crate::fault::{ClockChange, Fault, FaultKind, Member, Target};
-use crate::scenario::{Fencing, Scenario};
+use crate::scenario::{Fencing, Scenario, Workload};
 use crate::verdict::{CheckName, Verdict};
 
 /// By how much two clocks may drift apart, in parts per million: the locks allow for 1 %, of which every machine's own
@@ -42,10 +42,12 @@ impl Assumption {
     }
 }
 
-/// The assumptions that the plan of a scenario is beyond, for this lock; none if it is lawful.
-pub fn beyond(config: &LockConfig, plan: &[Fault]) -> BTreeSet<Assumption> {
+/// The assumptions that the plan of a scenario is beyond, for this lock and what its clients ask of it; none if it is
+/// lawful.
+pub fn beyond(config: &LockConfig, workload: &Workload, plan: &[Fault]) -> BTreeSet<Assumption> {
+    let of_servers = |fault| of_servers(config, workload.longest_extension(), fault);
     let mut beyond: BTreeSet<Assumption> =
-        plan.iter().filter(|fault| !fault.target.is_client()).filter_map(|fault| of_servers(config, fault)).collect();
+        plan.iter().filter(|fault| !fault.target.is_client()).filter_map(of_servers).collect();
     // Strikes may be on at once, and what they do to clocks adds up.
     let drifts = plan.iter().filter_map(|fault| match fault.kind {
         FaultKind::Clock(ClockChange::Drift { ppm }) => Some(ppm),
@@ -59,8 +61,9 @@ pub fn beyond(config: &LockConfig, plan: &[Fault]) -> BTreeSet<Assumption> {
 }
 
 /// The assumption that one fault of a lock server is beyond, other than that of drift.
-fn of_servers(config: &LockConfig, fault: &Fault) -> Option<Assumption> {
+fn of_servers(config: &LockConfig, extended: Option<Duration>, fault: &Fault) -> Option<Assumption> {
     let Assumed { lease, persistence, counts } = config.assumes()?;
+    let lease = config.or_extended(lease, extended);
     let forgets = match &fault.kind {
         FaultKind::Clock(ClockChange::Jump { .. } | ClockChange::Strobe { .. }) => return Some(Assumption::SetClocks),
         // A drift ends with the clock being set right. One that ran ahead is set back, and keys live longer; one that
@@ -166,6 +169,7 @@ mod tests {
     use crate::fault::At;
     use crate::hunt::draw;
     use crate::ids::ClientId;
+    use crate::scenario::DurationRange;
     use crate::seed::Seed;
 
     fn fault(kind: FaultKind, target: Target, milliseconds: u64) -> Fault {
@@ -188,11 +192,30 @@ mod tests {
         let drift = |ppm, target| fault(FaultKind::Clock(ClockChange::Drift { ppm }), target, 7_000);
         let (redlock, zookeeper) = (config("redlock", |_| true), config("zookeeper", |_| true));
         let set = BTreeSet::from([Assumption::SetClocks]);
+        let drawn = draw::scenario("redlock", draw::Assume::Declared, &mut Seed(1).stream("law")).unwrap();
+        let beyond = |config, plan: &[Fault]| beyond(config, &drawn.workload, plan);
         assert_eq!(beyond(&redlock, &[drift(-4_950, Target::All)]), set);
         assert_eq!(beyond(&redlock, &[drift(4_950, Target::All)]), BTreeSet::new());
         // A client's leases are by a clock that nobody sets, and so are an ensemble's sessions.
         assert_eq!(beyond(&redlock, &[drift(-4_950, Target::Client(ClientId(1)))]), BTreeSet::new());
         assert_eq!(beyond(&zookeeper, &[drift(-4_950, Target::All)]), BTreeSet::new());
+    }
+
+    /// Masters that forget while a lease that was extended lives give it away.
+    #[test]
+    fn an_extended_lease_is_not_to_be_forgotten_either() {
+        let forgets = |config: &LockConfig| {
+            let assumed = config.assumes();
+            assumed.is_some_and(|assumed| assumed.persistence == Persistence::None && !assumed.counts)
+        };
+        let redlock = config("redlock", forgets);
+        let lease = redlock.lease().unwrap();
+        let drawn = draw::scenario("redlock", draw::Assume::Declared, &mut Seed(1).stream("law")).unwrap();
+        let workload = |extend| Workload { extend, ..drawn.workload.clone() };
+        let extend = DurationRange::new(lease, lease * 2);
+        let kill = [fault(FaultKind::Kill, Target::One, (lease * 12 / 10).as_millis() as u64 + 60)];
+        assert_eq!(beyond(&redlock, &workload(None), &kill), BTreeSet::new());
+        assert_eq!(beyond(&redlock, &workload(Some(extend)), &kill), BTreeSet::from([Assumption::Memory]));
     }
 
     #[test]

@@ -285,7 +285,7 @@ fn durations(scenario: &Scenario) -> Vec<Scenario> {
         };
         first + fault.duration
     });
-    let least = needed.max().unwrap_or_default().max(Duration::from_secs(1));
+    let least = needed.max().unwrap_or_default().max(Duration::from_secs(1)) + scenario.workload.quiet_end;
     [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30]
         .map(Duration::from_secs)
         .into_iter()
@@ -306,6 +306,10 @@ fn settings(scenario: &Scenario) -> Vec<Scenario> {
     with(&|scenario| scenario.workload.locks = 1);
     with(&|scenario| scenario.workload.wait = Duration::from_secs(10));
     with(&|scenario| scenario.workload.client = ClientStyle::Careful);
+    with(&|scenario| scenario.workload.extend = None);
+    with(&|scenario| scenario.workload.abandoned = 0);
+    with(&|scenario| scenario.workload.dropped = 0);
+    with(&|scenario| scenario.workload.quiet_end = Duration::ZERO);
     let configs: Vec<(&String, &LockConfig)> = scenario.locks.iter().collect();
     for (name, config) in configs {
         let of_lock = |config: LockConfig| {

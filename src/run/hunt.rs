@@ -220,6 +220,12 @@ fn near(history: &History, judgement: &Judgement) -> Near {
     Near { validity_left_ms: left, gap_ms: gap }
 }
 
+/// What a scenario is beyond, of what its lock of this name assumes.
+fn beyond(scenario: &Scenario, lock: &str) -> BTreeSet<law::Assumption> {
+    let config = scenario.locks.get(lock);
+    config.map(|config| law::beyond(config, &scenario.workload, &scenario.faults)).unwrap_or_default()
+}
+
 /// Writes a finding down, with a run that shows it, and then what shrinking leaves of it.
 fn found(
     request: &HuntRequest,
@@ -231,8 +237,7 @@ fn found(
     let (Some(scenario), Some(class)) = (trial.scenario, trial.broken.first().copied()) else { return Ok(()) };
     let number = hunted.findings.len() as u64 + 1;
     let name = format!("finding-{number}-{}-{class}", trial.lock);
-    let beyond =
-        scenario.locks.get(&trial.lock).map(|config| law::beyond(config, &scenario.faults)).unwrap_or_default();
+    let beyond = beyond(&scenario, &trial.lock);
     let written = Written {
         name: &name,
         title: format!("{}: {class} is broken by a plan that was drawn", trial.lock),
@@ -261,12 +266,10 @@ fn found(
         return Ok(());
     }
     let fails = |candidate: &Scenario, seed: Seed| {
-        let is_lawful = |config| {
-            let now = law::beyond(config, &candidate.faults);
-            // Never beyond more than what was found.
-            request.assume == Assume::Nothing && now.is_subset(&beyond) || now.is_empty()
-        };
-        candidate.locks.get(&trial.lock).is_some_and(is_lawful) && is_legible(candidate) && {
+        let now = self::beyond(candidate, &trial.lock);
+        // Never beyond more than what was found.
+        let is_lawful = request.assume == Assume::Nothing && now.is_subset(&beyond) || now.is_empty();
+        is_lawful && is_legible(candidate) && {
             let outcome = run_trial(candidate, &trial.lock, seed);
             broken(candidate, &trial.lock, &outcome, &check::judge(&outcome.history)).contains(&class)
         }

@@ -82,6 +82,18 @@ pub struct WorkloadTable {
     /// How many of a hundred attempts only read, by a draw; 0 if absent. A read-write lock lets those hold it together, any
     /// other lock takes them for attempts like others.
     pub readers: Option<Placed<Count>>,
+    /// The lease that a holder asks for, from then on, at some moment of its hold; absent, it asks for none. Needs a lock whose
+    /// leases can be extended by hand.
+    pub extend: Option<Placed<RangeText>>,
+    /// How many of a hundred attempts their client calls off before they are over, by a draw: one half drops the acquire, the
+    /// other cancels it; 0 if absent.
+    pub abandoned: Option<Placed<Count>>,
+    /// How many of a hundred holds end with their guard being dropped, and not released, by a draw: it is given back in the
+    /// background, and its client does not know how that went; 0 if absent.
+    pub dropped: Option<Placed<Count>>,
+    /// For how long before the end of `duration` no fault strikes or is in force, so that `liveness` can tell who is granted the
+    /// lock afterwards; faults are planned within what is left. None if absent.
+    pub quiet_end: Option<Placed<DurationText>>,
 }
 
 /// The protected resource.

@@ -51,6 +51,14 @@ fn lock_name(name: &Placed<String>, problems: &mut Problems<'_>) {
 
 /// Refuses a workload or a resource that some lock's kind cannot be tried with.
 pub(super) fn fit(file: &ScenarioFile, locks: &BTreeMap<String, Option<LockConfig>>, problems: &mut Problems<'_>) {
+    if let Some(extend) = &file.workload.extend
+        && locks.values().all(|lock| lock.as_ref().is_some_and(|lock| !lock.extends()))
+        && !locks.is_empty()
+    {
+        let problem =
+            Problem::at(&extend.span, "no lock on trial has a lease that its holder can extend", "nothing to extend");
+        problems.push(problem.help("locks with a `ttl` have one; a session is kept up by itself"));
+    }
     for (name, table) in &file.lock {
         let Some(Some(config)) = locks.get(&name.value) else { continue };
         let span = &table.get(&KIND).map_or_else(|| name.span.clone(), |kind| kind.span);

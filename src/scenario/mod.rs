@@ -85,8 +85,16 @@ impl Scenario {
     /// nanoseconds, as histories have it; `None` where nothing is known of it.
     pub fn grant_within(&self, lock: &str) -> Option<u64> {
         let stated = self.workload.grant_within;
-        let bound = stated.or_else(|| self.locks.get(lock).and_then(LockConfig::grant_within))?;
+        let bound = stated.or_else(|| {
+            self.locks.get(lock).and_then(|config| config.grant_within(self.workload.longest_extension()))
+        })?;
         Some(u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// How long what an attempt at the lock called `lock` has left at the servers may outlast its end, in nanoseconds;
+    /// nothing for a lock that has neither lease nor session, `None` where there is no such lock.
+    pub fn leaves_within(&self, lock: &str) -> Option<u64> {
+        self.locks.get(lock).map(|config| config.leaves_within(self.workload.longest_extension()))
     }
 
     /// The faults that can strike in the trial of the lock called `lock`, as sentences, in file order. Left out is what
@@ -124,9 +132,32 @@ pub struct Workload {
     /// How many of a hundred attempts only read, by a draw. A read-write lock lets those hold it together.
     #[serde(default)]
     pub readers: u32,
+    /// The lease that a holder asks for at some moment of its hold, from then on; none if absent.
+    #[serde(default)]
+    pub extend: Option<DurationRange>,
+    /// How many of a hundred attempts their client calls off before they are over: by a draw, one half drops the
+    /// acquire, the other cancels it.
+    #[serde(default)]
+    pub abandoned: u32,
+    /// How many of a hundred holds end with their guard being dropped, and not released, by a draw.
+    #[serde(default)]
+    pub dropped: u32,
+    /// For how long before the end no fault is in force: time for what nobody holds to be granted again.
+    #[serde(default)]
+    pub quiet_end: Duration,
 }
 
 impl Workload {
+    /// For how long faults may strike.
+    pub fn struck(&self) -> Duration {
+        self.duration.saturating_sub(self.quiet_end)
+    }
+
+    /// The longest lease that a holder may ask for by itself.
+    pub fn longest_extension(&self) -> Option<Duration> {
+        self.extend.map(|extend| extend.max)
+    }
+
     /// The lock that guards an item, counted from 1.
     pub fn lock_name(item: u32) -> LockName {
         LockName::new(format_smolstr!("item-{item}"))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::capabilities::Capabilities;
 use super::error::Problem;
 use super::file::{ResourceTable, ScenarioFile, WorkloadTable};
+use super::place::{Count, Placed};
 use super::problems::Problems;
 use super::{LockConfig, Resource, Workload};
 use crate::verdict::{CheckName, Demand};
@@ -36,7 +37,8 @@ pub(super) fn title(file: &ScenarioFile, problems: &mut Problems<'_>) {
     }
 }
 
-/// The workload; and, for the fault plan, its number of clients and its duration even if the rest is mistaken.
+/// The workload; and, for the fault plan, its number of clients and for how long faults may strike, even
+/// if the rest is mistaken.
 pub(super) fn workload(
     table: &WorkloadTable,
     environment: &Capabilities,
@@ -57,26 +59,54 @@ pub(super) fn workload(
         Some(field) => problems.positive("wait", field),
     };
     let duration = problems.positive("duration", &table.duration);
+    let quiet_end = table.quiet_end.as_ref().and_then(|field| {
+        let quiet = problems.positive("quiet-end", field)?;
+        if let Some(run) = duration.filter(|run| quiet >= *run) {
+            let title = format!("`quiet-end` leaves no time for anything in a run of {run:?}");
+            return problems.refuse(Problem::at(&field.span, title, "not shorter than the run"));
+        }
+        Some(quiet)
+    });
+    let quiet_end = quiet_end.unwrap_or_default();
     let grant_within = table.grant_within.as_ref().map(|field| problems.positive("grant-within", field));
     let client = match &table.client {
         None => Some(Default::default()),
         Some(field) => problems.choice("a value of `client`", field),
     };
-    let readers = match &table.readers {
+    let mut share = |name, field: &Option<Placed<Count>>, of| match field {
         None => 0,
         // One that is mistaken was recorded.
-        Some(field) => problems.count("readers", field, 100, "it is a share of a hundred attempts").unwrap_or_default(),
+        Some(field) => problems.count(name, field, 100, of).unwrap_or_default(),
     };
+    let readers = share("readers", &table.readers, "it is a share of a hundred attempts");
+    let abandoned = share("abandoned", &table.abandoned, "it is a share of a hundred attempts");
+    let dropped = share("dropped", &table.dropped, "it is a share of a hundred holds");
+    let extend = table.extend.as_ref().and_then(|field| problems.range("extend", field));
     // Taken apart only after each was read, so that every mistake was recorded.
     let workload = match (kind, clients, locks, hold, think, wait, duration, client) {
         (Some(kind), Some(clients), Some(locks), Some(hold), Some(think), Some(wait), Some(duration), Some(client)) => {
             // One that is mistaken was recorded, and keeps the file from being used.
             let grant_within = grant_within.flatten();
-            Some(Workload { kind, clients, locks, hold, think, wait, duration, grant_within, client, readers })
+            Some(Workload {
+                kind,
+                clients,
+                locks,
+                hold,
+                think,
+                wait,
+                duration,
+                grant_within,
+                client,
+                readers,
+                extend,
+                abandoned,
+                dropped,
+                quiet_end,
+            })
         }
         _ => None,
     };
-    (workload, clients, duration)
+    (workload, clients, duration.map(|duration| duration.saturating_sub(quiet_end)))
 }
 
 pub(super) fn resource(table: &ResourceTable, problems: &mut Problems<'_>) -> Option<Resource> {

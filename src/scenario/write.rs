@@ -84,6 +84,18 @@ fn workload(text: &mut String, workload: &Workload) {
     if workload.readers > 0 {
         key(text, "readers", &workload.readers.to_string());
     }
+    if let Some(extend) = workload.extend {
+        key(text, "extend", &quoted(&extend.to_string()));
+    }
+    if workload.abandoned > 0 {
+        key(text, "abandoned", &workload.abandoned.to_string());
+    }
+    if workload.dropped > 0 {
+        key(text, "dropped", &workload.dropped.to_string());
+    }
+    if !workload.quiet_end.is_zero() {
+        key(text, "quiet-end", &time(workload.quiet_end));
+    }
     if workload.client != ClientStyle::default() {
         key(text, "client", &quoted(word(workload.client)));
     }

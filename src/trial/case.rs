@@ -57,7 +57,7 @@ impl<'a> Case<'a> {
 
     /// How long what a client's end leaves at the servers may stay there.
     pub(super) fn leaves_within(&self) -> Duration {
-        Duration::from_nanos(self.config.leaves_within())
+        Duration::from_nanos(self.config.leaves_within(self.scenario.workload.longest_extension()))
     }
 }
 
@@ -81,7 +81,7 @@ pub fn header(scenario: &Scenario, lock: &str, seed: Seed, environment: Environm
         planned_faults: plan.len() as u32,
         plan,
         grant_within: scenario.grant_within(lock),
-        leaves_within: config.map(LockConfig::leaves_within),
+        leaves_within: scenario.leaves_within(lock),
         api: None,
         clock_error: 0,
         versions: BTreeMap::from([("fencepost".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),

@@ -156,8 +156,9 @@ impl Course<'_> {
     pub async fn run(&self, world: &mut impl World) -> Result<(), TrialError> {
         self.make_ready(world).await?;
         let Opened { environment, record, start } = world.open().await.map_err(TrialError::World)?;
-        let end = start + self.case.scenario.workload.duration;
-        let nemesis = self.start_nemesis(environment, Arc::clone(&record), start, end);
+        let workload = &self.case.scenario.workload;
+        let end = start + workload.duration;
+        let nemesis = self.start_nemesis(environment, Arc::clone(&record), start, start + workload.struck());
         self.case.clients().for_each(|client| world.begin(client, end));
         let ended = self.until_done(world, end).await;
         self.lives.close();

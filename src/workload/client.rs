@@ -12,6 +12,7 @@ use rand::RngExt;
 use smol_str::format_smolstr;
 use tokio::sync::watch;
 
+use super::way::{By, CalledOff, Extension, Way};
 use super::{Access, Action, ResourceClient};
 use crate::history::recorder::Record;
 use crate::history::{F, ItemValue, Life, Op, OpType, Process};
@@ -48,6 +49,8 @@ pub struct Client {
     parts: Parts,
     log: Log,
     rng: ChaCha8Rng,
+    /// What decides in which way an attempt ends, apart from what decides its times.
+    ways: ChaCha8Rng,
     attempts: u32,
     /// True from the check of validity to the sending of the access. A program has no instruction in between that could
     /// heed a signal, so neither has the client: this is the window that no lease lock can close.
@@ -64,16 +67,18 @@ struct Turn {
     reads: bool,
     /// Whether others that only read may hold the lock at the same time.
     shared: bool,
+    way: Way,
 }
 
 impl Client {
     /// Client `id` of `workload.clients`, in this life: in a later one it goes on with process and attempt numbers of
     /// its own, and does not draw again what it drew before.
     pub fn new(id: ClientId, life: &Life, workload: Workload, seed: Seed, parts: Parts) -> Self {
-        let rng = match life.number() {
-            1 => seed.stream(&format!("client/{}", id.0)),
-            number => seed.stream(&format!("client/{}/life/{number}", id.0)),
+        let stream = match life.number() {
+            1 => format!("client/{}", id.0),
+            number => format!("client/{}/life/{number}", id.0),
         };
+        let (rng, ways) = (seed.stream(&stream), seed.stream(&format!("{stream}/ways")));
         let process = match life.process() {
             Process::Client(process) => process,
             _ => id.0,
@@ -85,7 +90,7 @@ impl Client {
             record: Arc::clone(&parts.record),
             runtime: Arc::clone(&parts.runtime),
         };
-        Self { workload, parts, log, rng, attempts: life.attempts(), sending: watch::Sender::new(false) }
+        Self { workload, parts, log, rng, ways, attempts: life.attempts(), sending: watch::Sender::new(false) }
     }
 
     /// Takes turns until `end`, or until the run is called off. A turn that has begun is brought to its end.
@@ -117,13 +122,23 @@ impl Client {
             token: None,
             reads: self.workload.readers > 0 && self.rng.random_range(0..100) < self.workload.readers,
             shared: false,
+            way: Way::default(),
         };
         let readers = if turn.reads { self.parts.lock.for_reading() } else { None };
         turn.shared = readers.is_some();
         let lock = readers.unwrap_or(&*self.parts.lock);
         let wait = self.workload.wait.min(end - self.parts.runtime.now());
-        let options = AcquireOptions::within(wait).stopped_by(Arc::clone(&self.parts.pause_point));
+        let mut options = AcquireOptions::within(wait).stopped_by(Arc::clone(&self.parts.pause_point));
         let hold_for = self.workload.hold.draw(&mut self.rng);
+        turn.way = Way::draw(&self.workload, wait, hold_for, &mut self.ways);
+        let mut dropped_at = None;
+        if let Some(CalledOff { after, by }) = turn.way.called_off {
+            let (at, runtime) = (self.parts.runtime.now() + after, Arc::clone(&self.parts.runtime));
+            match by {
+                By::Dropping => dropped_at = Some(at),
+                By::Cancelling => options = options.unless(move || runtime.sleep_until(at)),
+            }
+        }
         self.log.note(&turn, OpType::Invoke, F::Acquire, |_| {});
         let mut stop = self.parts.stop.clone();
         let acquired = tokio::select! {
@@ -133,6 +148,9 @@ impl Client {
             }
             // Dropping the acquire takes back what it left at the servers: nothing is held.
             _ = stop.wait_for(|stop| *stop) => Err((false, "the run was called off".to_owned())),
+            () = self.parts.runtime.sleep_until(dropped_at.unwrap_or_default()), if dropped_at.is_some() => {
+                Err((false, "its client called it off".to_owned()))
+            }
         };
         match acquired {
             Ok(guard) => {
@@ -184,7 +202,20 @@ impl Client {
         self.before_release(turn, &mut promises).await;
         if lost {
             // The signal ended the hold; taking back what is left at the servers is no op of the history.
-            guard.release().await;
+            if turn.way.drops {
+                drop(guard);
+            } else {
+                guard.release().await;
+            }
+        } else if turn.way.drops {
+            let valid_until = guard.valid_until();
+            self.log.note(turn, OpType::Invoke, F::Release, |op| op.valid_until = stated(valid_until));
+            drop(guard);
+            // What ends in the instant in which it begins has no place beside what else happens then, such as a death.
+            self.parts.runtime.sleep_until(self.parts.runtime.now() + Duration::from_millis(1)).await;
+            // It is given back in the background, and tells nobody how that went.
+            let error = "the guard was dropped: it is given back in the background".to_owned();
+            self.log.note(turn, OpType::Info, F::Release, |op| op.error = Some(error));
         } else {
             let valid_until = guard.valid_until();
             self.log.note(turn, OpType::Invoke, F::Release, |op| op.valid_until = stated(valid_until));
@@ -251,7 +282,7 @@ impl Client {
         self.sending.send_replace(true);
         self.reached(Phase::BeforeRead).await;
         let Some(read) = self.access(turn, F::Read, Action::Read).await else { return };
-        let work = self.parts.runtime.sleep_until(self.parts.runtime.now() + hold_for);
+        let work = pin!(self.work(turn, guard, hold_for));
         match self.workload.client {
             ClientStyle::Naive => work.await,
             ClientStyle::Careful => drop(select(work, pin!(guard.lost())).await),
@@ -265,6 +296,16 @@ impl Client {
         let write = Action::Write { stock, based_on: read.version.unwrap_or_default() };
         self.access(turn, F::Write, write).await;
         self.reached(Phase::AfterWrite).await;
+    }
+
+    /// Takes its time, and at some moment of it asks for a longer lease. What comes of that the guard's promises tell.
+    async fn work(&self, turn: &Turn, guard: &Guard, hold_for: Duration) {
+        let begun = self.parts.runtime.now();
+        if let Some(Extension { after, ttl }) = turn.way.extension {
+            self.parts.runtime.sleep_until(begun + after).await;
+            let _ = guard.extend(ttl).await;
+        }
+        self.parts.runtime.sleep_until(begun + hold_for).await;
     }
 
     /// Makes one access and records it: the item, if the resource answered with one.

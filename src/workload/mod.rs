@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod resource;
+mod way;
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;

@@ -262,6 +262,15 @@ fn who_does_not_listen_keeps_others_waiting_until_the_hold_is_given_back() {
         });
         assert_eq!(result.verdict, verdict, "{name}: {result:?}");
     }
+    let elsewhere = story(&|story| {
+        story.op(3_000, "c1-2", OpType::Invoke, F::Acquire);
+        story.op(3_005, "c1-2", OpType::Fail, F::Acquire);
+        for op in story.ops.iter_mut().rev().take(2) {
+            op.lock = Some(LockName::new("item-2"));
+        }
+        granted(story, 4_501);
+    });
+    assert_eq!(elsewhere.violations.len(), 1, "it has gone on to another lock: {elsewhere:?}");
     let died = story(&|story| {
         story.op(3_000, "c1-1", OpType::Info, F::Crash);
         granted(story, 4_501);

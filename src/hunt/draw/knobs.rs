@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+use crate::defendant::LockConfig;
 use crate::defendant::draw::{Scale, Stress, ms, pick, round};
 use crate::lock_kind::LockKind;
 use crate::scenario::{ClientStyle, DurationRange, Workload, WorkloadKind};
@@ -13,8 +14,8 @@ fn range(min: Duration, max: Duration) -> DurationRange {
     DurationRange::new(round(min), round(max.max(min)))
 }
 
-pub(super) fn workload(stress: Stress, kind: LockKind, scale: Scale, rng: &mut ChaCha8Rng) -> Workload {
-    let lease = scale.lease;
+pub(super) fn workload(stress: Stress, config: &LockConfig, scale: Scale, rng: &mut ChaCha8Rng) -> Workload {
+    let (kind, lease) = (config.kind(), scale.lease);
     let of = |percent: u32| lease * percent / 100;
     let brief = range(ms(5), ms(5) + of(4).min(ms(80)));
     let hold = match stress {
@@ -58,7 +59,7 @@ pub(super) fn workload(stress: Stress, kind: LockKind, scale: Scale, rng: &mut C
         // As many as hold, and somebody who has to wait.
         LockKind::Semaphore { permits } => clients.max(permits + 1),
     };
-    Workload {
+    let drawn = Workload {
         readers: if kind == LockKind::ReadWrite { 50 } else { 0 },
         kind: WorkloadKind::Inventory,
         clients,
@@ -69,5 +70,60 @@ pub(super) fn workload(stress: Stress, kind: LockKind, scale: Scale, rng: &mut C
         duration: (lease * 20).clamp(Duration::from_secs(5), Duration::from_secs(12)),
         grant_within: None,
         client: if rng.random_ratio(1, 3) { ClientStyle::Naive } else { ClientStyle::Careful },
+        extend: None,
+        abandoned: 0,
+        dropped: 0,
+        quiet_end: Duration::ZERO,
+    };
+    ways(drawn, stress, config, scale, rng)
+}
+
+/// Ways in which a client may use a lock beside the plain one: each in some of the trials, so that most have one alone.
+fn ways(mut workload: Workload, stress: Stress, config: &LockConfig, scale: Scale, rng: &mut ChaCha8Rng) -> Workload {
+    let lease = scale.lease;
+    let of = |percent: u32| lease * percent / 100;
+    let in_ten = |rng: &mut ChaCha8Rng, times: u32| rng.random_ratio(times, 10);
+    let (extends, abandons) = match stress {
+        Stress::Edge | Stress::Renewal | Stress::Stopped => (4, 1),
+        Stress::GivenUp => (1, 4),
+        Stress::Any | Stress::Together => (2, 2),
+    };
+    if config.extends() && in_ten(rng, extends) {
+        let longest = if lease > Duration::from_secs(4) { of(130) } else { of(300) };
+        workload.extend = Some(pick(
+            rng,
+            &[range(of(50), of(95)), range(of(100), of(120)), range(of(105), longest), range(longest, longest)],
+        ));
     }
+    if in_ten(rng, abandons) {
+        workload.abandoned = pick(rng, &[20, 50, 90]);
+    }
+    if in_ten(rng, 2) {
+        workload.dropped = pick(rng, &[20, 50, 100]);
+    }
+    // For as long may a lock lawfully stay with nobody once faults are over. In plans that strike until the end it is
+    // never seen for so long, and what keeps it for good does not show.
+    let lawful = config.grant_within(workload.longest_extension()).unwrap_or_default();
+    let is_semaphore = matches!(config.kind(), LockKind::Semaphore { .. });
+    if lawful >= Duration::from_secs(5) {
+        // What the living take back they take back sooner than such a lease ends.
+        let leaves_much = matches!(stress, Stress::Any | Stress::GivenUp);
+        if leaves_much && config.promised().takes_back && in_ten(rng, 3) {
+            workload.quiet_end = Duration::from_secs(7);
+        }
+    } else if is_semaphore && in_ten(rng, 4) {
+        // Of a permit that is lost somebody has to wait beside it, and not be granted another one meanwhile.
+        workload.hold = range(lawful * 12 / 10, lawful * 14 / 10);
+        workload.wait = Duration::from_secs(10);
+        workload.quiet_end = lawful * 18 / 10;
+    } else if in_ten(rng, 3) {
+        workload.quiet_end = lawful + ms(500);
+    }
+    workload.quiet_end = round(workload.quiet_end);
+    if !workload.quiet_end.is_zero() {
+        // Of five leases any plan can be made.
+        let struck = Duration::from_secs(5).max(of(500).min(Duration::from_secs(8)));
+        workload.duration = workload.duration.max(workload.quiet_end + struck);
+    }
+    workload
 }

@@ -341,7 +341,7 @@ fn fault(
     if name == FaultName::ClockStrobe {
         duration = duration.max(ms(50));
     }
-    duration = duration.min(workload.duration / 3);
+    duration = duration.min(round(workload.duration / 3));
     let every = round((scale.lease * pick(rng, &[1, 2, 3, 5])).max(duration * 13 / 10) + ms(1));
     let phases = phases(&target, config.renews());
     let at = match rng.random_range(0..10) {

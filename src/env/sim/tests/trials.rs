@@ -10,6 +10,7 @@ use crate::history::{F, Op, OpType};
 use crate::phase::Phase;
 use crate::scenario::{self, Capabilities, Scenario};
 use crate::seed::Seed;
+use crate::time::Nanos;
 use crate::verdict::{CheckName, Verdict};
 
 const CALM: &str = include_str!("../../../../scenarios/calm.toml");
@@ -213,4 +214,79 @@ fn who_is_stopped_while_renewing_counts_from_the_request() {
     assert!(never.history.ops.iter().all(|op| op.f != F::Fault), "nothing is renewed, so nobody is at that step");
     let coverage = judge(&never.history).checks.into_iter().find(|result| result.check == CheckName::Coverage);
     assert_eq!(coverage.map(|coverage| coverage.verdict), Some(Verdict::Unknown));
+}
+
+/// Clients that extend their leases, call attempts off and drop their guards, and nothing else that goes wrong.
+const WAYS: &str = r#"
+title = "Ways of using a lock"
+
+[workload]
+kind = "inventory"
+clients = 4
+hold = "50ms..900ms"
+think = "0ms..40ms"
+wait = "2s"
+duration = "20s"
+extend = "700ms..1500ms"
+abandoned = 50
+dropped = 50
+
+[lock.redlock]
+nodes = 5
+ttl = "600ms"
+
+[lock.redis]
+ttl = "600ms"
+
+[lock.zookeeper]
+servers = 3
+session-timeout = "1s"
+
+[lock.etcd]
+ttl = "2s"
+"#;
+
+#[test]
+fn a_sound_lock_is_used_in_every_way_and_not_accused() {
+    let scenario = load("ways", WAYS, Duration::from_secs(20));
+    for lock in scenario.locks.keys() {
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for seed in (0..4).map(Seed) {
+            let outcome = run_trial(&scenario, lock, seed);
+            assert_eq!(outcome.error, None, "{lock}, seed {seed}");
+            for result in judge(&outcome.history).checks {
+                assert_ne!(result.verdict, Verdict::Invalid, "{lock}, seed {seed}: {}", result.summary);
+            }
+            let mut count = |what, is: &dyn Fn(&&Op) -> bool| {
+                *counts.entry(what).or_default() += outcome.history.ops.iter().filter(is).count();
+            };
+            let says = |op: &Op, words: &str| op.error.as_ref().is_some_and(|error| error.contains(words));
+            count("dropped acquires", &|op| op.f == F::Acquire && says(op, "its client called it off"));
+            count("cancelled acquires", &|op| op.f == F::Acquire && says(op, "called off"));
+            count("released", &|op| (op.f, op.kind) == (F::Release, OpType::Ok));
+            count("dropped", &|op| (op.f, op.kind) == (F::Release, OpType::Info));
+            // A lease of its own settings never reaches so far.
+            let reaches = |op: &Op| op.valid_until.is_some_and(|until| until - op.time > Duration::from_millis(650));
+            count("extensions", &|op| op.f == F::Extend && reaches(op));
+        }
+        let extends = scenario.locks[lock].extends();
+        for (what, count) in counts {
+            assert!(count > 20 || what == "extensions" && !extends, "{lock}: {what}: {count}");
+        }
+    }
+}
+
+#[test]
+fn no_fault_reaches_into_a_quiet_end() {
+    let mut scenario = load("client-pause", CLIENT_PAUSE, Duration::from_secs(12));
+    let mut struck = |quiet| {
+        scenario.workload.quiet_end = Duration::from_secs(quiet);
+        let ops = run_trial(&scenario, "redlock", Seed(1)).history.ops;
+        let faults = ops.iter().filter(|op| matches!(op.f, F::Fault | F::Heal));
+        faults.map(|op| op.time).max().unwrap()
+    };
+    let (always, quiet) = (struck(0), struck(4));
+    // What is undone takes no time worth mentioning.
+    let end = Nanos::ZERO + Duration::from_millis(8_100);
+    assert!(quiet < end && end < always, "{quiet}, {always}");
 }
