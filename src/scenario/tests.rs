@@ -519,10 +519,6 @@ fn a_lock_that_several_hold_is_refused_where_it_cannot_be_with_the_reason() {
         ("[lock.zookeeper]\npermits = 2\n", "`permits` is a setting of a semaphore"),
         ("[lock.zookeeper]\nkind = \"read-write\"\n", "has readers, and nobody only reads"),
         ("readers = 101\n[lock.zookeeper]\n", "`readers` must be at most 100"),
-        ("abandoned = 101\n[lock.zookeeper]\n", "`abandoned` must be at most 100"),
-        ("dropped = 0\n[lock.zookeeper]\n", "`dropped` must be at least 1"),
-        ("quiet-end = \"1h\"\n[lock.zookeeper]\n", "`quiet-end` leaves no time for anything"),
-        ("extend = \"1s\"\n[lock.zookeeper]\n", "no lock on trial has a lease that its holder can extend"),
         (
             "[resource]\nfencing = \"access\"\n[lock.zookeeper]\nkind = \"semaphore\"\npermits = 2\n",
             "cannot fence the holders of the semaphore",
