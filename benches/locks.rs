@@ -6,10 +6,9 @@
 //! ```
 //!
 //! Figures that are compared are taken in turns, a hundred at a time, so that a machine with other things to do slows
-//! both. Each ratio stands beside the goal that DESIGN gives it. The crate rslock is asked by the adapter protocol, with
-//! fencepost's own Redlock asked in the same way beside it: it would bring a second provider of cryptography into this
-//! program. Deliberately absent: a verdict. A machine that is busy makes every figure a lie, and the reader knows the
-//! machine.
+//! both. Each ratio stands beside the goal that DESIGN gives it. The crate rslock would bring a second provider of
+//! cryptography into this program: it is asked by the adapter protocol, and fencepost's own Redlock beside it too.
+//! Deliberately absent: a verdict. A machine that is busy makes every figure a lie, and the reader knows the machine.
 
 #![expect(clippy::disallowed_methods, reason = "measures in real time")]
 

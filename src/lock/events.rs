@@ -34,7 +34,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures_util::future::{BoxFuture, FutureExt};
 use serde::Serialize;
 
-use super::guard::{GuardState, Promises, Release};
+use super::guard::Release;
+use super::promise::{GuardState, Promises};
 use super::runtime::SharedRuntime;
 use super::{AcquireError, AcquireOptions, DistributedLock, Guard, ReleaseOutcome};
 use crate::ids::{FencingToken, LockName};

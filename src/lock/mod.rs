@@ -113,6 +113,7 @@ mod guard;
 mod multi;
 pub(crate) mod name;
 pub(crate) mod opener;
+mod promise;
 mod read_write;
 mod redlock;
 mod reentrant;
@@ -140,11 +141,12 @@ pub use error::{
 #[cfg(feature = "harness")]
 pub(crate) use etcd::folder as etcd_folder;
 pub use etcd::{EtcdLock, EtcdSettings};
-pub use guard::{Guard, GuardState, Promise, Promises};
+pub use guard::Guard;
 #[cfg(feature = "harness")]
 pub(crate) use guard::{Hold, UNSTATED};
 pub use multi::{MultiGuard, MultiLock};
 pub use name::{LONGEST_NAME, NameError};
+pub use promise::{GuardState, Promise, Promises};
 pub use read_write::ReadWriteLock;
 pub use redlock::{Redlock, RedlockSettings, Tokens, Waiting};
 pub use reentrant::{Reentrant, ReentrantGuard};

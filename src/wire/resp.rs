@@ -19,7 +19,7 @@ pub(super) fn connection() -> Connection {
 /// `loading`. Nothing is carried out.
 pub const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 
-/// How a request is refused: a command that changes nothing is asked in its place, and what is replied to that replaced,
+/// How a request is refused: a command that changes nothing is asked in its place, and the reply to that is replaced,
 /// so that replies keep their order.
 pub(super) fn refusal() -> Refusal {
     Refusal { asked: b"*1\r\n$4\r\nPING\r\n".to_vec(), replied: format!("-{LOADING}\r\n").into_bytes() }

@@ -272,8 +272,8 @@ impl RedlockFixture for OnRedis {
     }
 }
 
-/// How long a client waits for a server's answer: a busy machine is no reason to lose a vote, or not to hear that a lock
-/// was given back. Short enough for a lease to be renewed in time.
+/// How long a client waits for a server's answer: a busy machine is no reason to lose a vote, or not to hear that a
+/// lock was given back. Short enough for a lease to be renewed in time.
 fn patience(lease: Duration) -> Duration {
     (lease * 3 / 10).min(SOON)
 }
