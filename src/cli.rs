@@ -191,7 +191,7 @@ pub struct RunArgs {
 /// Arguments of `hunt`.
 #[derive(Debug, clap::Args)]
 pub struct HuntArgs {
-    /// Search this algorithm (`fencepost list --locks`); may be repeated. The three sound locks if absent.
+    /// Search this algorithm (`fencepost list --locks`); may be repeated. The sound locks if absent.
     #[arg(long = "lock", value_name = "NAME")]
     pub locks: Vec<String>,
     /// How long to search: 60s if nothing else ends it.

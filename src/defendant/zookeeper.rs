@@ -150,16 +150,17 @@ pub struct ZookeeperConfig {
 }
 
 impl ZookeeperConfig {
-    /// The lock on trial, in this ensemble.
+    /// The lock on trial, in this ensemble, whose tick may be known.
     pub(crate) fn make(
         &self,
         ensemble: Arc<dyn ZkConnector>,
         root: String,
+        tick: Option<Duration>,
         runtime: SharedRuntime,
         wall: WallClock,
     ) -> Arc<dyn DistributedLock> {
         // A trial is shorter than any longest hold.
-        let settings = ZookeeperSettings { root, max_hold: None };
+        let settings = ZookeeperSettings { root, max_hold: None, tick };
         match (self.flaw, self.kind) {
             (Some(flaw), kind) => flawed::zookeeper(flaw, kind, ensemble, settings, runtime, wall),
             (None, LockKind::Mutex) => Arc::new(ZookeeperLock::new(ensemble, settings, runtime)),

@@ -44,6 +44,10 @@ pub struct ZookeeperSettings {
     /// How long a guard may last, however long its session lives: then it is lost, and its znode deleted, so that a
     /// guard that was forgotten does not hold the lock for ever. An hour by default; `None`: no limit.
     pub max_hold: Option<Duration>,
+    /// The servers' `tickTime`. A guard is believed shorter by five eighths of it, for what a follower may not have
+    /// told its leader yet. `None` if it is not known: then half of the session timeout, the most that it can be
+    /// unless the servers' `minSessionTimeout` is set. Less than what they have makes guards believe too long.
+    pub tick: Option<Duration>,
 }
 
 #[cfg(feature = "harness")]
@@ -54,7 +58,7 @@ impl ZookeeperSettings {
 
 impl Default for ZookeeperSettings {
     fn default() -> Self {
-        Self { root: "/fencepost/locks".to_owned(), max_hold: Some(super::DEFAULT_MAX_HOLD) }
+        Self { root: "/fencepost/locks".to_owned(), max_hold: Some(super::DEFAULT_MAX_HOLD), tick: None }
     }
 }
 
@@ -83,7 +87,7 @@ impl From<ZkError> for Stop {
 impl ZookeeperLock {
     /// A lock in the ensemble that `connector` reaches. The first acquire opens the session.
     pub fn new(connector: Arc<dyn ZkConnector>, settings: ZookeeperSettings, runtime: SharedRuntime) -> Self {
-        let sessions = Sessions::new(connector, Arc::clone(&runtime));
+        let sessions = Sessions::new(connector, settings.tick, Arc::clone(&runtime));
         Self { sessions, settings, runtime, admission: Admission::ALONE }
     }
 

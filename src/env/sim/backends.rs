@@ -14,6 +14,7 @@ use super::engine::world::World;
 use super::zookeeper::link::ZkTransport;
 use super::zookeeper::session::SimEnsemble;
 use super::{etcd, redis, zookeeper};
+use crate::defendant::backend::TICK;
 use crate::ids::{LockName, NodeId};
 use crate::lock::DistributedLock;
 use crate::lock::backend::{EtcdCluster, RedisNode, ZkConnector};
@@ -152,7 +153,7 @@ pub(super) fn configured(config: &LockConfig, seam: Seam) -> Arc<dyn Distributed
         },
         (LockConfig::Redlock(config), _) => config.make(seam.redis, KEY_PREFIX.to_owned(), seam.runtime, seam.wall),
         (LockConfig::Zookeeper(config), Some(ensemble)) => {
-            config.make(ensemble, ROOT.to_owned(), seam.runtime, seam.wall)
+            config.make(ensemble, ROOT.to_owned(), Some(TICK), seam.runtime, seam.wall)
         }
         (LockConfig::Adapter(_), _) => unreachable!("{NO_PROGRAMS}"),
         (LockConfig::Etcd(config), _) => match seam.etcd {

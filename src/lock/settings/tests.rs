@@ -90,6 +90,7 @@ fn a_file_of_each_kind_is_read_whole() {
         session-timeout = "4s"
         root = "/locks"
         max-hold = "120s"
+        tick = "2s"
         auth-env = "ZK_AUTH"
         connect-timeout = "1s"
     "#;
@@ -97,7 +98,11 @@ fn a_file_of_each_kind_is_read_whole() {
     assert_eq!(table.servers.as_ref().map(|servers| servers.connect_string()).as_deref(), Some("a:2181,b:2182/shop"));
     assert_eq!(
         table.behaviour(),
-        ZookeeperSettings { root: "/locks".to_owned(), max_hold: Some(Duration::from_secs(120)) }
+        ZookeeperSettings {
+            root: "/locks".to_owned(),
+            max_hold: Some(Duration::from_secs(120)),
+            tick: Some(Duration::from_secs(2)),
+        }
     );
     assert_eq!(table.session_timeout, Duration::from_secs(4));
 }

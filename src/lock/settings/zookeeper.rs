@@ -35,6 +35,10 @@ pub struct ZookeeperTable {
     /// How long a guard may last, however long its session lives, or `none` for no limit; `3600s` if absent.
     #[serde(deserialize_with = "values::limit")]
     pub max_hold: Option<Duration>,
+    /// The servers' `tickTime`: the shorter, the longer a guard may be believed that reaches nobody. `none` if it is
+    /// not known, as if absent: then half of the session timeout.
+    #[serde(deserialize_with = "values::limit")]
+    pub tick: Option<Duration>,
     /// How long [`Settings::connect`](super::Settings::connect) waits for the ensemble; `5s` if absent.
     #[serde(deserialize_with = "values::duration")]
     pub connect_timeout: Duration,
@@ -50,6 +54,7 @@ impl Default for ZookeeperTable {
             session_timeout: Duration::from_secs(10),
             root: ZookeeperSettings::default().root,
             max_hold: ZookeeperSettings::default().max_hold,
+            tick: None,
             connect_timeout: CONNECT_TIMEOUT,
         }
     }
@@ -76,12 +81,13 @@ impl ZookeeperTable {
             return problem("root", "must be a path such as `/fencepost/locks`");
         }
         values::some_time(self.max_hold).map_err(|text| ("zookeeper.max-hold".to_owned(), text))?;
+        values::some_time(self.tick).map_err(|text| ("zookeeper.tick".to_owned(), text))?;
         Ok(self)
     }
 
     /// How the lock behaves.
     pub fn behaviour(&self) -> ZookeeperSettings {
-        ZookeeperSettings { root: self.root.clone(), max_hold: self.max_hold }
+        ZookeeperSettings { root: self.root.clone(), max_hold: self.max_hold, tick: self.tick }
     }
 
     /// The ensemble, with its credentials; nothing is sent yet.

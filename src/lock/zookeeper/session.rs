@@ -2,12 +2,14 @@
 //!
 //! The ensemble ends a session when its leader has not heard of it for the session timeout. The client must stop
 //! believing *before* that, while it may be unable to reach anybody. What it can know: a round trip through the leader
-//! that it sent at `t` and that was answered. Followers tell the leader of their clients' signs of life in batches,
-//! every half tick, over the same ordered connection that carries our round trip; so an answer proves that the leader
-//! has heard of everything the follower had seen by the *previous* one. Hence the rule: a session is good for the
-//! session timeout, less 1 % drift and 2 ms, from the sending of the last-but-one acknowledged round trip.
+//! that it sent and that was answered. Followers tell the leader of their clients' signs of life in batches, every half
+//! tick, over the same ordered connection that carries our round trip; so an answer proves that the leader has heard of
+//! what the follower had seen half a tick before it was asked. Hence the rule: when a round trip is answered, the
+//! session is good for the session timeout, less 1 % drift and 2 ms, from the sending of the latest one that had been
+//! answered half a tick before this one was sent, and an eighth for what delays a batch.
 //! (A read would not do: a follower that is cut off from its leader answers reads until it notices.)
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -29,6 +31,8 @@ use crate::time::Nanos;
 pub(in crate::lock) struct Sessions {
     connector: Arc<dyn ZkConnector>,
     runtime: SharedRuntime,
+    /// The ensemble's tick, if it is known.
+    tick: Option<Duration>,
     slot: Slot<Arc<KeptSession>, ZkError>,
     seen: Mutex<AttemptReport>,
 }
@@ -39,8 +43,8 @@ const LOOK_AFTER: Duration = Duration::from_millis(20);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Sessions {
-    pub fn new(connector: Arc<dyn ZkConnector>, runtime: SharedRuntime) -> Arc<Self> {
-        Arc::new(Self { connector, runtime, slot: Slot::default(), seen: Mutex::default() })
+    pub fn new(connector: Arc<dyn ZkConnector>, tick: Option<Duration>, runtime: SharedRuntime) -> Arc<Self> {
+        Arc::new(Self { connector, runtime, tick, slot: Slot::default(), seen: Mutex::default() })
     }
 
     /// What a look at the servers showed when opening the session took long; empty if nobody looked.
@@ -97,7 +101,7 @@ impl Opener for Sessions {
                 never = self.look() => match never {},
             };
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = AttemptReport::default();
-            Ok(KeptSession::keep(opened, connecting, Arc::clone(&self.runtime)))
+            Ok(KeptSession::keep(opened, connecting, self.tick, Arc::clone(&self.runtime)))
         }
         .boxed()
     }
@@ -122,11 +126,17 @@ pub(in crate::lock) struct KeptSession {
 }
 
 impl KeptSession {
-    /// Keeps a session whose connect request was sent at `connecting`.
-    pub fn keep(session: Arc<dyn ZkSession>, connecting: Nanos, runtime: SharedRuntime) -> Arc<Self> {
+    /// Keeps a session whose connect request was sent at `connecting`, with an ensemble of this tick.
+    pub fn keep(
+        session: Arc<dyn ZkSession>,
+        connecting: Nanos,
+        tick: Option<Duration>,
+        runtime: SharedRuntime,
+    ) -> Arc<Self> {
         let validity = Validity::new(valid_until(connecting, session.timeout()), Arc::clone(&runtime));
         let kept = Arc::new(Self { session, validity, stops: Mutex::default() });
-        runtime.spawn(confirm(Arc::downgrade(&kept), connecting, Arc::clone(&runtime)).boxed());
+        let trips = Trips::new(kept.session.timeout(), tick, connecting);
+        runtime.spawn(confirm(Arc::downgrade(&kept), trips, Arc::clone(&runtime)).boxed());
         runtime.spawn(follow_state(Arc::downgrade(&kept), kept.session.state()).boxed());
         kept
     }
@@ -155,9 +165,39 @@ impl KeptSession {
     }
 }
 
+/// Round trips that were answered, and from when on the leader is known to have heard of the session.
+struct Trips {
+    /// How long a follower may keep to itself what it has seen.
+    untold: Duration,
+    /// When those were sent and answered that came after what the leader is known to have heard of.
+    answered: VecDeque<(Nanos, Nanos)>,
+    /// The sending of the latest that the leader is known to have heard of.
+    heard: Nanos,
+}
+
+impl Trips {
+    /// The leader itself has opened the session, when it was asked at `connecting`.
+    fn new(timeout: Duration, tick: Option<Duration>, connecting: Nanos) -> Self {
+        // A session timeout has two ticks at least, unless the servers were told otherwise.
+        let tick = tick.unwrap_or(timeout / 2);
+        Self { untold: tick / 2 + tick / 8, answered: VecDeque::new(), heard: connecting }
+    }
+
+    /// One that was sent at `sent` is answered at `now`: from when on the leader has heard of the session.
+    fn answered(&mut self, sent: Nanos, now: Nanos) -> Nanos {
+        while let Some((earlier, told)) = self.answered.front().copied()
+            && told + self.untold <= sent
+        {
+            self.heard = earlier;
+            self.answered.pop_front();
+        }
+        self.answered.push_back((sent, now));
+        self.heard
+    }
+}
+
 /// Sends round trips until the session is lost or nobody uses it any more.
-async fn confirm(kept: Weak<KeptSession>, connecting: Nanos, runtime: SharedRuntime) {
-    let mut last = connecting;
+async fn confirm(kept: Weak<KeptSession>, mut trips: Trips, runtime: SharedRuntime) {
     loop {
         // Between two round trips nothing here may keep the session open.
         let Some(session) = kept.upgrade() else { return };
@@ -176,8 +216,8 @@ async fn confirm(kept: Weak<KeptSession>, connecting: Nanos, runtime: SharedRunt
             biased;
             answer = answer => match answer {
                 Ok(()) => {
-                    session.validity.move_on(valid_until(last, session.session.timeout()));
-                    last = sent;
+                    let heard = trips.answered(sent, runtime.now());
+                    session.validity.move_on(valid_until(heard, session.session.timeout()));
                 }
                 Err(ZkError::SessionEnded(reason)) => session.validity.lose(LostReason::SessionEnded(reason)),
                 // Without connection. The state says so, and the next round trip waits for a new one.
@@ -209,5 +249,35 @@ async fn follow_state(kept: Weak<KeptSession>, mut state: watch::Receiver<Sessio
         if state.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// What was heard of after each of these round trips, sent and answered at these milliseconds.
+    fn heard(timeout: u32, tick: Option<u32>, trips: &[(u64, u64)]) -> Vec<u64> {
+        let at = |ms: u64| Nanos(ms * 1_000_000);
+        let mut kept = Trips::new(timeout * MS, tick.map(|tick| tick * MS), at(0));
+        trips.iter().map(|(sent, now)| kept.answered(at(*sent), at(*now)).0 / 1_000_000).collect()
+    }
+
+    #[test]
+    fn an_answer_proves_what_the_follower_had_seen_half_a_tick_and_more_before() {
+        // Farther apart than a follower is silent: the last but one.
+        assert_eq!(heard(2_000, Some(200), &[(200, 201), (400, 401), (600, 601)]), [0, 200, 400]);
+        // Closer together: an earlier one.
+        let close = [(60, 61), (120, 121), (180, 181), (240, 241), (300, 301)];
+        assert_eq!(heard(600, Some(200), &close), [0, 0, 0, 60, 120]);
+        // A slow answer counts from when it came: until then the follower may not have seen it.
+        assert_eq!(heard(2_000, Some(200), &[(200, 390), (400, 401), (600, 601)]), [0, 0, 400]);
+        // Of an unknown tick half of the timeout is the most there is.
+        assert_eq!(
+            heard(400, None, &[(40, 41), (120, 121), (200, 201)]),
+            heard(400, Some(200), &[(40, 41), (120, 121), (200, 201)])
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use super::{LEASE, Measured, Times, WARM_UP, Watches, hold};
+use crate::defendant::backend::TICK;
 use crate::env::docker::cluster::Cluster;
 use crate::env::sim::Seam;
 use crate::lock::backend::ZkConnector;
@@ -73,7 +74,7 @@ async fn measure(
     let told = |error: crate::lock::error::ZkError| error.to_string();
     let session = ensemble.connect().await.map_err(told)?;
     session.create_parents(root).await.map_err(told)?;
-    let lock = servers().make(ensemble, root.to_owned(), Arc::clone(runtime), Arc::new(|| Nanos::ZERO));
+    let lock = servers().make(ensemble, root.to_owned(), Some(TICK), Arc::clone(runtime), Arc::new(|| Nanos::ZERO));
     let mut watches = Watches::new(runtime, KINDS.len());
     for round in 0..WARM_UP + rounds {
         watches.counts = round >= WARM_UP;

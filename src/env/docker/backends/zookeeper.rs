@@ -17,6 +17,7 @@ use self::heard::HeardEnsemble;
 use super::external::ExternalServers;
 use super::talk::{not_yet, talk};
 use super::{Answer, ContainerBackend, Containers, Left, Opening, Published, foreign, listed, path, path_in_requests};
+use crate::defendant::backend::TICK;
 use crate::env::docker::clock_reading::{self, Reading};
 use crate::env::docker::container::Container;
 use crate::env::docker::engine::Engine;
@@ -120,16 +121,16 @@ impl ContainerBackend for Zookeeper {
     fn open(&self, opening: Opening<'_>) -> Result<Arc<dyn DistributedLock>, String> {
         let Opening { lock, namespace, servers, external, answers, runtime, wall } = opening;
         let LockConfig::Zookeeper(config) = lock else { return Err(foreign(lock)) };
-        let (connector, root) = match external {
+        let (connector, root, tick) = match external {
             // A path of the trial's own, with nothing above it: it is removed whole.
             Some(settings) => {
                 let ensemble = external::ensemble(settings, Some(servers), config.session_timeout);
-                (ensemble.map_err(|error| error.to_string())?, format!("/{namespace}"))
+                (ensemble.map_err(|error| error.to_string())?, format!("/{namespace}"), external::tick(settings))
             }
-            None => (ZookeeperEnsemble::new(listed(servers), config.session_timeout), path(namespace)),
+            None => (ZookeeperEnsemble::new(listed(servers), config.session_timeout), path(namespace), Some(TICK)),
         };
         let connector = Arc::new(HeardEnsemble::new(Arc::new(connector), answers));
-        Ok(config.make(connector, root, runtime, wall))
+        Ok(config.make(connector, root, tick, runtime, wall))
     }
 
     fn prefix(&self, namespace: &str) -> String {

@@ -104,6 +104,14 @@ fn members(settings: &Settings) -> Vec<String> {
     table.servers.as_ref().map(|all| all.servers().to_vec()).unwrap_or_default()
 }
 
+/// The tick of an ensemble that is not ours, if its settings say it.
+pub(super) fn tick(settings: &Settings) -> Option<Duration> {
+    match settings {
+        Settings::Zookeeper(table) => table.tick,
+        _ => None,
+    }
+}
+
 /// The ensemble as a client of this machine, or through `doors`, one for each server.
 ///
 /// # Errors
