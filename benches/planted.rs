@@ -170,7 +170,8 @@ fn build(root: &Path, target: &Path, bugs: Vec<Bug>) -> (PathBuf, Vec<Bug>) {
 /// All files at and below `path`, by their paths below `root`.
 fn gather(path: &Path, root: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     if let Ok(entries) = fs::read_dir(path) {
-        for entry in entries.filter_map(Result::ok) {
+        // Programs of locks are built where they lie.
+        for entry in entries.filter_map(Result::ok).filter(|entry| entry.file_name() != "target") {
             gather(&entry.path(), root, files);
         }
     } else if let (Ok(bytes), Ok(below)) = (fs::read(path), path.strip_prefix(root)) {
