@@ -5,13 +5,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::Backend;
 use super::duration::DurationText;
 use super::error::Problem;
 use super::fault_tables::RequestTable;
 use super::fault_values::PeersValue;
 use super::place::{Choice, Count, Placed};
 use super::plan::Reader;
-use crate::defendant::Backend;
 use crate::fault::request::{Call, Does, RequestRule};
 use crate::fault::{FaultKind, Member, PeerGroup, Peers, Target};
 

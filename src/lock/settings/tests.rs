@@ -147,6 +147,8 @@ fn every_mistake_is_shown_with_its_place_and_what_would_be_right() {
         ("[zookeeper]\nroot = \"/locks\"", &["zookeeper.servers"]),
         ("[zookeeper]\nservers = \"zk://a\"\nroot = \"locks/\"", &["zookeeper.root", "/fencepost/locks"]),
         ("[zookeeper]\nservers = \"zk://a\"\nsession-timeout = \"1ms\"", &["zookeeper.session-timeout"]),
+        ("[zookeeper]\nservers = \"zk://a\"\ntick = \"10s\"", &["zookeeper.tick", "shorter than session-timeout"]),
+        ("[zookeeper]\nservers = \"zk://a\"\ntick = \"0s\"", &["zookeeper.tick", "longer than zero"]),
         ("[zookeeper]\nservers = \"zk://a\"\nttl = \"1s\"", &["line 3, column 1", "unknown field `ttl`"]),
         (&format!("[redlock]\n{nodes}\n[zookeeper]\nservers = \"zk://a\""), &["zookeeper", "`[redlock]`", "one lock"]),
     ] {

@@ -82,6 +82,12 @@ impl ZookeeperTable {
         }
         values::some_time(self.max_hold).map_err(|text| ("zookeeper.max-hold".to_owned(), text))?;
         values::some_time(self.tick).map_err(|text| ("zookeeper.tick".to_owned(), text))?;
+        if self.tick.is_some_and(|tick| tick >= self.session_timeout) {
+            return problem(
+                "tick",
+                "must be shorter than session-timeout, of which the servers grant two ticks at least",
+            );
+        }
         Ok(self)
     }
 
