@@ -8,7 +8,7 @@ use super::scene::Scene;
 use super::words;
 use crate::check::{CheckName, Verdict};
 use crate::defendant::Backend;
-use crate::history::{EnvironmentName, Op, OpType, Strike};
+use crate::history::{EnvironmentName, Op, OpType, Probe, Strike};
 
 /// Strikes beyond this many are counted.
 const STRIKES: usize = 100;
@@ -94,16 +94,17 @@ fn row(strike: &Strike<'_>) -> Markup {
 
 fn probes(when: &str, op: Option<&Op>) -> Markup {
     let probes = op.and_then(|op| op.fault.as_ref()).map_or(&[][..], |event| &event.probes);
-    let failed = probes.iter().filter(|probe| !probe.passed());
+    let count = |is: fn(&Probe) -> bool| probes.iter().filter(|probe| is(probe)).count();
+    let (denied, unseen) = (count(Probe::denied), count(|probe| probe.unseen));
     html! {
         @if !probes.is_empty() {
-            details.probes open[probes.iter().any(|probe| !probe.passed())] {
+            details.probes open[denied + unseen > 0] {
                 summary {
                     (when) ": "
-                    @match failed.count() {
-                        0 => { (probes.len()) " as expected" }
-                        failed => { span.notice-word { (failed) " of " (probes.len()) " not as expected" } }
-                    }
+                    @if denied + unseen == 0 { (probes.len()) " as expected" }
+                    @if denied > 0 { span.notice-word { (denied) " of " (probes.len()) " not as expected" } }
+                    @if denied > 0 && unseen > 0 { ", " }
+                    @if unseen > 0 { span.notice-word { (unseen) " of " (probes.len()) " without an answer" } }
                 }
                 ul {
                     @for probe in probes {
@@ -284,5 +285,17 @@ mod tests {
             assert!(page.contains(part), "{part} is not in\n{page}");
         }
         assert_eq!(page.matches("<details class=\"probes\" open>").count(), 1);
+    }
+
+    /// A look that got no answer showed nothing, and is not told as one that saw something else.
+    #[test]
+    fn a_look_without_an_answer_is_told_as_one() {
+        let mut report = sample::report();
+        let ops = &mut report.locks[0].history.ops;
+        let heal = ops.iter_mut().rfind(|op| op.f == crate::history::F::Heal).unwrap();
+        heal.fault.as_mut().unwrap().probes[0] = Probe::unseen("after: c2 state", "running", 3);
+        let scenes: Vec<Scene<'_>> = report.locks.iter().map(|lock| Scene::of(&lock.history)).collect();
+        let page = faults(&report, &scenes).into_string();
+        assert!(page.contains("1 of 1 without an answer") && !page.contains("not as expected"), "{page}");
     }
 }
